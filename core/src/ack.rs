@@ -1,0 +1,206 @@
+//! An ACK under construction.
+
+use crate::send::SendBuf;
+use crate::stats::Stats;
+use crate::wire::{
+    Actions, Flags, FrameId, FrameType, LENGTH_LEN, NameError, Scope, SetVarError, StreamId, TypedData, encode_set_var,
+    encode_unset_var, set_var_len, unset_var_len,
+};
+
+/// The answer to one NOTIFY, written straight into the send buffer.
+///
+/// It leaves with [`finish`](Self::finish). Dropped before that, whatever it holds is cut off again and an empty ACK
+/// leaves in its place, so that HAProxy never waits for nothing.
+#[derive(Debug)]
+#[must_use = "an ACK that is not finished leaves empty"]
+pub struct Ack<'c> {
+    parts: AnswerParts<'c>,
+    /// Actions that found no room; once there is one, no later action is taken, so that what leaves is a prefix.
+    dropped: u32,
+}
+
+/// The parts of a connection that an answer writes to.
+#[derive(Debug)]
+pub(crate) struct AnswerParts<'c> {
+    pub(crate) send: &'c mut SendBuf,
+    pub(crate) open: &'c mut Option<(StreamId, FrameId)>,
+    pub(crate) stats: &'c mut Stats,
+    /// The negotiated frame size.
+    pub(crate) max_frame_size: u32,
+}
+
+/// Some actions did not fit into the negotiated frame size. The ACK left with those before them.
+///
+/// HAProxy fails the event, or stalls the whole connection, at an ACK above that size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{dropped} of the actions did not fit into a frame of {max_frame_size} bytes")]
+pub struct AckTooBig {
+    /// How many did not leave.
+    pub dropped: u32,
+    /// The negotiated frame size.
+    pub max_frame_size: u32,
+}
+
+impl<'c> Ack<'c> {
+    pub(crate) fn begin(parts: AnswerParts<'c>, stream_id: StreamId, frame_id: FrameId) -> Self {
+        *parts.open = Some((stream_id, frame_id));
+        parts.send.begin(FrameType::ACK, Flags::FIN, stream_id, frame_id);
+        Self { parts, dropped: 0 }
+    }
+
+    /// Gives a variable a value. HAProxy puts its scope and the agent's `var-prefix` before the name.
+    ///
+    /// # Errors
+    /// HAProxy would drop or misread the action; the ACK stays as it is.
+    #[inline]
+    pub fn set_var<'v>(
+        &mut self,
+        scope: Scope,
+        name: &str,
+        value: impl Into<TypedData<'v>>,
+    ) -> Result<&mut Self, SetVarError> {
+        let value = value.into();
+        let len = set_var_len(name, &value)?;
+        if self.has_room(len) {
+            encode_set_var(scope, name, &value, self.parts.send.draft(len));
+        }
+        Ok(self)
+    }
+
+    /// Removes a variable.
+    ///
+    /// # Errors
+    /// HAProxy would drop the action; the ACK stays as it is.
+    #[inline]
+    pub fn unset_var(&mut self, scope: Scope, name: &str) -> Result<&mut Self, NameError> {
+        let len = unset_var_len(name)?;
+        if self.has_room(len) {
+            encode_unset_var(scope, name, self.parts.send.draft(len));
+        }
+        Ok(self)
+    }
+
+    /// Appends actions that were built elsewhere.
+    pub fn actions(&mut self, actions: &Actions) -> &mut Self {
+        let bytes = actions.as_bytes();
+        let fitting = if self.dropped > 0 {
+            0
+        } else if bytes.len() <= self.room() {
+            bytes.len()
+        } else {
+            actions.prefix_len(self.room())
+        };
+        self.parts.send.draft(fitting).extend_from_slice(&bytes[..fitting]);
+        if fitting < bytes.len() {
+            self.dropped += actions.iter().count() as u32 - count(&bytes[..fitting]);
+        }
+        self
+    }
+
+    /// Ends the ACK; it leaves with the next [`poll_transmit`](crate::Connection::poll_transmit).
+    ///
+    /// # Errors
+    /// The last actions did not fit. The ACK leaves all the same, with those that did.
+    #[inline]
+    pub fn finish(self) -> Result<(), AckTooBig> {
+        let AnswerParts { send, open, stats, max_frame_size } = self.parts;
+        send.commit();
+        *open = None;
+        stats.acks += 1;
+        if self.dropped > 0 {
+            stats.acks_cut += 1;
+            return Err(AckTooBig { dropped: self.dropped, max_frame_size });
+        }
+        Ok(())
+    }
+
+    fn room(&self) -> usize {
+        (self.parts.max_frame_size as usize + LENGTH_LEN).saturating_sub(self.parts.send.draft_len())
+    }
+
+    #[inline]
+    fn has_room(&mut self, len: usize) -> bool {
+        if self.dropped > 0 || len > self.room() {
+            self.dropped += 1;
+            return false;
+        }
+        true
+    }
+}
+
+fn count(actions: &[u8]) -> u32 {
+    crate::wire::ActionIter::new(actions).count() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDS: (StreamId, FrameId) = (StreamId(1), FrameId(1));
+
+    fn with_ack(
+        write: impl FnOnce(Ack<'_>) -> Result<(), AckTooBig>,
+    ) -> (alloc::vec::Vec<u8>, Result<(), AckTooBig>, Stats) {
+        let (mut send, mut open, mut stats) = (SendBuf::new(4096), None, Stats::default());
+        let parts = AnswerParts { send: &mut send, open: &mut open, stats: &mut stats, max_frame_size: 256 };
+        let result = write(Ack::begin(parts, IDS.0, IDS.1));
+        assert_eq!(open, None);
+        (send.bytes().to_vec(), result, stats)
+    }
+
+    #[test]
+    fn the_bytes_of_the_reference_answer() {
+        let (bytes, result, stats) = with_ack(|mut ack| {
+            ack.set_var(Scope::Session, "ip_score", 42u32).unwrap();
+            ack.finish()
+        });
+        assert_eq!(bytes, b"\0\0\0\x15\x67\0\0\0\x01\x01\x01\x01\x03\x01\x08ip_score\x03\x2a");
+        assert_eq!((result, stats.acks, stats.acks_cut), (Ok(()), 1, 0));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_cut_from_the_end() {
+        let text = "x".repeat(100);
+        // 7 bytes of header, then 107, 107 and 7 bytes of actions: 228 in all, with one of 7 to follow.
+        let (bytes, result, stats) = with_ack(|mut ack| {
+            for name in ["a", "b", "c"] {
+                ack.set_var(Scope::Session, name, text.as_str()).unwrap();
+            }
+            ack.set_var(Scope::Session, "d", 1u32).unwrap().unset_var(Scope::Session, "e").unwrap();
+            ack.finish()
+        });
+        assert_eq!(result, Err(AckTooBig { dropped: 3, max_frame_size: 256 }));
+        assert_eq!(bytes.len(), 4 + 7 + 2 * 107, "the small ones behind the first too large one are cut as well");
+        assert_eq!((stats.acks, stats.acks_cut), (1, 1));
+    }
+
+    #[test]
+    fn a_frame_of_exactly_the_negotiated_size_fits() {
+        let fill = |len| {
+            let text = "x".repeat(len);
+            with_ack(move |mut ack| {
+                ack.set_var(Scope::Session, "a", text.as_str()).unwrap();
+                ack.finish()
+            })
+        };
+        // 7 of header, 3 + 2 of name, 1 + 2 of value.
+        let (bytes, result, _) = fill(256 - 15);
+        assert_eq!((bytes.len(), result.is_ok()), (260, true));
+        let (bytes, result, _) = fill(256 - 14);
+        assert_eq!((bytes.len(), result.is_ok()), (11, false));
+    }
+
+    #[test]
+    fn actions_from_elsewhere_are_cut_the_same_way() {
+        let mut actions = Actions::new();
+        for name in ["a", "b", "c"] {
+            actions.set_var(Scope::Session, name, "x".repeat(100).as_str()).unwrap();
+        }
+        let (bytes, result, _) = with_ack(|mut ack| {
+            ack.actions(&actions).actions(&actions);
+            ack.finish()
+        });
+        assert_eq!(result, Err(AckTooBig { dropped: 4, max_frame_size: 256 }));
+        assert_eq!(bytes.len(), 4 + 7 + 2 * 107);
+    }
+}

@@ -1,0 +1,614 @@
+//! One conversation with HAProxy, from its HELLO to the end of the socket.
+
+use core::ops::Range;
+use core::time::Duration;
+
+use crate::ack::{Ack, AnswerParts};
+use crate::config::Config;
+use crate::error::PeerError;
+use crate::event::{CloseReason, Event, LocalReason, Notify};
+use crate::handshake::{Negotiated, VERSION, negotiate};
+use crate::in_flight::{InFlight, Ticket};
+use crate::reassembly::{Fragment, Reassembly};
+use crate::recv::RecvBuf;
+use crate::send::SendBuf;
+use crate::stats::Stats;
+use crate::status::Status;
+use crate::table::{Input, StateName, Step, step};
+use crate::time::Instant;
+use crate::wire::{
+    AgentHello, Capabilities, Disconnect, Flags, Frame, FrameId, FrameType, HaproxyHello, Messages, StreamId,
+};
+
+/// The agent's end of one socket. See the [crate] for the loop that drives it.
+#[derive(Debug)]
+pub struct Connection {
+    config: Config,
+    state: State,
+    /// The latest time handed in.
+    now: Instant,
+    recv: RecvBuf,
+    send: SendBuf,
+    in_flight: InFlight,
+    reassembly: Reassembly,
+    /// The NOTIFY that was handed out, until it is answered or deferred; or the deferred one whose ACK is being
+    /// written. If it is still here at the next call, nobody will answer it any more.
+    open: Option<(StreamId, FrameId)>,
+    /// The end, until it is told.
+    closed: Option<CloseReason>,
+    /// When the last NOTIFY came, or the last deferred one was answered.
+    last_active: Instant,
+    /// When the socket last took a byte of ours, or had none to take.
+    last_sent: Instant,
+    stats: Stats,
+}
+
+/// The states of the [table](crate::table), each with what only it knows.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    AwaitHello { until: Instant },
+    Refusing { error: PeerError, until: Instant },
+    Running { negotiated: Negotiated },
+    Draining { negotiated: Negotiated, reason: LocalReason, until: Instant },
+    Closing { until: Instant },
+    Closed,
+}
+
+impl State {
+    const fn name(&self) -> StateName {
+        match self {
+            Self::AwaitHello { .. } => StateName::AwaitHello,
+            Self::Refusing { .. } => StateName::Refusing,
+            Self::Running { .. } => StateName::Running,
+            Self::Draining { .. } => StateName::Draining,
+            Self::Closing { .. } => StateName::Closing,
+            Self::Closed => StateName::Closed,
+        }
+    }
+}
+
+/// Why a [`Ticket`] is good for nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TicketError {
+    /// An empty ACK left at the deadline.
+    #[error("the deadline of this NOTIFY has passed, it was answered empty")]
+    Expired,
+    /// The conversation ended.
+    #[error("the connection of this NOTIFY is closed")]
+    Closed,
+}
+
+/// An event, as places instead of borrows: what [`Connection::advance`] found.
+enum Found {
+    Ready { negotiated: Negotiated, hello: Range<usize> },
+    Notify { stream_id: StreamId, frame_id: FrameId, payload: Payload },
+    Closed(CloseReason),
+}
+
+/// Where the payload of a NOTIFY is.
+enum Payload {
+    Recv(Range<usize>),
+    Reassembled,
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    ///
+    /// # Panics
+    /// If `config` is [out of range](Config::validate).
+    pub fn new(config: Config, now: Instant) -> Self {
+        if let Err(error) = config.validate() {
+            panic!("{error}");
+        }
+        Self {
+            config,
+            state: State::AwaitHello { until: now + config.hello_timeout },
+            now,
+            recv: RecvBuf::new(config.recv_memory_max()),
+            send: SendBuf::new(config.send_memory_max()),
+            in_flight: InFlight::new(config.in_flight_max),
+            reassembly: Reassembly::new(config.reassembly_max),
+            open: None,
+            closed: None,
+            last_active: now,
+            last_sent: now,
+            stats: Stats::default(),
+        }
+    }
+
+    /// Where to put bytes from the socket. Empty means: do not read now, let the socket push back.
+    ///
+    /// It is empty while a limit is reached, while whole frames wait to be polled, and at the end.
+    pub fn recv_buf(&mut self) -> &mut [u8] {
+        match self.state {
+            State::Closed => &mut [],
+            State::Closing { .. } | State::Refusing { .. } => {
+                self.recv.clear();
+                self.recv.space()
+            }
+            _ if self.takes_frames() => self.recv.space(),
+            _ => &mut [],
+        }
+    }
+
+    /// The first `len` bytes of [`recv_buf`](Self::recv_buf) were filled.
+    ///
+    /// # Panics
+    /// If that is more than were lent.
+    pub fn handle_input(&mut self, now: Instant, len: usize) {
+        self.tick(now);
+        self.recv.filled(len);
+        if !self.looks_at_frames() {
+            self.recv.clear();
+        }
+    }
+
+    /// The peer will send no more, or the socket failed (ECONNRESET, EPIPE): for SPOP there is no difference.
+    ///
+    /// HAProxy reads nothing after its own end, so nothing is sent any more and what is in flight is cancelled.
+    pub fn handle_eof(&mut self, now: Instant) {
+        self.tick(now);
+        if step(self.state.name(), Input::Eof) == Step::End {
+            let reason = CloseReason::Eof { in_flight: self.in_flight.len(), mid_frame: !self.recv.is_empty() };
+            self.end(reason);
+        }
+    }
+
+    /// Does what is due at `now`; nothing if nothing is.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.tick(now);
+        match step(self.state.name(), Input::Deadline) {
+            Step::Expire => self.expire(),
+            Step::HelloTimeout | Step::Refuse | Step::End if self.poll_timeout().is_none_or(|at| at > self.now) => {}
+            Step::HelloTimeout => self.fail(PeerError::HelloTimeout),
+            Step::Refuse => self.refuse(),
+            Step::End => self.end(CloseReason::Local(LocalReason::SendTimeout)),
+            _ => {}
+        }
+    }
+
+    /// Ends the conversation in good order: answers what is in flight for at most `grace`, then says
+    /// AGENT-DISCONNECT 0. NOTIFYs that still come are answered empty.
+    ///
+    /// Before the HELLO it says code 13. Called again, it only brings the end of the grace period forward.
+    pub fn disconnect(&mut self, now: Instant, grace: Duration) {
+        self.tick(now);
+        match step(self.state.name(), Input::Stop) {
+            Step::Drain => self.drain(LocalReason::Asked, self.now + grace),
+            Step::TurnAway => self.close(Some(Status::RESOURCE), CloseReason::Local(LocalReason::Asked)),
+            Step::Refuse => self.refuse(),
+            _ => {}
+        }
+    }
+
+    /// The next event, until there is none.
+    #[inline]
+    pub fn poll_event(&mut self) -> Option<Event<'_>> {
+        self.settle();
+        let (stream_id, frame_id, payload) = match self.advance()? {
+            Found::Ready { negotiated, hello } => {
+                let hello = HaproxyHello::decode(self.recv.bytes(hello)).expect("it was decoded to be judged");
+                return Some(Event::Ready { negotiated, engine_id: hello.engine_id });
+            }
+            Found::Closed(reason) => return Some(Event::Closed(reason)),
+            Found::Notify { stream_id, frame_id, payload } => (stream_id, frame_id, payload),
+        };
+        self.open = Some((stream_id, frame_id));
+        let max_frame_size = self.max_frame_size();
+        let payload = match payload {
+            Payload::Recv(range) => self.recv.bytes(range),
+            Payload::Reassembled => self.reassembly.payload(),
+        };
+        Some(Event::Notify(Notify {
+            stream_id,
+            frame_id,
+            payload,
+            messages: Messages::of_checked(payload),
+            deadline: self.now + self.config.ack_timeout,
+            in_flight: &mut self.in_flight,
+            answer: AnswerParts { send: &mut self.send, open: &mut self.open, stats: &mut self.stats, max_frame_size },
+        }))
+    }
+
+    /// Whole frames to send, if any; say with [`transmitted`](Self::transmitted) how much of them the socket took.
+    pub fn poll_transmit(&mut self) -> Option<&[u8]> {
+        self.settle();
+        match self.send.bytes() {
+            [] => None,
+            bytes => Some(bytes),
+        }
+    }
+
+    /// The socket took the first `len` bytes of [`poll_transmit`](Self::poll_transmit).
+    ///
+    /// # Panics
+    /// If that is more than were lent.
+    pub fn transmitted(&mut self, len: usize) {
+        self.send.sent(len);
+        if len > 0 {
+            self.last_sent = self.now;
+        }
+        if let State::Closing { until } = &mut self.state
+            && self.send.unsent() == 0
+        {
+            *until = self.now + self.config.linger;
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout), if nothing happens before; `None` is never.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let own = match self.state {
+            State::AwaitHello { until } | State::Refusing { until, .. } | State::Closing { until } => Some(until),
+            State::Running { .. } => self.idle_deadline(),
+            State::Draining { until, .. } => Some(until),
+            State::Closed => return None,
+        };
+        [own, self.in_flight.deadline(), self.send_deadline()].into_iter().flatten().min()
+    }
+
+    /// Answers a NOTIFY that was deferred.
+    ///
+    /// # Errors
+    /// The ticket is void: its deadline has passed, or the conversation is over.
+    pub fn ack(&mut self, ticket: Ticket) -> Result<Ack<'_>, TicketError> {
+        self.settle();
+        let max_frame_size = self.max_frame_size();
+        let closed = matches!(self.state, State::Closing { .. } | State::Closed);
+        let void = if closed { TicketError::Closed } else { TicketError::Expired };
+        let slot = self.in_flight.remove(ticket).ok_or(void)?;
+        self.last_active = self.now;
+        let parts = AnswerParts { send: &mut self.send, open: &mut self.open, stats: &mut self.stats, max_frame_size };
+        Ok(Ack::begin(parts, slot.stream_id, slot.frame_id))
+    }
+
+    /// True while `ticket` can still be answered. When it cannot, there is no point in working on.
+    pub fn is_live(&self, ticket: &Ticket) -> bool {
+        self.in_flight.contains(ticket)
+    }
+
+    /// True when our last byte was sent: shut the socket's write side down, then go on reading.
+    pub fn is_send_finished(&self) -> bool {
+        matches!(self.state, State::Closing { .. } | State::Closed) && self.send.unsent() == 0
+    }
+
+    /// True when the socket can be closed.
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// Where the conversation is.
+    pub const fn state(&self) -> StateName {
+        self.state.name()
+    }
+
+    /// How many deferred NOTIFYs wait for their answer.
+    pub const fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// What was seen so far.
+    pub const fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Heap memory held now, in bytes: at most [`Config::memory_max`].
+    pub fn memory(&self) -> usize {
+        self.recv.memory() + self.send.memory() + self.in_flight.memory() + self.reassembly.memory()
+    }
+
+    /// Gives back every buffer that holds nothing. Best called before a wait that may be long.
+    pub fn release_buffers(&mut self) {
+        self.settle();
+        self.recv.release();
+        self.send.release();
+        self.in_flight.release();
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.settle();
+        self.now = self.now.max(now);
+        if self.send.unsent() == 0 {
+            self.last_sent = self.now;
+        }
+    }
+
+    /// Answers the NOTIFY that was handed out and forgotten, or whose ACK was left half-written.
+    #[inline]
+    fn settle(&mut self) {
+        if let Some((stream_id, frame_id)) = self.open.take() {
+            self.send.empty_ack(Flags::FIN, stream_id, frame_id);
+            self.stats.acks += 1;
+            self.stats.acks_unanswered += 1;
+        }
+        self.reassembly.settle();
+    }
+
+    /// Works through what was received up to the next thing to tell.
+    #[inline]
+    fn advance(&mut self) -> Option<Found> {
+        loop {
+            if let Some(reason) = self.closed.take() {
+                return Some(Found::Closed(reason));
+            }
+            if !self.looks_at_frames() || !self.takes_frames() {
+                return None;
+            }
+            match self.recv.next_frame(self.max_frame_size()) {
+                Ok(Some(place)) => {
+                    if let Some(found) = self.handle_frame(place) {
+                        return Some(found);
+                    }
+                }
+                Ok(None) => {
+                    self.finish_drain();
+                    self.closed?;
+                }
+                Err(error) => self.fail(error),
+            }
+        }
+    }
+
+    #[inline]
+    fn handle_frame(&mut self, place: Range<usize>) -> Option<Found> {
+        let bytes = self.recv.bytes(place.clone());
+        let frame = match Frame::decode(bytes) {
+            Ok(frame) => frame,
+            Err(error) => {
+                let frame_type = FrameType(bytes[0]);
+                self.fail(PeerError::Malformed { frame_type, error });
+                return None;
+            }
+        };
+        let payload = place.end - frame.payload.len()..place.end;
+        let Frame { frame_type, flags, stream_id, frame_id, .. } = frame;
+        match step(self.state.name(), Input::of_frame(frame_type)) {
+            Step::Deliver | Step::Decline => return self.handle_notify(flags, (stream_id, frame_id), payload),
+            Step::Reassemble => return self.handle_unset(flags, (stream_id, frame_id), payload),
+            Step::Negotiate => return self.handle_hello(flags, (stream_id, frame_id), payload),
+            Step::Echo => self.handle_disconnect(flags, (stream_id, frame_id), payload),
+            Step::Skip => self.stats.frames_skipped += 1,
+            _ => self.fail(PeerError::Unexpected(frame_type)),
+        }
+        None
+    }
+
+    fn handle_hello(&mut self, flags: Flags, ids: (StreamId, FrameId), place: Range<usize>) -> Option<Found> {
+        let frame_type = FrameType::HAPROXY_HELLO;
+        let payload = self.recv.bytes(place.clone());
+        let judged = check_control(frame_type, flags, ids)
+            .and_then(|()| HaproxyHello::decode(payload).map_err(|error| PeerError::Malformed { frame_type, error }))
+            .and_then(|hello| Ok((hello, negotiate(&hello, &self.config)?)));
+        let (hello, negotiated) = match judged {
+            Ok(judged) => judged,
+            Err(error) => {
+                let delay =
+                    if HaproxyHello::is_healthcheck(payload) { Duration::ZERO } else { self.config.refuse_delay };
+                self.state = State::Refusing { error, until: self.now + delay };
+                if delay.is_zero() {
+                    self.refuse();
+                }
+                return None;
+            }
+        };
+        let healthcheck = hello.healthcheck;
+        let Negotiated { max_frame_size, capabilities } = negotiated;
+        self.send.whole(|out| AgentHello { version: VERSION, max_frame_size, capabilities }.encode(out));
+        if healthcheck {
+            self.close(None, CloseReason::HealthCheck);
+            return None;
+        }
+        self.state = State::Running { negotiated };
+        self.last_active = self.now;
+        Some(Found::Ready { negotiated, hello: place })
+    }
+
+    #[inline]
+    fn handle_notify(&mut self, flags: Flags, ids: (StreamId, FrameId), place: Range<usize>) -> Option<Found> {
+        if flags.is_fin() {
+            if let Err(error) = self.reassembly.no_other(FrameType::NOTIFY) {
+                self.fail(error);
+                return None;
+            }
+            return self.deliver(ids, Payload::Recv(place));
+        }
+        if !self.takes_fragments() {
+            self.fail(PeerError::Fragmented(FrameType::NOTIFY));
+            return None;
+        }
+        let fragment = self.reassembly.begin(ids, self.recv.bytes(place));
+        self.handle_fragment(ids, fragment)
+    }
+
+    fn handle_unset(&mut self, flags: Flags, ids: (StreamId, FrameId), place: Range<usize>) -> Option<Found> {
+        if !self.takes_fragments() {
+            self.fail(PeerError::Fragmented(FrameType::UNSET));
+            return None;
+        }
+        let fragment = if flags.is_abort() {
+            self.reassembly.abort(ids).map(|()| {
+                self.stats.aborted_by_haproxy += 1;
+                Fragment::Taken
+            })
+        } else {
+            self.reassembly.extend(ids, flags.is_fin(), self.recv.bytes(place))
+        };
+        self.handle_fragment(ids, fragment)
+    }
+
+    fn handle_fragment(&mut self, ids: (StreamId, FrameId), fragment: Result<Fragment, PeerError>) -> Option<Found> {
+        match fragment {
+            Ok(Fragment::Taken) => None,
+            Ok(Fragment::Last) => self.deliver(ids, Payload::Reassembled),
+            Ok(Fragment::TooLarge) => {
+                self.send.empty_ack(Flags::FIN_ABORT, ids.0, ids.1);
+                self.stats.aborted_by_agent += 1;
+                None
+            }
+            Err(error) => {
+                self.fail(error);
+                None
+            }
+        }
+    }
+
+    /// Checks a whole NOTIFY to its last byte and hands it out, or declines it.
+    #[inline]
+    fn deliver(&mut self, ids: (StreamId, FrameId), payload: Payload) -> Option<Found> {
+        let (stream_id, frame_id) = ids;
+        let bytes = match &payload {
+            Payload::Recv(place) => self.recv.bytes(place.clone()),
+            Payload::Reassembled => self.reassembly.payload(),
+        };
+        if let Err(error) = Messages::decode(bytes) {
+            self.fail(PeerError::Malformed { frame_type: FrameType::NOTIFY, error });
+            return None;
+        }
+        self.stats.notifies += 1;
+        self.last_active = self.now;
+        if step(self.state.name(), Input::Notify) == Step::Decline {
+            self.send.empty_ack(Flags::FIN, stream_id, frame_id);
+            self.stats.acks += 1;
+            self.reassembly.settle();
+            return None;
+        }
+        if self.config.notify_max.is_some_and(|max| self.stats.notifies >= max.get()) {
+            self.drain(LocalReason::NotifyMax, self.now + self.config.ack_timeout);
+        }
+        Some(Found::Notify { stream_id, frame_id, payload })
+    }
+
+    fn handle_disconnect(&mut self, flags: Flags, ids: (StreamId, FrameId), place: Range<usize>) {
+        let frame_type = FrameType::HAPROXY_DISCONNECT;
+        let decoded = check_control(frame_type, flags, ids).and_then(|()| {
+            Disconnect::decode(self.recv.bytes(place)).map_err(|error| PeerError::Malformed { frame_type, error })
+        });
+        match decoded {
+            Ok(Disconnect { status, .. }) => self.close(Some(status.known_or_unknown()), CloseReason::Peer(status)),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// What is due while NOTIFYs are served.
+    fn expire(&mut self) {
+        while let Some(slot) = self.in_flight.pop_expired(self.now) {
+            self.send.empty_ack(Flags::FIN, slot.stream_id, slot.frame_id);
+            self.stats.acks += 1;
+            self.stats.acks_expired += 1;
+        }
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
+        if due(self.send_deadline()) {
+            self.end(CloseReason::Local(LocalReason::SendTimeout));
+        } else if due(self.idle_deadline()) {
+            self.close(Some(Status::NORMAL), CloseReason::Local(LocalReason::Idle));
+        } else if let State::Draining { reason, until, .. } = self.state
+            && until <= self.now
+        {
+            self.close(Some(Status::NORMAL), CloseReason::Local(reason));
+        }
+    }
+
+    fn drain(&mut self, reason: LocalReason, until: Instant) {
+        match &mut self.state {
+            State::Running { negotiated } => {
+                self.state = State::Draining { negotiated: *negotiated, reason, until };
+            }
+            State::Draining { until: earlier, .. } => *earlier = until.min(*earlier),
+            _ => {}
+        }
+    }
+
+    /// Ends a drain that has nothing left to answer.
+    fn finish_drain(&mut self) {
+        if let State::Draining { reason, .. } = self.state
+            && self.in_flight.len() == 0
+        {
+            self.close(Some(Status::NORMAL), CloseReason::Local(reason));
+        }
+    }
+
+    fn refuse(&mut self) {
+        if let State::Refusing { error, .. } = self.state {
+            self.fail(error);
+        }
+    }
+
+    fn fail(&mut self, error: PeerError) {
+        self.close(Some(error.status()), CloseReason::Error(error));
+    }
+
+    /// Says the last word, if there is one to say, and lets HAProxy read it.
+    fn close(&mut self, status: Option<Status>, reason: CloseReason) {
+        if let Some(status) = status {
+            self.send.disconnect(status);
+        }
+        self.cancel(reason);
+        self.state = State::Closing { until: self.now + self.config.send_timeout };
+    }
+
+    /// The socket is of no use any more.
+    fn end(&mut self, reason: CloseReason) {
+        self.cancel(reason);
+        self.send.clear();
+        self.state = State::Closed;
+    }
+
+    fn cancel(&mut self, reason: CloseReason) {
+        if !matches!(self.state, State::Closing { .. } | State::Closed) {
+            self.closed = Some(reason);
+        }
+        self.in_flight.clear();
+        self.reassembly.clear();
+        self.recv.clear();
+    }
+
+    /// True in the states that look at what comes.
+    const fn looks_at_frames(&self) -> bool {
+        matches!(self.state, State::AwaitHello { .. } | State::Running { .. } | State::Draining { .. })
+    }
+
+    /// True unless a limit says to wait: too much unsent, or as many NOTIFYs in flight as may be.
+    fn takes_frames(&self) -> bool {
+        let Some(negotiated) = self.negotiated() else { return true };
+        let pipelining = negotiated.capabilities.contains(Capabilities::PIPELINING);
+        let in_flight_max = if pipelining { self.config.in_flight_max } else { 1 };
+        self.in_flight.len() < in_flight_max && self.send.unsent() < self.config.unsent_max
+    }
+
+    fn takes_fragments(&self) -> bool {
+        self.negotiated().is_some_and(|n| n.capabilities.contains(Capabilities::FRAGMENTATION))
+    }
+
+    const fn negotiated(&self) -> Option<&Negotiated> {
+        match &self.state {
+            State::Running { negotiated } | State::Draining { negotiated, .. } => Some(negotiated),
+            _ => None,
+        }
+    }
+
+    fn max_frame_size(&self) -> u32 {
+        self.negotiated().map_or(self.config.max_frame_size, |negotiated| negotiated.max_frame_size)
+    }
+
+    fn idle_deadline(&self) -> Option<Instant> {
+        let quiet = self.in_flight.len() == 0 && self.send.unsent() == 0 && !self.reassembly.is_pending();
+        match (self.state, self.config.idle_timeout) {
+            (State::Running { .. }, Some(timeout)) if quiet => Some(self.last_active + timeout),
+            _ => None,
+        }
+    }
+
+    fn send_deadline(&self) -> Option<Instant> {
+        (self.send.unsent() > 0).then(|| self.last_sent + self.config.send_timeout)
+    }
+}
+
+/// HELLO and DISCONNECT are whole and about no stream.
+fn check_control(frame_type: FrameType, flags: Flags, ids: (StreamId, FrameId)) -> Result<(), PeerError> {
+    if !flags.is_fin() {
+        return Err(PeerError::Fragmented(frame_type));
+    }
+    if ids != (StreamId(0), FrameId(0)) {
+        return Err(PeerError::NonZeroId(frame_type));
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! What a connection tells its driver.
+
+use bytes::Bytes;
+
+use crate::ack::{Ack, AnswerParts};
+use crate::error::PeerError;
+use crate::handshake::Negotiated;
+use crate::in_flight::{InFlight, Ticket};
+use crate::status::Status;
+use crate::time::Instant;
+use crate::wire::{FrameId, Messages, StreamId};
+
+/// What happened on a connection.
+#[derive(Debug)]
+pub enum Event<'c> {
+    /// The HELLO was accepted; NOTIFYs may come. Not after a health check.
+    Ready {
+        /// What both sides settled on.
+        negotiated: Negotiated,
+        /// HAProxy's name for its filter, or for the thread of it. For logs: several connections share one.
+        engine_id: Option<&'c [u8]>,
+    },
+    /// HAProxy asks.
+    Notify(Notify<'c>),
+    /// The conversation is over; what was in flight is cancelled. Once, and the last event.
+    ///
+    /// Bytes may still have to be sent, and the socket be kept until
+    /// [`is_closed`](crate::Connection::is_closed).
+    Closed(CloseReason),
+}
+
+/// One NOTIFY: messages that wait for one ACK.
+///
+/// Answer it with [`ack`](Self::ack) or [`defer`](Self::defer); dropped, it is answered empty.
+#[derive(Debug)]
+pub struct Notify<'c> {
+    pub(crate) stream_id: StreamId,
+    pub(crate) frame_id: FrameId,
+    pub(crate) payload: &'c [u8],
+    pub(crate) messages: Messages<'c>,
+    pub(crate) answer: AnswerParts<'c>,
+    pub(crate) in_flight: &'c mut InFlight,
+    pub(crate) deadline: Instant,
+}
+
+impl<'c> Notify<'c> {
+    /// HAProxy's stream. Not unique: the multiplexer uses the same numbers on every connection.
+    pub const fn stream_id(&self) -> StreamId {
+        self.stream_id
+    }
+
+    /// The event in its stream.
+    pub const fn frame_id(&self) -> FrameId {
+        self.frame_id
+    }
+
+    /// The messages, borrowed from the receive buffer.
+    pub fn messages(&self) -> Messages<'c> {
+        self.messages.clone()
+    }
+
+    /// The encoded messages, borrowed.
+    pub const fn payload(&self) -> &'c [u8] {
+        self.payload
+    }
+
+    /// A copy of the messages that outlives this event, for an answer that comes later.
+    pub fn to_owned(&self) -> OwnedMessages {
+        OwnedMessages { payload: Bytes::copy_from_slice(self.payload) }
+    }
+
+    /// Answers now.
+    pub fn ack(self) -> Ack<'c> {
+        Ack::begin(self.answer, self.stream_id, self.frame_id)
+    }
+
+    /// Answers later, in any order, with [`Connection::ack`](crate::Connection::ack).
+    ///
+    /// At [`ack_timeout`](crate::Config::ack_timeout) an empty ACK leaves and the ticket is void.
+    pub fn defer(self) -> Ticket {
+        *self.answer.open = None;
+        self.in_flight.insert(self.stream_id, self.frame_id, self.deadline)
+    }
+}
+
+/// The messages of a NOTIFY, kept. Clones share the one copy.
+#[derive(Clone, Debug)]
+pub struct OwnedMessages {
+    payload: Bytes,
+}
+
+impl OwnedMessages {
+    /// The messages.
+    pub fn messages(&self) -> Messages<'_> {
+        Messages::of_checked(&self.payload) // copied from a NOTIFY, which is checked before it is shown
+    }
+}
+
+/// Why a conversation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// It was a health check, which was answered.
+    HealthCheck,
+    /// HAProxy said HAPROXY-DISCONNECT, with this status as it came; ours echoes it.
+    Peer(Status),
+    /// We ended it, by [`disconnect`](crate::Connection::disconnect) or one of our limits.
+    Local(LocalReason),
+    /// HAProxy, or whoever is there, did wrong.
+    Error(PeerError),
+    /// The socket ended without a DISCONNECT: how HAProxy closes since 3.1, always, and before it when it stops.
+    Eof {
+        /// NOTIFYs that were not answered yet.
+        in_flight: usize,
+        /// True inside a frame.
+        mid_frame: bool,
+    },
+}
+
+/// Why we ended a conversation that was in good order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalReason {
+    /// [`disconnect`](crate::Connection::disconnect) was called.
+    Asked,
+    /// [`notify_max`](crate::Config::notify_max) was reached.
+    NotifyMax,
+    /// Nothing came for [`idle_timeout`](crate::Config::idle_timeout).
+    Idle,
+    /// HAProxy left our bytes unread for [`send_timeout`](crate::Config::send_timeout); nothing more was sent.
+    SendTimeout,
+}

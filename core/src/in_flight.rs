@@ -1,0 +1,185 @@
+//! The NOTIFYs that wait for their answer.
+
+use alloc::vec::Vec;
+
+use crate::time::Instant;
+use crate::wire::{FrameId, StreamId};
+
+/// The right to answer one deferred NOTIFY, once, on the connection it came from.
+///
+/// It cannot be copied or made up, so an ACK cannot be sent twice or for an unknown frame. HAProxy drops a whole
+/// connection, every pipelined stream with it, over one unknown id.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a NOTIFY whose ticket is lost is answered empty, but only at its deadline"]
+pub struct Ticket {
+    index: u32,
+    serial: u64,
+}
+
+/// A flat array of slots, scanned from the front: HAProxy keeps about 20 NOTIFYs on a connection, so that a scan beats
+/// any index, and a window in order of arrival would let one slow answer hold up the rest.
+///
+/// Invariant: `len` slots are taken, at most `max`; serial numbers are never used again.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    slots: Vec<Option<Slot>>,
+    len: usize,
+    max: usize,
+    serial: u64,
+}
+
+/// Where to send an answer, and until when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot {
+    /// Told apart from whatever had the slot before; never 0, so that an empty slot costs no flag of its own.
+    serial: core::num::NonZeroU64,
+    pub(crate) stream_id: StreamId,
+    pub(crate) frame_id: FrameId,
+    pub(crate) deadline: Instant,
+}
+
+impl InFlight {
+    pub(crate) const fn new(max: usize) -> Self {
+        Self { slots: Vec::new(), len: 0, max, serial: 0 }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Takes a slot.
+    ///
+    /// # Panics
+    /// If none is free: the connection hands out no NOTIFY then.
+    pub(crate) fn insert(&mut self, stream_id: StreamId, frame_id: FrameId, deadline: Instant) -> Ticket {
+        assert!(self.len < self.max, "no NOTIFY is handed out beyond the limit");
+        self.serial += 1;
+        let serial = core::num::NonZeroU64::new(self.serial).expect("it was just raised, and never reaches 2^64");
+        let slot = Some(Slot { serial, stream_id, frame_id, deadline });
+        let index = match self.slots.iter().position(Option::is_none) {
+            Some(free) => {
+                self.slots[free] = slot;
+                free
+            }
+            None => {
+                if self.slots.len() == self.slots.capacity() {
+                    let capacity = (2 * self.slots.len()).clamp(4, self.max.max(4)).min(self.max);
+                    self.slots.reserve_exact(capacity - self.slots.len());
+                }
+                self.slots.push(slot);
+                self.slots.len() - 1
+            }
+        };
+        self.len += 1;
+        self.invariants();
+        Ticket { index: index as u32, serial: self.serial }
+    }
+
+    /// Gives a slot back, if it is still the ticket's.
+    pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<Slot> {
+        if !self.contains(&ticket) {
+            return None;
+        }
+        self.len -= 1;
+        self.slots[ticket.index as usize].take()
+    }
+
+    pub(crate) fn contains(&self, ticket: &Ticket) -> bool {
+        matches!(self.slots.get(ticket.index as usize), Some(Some(slot)) if slot.serial.get() == ticket.serial)
+    }
+
+    /// Gives back one slot whose deadline is at or before `now`, the earliest arrival first.
+    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<Slot> {
+        let expired = self.taken().filter(|slot| slot.deadline <= now).map(|slot| slot.serial).min()?;
+        let slot = self.slots.iter_mut().find(|slot| slot.is_some_and(|slot| slot.serial == expired))?;
+        self.len -= 1;
+        slot.take()
+    }
+
+    /// The earliest deadline.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        if self.len == 0 {
+            return None;
+        }
+        self.taken().map(|slot| slot.deadline).min()
+    }
+
+    /// Cancels all.
+    pub(crate) fn clear(&mut self) {
+        self.slots = Vec::new();
+        self.len = 0;
+    }
+
+    /// Gives the memory back if nothing waits. The serial numbers go on, so old tickets stay dead.
+    pub(crate) fn release(&mut self) {
+        if self.len == 0 {
+            self.slots = Vec::new();
+        }
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        self.slots.capacity() * size_of::<Option<Slot>>()
+    }
+
+    fn taken(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().flatten()
+    }
+
+    fn invariants(&self) {
+        debug_assert_eq!(self.taken().count(), self.len);
+        debug_assert!(self.len <= self.max && self.slots.capacity() <= self.max);
+    }
+}
+
+const _: () = assert!(size_of::<Option<Slot>>() == size_of::<Slot>());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(nanos: u64) -> Instant {
+        Instant::from_nanos(nanos)
+    }
+
+    #[test]
+    fn a_ticket_is_good_for_its_own_slot_only() {
+        let mut in_flight = InFlight::new(2);
+        let first = in_flight.insert(StreamId(1), FrameId(1), at(0));
+        let (index, serial) = (first.index, first.serial);
+        let stale = || Ticket { index, serial };
+        assert_eq!(in_flight.remove(first).unwrap().stream_id, StreamId(1));
+        let second = in_flight.insert(StreamId(2), FrameId(1), at(0));
+        assert!(in_flight.remove(stale()).is_none(), "the slot is another's now");
+        assert_eq!(in_flight.remove(second).unwrap().stream_id, StreamId(2));
+        in_flight.release();
+        let third = in_flight.insert(StreamId(3), FrameId(1), at(0));
+        assert!(in_flight.remove(stale()).is_none(), "not even after the array was freed");
+        assert!(in_flight.contains(&third));
+    }
+
+    #[test]
+    fn deadlines_come_in_order_of_arrival() {
+        let mut in_flight = InFlight::new(9);
+        let tickets: Vec<_> = [5, 3, 3, 9]
+            .into_iter()
+            .zip(1..)
+            .map(|(t, id)| in_flight.insert(StreamId(id), FrameId(1), at(t)))
+            .collect();
+        assert_eq!(in_flight.deadline(), Some(at(3)));
+        let mut expired = Vec::new();
+        while let Some(slot) = in_flight.pop_expired(at(5)) {
+            expired.push(slot.stream_id.0);
+        }
+        assert_eq!(expired, [1, 2, 3]);
+        assert_eq!(in_flight.deadline(), Some(at(9)));
+        assert!(in_flight.contains(&tickets[3]) && !in_flight.contains(&tickets[0]));
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond the limit")]
+    fn the_limit_holds() {
+        let mut in_flight = InFlight::new(1);
+        let _first = in_flight.insert(StreamId(1), FrameId(1), at(0));
+        let _second = in_flight.insert(StreamId(2), FrameId(1), at(0));
+    }
+}

@@ -1,0 +1,198 @@
+//! The send buffer: whole frames that wait for the socket, and the one under construction.
+
+use alloc::vec::Vec;
+
+use crate::status::Status;
+use crate::wire::{Disconnect, Flags, FrameEncoder, FrameId, FrameType, HEADER_LEN_MAX, StreamId, patch_length};
+
+/// Bytes for the socket, in order:
+///
+/// ```text
+/// buf:  [ sent | whole frames, not sent yet | a frame under construction ]
+///       0      head                         committed                    buf.len()
+/// ```
+///
+/// Invariant: `head <= committed <= buf.len()`, and the capacity stays within `capacity_max`. Only whole frames are
+/// ever shown to the socket: a half-built ACK (its handler panicked, say) is cut off again.
+#[derive(Debug)]
+pub(crate) struct SendBuf {
+    buf: Vec<u8>,
+    head: usize,
+    committed: usize,
+    capacity_max: usize,
+}
+
+/// The longest AGENT-HELLO (91 bytes) or AGENT-DISCONNECT (75), with some room.
+const WHOLE_LEN_MAX: usize = 128;
+
+impl SendBuf {
+    pub(crate) const fn new(capacity_max: usize) -> Self {
+        Self { buf: Vec::new(), head: 0, committed: 0, capacity_max }
+    }
+
+    /// Bytes of whole frames that wait.
+    #[inline]
+    pub(crate) const fn unsent(&self) -> usize {
+        self.committed - self.head
+    }
+
+    /// The whole frames that wait.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.buf[self.head..self.committed]
+    }
+
+    /// The first `len` bytes of them were sent.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub(crate) fn sent(&mut self, len: usize) {
+        assert!(len <= self.unsent(), "more bytes sent than lent");
+        self.head += len;
+        if self.head == self.buf.len() {
+            self.buf.clear();
+            self.head = 0;
+            self.committed = 0;
+        }
+        self.invariants();
+    }
+
+    /// Starts a frame in place of whatever is under construction.
+    #[inline]
+    pub(crate) fn begin(&mut self, frame_type: FrameType, flags: Flags, stream_id: StreamId, frame_id: FrameId) {
+        self.discard();
+        self.reserve(HEADER_LEN_MAX);
+        FrameEncoder::begin(&mut self.buf, frame_type, flags, stream_id, frame_id);
+    }
+
+    /// Where the frame goes on, with room for `additional` bytes.
+    #[inline]
+    pub(crate) fn draft(&mut self, additional: usize) -> &mut Vec<u8> {
+        self.reserve(additional);
+        &mut self.buf
+    }
+
+    /// Bytes of the frame under construction, its length included.
+    #[inline]
+    pub(crate) fn draft_len(&self) -> usize {
+        self.buf.len() - self.committed
+    }
+
+    /// The frame is whole.
+    #[inline]
+    pub(crate) fn commit(&mut self) {
+        patch_length(&mut self.buf, self.committed);
+        self.committed = self.buf.len();
+        self.invariants();
+    }
+
+    /// Cuts off what is under construction.
+    #[inline]
+    pub(crate) fn discard(&mut self) {
+        self.buf.truncate(self.committed);
+    }
+
+    /// Appends an ACK without actions.
+    pub(crate) fn empty_ack(&mut self, flags: Flags, stream_id: StreamId, frame_id: FrameId) {
+        self.begin(FrameType::ACK, flags, stream_id, frame_id);
+        self.commit();
+    }
+
+    /// Appends an AGENT-DISCONNECT with the canonical text of `status`.
+    pub(crate) fn disconnect(&mut self, status: Status) {
+        self.whole(|out| {
+            Disconnect { status, reason: status.reason().as_bytes() }.encode(FrameType::AGENT_DISCONNECT, out);
+        });
+    }
+
+    /// Appends a frame that `encode` writes whole, at most [`WHOLE_LEN_MAX`] bytes.
+    pub(crate) fn whole(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.discard();
+        self.reserve(WHOLE_LEN_MAX);
+        encode(&mut self.buf);
+        debug_assert!(self.draft_len() <= WHOLE_LEN_MAX);
+        self.committed = self.buf.len();
+        self.invariants();
+    }
+
+    /// Forgets everything: the socket is gone.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new(self.capacity_max);
+    }
+
+    /// Gives the memory back if nothing waits.
+    pub(crate) fn release(&mut self) {
+        if self.unsent() == 0 {
+            self.clear();
+        }
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        self.buf.capacity()
+    }
+
+    #[inline]
+    fn reserve(&mut self, additional: usize) {
+        if self.buf.capacity() - self.buf.len() < additional {
+            self.make_room(additional);
+        }
+    }
+
+    #[cold]
+    fn make_room(&mut self, additional: usize) {
+        if self.head > 0 {
+            self.buf.drain(..self.head);
+            self.committed -= self.head;
+            self.head = 0;
+        }
+        let needed = self.buf.len() + additional;
+        if needed > self.buf.capacity() {
+            let capacity = (2 * self.buf.capacity()).min(self.capacity_max).max(needed);
+            self.buf.reserve_exact(capacity - self.buf.len());
+        }
+        self.invariants();
+    }
+
+    fn invariants(&self) {
+        debug_assert!(self.head <= self.committed && self.committed <= self.buf.len());
+        debug_assert!(self.buf.capacity() <= self.capacity_max, "{} > {}", self.buf.capacity(), self.capacity_max);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_frames_are_shown() {
+        let mut send = SendBuf::new(1024);
+        send.empty_ack(Flags::FIN, StreamId(1), FrameId(1));
+        send.begin(FrameType::ACK, Flags::FIN, StreamId(2), FrameId(1));
+        send.draft(3).extend_from_slice(b"abc");
+        assert_eq!(send.bytes(), [0, 0, 0, 7, 103, 0, 0, 0, 1, 1, 1]);
+        send.sent(5);
+        send.empty_ack(Flags::FIN_ABORT, StreamId(3), FrameId(4));
+        assert_eq!(send.bytes(), [0, 0, 0, 1, 1, 1, 0, 0, 0, 7, 103, 0, 0, 0, 3, 3, 4]);
+    }
+
+    #[test]
+    fn sent_bytes_make_room_for_new_ones() {
+        let mut send = SendBuf::new(11 + HEADER_LEN_MAX);
+        for n in 0..1000 {
+            send.empty_ack(Flags::FIN, StreamId(n % 240), FrameId(1));
+            assert_eq!(send.bytes()[9], (n % 240) as u8);
+            send.sent(send.unsent() - 3);
+            send.sent(3);
+        }
+    }
+
+    #[test]
+    fn an_empty_buffer_gives_its_memory_back() {
+        let mut send = SendBuf::new(1024);
+        send.disconnect(Status::NORMAL);
+        send.release();
+        assert!(send.memory() > 0);
+        send.sent(send.unsent());
+        send.release();
+        assert_eq!(send.memory(), 0);
+    }
+}

@@ -1,0 +1,89 @@
+//! The capabilities of a HELLO (SPOE.txt section 3.2.1).
+
+use core::fmt;
+use core::ops::{BitAnd, BitOr};
+
+/// A set of capabilities.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Capabilities(u8);
+
+impl Capabilities {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// Further NOTIFYs may follow before the ACK of the first, and ACKs may come in any order.
+    pub const PIPELINING: Self = Self(1);
+    /// The agent takes NOTIFYs in fragments. HAProxy never lists it, since it takes none itself; up to 3.0 it sends
+    /// fragments to an agent that does (#659).
+    pub const FRAGMENTATION: Self = Self(2);
+    /// ACKs may use any connection of their engine (HAProxy up to 3.0).
+    pub const ASYNC: Self = Self(4);
+
+    const NAMES: [(Self, &'static str); 3] =
+        [(Self::PIPELINING, "pipelining"), (Self::FRAGMENTATION, "fragmentation"), (Self::ASYNC, "async")];
+
+    /// The capabilities of a comma-separated list. Blanks around a name are ignored, and so are unknown names.
+    pub fn parse(list: &[u8]) -> Self {
+        list.split(|&byte| byte == b',')
+            .filter_map(|token| Self::from_name(core::str::from_utf8(token.trim_ascii()).ok()?))
+            .fold(Self::NONE, Self::bitor)
+    }
+
+    /// The capability of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, known)| *known == name).map(|(capability, _)| *capability)
+    }
+
+    /// True if all of `other` are in `self`.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl BitOr for Capabilities {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitAnd for Capabilities {
+    type Output = Self;
+
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+}
+
+/// The list as a HELLO carries it: `pipelining,fragmentation`.
+impl fmt::Display for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut names = Self::NAMES.iter().filter(|(capability, _)| self.contains(*capability));
+        if let Some((_, first)) = names.next() {
+            f.write_str(first)?;
+        }
+        names.try_for_each(|(_, name)| write!(f, ",{name}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn lists_are_read_token_by_token() {
+        for (list, wanted) in [
+            ("", ""),
+            ("pipelining", "pipelining"),
+            (" pipelining , foo", "pipelining"),
+            ("pipeliningX", ""),
+            ("pipelinin", ""),
+            ("async,pipelining,async", "pipelining,async"),
+            (",,fragmentation,", "fragmentation"),
+        ] {
+            assert_eq!(Capabilities::parse(list.as_bytes()).to_string(), wanted, "{list:?}");
+        }
+        assert_eq!(Capabilities::parse(b"\xff,async"), Capabilities::ASYNC);
+    }
+}

@@ -1,0 +1,234 @@
+//! Frames: length, type, flags, ids, payload (SPOE.txt section 3.2).
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::reader::Reader;
+use super::varint::{VARINT_LEN_MAX, encode_varint};
+use crate::error::{DecodeError, Field};
+
+/// Bytes of the length that stands before each frame and does not count itself.
+pub const LENGTH_LEN: usize = 4;
+/// The shortest legal frame: type, flags and two one-byte ids. HAProxy up to 3.0 spins on anything shorter (#2490).
+pub const FRAME_LEN_MIN: usize = 7;
+/// The smallest `max-frame-size` a peer may ask for.
+pub const MAX_FRAME_SIZE_MIN: u32 = 256;
+/// The longest header: length, type, flags and two ids of ten bytes.
+pub(crate) const HEADER_LEN_MAX: usize = LENGTH_LEN + 5 + 2 * VARINT_LEN_MAX;
+
+/// A FRAME-TYPE, known or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FrameType(pub u8);
+
+impl FrameType {
+    /// A further fragment of a NOTIFY; HAProxy up to 3.0.
+    pub const UNSET: Self = Self(0);
+    /// HAProxy opens the conversation.
+    pub const HAPROXY_HELLO: Self = Self(1);
+    /// HAProxy ends it.
+    pub const HAPROXY_DISCONNECT: Self = Self(2);
+    /// Messages for the agent.
+    pub const NOTIFY: Self = Self(3);
+    /// The agent's answer to a HELLO.
+    pub const AGENT_HELLO: Self = Self(101);
+    /// The agent ends the conversation.
+    pub const AGENT_DISCONNECT: Self = Self(102);
+    /// The agent's answer to a NOTIFY.
+    pub const ACK: Self = Self(103);
+}
+
+/// The name in SPOE.txt, or `type 77`.
+impl fmt::Display for FrameType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match *self {
+            Self::UNSET => "UNSET",
+            Self::HAPROXY_HELLO => "HAPROXY-HELLO",
+            Self::HAPROXY_DISCONNECT => "HAPROXY-DISCONNECT",
+            Self::NOTIFY => "NOTIFY",
+            Self::AGENT_HELLO => "AGENT-HELLO",
+            Self::AGENT_DISCONNECT => "AGENT-DISCONNECT",
+            Self::ACK => "ACK",
+            Self(other) => return write!(f, "type {other}"),
+        })
+    }
+}
+
+/// The FLAGS of a frame. Bits 2..31 are reserved and kept as they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flags(pub u32);
+
+impl Flags {
+    /// More fragments follow.
+    pub const NONE: Self = Self(0);
+    /// The last fragment, or the only one.
+    pub const FIN: Self = Self(1);
+    /// FIN and ABORT: the fragmented NOTIFY is given up.
+    pub const FIN_ABORT: Self = Self(3);
+
+    /// True if FIN is set.
+    pub const fn is_fin(self) -> bool {
+        self.0 & 1 != 0
+    }
+
+    /// True if ABORT is set.
+    pub const fn is_abort(self) -> bool {
+        self.0 & 2 != 0
+    }
+}
+
+/// A STREAM-ID. The applet engine starts at 0 and counts to 2^32-1, the multiplexer uses odd numbers for each
+/// connection; the agent only ever gives it back, so all 64 bits are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u64);
+
+/// A FRAME-ID: the number of an event in its stream, given back like the [`StreamId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FrameId(pub u64);
+
+/// One frame, its payload not looked at yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'b> {
+    /// What it is.
+    pub frame_type: FrameType,
+    /// FIN, ABORT and the reserved bits.
+    pub flags: Flags,
+    /// The stream it is about; 0 in HELLO and DISCONNECT.
+    pub stream_id: StreamId,
+    /// The event it is about; 0 in HELLO and DISCONNECT.
+    pub frame_id: FrameId,
+    /// What follows the header.
+    pub payload: &'b [u8],
+}
+
+impl<'b> Frame<'b> {
+    /// Decodes a whole frame without its length.
+    ///
+    /// # Errors
+    /// The header is cut, or an id is above 2^64-1.
+    #[inline]
+    pub fn decode(bytes: &'b [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let frame_type = FrameType(reader.u8(Field::FrameType)?);
+        let flags = Flags(u32::from_be_bytes(reader.array(Field::Flags)?));
+        let stream_id = StreamId(reader.varint(Field::StreamId)?);
+        let frame_id = FrameId(reader.varint(Field::FrameId)?);
+        Ok(Self { frame_type, flags, stream_id, frame_id, payload: reader.rest() })
+    }
+
+    /// Splits the first frame off `bytes`, with what follows it; `None` while it is not all there.
+    ///
+    /// # Errors
+    /// As [`Frame::decode`]. The length is believed: whoever reads from a socket checks it against a limit first.
+    pub fn split(bytes: &'b [u8]) -> Result<Option<(Self, &'b [u8])>, DecodeError> {
+        let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_LEN>() else { return Ok(None) };
+        let Some((frame, rest)) = rest.split_at_checked(u32::from_be_bytes(*length) as usize) else { return Ok(None) };
+        Ok(Some((Self::decode(frame)?, rest)))
+    }
+
+    /// Appends the frame, length first.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut encoder = FrameEncoder::begin(out, self.frame_type, self.flags, self.stream_id, self.frame_id);
+        encoder.payload().extend_from_slice(self.payload);
+        encoder.finish();
+    }
+}
+
+/// A frame under construction at the end of a buffer.
+///
+/// Its length is patched in by [`finish`](Self::finish). Until then it reads as 2^32-1, which every peer refuses at
+/// once, so that a frame which left half-built by mistake could not pass for a whole one.
+#[derive(Debug)]
+pub struct FrameEncoder<'o> {
+    out: &'o mut Vec<u8>,
+    start: usize,
+}
+
+impl<'o> FrameEncoder<'o> {
+    /// Appends the header.
+    #[inline]
+    pub fn begin(
+        out: &'o mut Vec<u8>,
+        frame_type: FrameType,
+        flags: Flags,
+        stream_id: StreamId,
+        frame_id: FrameId,
+    ) -> Self {
+        let start = out.len();
+        out.extend_from_slice(&[0xff; LENGTH_LEN]);
+        out.push(frame_type.0);
+        out.extend_from_slice(&flags.0.to_be_bytes());
+        encode_varint(stream_id.0, out);
+        encode_varint(frame_id.0, out);
+        Self { out, start }
+    }
+
+    /// Where the payload is appended.
+    #[inline]
+    pub fn payload(&mut self) -> &mut Vec<u8> {
+        self.out
+    }
+
+    /// Writes the length; gives the frame's size without it.
+    #[inline]
+    pub fn finish(self) -> usize {
+        patch_length(self.out, self.start)
+    }
+}
+
+/// Sets the length of the frame that starts at `start` and ends with `out`; gives it.
+///
+/// # Panics
+/// If the frame is over 4 GiB, which no limit allows.
+#[inline]
+pub(crate) fn patch_length(out: &mut [u8], start: usize) -> usize {
+    let len = out.len() - start - LENGTH_LEN;
+    let length = u32::try_from(len).expect("every frame is kept below a u32 limit");
+    out[start..start + LENGTH_LEN].copy_from_slice(&length.to_be_bytes());
+    len
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EMPTY_ACK: [u8; 11] = [0, 0, 0, 7, 103, 0, 0, 0, 1, 1, 1];
+
+    #[test]
+    fn the_smallest_frame() {
+        let frame = Frame {
+            frame_type: FrameType::ACK,
+            flags: Flags::FIN,
+            stream_id: StreamId(1),
+            frame_id: FrameId(1),
+            payload: &[],
+        };
+        let mut out = Vec::new();
+        frame.encode(&mut out);
+        assert_eq!(out, EMPTY_ACK);
+        assert_eq!(Frame::split(&out), Ok(Some((frame, &[][..]))));
+        assert_eq!(out.len() - LENGTH_LEN, FRAME_LEN_MIN);
+    }
+
+    #[test]
+    fn a_frame_is_not_split_off_before_it_is_whole() {
+        for cut in 0..EMPTY_ACK.len() {
+            assert_eq!(Frame::split(&EMPTY_ACK[..cut]), Ok(None));
+        }
+    }
+
+    #[test]
+    fn a_header_cut_anywhere_names_its_field() {
+        let fields = [Field::FrameType, Field::Flags, Field::Flags, Field::Flags, Field::Flags, Field::StreamId];
+        for (cut, field) in fields.into_iter().chain([Field::FrameId]).enumerate() {
+            assert_eq!(Frame::decode(&EMPTY_ACK[4..4 + cut]).unwrap_err().field, field);
+        }
+    }
+
+    #[test]
+    fn reserved_flags_are_kept() {
+        let frame = Frame::decode(&[3, 0x80, 0, 0, 3, 0xff, 0xf0, 0xfe, 0xfe, 0x7e, 0xf0, 0x80, 0]).unwrap();
+        assert_eq!(frame.flags, Flags(0x8000_0003));
+        assert!(frame.flags.is_fin() && frame.flags.is_abort());
+        assert_eq!((frame.stream_id, frame.frame_id), (StreamId(u64::from(u32::MAX)), FrameId(2288)));
+    }
+}

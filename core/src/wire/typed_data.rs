@@ -1,0 +1,270 @@
+//! Typed values (SPOE.txt section 3.1).
+
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::str;
+
+use super::reader::Reader;
+use super::varint::{encode_varint, varint_len};
+use crate::error::{DecodeError, Fault, Field};
+
+const NULL: u8 = 0;
+const BOOL: u8 = 1;
+const INT32: u8 = 2;
+const UINT32: u8 = 3;
+const INT64: u8 = 4;
+const UINT64: u8 = 5;
+const IPV4: u8 = 6;
+const IPV6: u8 = 7;
+const STRING: u8 = 8;
+const BINARY: u8 = 9;
+/// BOOL with its flag: the only first byte HAProxy takes for true.
+const TRUE: u8 = 0x10 | BOOL;
+
+/// A value with its type: an argument of a message, the value of a key or of a variable.
+///
+/// Strings are bytes, as they are in HAProxy: a path or a header may hold any. HAProxy sends every integer as INT64
+/// and an absent sample (no address, missing header, failed fetch) as NULL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TypedData<'b> {
+    /// Nothing: an argument whose sample is absent.
+    Null,
+    /// A boolean.
+    Bool(bool),
+    /// INT32.
+    Int32(i32),
+    /// UINT32.
+    Uint32(u32),
+    /// INT64.
+    Int64(i64),
+    /// UINT64.
+    Uint64(u64),
+    /// An IPv4 address.
+    Ipv4(Ipv4Addr),
+    /// An IPv6 address; an IPv4 client of a v4v6 listener comes as `::ffff:a.b.c.d`.
+    Ipv6(Ipv6Addr),
+    /// A string, of any encoding.
+    String(&'b [u8]),
+    /// Bytes.
+    Binary(&'b [u8]),
+}
+
+impl<'b> TypedData<'b> {
+    /// Reads one value.
+    ///
+    /// An INT32 or UINT32 outside its range keeps its value, as in HAProxy, and comes as INT64 or UINT64.
+    ///
+    /// # Errors
+    /// `field` is truncated, overflows, or is of a reserved type (10..=15), whose size nobody knows.
+    #[inline]
+    pub fn decode(reader: &mut Reader<'b>, field: Field) -> Result<Self, DecodeError> {
+        let first = reader.u8(field)?;
+        Ok(match first & 0x0f {
+            NULL => Self::Null,
+            BOOL => Self::Bool(first == TRUE),
+            INT32 => {
+                let value = reader.varint(field)? as i64;
+                i32::try_from(value).map_or(Self::Int64(value), Self::Int32)
+            }
+            UINT32 => {
+                let value = reader.varint(field)?;
+                u32::try_from(value).map_or(Self::Uint64(value), Self::Uint32)
+            }
+            INT64 => Self::Int64(reader.varint(field)? as i64),
+            UINT64 => Self::Uint64(reader.varint(field)?),
+            IPV4 => Self::Ipv4(reader.array::<4>(field)?.into()),
+            IPV6 => Self::Ipv6(reader.array::<16>(field)?.into()),
+            STRING if first == STRING => Self::String(reader.string(field)?),
+            STRING | BINARY => Self::Binary(reader.string(field)?),
+            reserved => return Err(DecodeError::new(field, Fault::ReservedType(reserved))),
+        })
+    }
+
+    /// Appends the value. The flags are zero but for true: HAProxy compares a STRING's first byte whole.
+    #[inline]
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let integer = |out: &mut Vec<u8>, kind, value| {
+            out.push(kind);
+            encode_varint(value, out);
+        };
+        match *self {
+            Self::Null => out.push(NULL),
+            Self::Bool(value) => out.push(if value { TRUE } else { BOOL }),
+            // Signed values travel as 64 bits, sign-extended: ten bytes for any negative one.
+            Self::Int32(value) => integer(out, INT32, i64::from(value) as u64),
+            Self::Uint32(value) => integer(out, UINT32, u64::from(value)),
+            Self::Int64(value) => integer(out, INT64, value as u64),
+            Self::Uint64(value) => integer(out, UINT64, value),
+            Self::Ipv4(address) => {
+                out.push(IPV4);
+                out.extend_from_slice(&address.octets());
+            }
+            Self::Ipv6(address) => {
+                out.push(IPV6);
+                out.extend_from_slice(&address.octets());
+            }
+            Self::String(bytes) => {
+                integer(out, STRING, bytes.len() as u64);
+                out.extend_from_slice(bytes);
+            }
+            Self::Binary(bytes) => {
+                integer(out, BINARY, bytes.len() as u64);
+                out.extend_from_slice(bytes);
+            }
+        }
+    }
+
+    /// How many bytes [`encode`](Self::encode) appends.
+    #[inline]
+    pub fn encoded_len(&self) -> usize {
+        1 + match *self {
+            Self::Null | Self::Bool(_) => 0,
+            Self::Int32(value) => varint_len(i64::from(value) as u64),
+            Self::Uint32(value) => varint_len(u64::from(value)),
+            Self::Int64(value) => varint_len(value as u64),
+            Self::Uint64(value) => varint_len(value),
+            Self::Ipv4(_) => 4,
+            Self::Ipv6(_) => 16,
+            Self::String(bytes) | Self::Binary(bytes) => varint_len(bytes.len() as u64) + bytes.len(),
+        }
+    }
+
+    /// The boolean, if it is one.
+    pub const fn as_bool(&self) -> Option<bool> {
+        match *self {
+            Self::Bool(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The integer, of whatever integer type, if it fits.
+    pub fn as_i64(&self) -> Option<i64> {
+        match *self {
+            Self::Int32(value) => Some(i64::from(value)),
+            Self::Uint32(value) => Some(i64::from(value)),
+            Self::Int64(value) => Some(value),
+            Self::Uint64(value) => i64::try_from(value).ok(),
+            _ => None,
+        }
+    }
+
+    /// The address, of either family, as it came: see [`Ipv6Addr::to_ipv4_mapped`].
+    pub const fn as_ip(&self) -> Option<IpAddr> {
+        match *self {
+            Self::Ipv4(address) => Some(IpAddr::V4(address)),
+            Self::Ipv6(address) => Some(IpAddr::V6(address)),
+            _ => None,
+        }
+    }
+
+    /// The string, if it is one and is UTF-8.
+    pub fn as_str(&self) -> Option<&'b str> {
+        match *self {
+            Self::String(bytes) => str::from_utf8(bytes).ok(),
+            _ => None,
+        }
+    }
+
+    /// The bytes of a string or of binary data.
+    pub const fn as_bytes(&self) -> Option<&'b [u8]> {
+        match *self {
+            Self::String(bytes) | Self::Binary(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+}
+
+macro_rules! from {
+    ($($source:ty => $variant:ident),*) => {$(
+        impl From<$source> for TypedData<'_> {
+            fn from(value: $source) -> Self {
+                Self::$variant(value)
+            }
+        }
+    )*};
+}
+from!(bool => Bool, i32 => Int32, u32 => Uint32, i64 => Int64, u64 => Uint64, Ipv4Addr => Ipv4, Ipv6Addr => Ipv6);
+
+impl From<IpAddr> for TypedData<'_> {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::Ipv4(address),
+            IpAddr::V6(address) => Self::Ipv6(address),
+        }
+    }
+}
+
+impl<'b> From<&'b str> for TypedData<'b> {
+    fn from(text: &'b str) -> Self {
+        Self::String(text.as_bytes())
+    }
+}
+
+impl<'b> From<&'b [u8]> for TypedData<'b> {
+    fn from(bytes: &'b [u8]) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(bytes: &[u8]) -> Result<TypedData<'_>, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let value = TypedData::decode(&mut reader, Field::Value)?;
+        assert!(reader.is_empty(), "{value:?} left {:?}", reader.rest());
+        Ok(value)
+    }
+
+    #[test]
+    fn every_type_in_both_directions() {
+        let table: &[(TypedData<'_>, &[u8])] = &[
+            (TypedData::Null, &[0]),
+            (TypedData::Bool(true), &[0x11]),
+            (TypedData::Bool(false), &[1]),
+            (TypedData::Int32(-1), &[2, 0xff, 0xf0, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0x0e]),
+            (TypedData::Int32(i32::MAX), &[2, 0xff, 0xf0, 0xfe, 0xfe, 0x3e]),
+            (TypedData::Uint32(42), &[3, 42]),
+            (TypedData::Uint32(u32::MAX), &[3, 0xff, 0xf0, 0xfe, 0xfe, 0x7e]),
+            (TypedData::Int64(i64::MIN), &[4, 0xf0, 0xf1, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 6]),
+            (TypedData::Uint64(u64::MAX), &[5, 0xff, 0xf0, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0x0e]),
+            (TypedData::Ipv4(Ipv4Addr::new(192, 0, 2, 1)), &[6, 192, 0, 2, 1]),
+            (TypedData::Ipv6(Ipv6Addr::LOCALHOST), &[7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+            (TypedData::String(b""), &[8, 0]),
+            (TypedData::String(b"GET"), &[8, 3, b'G', b'E', b'T']),
+            (TypedData::Binary(b""), &[9, 0]),
+            (TypedData::Binary(&[0, 255]), &[9, 2, 0, 255]),
+        ];
+        for (value, bytes) in table {
+            let mut out = Vec::new();
+            value.encode(&mut out);
+            assert_eq!(out, *bytes, "{value:?}");
+            assert_eq!(value.encoded_len(), bytes.len(), "{value:?}");
+            assert_eq!(decode(bytes), Ok(*value));
+            for cut in 0..bytes.len() {
+                assert_eq!(decode(&bytes[..cut]), Err(DecodeError::new(Field::Value, Fault::Truncated)), "{value:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn flags_count_as_they_do_in_haproxy() {
+        assert_eq!(decode(&[0x31]), Ok(TypedData::Bool(false)));
+        assert_eq!(decode(&[0x18, 1, b'x']), Ok(TypedData::Binary(b"x")));
+        assert_eq!(decode(&[0xf3, 7]), Ok(TypedData::Uint32(7)));
+    }
+
+    #[test]
+    fn an_integer_out_of_its_range_keeps_its_value() {
+        assert_eq!(decode(&[2, 0xff, 0xf0, 0xfe, 0xfe, 0x7e]), Ok(TypedData::Int64(4_294_967_295)));
+        assert_eq!(decode(&[3, 0xf0, 0xf1, 0xfe, 0xfe, 0x7e]), Ok(TypedData::Uint64(4_294_967_296)));
+    }
+
+    #[test]
+    fn reserved_types_are_refused() {
+        for kind in 10..=15 {
+            assert_eq!(decode(&[kind]), Err(DecodeError::new(Field::Value, Fault::ReservedType(kind))));
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Runs SPOE agents on smol sockets.
