@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::error::PeerError;
 use crate::event::{CloseReason, Event, LocalReason, Notify};
 use crate::handshake::{Negotiated, VERSION, negotiate};
-use crate::in_flight::{InFlight, Ticket};
+use crate::in_flight::{InFlight, Ticket, TicketId};
 use crate::reassembly::{Fragment, Reassembly};
 use crate::recv::RecvBuf;
 use crate::send::SendBuf;
@@ -120,15 +120,7 @@ impl Connection {
     ///
     /// It is empty while a limit is reached, while whole frames wait to be polled, and at the end.
     pub fn recv_buf(&mut self) -> &mut [u8] {
-        match self.state {
-            State::Closed => &mut [],
-            State::Closing { .. } | State::Refusing { .. } => {
-                self.recv.clear();
-                self.recv.space()
-            }
-            _ if self.takes_frames() => self.recv.space(),
-            _ => &mut [],
-        }
+        if self.wants_input() { self.recv.space() } else { &mut [] }
     }
 
     /// The first `len` bytes of [`recv_buf`](Self::recv_buf) were filled.
@@ -261,9 +253,18 @@ impl Connection {
         Ok(Ack::begin(parts, slot.stream_id, slot.frame_id))
     }
 
-    /// True while `ticket` can still be answered. When it cannot, there is no point in working on.
-    pub fn is_live(&self, ticket: &Ticket) -> bool {
+    /// True while the ticket of this name can still be answered. When it cannot, there is no point in working on.
+    pub fn is_live(&self, ticket: TicketId) -> bool {
         self.in_flight.contains(ticket)
+    }
+
+    /// False while nothing should be read: [`recv_buf`](Self::recv_buf) would be empty.
+    pub fn wants_input(&self) -> bool {
+        match self.state {
+            State::Closed => false,
+            State::Closing { .. } | State::Refusing { .. } => true,
+            _ => self.takes_frames(),
+        }
     }
 
     /// True when our last byte was sent: shut the socket's write side down, then go on reading.

@@ -11,9 +11,20 @@ use crate::wire::{FrameId, StreamId};
 /// connection, every pipelined stream with it, over one unknown id.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a NOTIFY whose ticket is lost is answered empty, but only at its deadline"]
-pub struct Ticket {
+pub struct Ticket(TicketId);
+
+/// The name of a [`Ticket`], for keeping book of work in progress. It answers nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TicketId {
     index: u32,
     serial: u64,
+}
+
+impl Ticket {
+    /// Its name; never that of another ticket of the same connection.
+    pub const fn id(&self) -> TicketId {
+        self.0
+    }
 }
 
 /// A flat array of slots, scanned from the front: HAProxy keeps about 20 NOTIFYs on a connection, so that a scan beats
@@ -72,20 +83,20 @@ impl InFlight {
         };
         self.len += 1;
         self.invariants();
-        Ticket { index: index as u32, serial: self.serial }
+        Ticket(TicketId { index: index as u32, serial: self.serial })
     }
 
     /// Gives a slot back, if it is still the ticket's.
-    pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<Slot> {
-        if !self.contains(&ticket) {
+    pub(crate) fn remove(&mut self, Ticket(id): Ticket) -> Option<Slot> {
+        if !self.contains(id) {
             return None;
         }
         self.len -= 1;
-        self.slots[ticket.index as usize].take()
+        self.slots[id.index as usize].take()
     }
 
-    pub(crate) fn contains(&self, ticket: &Ticket) -> bool {
-        matches!(self.slots.get(ticket.index as usize), Some(Some(slot)) if slot.serial.get() == ticket.serial)
+    pub(crate) fn contains(&self, id: TicketId) -> bool {
+        matches!(self.slots.get(id.index as usize), Some(Some(slot)) if slot.serial.get() == id.serial)
     }
 
     /// Gives back one slot whose deadline is at or before `now`, the earliest arrival first.
@@ -145,8 +156,8 @@ mod tests {
     fn a_ticket_is_good_for_its_own_slot_only() {
         let mut in_flight = InFlight::new(2);
         let first = in_flight.insert(StreamId(1), FrameId(1), at(0));
-        let (index, serial) = (first.index, first.serial);
-        let stale = || Ticket { index, serial };
+        let id = first.id();
+        let stale = || Ticket(id);
         assert_eq!(in_flight.remove(first).unwrap().stream_id, StreamId(1));
         let second = in_flight.insert(StreamId(2), FrameId(1), at(0));
         assert!(in_flight.remove(stale()).is_none(), "the slot is another's now");
@@ -154,7 +165,7 @@ mod tests {
         in_flight.release();
         let third = in_flight.insert(StreamId(3), FrameId(1), at(0));
         assert!(in_flight.remove(stale()).is_none(), "not even after the array was freed");
-        assert!(in_flight.contains(&third));
+        assert!(in_flight.contains(third.id()));
     }
 
     #[test]
@@ -172,7 +183,7 @@ mod tests {
         }
         assert_eq!(expired, [1, 2, 3]);
         assert_eq!(in_flight.deadline(), Some(at(9)));
-        assert!(in_flight.contains(&tickets[3]) && !in_flight.contains(&tickets[0]));
+        assert!(in_flight.contains(tickets[3].id()) && !in_flight.contains(tickets[0].id()));
     }
 
     #[test]

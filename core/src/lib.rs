@@ -101,7 +101,7 @@ pub use connection::{Connection, TicketError};
 pub use error::{DecodeError, Fault, Field, PeerError};
 pub use event::{CloseReason, Event, LocalReason, Notify, OwnedMessages};
 pub use handshake::Negotiated;
-pub use in_flight::Ticket;
+pub use in_flight::{Ticket, TicketId};
 pub use stats::Stats;
 pub use status::Status;
 pub use time::Instant;

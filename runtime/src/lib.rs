@@ -1,1 +1,62 @@
-//! Runs SPOE agents on smol sockets.
+//! Runs SPOE agents: [`spoa_core`] driven over smol sockets, on as many threads as there are processors.
+//!
+//! An application is a [`Handler`]: HAProxy's messages in, variables to set out. One that knows its answer at once:
+//!
+//! ```no_run
+//! use spoa_runtime::{Agent, Scope, quick};
+//!
+//! fn main() -> Result<(), spoa_runtime::Error> {
+//!     Agent::new().listen("127.0.0.1:12345".parse()?).run(quick(|messages, ack| {
+//!         for message in messages {
+//!             if let Some(path) = message.arg("path").and_then(|value| value.as_str()) {
+//!                 ack.set_var(Scope::Transaction, "is_admin", path.starts_with("/admin"))?;
+//!             }
+//!         }
+//!         Ok(())
+//!     }))
+//! }
+//! ```
+//!
+//! One that has to ask elsewhere first, while other NOTIFYs of the same connection go on:
+//!
+//! ```no_run
+//! use spoa_runtime::{Actions, Agent, Scope, deferred};
+//! # async fn look_up(_: &str) -> Result<u32, std::io::Error> { Ok(0) }
+//!
+//! fn main() -> Result<(), spoa_runtime::Error> {
+//!     Agent::new().listen("unix:/run/agent.sock".parse()?).run(deferred(async |kept| {
+//!         let mut actions = Actions::new();
+//!         for message in kept.messages() {
+//!             if let Some(user) = message.arg("user").and_then(|value| value.as_str()) {
+//!                 actions.set_var(Scope::Session, "quota", look_up(user).await?)?;
+//!             }
+//!         }
+//!         Ok(actions)
+//!     }))
+//! }
+//! ```
+//!
+//! Whatever a handler does, HAProxy gets its ACK: one that fails, panics, forgets to answer or overruns
+//! [`ack_timeout`](ConnectionConfig::ack_timeout) costs an empty ACK and a line in the log, not the connection.
+
+#![forbid(unsafe_code)]
+
+mod agent;
+mod clock;
+mod driver;
+mod error;
+mod frame_log;
+mod handler;
+mod listener;
+mod log_limit;
+pub mod reputation;
+mod shutdown;
+mod worker;
+
+pub use agent::{Agent, Server};
+pub use error::Error;
+pub use handler::{Deferred, Handler, HandlerError, Quick, Reply, deferred, quick};
+pub use listener::{AddrError, ListenAddr};
+pub use shutdown::Stopper;
+pub use spoa_core::wire::{Actions, Capabilities, Message, Messages, Scope, TypedData};
+pub use spoa_core::{Ack, Config as ConnectionConfig, ConfigError, Notify, OwnedMessages, Ticket};

@@ -1,0 +1,225 @@
+//! The agent as a whole: sockets, workers, the way down.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use futures_lite::future;
+use smol::channel::Receiver;
+use smol::{LocalExecutor, Timer};
+use spoa_core::Config;
+
+use crate::error::Error;
+use crate::handler::Handler;
+use crate::listener::{ListenAddr, Listener};
+use crate::shutdown::Stopper;
+use crate::worker::{self, Pool};
+
+/// An agent to be: where it listens and within which limits.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    addrs: Vec<ListenAddr>,
+    settings: Settings,
+}
+
+/// What the workers have to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) connection: Config,
+    pub(crate) workers: NonZeroUsize,
+    pub(crate) grace: Duration,
+    pub(crate) connections_max: usize,
+    pub(crate) log_frames: bool,
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Agent {
+    /// An agent with default limits that listens nowhere yet.
+    pub fn new() -> Self {
+        let settings = Settings {
+            connection: Config::default(),
+            workers: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            grace: Duration::from_secs(5),
+            connections_max: 65_536,
+            log_frames: false,
+        };
+        Self { addrs: Vec::new(), settings }
+    }
+
+    /// Listens there too.
+    #[must_use]
+    pub fn listen(mut self, addr: ListenAddr) -> Self {
+        self.addrs.push(addr);
+        self
+    }
+
+    /// The limits of each connection.
+    #[must_use]
+    pub const fn connection(mut self, config: Config) -> Self {
+        self.settings.connection = config;
+        self
+    }
+
+    /// How many threads serve connections; default one a processor.
+    #[must_use]
+    pub const fn workers(mut self, workers: NonZeroUsize) -> Self {
+        self.settings.workers = workers;
+        self
+    }
+
+    /// How long the way down may take; default 5 s.
+    #[must_use]
+    pub const fn grace(mut self, grace: Duration) -> Self {
+        self.settings.grace = grace;
+        self
+    }
+
+    /// How many connections to serve at once; default 65536. Any more are turned away with code 13.
+    #[must_use]
+    pub const fn connections_max(mut self, max: usize) -> Self {
+        self.settings.connections_max = max;
+        self
+    }
+
+    /// Logs each frame as one line, at debug level.
+    #[must_use]
+    pub const fn log_frames(mut self, on: bool) -> Self {
+        self.settings.log_frames = on;
+        self
+    }
+
+    /// Opens the sockets. From here on HAProxy can connect; it is served by [`Server::serve`].
+    ///
+    /// # Errors
+    /// An address cannot be listened on, there is none, or a limit is out of range.
+    pub fn bind(self) -> Result<Server, Error> {
+        self.settings.connection.validate()?;
+        if self.addrs.is_empty() {
+            return Err(Error::NoAddress);
+        }
+        let listeners = self.addrs.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+        let addrs = listeners.iter().map(|listener| listener.addr().clone()).collect();
+        let (stopper, stops) = Stopper::new();
+        Ok(Server { addrs, listeners, settings: self.settings, stopper, stops })
+    }
+
+    /// Opens the sockets and serves HAProxy until SIGINT or SIGTERM.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind), or signals cannot be caught, or no thread be started.
+    pub fn run<H: Handler + Clone + Send>(self, handler: H) -> Result<(), Error> {
+        let server = self.bind()?;
+        let signals = server.stopper().at_signals()?;
+        server.serve_beside(handler, signals)
+    }
+}
+
+/// An agent with open sockets.
+#[derive(Debug)]
+pub struct Server {
+    addrs: Vec<ListenAddr>,
+    listeners: Vec<Listener>,
+    settings: Settings,
+    stopper: Stopper,
+    stops: Receiver<()>,
+}
+
+impl Server {
+    /// Where it listens, with the real ports.
+    pub fn addrs(&self) -> &[ListenAddr] {
+        &self.addrs
+    }
+
+    /// Stops it, from another thread.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Serves HAProxy until [stopped](Stopper::stop); then the sockets are closed and all threads are on their way out.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn serve<H: Handler + Clone + Send>(self, handler: H) -> Result<(), Error> {
+        self.serve_beside(handler, future::pending())
+    }
+
+    fn serve_beside<H>(self, handler: H, beside: impl Future<Output = ()>) -> Result<(), Error>
+    where
+        H: Handler + Clone + Send,
+    {
+        // The stopper is kept: without one the other end of `stops` would read as a stop.
+        let Self { addrs, listeners, settings, stopper: _stopper, stops } = self;
+        let (pool, ended) = worker::start(&settings, handler)?;
+        let pool = Arc::new(pool);
+        for addr in &addrs {
+            tracing::info!("listening on {addr}");
+        }
+        let serve = async {
+            accept_until(listeners, &pool, &stops).await;
+            wind_down(&pool, &settings, &stops, &ended).await;
+        };
+        let beside = async {
+            beside.await;
+            future::pending::<()>().await;
+        };
+        smol::block_on(future::or(serve, beside));
+        Ok(())
+    }
+}
+
+/// Ends all connections: in good order if they take no longer than the grace period, and nobody asks again.
+async fn wind_down(pool: &Pool, settings: &Settings, stops: &Receiver<()>, ended: &Receiver<()>) {
+    tracing::info!("stopping: {} connections open", pool.connections());
+    // Part of the grace period is for HAProxy to read our last words.
+    let linger = settings.connection.linger.min(settings.grace / 2);
+    pool.drain(settings.grace - linger);
+    let done = async {
+        let _ = ended.recv().await;
+        "stopped"
+    };
+    let asked_again = async {
+        let _ = stops.recv().await;
+        "stopped at once, as asked"
+    };
+    let late = async {
+        Timer::after(settings.grace).await;
+        "stopped at the end of the grace period"
+    };
+    let how = future::or(done, future::or(asked_again, late)).await;
+    match pool.connections() {
+        0 => tracing::info!("{how}"),
+        open => tracing::warn!("{how}: {open} connections were cut"),
+    }
+    pool.abort();
+}
+
+/// Accepts connections on all sockets until a stop, and closes the sockets.
+async fn accept_until(listeners: Vec<Listener>, pool: &Arc<Pool>, stops: &Receiver<()>) {
+    let executor = LocalExecutor::new();
+    for listener in listeners {
+        executor.spawn(accept(listener, Arc::clone(pool))).detach();
+    }
+    let _ = executor.run(stops.recv()).await;
+}
+
+/// Hands every connection of one socket to a worker.
+async fn accept(listener: Listener, pool: Arc<Pool>) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, peer)) => pool.assign(socket, peer),
+            // The peer gave up while it waited.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                // Out of files or memory: the next attempt would fail as well until a connection ends.
+                tracing::warn!("cannot accept on {}: {error}", listener.addr());
+                Timer::after(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}

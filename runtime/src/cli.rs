@@ -1,0 +1,227 @@
+//! The options of `spoa`: those of HAProxy's example agent with the same meaning, and more.
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::time::Duration;
+
+use clap::Parser;
+use spoa_runtime::reputation::{Scores, Service};
+use spoa_runtime::{Agent, Capabilities, ConnectionConfig, ListenAddr};
+
+/// A random IP reputation agent for HAProxy (SPOE): scores the clients HAProxy asks about, 0 (bad) to 100 (trusted).
+#[derive(Debug, Parser)]
+#[command(name = "spoa", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Show each frame and connection in the log
+    #[arg(short, long)]
+    pub(crate) debug: bool,
+
+    /// Listen on this port of 127.0.0.1 [default: 12345, unless --listen is given]
+    #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+
+    /// Listen there: IP:PORT, [IPv6]:PORT or unix:PATH; can be given several times
+    ///
+    /// SPOP has no authentication: whoever can connect is served.
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<ListenAddr>,
+
+    /// Serve connections with this many threads [default: one a processor]
+    #[arg(short = 'n', long, value_name = "NUMBER")]
+    workers: Option<NonZeroUsize>,
+
+    /// The largest frame, in bytes; best at most HAProxy's tune.bufsize - 4
+    #[arg(short, long, value_name = "BYTES", default_value_t = ConnectionConfig::default().max_frame_size)]
+    max_frame_size: u32,
+
+    /// Offer exactly these: pipelining, fragmentation, async, or none; can be given several times
+    /// [default: pipelining and fragmentation]
+    #[arg(short, long = "capability", value_name = "NAME", value_delimiter = ',', value_parser = capability)]
+    capabilities: Vec<Capabilities>,
+
+    /// Answer only after this time: in ms, or with a unit (us, ms, s)
+    #[arg(short = 't', long, value_name = "TIME", default_value = "0", value_parser = time)]
+    delay: Duration,
+
+    /// End a connection after this many NOTIFYs; 0 for never
+    #[arg(short, long, value_name = "NUMBER", default_value_t = 0)]
+    frames: u64,
+
+    /// Make the score a function of this number and the address, instead of a fresh one each time
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+
+    /// How long answering what is in flight may take after SIGTERM or SIGINT
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
+    grace: Duration,
+
+    /// How long to wait for a HELLO
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
+    hello_timeout: Duration,
+
+    /// End a connection that had no NOTIFY for this long [default: never]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    idle_timeout: Option<Duration>,
+
+    /// Send an empty ACK when an answer takes this long, on top of --delay
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
+    ack_timeout: Duration,
+
+    /// Let a refused HELLO wait this long: HAProxy up to 3.0 comes back at once
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
+    refuse_delay: Duration,
+
+    /// End a connection whose peer reads nothing for this long
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    send_timeout: Duration,
+
+    /// How many NOTIFYs of a connection may wait for their ACK
+    #[arg(long, value_name = "NUMBER", default_value_t = ConnectionConfig::default().in_flight_max)]
+    in_flight_max: usize,
+
+    /// The largest NOTIFY taken in fragments, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = ConnectionConfig::default().reassembly_max)]
+    reassembly_max: usize,
+
+    /// How many connections to serve at once
+    #[arg(long, value_name = "NUMBER", default_value_t = 65_536)]
+    connections_max: usize,
+}
+
+impl Cli {
+    /// The agent these options describe.
+    pub(crate) fn agent(&self) -> Agent {
+        let mut agent = Agent::new()
+            .connection(self.connection())
+            .grace(self.grace)
+            .connections_max(self.connections_max)
+            .log_frames(self.debug);
+        if let Some(workers) = self.workers {
+            agent = agent.workers(workers);
+        }
+        self.addrs().into_iter().fold(agent, Agent::listen)
+    }
+
+    /// The service these options describe.
+    pub(crate) fn service(&self) -> Service {
+        Service::new(self.seed.map_or(Scores::Fresh, Scores::Seeded), self.delay)
+    }
+
+    fn addrs(&self) -> Vec<ListenAddr> {
+        let local = |port| ListenAddr::Tcp(([127, 0, 0, 1], port).into());
+        let port = match self.port {
+            None if self.listen.is_empty() => Some(12345),
+            port => port,
+        };
+        port.map(local).into_iter().chain(self.listen.iter().cloned()).collect()
+    }
+
+    fn connection(&self) -> ConnectionConfig {
+        let defaults = ConnectionConfig::default();
+        let capabilities = match &self.capabilities[..] {
+            [] => defaults.capabilities,
+            named => named.iter().fold(Capabilities::NONE, |all, one| all | *one),
+        };
+        ConnectionConfig {
+            max_frame_size: self.max_frame_size,
+            capabilities,
+            in_flight_max: self.in_flight_max,
+            reassembly_max: self.reassembly_max,
+            notify_max: NonZeroU64::new(self.frames),
+            hello_timeout: self.hello_timeout,
+            idle_timeout: self.idle_timeout,
+            ack_timeout: self.ack_timeout.saturating_add(self.delay),
+            refuse_delay: self.refuse_delay,
+            send_timeout: self.send_timeout,
+            ..defaults
+        }
+    }
+}
+
+fn capability(name: &str) -> Result<Capabilities, &'static str> {
+    if name == "none" {
+        return Ok(Capabilities::NONE);
+    }
+    Capabilities::from_name(name).ok_or("it takes pipelining, fragmentation, async or none")
+}
+
+/// A time as HAProxy's example agent takes it: a whole number of milliseconds, or of the unit that follows it.
+fn time(text: &str) -> Result<Duration, &'static str> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let micros = match unit {
+        "us" => 1,
+        "" | "ms" => 1_000,
+        "s" => 1_000_000,
+        _ => return Err("it takes a whole number and us, ms or s"),
+    };
+    let number = number.parse::<u64>().map_err(|_| "it takes a whole number and us, ms or s")?;
+    number.checked_mul(micros).map(Duration::from_micros).ok_or("that is longer than can be counted")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cli(options: &[&str]) -> Cli {
+        Cli::try_parse_from(["spoa"].iter().chain(options)).unwrap()
+    }
+
+    #[test]
+    fn the_options_of_the_example_agent() {
+        let cli = cli(&[
+            "-d",
+            "-p",
+            "7000",
+            "-n",
+            "3",
+            "-m",
+            "8192",
+            "-c",
+            "async",
+            "-c",
+            "pipelining",
+            "-t",
+            "5",
+            "-f",
+            "9",
+        ]);
+        assert!(cli.debug);
+        assert_eq!(cli.addrs(), ["127.0.0.1:7000".parse().unwrap()]);
+        assert_eq!(cli.workers, NonZeroUsize::new(3));
+        let config = cli.connection();
+        assert_eq!(config.max_frame_size, 8192);
+        assert_eq!(config.capabilities, Capabilities::ASYNC | Capabilities::PIPELINING);
+        assert_eq!(config.notify_max, NonZeroU64::new(9));
+        assert_eq!(cli.delay, Duration::from_millis(5));
+        assert_eq!(config.ack_timeout, Duration::from_millis(10_005));
+    }
+
+    #[test]
+    fn where_it_listens() {
+        let addrs = |options: &[&str]| cli(options).addrs().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(addrs(&[]), ["127.0.0.1:12345"]);
+        assert_eq!(addrs(&["--listen", "[::1]:1"]), ["[::1]:1"]);
+        assert_eq!(addrs(&["-p", "5", "--listen", "unix:/x", "--listen", "/y"]), ["127.0.0.1:5", "unix:/x", "unix:/y"]);
+    }
+
+    #[test]
+    fn capabilities_are_exactly_those_named() {
+        assert_eq!(cli(&[]).connection().capabilities, Capabilities::PIPELINING | Capabilities::FRAGMENTATION);
+        assert_eq!(cli(&["-c", "none"]).connection().capabilities, Capabilities::NONE);
+        assert_eq!(
+            cli(&["-c", "async,fragmentation"]).connection().capabilities,
+            Capabilities::ASYNC | Capabilities::FRAGMENTATION
+        );
+        assert!(Cli::try_parse_from(["spoa", "-c", "Pipelining"]).is_err());
+    }
+
+    #[test]
+    fn times() {
+        for (text, micros) in [("0", 0), ("15", 15_000), ("15ms", 15_000), ("7us", 7), ("2s", 2_000_000)] {
+            assert_eq!(time(text), Ok(Duration::from_micros(micros)));
+        }
+        for text in ["", "s", "1m", "1.5s", "-1", "1 s", "1sec", "99999999999999999999", "18446744073709551615s"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+}

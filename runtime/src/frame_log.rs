@@ -1,0 +1,98 @@
+//! Each frame as one readable line: what `spoa -d` shows.
+
+use spoa_core::wire::{Frame, LENGTH_LEN};
+
+/// Follows the bytes of one connection, both ways, as they are on the wire.
+#[derive(Debug)]
+pub(crate) struct FrameLog {
+    peer: String,
+    received: Splitter,
+    sent: Splitter,
+}
+
+/// Finds the frames in the bytes of one direction.
+#[derive(Debug)]
+struct Splitter {
+    /// The start of a frame whose end has not come yet.
+    part: Vec<u8>,
+    /// What the connection itself takes: a larger frame is where it stops reading, and so does this.
+    frame_max: usize,
+    lost: bool,
+}
+
+impl FrameLog {
+    pub(crate) fn new(peer: &str, frame_max: u32) -> Self {
+        let splitter = || Splitter { part: Vec::new(), frame_max: frame_max as usize, lost: false };
+        Self { peer: peer.into(), received: splitter(), sent: splitter() }
+    }
+
+    /// Bytes that HAProxy sent.
+    pub(crate) fn received(&mut self, bytes: &[u8]) {
+        let peer = &self.peer;
+        self.received.push(bytes, |line| tracing::debug!("{peer} -> {line}"));
+    }
+
+    /// Bytes that were sent to HAProxy.
+    pub(crate) fn sent(&mut self, bytes: &[u8]) {
+        let peer = &self.peer;
+        self.sent.push(bytes, |line| tracing::debug!("{peer} <- {line}"));
+    }
+}
+
+impl Splitter {
+    fn push(&mut self, bytes: &[u8], mut show: impl FnMut(&str)) {
+        if self.lost {
+            return;
+        }
+        self.part.extend_from_slice(bytes);
+        let mut rest = &self.part[..];
+        while let Some((length, frame)) = rest.split_first_chunk::<LENGTH_LEN>() {
+            let len = u32::from_be_bytes(*length) as usize;
+            if len > self.frame_max {
+                show(&format!("a frame of {len} bytes, above the limit; the rest is not looked at"));
+                self.lost = true;
+                self.part = Vec::new();
+                return;
+            }
+            let Some((frame, behind)) = frame.split_at_checked(len) else { break };
+            match Frame::decode(frame) {
+                Ok(frame) => show(&frame.to_string()),
+                Err(error) => show(&format!("a malformed frame of {len} bytes: {error}")),
+            }
+            rest = behind;
+        }
+        let seen = self.part.len() - rest.len();
+        self.part.drain(..seen);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACK: [u8; 11] = [0, 0, 0, 7, 103, 0, 0, 0, 1, 1, 1];
+
+    fn lines(frame_max: usize, pieces: &[&[u8]]) -> Vec<String> {
+        let mut splitter = Splitter { part: Vec::new(), frame_max, lost: false };
+        let mut lines = Vec::new();
+        for piece in pieces {
+            splitter.push(piece, |line| lines.push(line.to_string()));
+        }
+        lines
+    }
+
+    #[test]
+    fn frames_are_found_however_they_are_cut() {
+        let two = [ACK, ACK].concat();
+        for cut in 0..two.len() {
+            assert_eq!(lines(256, &[&two[..cut], &two[cut..]]), ["ACK sid=1 fid=1"; 2], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_frame_is_told_once() {
+        let text = lines(256, &[b"GET / HTTP/1.1\r\n", b"Host: x\r\n"]);
+        assert_eq!(text, ["a frame of 1195725856 bytes, above the limit; the rest is not looked at"]);
+        assert_eq!(lines(256, &[&[0, 0, 0, 2, 1, 0], &ACK]).len(), 2);
+    }
+}

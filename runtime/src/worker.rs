@@ -1,0 +1,184 @@
+//! The worker threads and the connections they own.
+
+use std::cell::{Cell, RefCell};
+use std::panic::AssertUnwindSafe;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
+use std::thread;
+use std::time::Duration;
+
+use futures_lite::FutureExt;
+use slab::Slab;
+use smol::LocalExecutor;
+use smol::channel::{Receiver, Sender, bounded, unbounded};
+use socket2::Socket;
+
+use crate::agent::Settings;
+use crate::clock::Clock;
+use crate::driver::Driver;
+use crate::error::Error;
+use crate::handler::Handler;
+use crate::log_limit::LogLimit;
+
+/// All workers, as the accepting thread sees them.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    workers: Vec<Mailbox>,
+    connections_max: usize,
+}
+
+/// The way to one worker.
+#[derive(Debug)]
+struct Mailbox {
+    commands: Sender<Command>,
+    connections: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+enum Command {
+    /// Serve this connection, or only turn it away.
+    Serve { socket: Socket, peer: String, welcome: bool },
+    /// Answer what is in flight for so long, then end.
+    Drain(Duration),
+    /// End now.
+    Abort,
+}
+
+impl Pool {
+    /// Gives a connection to the worker that has the fewest.
+    pub(crate) fn assign(&self, socket: Socket, peer: String) {
+        let welcome = self.connections() < self.connections_max;
+        let load = |worker: &&Mailbox| worker.connections.load(Ordering::Relaxed);
+        let worker = self.workers.iter().min_by_key(load).expect("there is at least one worker");
+        worker.connections.fetch_add(1, Ordering::Relaxed);
+        // A worker that is gone takes nothing more: the agent is on its way down, and the socket closes.
+        let _ = worker.commands.try_send(Command::Serve { socket, peer, welcome });
+    }
+
+    /// How many connections are open.
+    pub(crate) fn connections(&self) -> usize {
+        self.workers.iter().map(|worker| worker.connections.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Tells every worker to end its connections in good order, within `grace`.
+    pub(crate) fn drain(&self, grace: Duration) {
+        self.tell(|| Command::Drain(grace));
+    }
+
+    /// Tells every worker to end.
+    pub(crate) fn abort(&self) {
+        self.tell(|| Command::Abort);
+    }
+
+    fn tell(&self, command: impl Fn() -> Command) {
+        for worker in &self.workers {
+            let _ = worker.commands.try_send(command());
+        }
+    }
+}
+
+/// Starts the worker threads. The channel says nothing, and closes when the last of them has ended.
+pub(crate) fn start<H>(settings: &Settings, handler: H) -> Result<(Pool, Receiver<()>), Error>
+where
+    H: Handler + Clone + Send,
+{
+    let (working, ended) = bounded(1);
+    let mut workers = Vec::new();
+    for (number, handler) in vec![handler; settings.workers.get()].into_iter().enumerate() {
+        let (commands, received) = unbounded();
+        let connections = Arc::new(AtomicUsize::new(0));
+        workers.push(Mailbox { commands, connections: Arc::clone(&connections) });
+        let (settings, working) = (settings.clone(), working.clone());
+        let body = move || {
+            run(settings, handler, connections, &received);
+            drop(working);
+        };
+        thread::Builder::new().name(format!("spoa-{number}")).spawn(body).map_err(Error::Worker)?;
+    }
+    Ok((Pool { workers, connections_max: settings.connections_max }, ended))
+}
+
+/// What the connections of one thread share. None of it is ever seen by another thread but `connections`, which
+/// changes once at each end of a connection.
+pub(crate) struct Worker<H> {
+    pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
+    pub(crate) handler: RefCell<H>,
+    /// Runs the connections and their deferred answers. Weak, since its tasks own this: when the thread is done it
+    /// drops the executor and with it whatever is left of them.
+    pub(crate) executor: Weak<LocalExecutor<'static>>,
+    pub(crate) log_limit: LogLimit,
+    /// Set once, when the agent drains: for how long.
+    pub(crate) drain: Cell<Option<Duration>>,
+    /// The task of each connection, to wake them all when that is set.
+    pub(crate) wakers: RefCell<Slab<Waker>>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl<H: Handler> Worker<H> {
+    fn new(
+        settings: Settings,
+        handler: H,
+        connections: Arc<AtomicUsize>,
+        executor: &Rc<LocalExecutor<'static>>,
+    ) -> Self {
+        Self {
+            settings,
+            clock: Clock::new(),
+            handler: RefCell::new(handler),
+            executor: Rc::downgrade(executor),
+            log_limit: LogLimit::default(),
+            drain: Cell::new(None),
+            wakers: RefCell::default(),
+            connections,
+        }
+    }
+}
+
+fn run<H: Handler>(settings: Settings, handler: H, connections: Arc<AtomicUsize>, commands: &Receiver<Command>) {
+    let executor = Rc::new(LocalExecutor::new());
+    let worker = Rc::new(Worker::new(settings, handler, connections, &executor));
+    smol::block_on(executor.run(serve(&worker, &executor, commands)));
+}
+
+async fn serve<H: Handler>(worker: &Rc<Worker<H>>, executor: &LocalExecutor<'static>, commands: &Receiver<Command>) {
+    // Each connection holds its end until it is closed.
+    let (serving, served) = bounded::<()>(1);
+    while let Ok(command) = commands.recv().await {
+        match command {
+            Command::Serve { socket, peer, welcome } => {
+                let (shared, serving) = (Rc::clone(worker), serving.clone());
+                let task = async move {
+                    match Driver::new(Rc::clone(&shared), socket, peer, welcome) {
+                        Ok(driver) => {
+                            // A bug of ours costs one connection, not the thread and all of its others.
+                            if AssertUnwindSafe(driver).catch_unwind().await.is_err() {
+                                tracing::error!("a connection was lost to a panic: please report it");
+                            }
+                        }
+                        Err(error) => tracing::warn!("cannot serve a connection: {error}"),
+                    }
+                    shared.connections.fetch_sub(1, Ordering::Relaxed);
+                    drop(serving);
+                };
+                executor.spawn(task).detach();
+            }
+            Command::Drain(grace) => {
+                worker.drain.set(Some(grace));
+                for (_, waker) in worker.wakers.borrow().iter() {
+                    waker.wake_by_ref();
+                }
+                break;
+            }
+            Command::Abort => return,
+        }
+    }
+    drop(serving);
+    let aborted = async { while !matches!(commands.recv().await, Ok(Command::Abort) | Err(_)) {} };
+    let drained = async {
+        let _ = served.recv().await;
+    };
+    futures_lite::future::or(drained, aborted).await;
+}
