@@ -7,7 +7,7 @@ use crate::ack::{Ack, AnswerParts};
 use crate::config::Config;
 use crate::error::PeerError;
 use crate::event::{CloseReason, Event, LocalReason, Notify};
-use crate::handshake::{Negotiated, VERSION, negotiate};
+use crate::handshake::{Negotiated, VERSION, foreign_version, negotiate};
 use crate::in_flight::{InFlight, Ticket, TicketId};
 use crate::reassembly::{Fragment, Reassembly};
 use crate::recv::RecvBuf;
@@ -36,7 +36,7 @@ pub struct Connection {
     open: Option<(StreamId, FrameId)>,
     /// The end, until it is told.
     closed: Option<CloseReason>,
-    /// When the last NOTIFY came, or the last deferred one was answered.
+    /// When the last NOTIFY came, or the last deferred one was answered or overdue.
     last_active: Instant,
     /// When the socket last took a byte of ours, or had none to take.
     last_sent: Instant,
@@ -215,7 +215,8 @@ impl Connection {
     ///
     /// # Panics
     /// If that is more than were lent.
-    pub fn transmitted(&mut self, len: usize) {
+    pub fn transmitted(&mut self, now: Instant, len: usize) {
+        self.tick(now);
         self.send.sent(len);
         if len > 0 {
             self.last_sent = self.now;
@@ -242,8 +243,8 @@ impl Connection {
     ///
     /// # Errors
     /// The ticket is void: its deadline has passed, or the conversation is over.
-    pub fn ack(&mut self, ticket: Ticket) -> Result<Ack<'_>, TicketError> {
-        self.settle();
+    pub fn ack(&mut self, now: Instant, ticket: Ticket) -> Result<Ack<'_>, TicketError> {
+        self.tick(now);
         let max_frame_size = self.max_frame_size();
         let closed = matches!(self.state, State::Closing { .. } | State::Closed);
         let void = if closed { TicketError::Closed } else { TicketError::Expired };
@@ -376,9 +377,12 @@ impl Connection {
     fn handle_hello(&mut self, flags: Flags, ids: (StreamId, FrameId), place: Range<usize>) -> Option<Found> {
         let frame_type = FrameType::HAPROXY_HELLO;
         let payload = self.recv.bytes(place.clone());
-        let judged = check_control(frame_type, flags, ids)
-            .and_then(|()| HaproxyHello::decode(payload).map_err(|error| PeerError::Malformed { frame_type, error }))
-            .and_then(|hello| Ok((hello, negotiate(&hello, &self.config)?)));
+        let decoded = HaproxyHello::decode(payload).map_err(|error| PeerError::Malformed { frame_type, error });
+        let judged = match check_control(frame_type, flags, ids) {
+            Ok(()) => decoded.and_then(|hello| Ok((hello, negotiate(&hello, &self.config)?))),
+            // Before 1.8.10 HAProxy wrote the flags in its own byte order: FIN seems clear, but the version is the fault.
+            Err(error) => Err(decoded.ok().and_then(|hello| foreign_version(&hello)).unwrap_or(error)),
+        };
         let (hello, negotiated) = match judged {
             Ok(judged) => judged,
             Err(error) => {
@@ -495,6 +499,7 @@ impl Connection {
             self.send.empty_ack(Flags::FIN, slot.stream_id, slot.frame_id);
             self.stats.acks += 1;
             self.stats.acks_expired += 1;
+            self.last_active = self.now;
         }
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
         if due(self.send_deadline()) {

@@ -25,13 +25,20 @@ pub(crate) fn negotiate(hello: &HaproxyHello<'_>, config: &Config) -> Result<Neg
     let versions = hello.supported_versions.ok_or(PeerError::NoVersion)?;
     let offered = hello.max_frame_size.ok_or(PeerError::NoMaxFrameSize)?;
     let capabilities = hello.capabilities.ok_or(PeerError::NoCapabilities)?;
-    if !versions.split(|&byte| byte == b',').any(is_version_2) {
-        return Err(PeerError::BadVersion);
-    }
+    check_versions(versions)?;
     let max_frame_size = max_frame_size(offered, config.max_frame_size).ok_or(PeerError::BadMaxFrameSize)?;
     // HAProxy never lists fragmentation, since it takes no fragments, but sends them to an agent that does (#659).
     let offered = Capabilities::parse(capabilities) | Capabilities::FRAGMENTATION;
     Ok(Negotiated { max_frame_size, capabilities: offered & config.capabilities })
+}
+
+/// The error of a HELLO that names its versions, none of which is ours.
+pub(crate) fn foreign_version(hello: &HaproxyHello<'_>) -> Option<PeerError> {
+    check_versions(hello.supported_versions?).err()
+}
+
+fn check_versions(list: &[u8]) -> Result<(), PeerError> {
+    if list.split(|&byte| byte == b',').any(is_version_2) { Ok(()) } else { Err(PeerError::BadVersion) }
 }
 
 /// True for `2.` and a decimal number, blanks around it ignored.

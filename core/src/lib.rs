@@ -48,7 +48,7 @@
 //! while let Some(bytes) = connection.poll_transmit() {
 //!     let len = bytes.len(); // what the socket took
 //!     socket_out.extend_from_slice(bytes);
-//!     connection.transmitted(len);
+//!     connection.transmitted(Instant::from_nanos(2), len);
 //! }
 //! let _wake_me_at = connection.poll_timeout();
 //! # assert!(socket_out.ends_with(b"\x01\x03\x01\x08ip_score\x03\x2a"));

@@ -1,5 +1,6 @@
 //! The agent as a whole: sockets, workers, the way down.
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread;
@@ -210,16 +211,36 @@ async fn accept_until(listeners: Vec<Listener>, pool: &Arc<Pool>, stops: &Receiv
 
 /// Hands every connection of one socket to a worker.
 async fn accept(listener: Listener, pool: Arc<Pool>) {
+    let mut failing = false;
     loop {
         match listener.accept().await {
-            Ok((socket, peer)) => pool.assign(socket, peer),
-            // The peer gave up while it waited.
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
+            Ok((socket, peer)) => {
+                failing = false;
+                pool.assign(socket, peer);
+            }
+            Err(error) if is_of_the_peer(&error) => tracing::debug!("a peer was gone before it was served: {error}"),
             Err(error) => {
                 // Out of files or memory: the next attempt would fail as well until a connection ends.
-                tracing::warn!("cannot accept on {}: {error}", listener.addr());
-                Timer::after(Duration::from_millis(100)).await;
+                if !failing {
+                    tracing::warn!("cannot accept on {}, trying on: {error}", listener.addr());
+                }
+                failing = true;
+                Timer::after(ACCEPT_PAUSE).await;
             }
         }
     }
+}
+
+/// How long accepting pauses when the machine has no room for another connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// True for what accept(2) reports of the connection it would have given, instead of itself.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | HostUnreachable | Interrupted | NetworkDown | NetworkUnreachable
+    )
 }

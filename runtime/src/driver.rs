@@ -100,7 +100,7 @@ impl<H: Handler> Driver<H> {
     fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
         let now = self.worker.clock.now();
         self.heed_drain(now);
-        self.take_answers();
+        self.take_answers(now);
         let read = self.read(now);
         self.expire(now);
         self.hand_out_events();
@@ -172,7 +172,7 @@ impl<H: Handler> Driver<H> {
                         log.sent(&bytes[..len]);
                     }
                     let blocked = len < bytes.len();
-                    self.connection.transmitted(len);
+                    self.connection.transmitted(now, len);
                     wrote |= len > 0;
                     if blocked {
                         break;
@@ -235,12 +235,12 @@ impl<H: Handler> Driver<H> {
         self.deferred.push((id, task));
     }
 
-    fn take_answers(&mut self) {
+    fn take_answers(&mut self, now: Instant) {
         while let Some((ticket, answer)) = self.answers.pop() {
             if let Some(done) = self.deferred.iter().position(|(id, _)| *id == ticket.id()) {
                 drop(self.deferred.swap_remove(done));
             }
-            let Ok(mut ack) = self.connection.ack(ticket) else { continue };
+            let Ok(mut ack) = self.connection.ack(now, ticket) else { continue };
             match answer {
                 Ok(actions) => {
                     ack.actions(&actions);

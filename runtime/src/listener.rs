@@ -99,8 +99,8 @@ impl Listener {
     pub(crate) async fn accept(&self) -> io::Result<(Socket, String)> {
         let (socket, peer) = self.socket.read_with(Socket::accept).await?;
         if self.file.is_none() {
-            // An ACK must not wait for the one before it to be acknowledged.
-            socket.set_tcp_nodelay(true)?;
+            // An ACK must not wait for the one before it to be acknowledged. A socket that refuses is dead already.
+            let _ = socket.set_tcp_nodelay(true);
         }
         let name = peer.as_socket().map_or_else(|| self.addr.to_string(), |peer| peer.to_string());
         Ok((socket, name))

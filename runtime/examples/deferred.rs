@@ -1,0 +1,26 @@
+//! An agent that has to ask elsewhere: the name of the client, from the resolver, while others go on being answered.
+//!
+//! `cargo run -p spoa-runtime --example deferred`, and in HAProxy's SPOE file:
+//!
+//! ```text
+//! spoe-message whose-backend
+//!     args host=req.hdr(host)
+//!     event on-frontend-http-request
+//! ```
+
+use smol::net::resolve;
+use spoa_runtime::{Actions, Agent, Error, Scope, deferred};
+
+fn main() -> Result<(), Error> {
+    Agent::new().listen("127.0.0.1:12345".parse()?).run(deferred(async |kept| {
+        let mut actions = Actions::new();
+        for message in kept.messages() {
+            let Some(host) = message.arg("host").and_then(|value| value.as_str()) else { continue };
+            // Fails for an unknown name: the error is logged, HAProxy gets an empty ACK and goes on.
+            if let Some(address) = resolve((host, 0)).await?.first() {
+                actions.set_var(Scope::Transaction, "backend_ip", address.ip())?;
+            }
+        }
+        Ok(actions)
+    }))
+}

@@ -1,0 +1,21 @@
+//! An agent that knows its answer at once: which requests go to the admin pages.
+//!
+//! `cargo run -p spoa-runtime --example quick`, and in HAProxy's SPOE file:
+//!
+//! ```text
+//! spoe-message route
+//!     args path=path
+//!     event on-frontend-http-request
+//! ```
+
+use spoa_runtime::{Agent, Error, Scope, quick};
+
+fn main() -> Result<(), Error> {
+    Agent::new().listen("127.0.0.1:12345".parse()?).run(quick(|messages, ack| {
+        for message in messages.filter(|message| message.name() == b"route") {
+            let path = message.arg("path").and_then(|value| value.as_bytes()).unwrap_or_default();
+            ack.set_var(Scope::Transaction, "is_admin", path.starts_with(b"/admin"))?;
+        }
+        Ok(())
+    }))
+}
