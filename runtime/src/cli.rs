@@ -7,82 +7,84 @@ use clap::Parser;
 use spoa_runtime::reputation::{Scores, Service};
 use spoa_runtime::{Agent, Capabilities, ConnectionConfig, ListenAddr};
 
-/// A random IP reputation agent for HAProxy (SPOE): scores the clients HAProxy asks about, 0 (bad) to 100 (trusted).
+/// A random IP reputation agent for HAProxy (SPOE): scores clients from 0 (bad) to 100 (trusted).
 #[derive(Debug, Parser)]
-#[command(name = "spoa", version, max_term_width = 100)]
+#[command(name = "spoa", version)]
 pub(crate) struct Cli {
-    /// Show each frame and connection in the log
+    /// Log each frame and connection
     #[arg(short, long)]
     pub(crate) debug: bool,
 
-    /// Listen on this port of 127.0.0.1 [default: 12345, unless --listen is given]
+    /// Port of 127.0.0.1 to listen on [default: 12345, or none with --listen]
     #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
 
-    /// Listen there: IP:PORT, [IPv6]:PORT or unix:PATH; can be given several times
+    /// Where to listen: IP:PORT, [IPv6]:PORT or unix:PATH; repeatable
     ///
     /// SPOP has no authentication: whoever can connect is served.
     #[arg(long, value_name = "ADDR")]
     listen: Vec<ListenAddr>,
 
-    /// Serve connections with this many threads [default: one a processor]
+    /// Threads that serve connections [default: one a processor]
     #[arg(short = 'n', long, value_name = "NUMBER")]
     workers: Option<NonZeroUsize>,
 
-    /// The largest frame, in bytes; best at most HAProxy's tune.bufsize - 4
+    /// Largest frame; at most HAProxy's tune.bufsize - 4 is best
     #[arg(short, long, value_name = "BYTES", default_value_t = ConnectionConfig::default().max_frame_size)]
     max_frame_size: u32,
 
-    /// Offer exactly these: pipelining, fragmentation, async, or none; can be given several times
-    /// [default: pipelining and fragmentation]
+    /// Capabilities to offer, just these; or none [default: pipelining,fragmentation]
+    ///
+    /// One of pipelining, fragmentation, async; can be given several times. With none of them named, the defaults are
+    /// offered.
     #[arg(short, long = "capability", value_name = "NAME", value_delimiter = ',', value_parser = capability)]
     capabilities: Vec<Capabilities>,
 
-    /// Answer only after this time: in ms, or with a unit (us, ms, s)
+    /// Time before each answer: in ms, or with a unit (us, ms, s)
     #[arg(short = 't', long, value_name = "TIME", default_value = "0", value_parser = time)]
     delay: Duration,
 
-    /// End a connection after this many NOTIFYs; 0 for never
+    /// NOTIFYs before a connection is ended; 0 for no limit
     #[arg(short, long, value_name = "NUMBER", default_value_t = 0)]
     frames: u64,
 
-    /// Make the score a function of this number and the address, instead of a fresh one each time
+    /// Scores are a function of this and the address, not fresh each time
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
 
-    /// How long answering what is in flight may take after SIGTERM or SIGINT
+    /// Time to answer what is in flight after SIGTERM or SIGINT
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
     grace: Duration,
 
-    /// How long to wait for a HELLO
+    /// Time to wait for a HELLO
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
     hello_timeout: Duration,
 
-    /// End a connection that had no NOTIFY for this long [default: never]
+    /// Time without NOTIFY before a connection is ended [default: no limit]
     #[arg(long, value_name = "TIME", value_parser = time)]
     idle_timeout: Option<Duration>,
 
-    /// Send an empty ACK when an answer takes this long, on top of --delay
+    /// Time before an empty ACK takes an answer's place, beside --delay
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
     ack_timeout: Duration,
 
-    /// Let a refused HELLO wait this long: HAProxy up to 3.0 comes back at once
+    /// Time before a HELLO is refused: HAProxy <= 3.0 comes back at once
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     refuse_delay: Duration,
 
-    /// End a connection whose peer reads nothing for this long
+    /// Time a peer may read nothing before its connection is ended
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
     send_timeout: Duration,
 
-    /// How many NOTIFYs of a connection may wait for their ACK
+    /// NOTIFYs of a connection that may wait for their ACK
     #[arg(long, value_name = "NUMBER", default_value_t = ConnectionConfig::default().in_flight_max)]
     in_flight_max: usize,
 
-    /// The largest NOTIFY taken in fragments, in bytes
+    /// Largest NOTIFY taken in fragments
     #[arg(long, value_name = "BYTES", default_value_t = ConnectionConfig::default().reassembly_max)]
     reassembly_max: usize,
 
-    /// How many connections to serve at once
+    /// Connections to serve at once; more are turned away
     #[arg(long, value_name = "NUMBER", default_value_t = 65_536)]
     connections_max: usize,
 }
