@@ -3,7 +3,6 @@
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use futures_lite::future;
@@ -11,9 +10,11 @@ use smol::channel::Receiver;
 use smol::{LocalExecutor, Timer};
 use spoa_core::Config;
 
+use crate::addr::ListenAddr;
 use crate::error::Error;
 use crate::handler::Handler;
-use crate::listener::{ListenAddr, Listener};
+use crate::listener::Listener;
+use crate::settings::Settings;
 use crate::shutdown::Stopper;
 use crate::worker::{self, Pool};
 
@@ -22,16 +23,6 @@ use crate::worker::{self, Pool};
 pub struct Agent {
     addrs: Vec<ListenAddr>,
     settings: Settings,
-}
-
-/// What the workers have to know.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) connection: Config,
-    pub(crate) workers: NonZeroUsize,
-    pub(crate) grace: Duration,
-    pub(crate) connections_max: usize,
-    pub(crate) log_frames: bool,
 }
 
 impl Default for Agent {
@@ -43,14 +34,7 @@ impl Default for Agent {
 impl Agent {
     /// An agent with default limits that listens nowhere yet.
     pub fn new() -> Self {
-        let settings = Settings {
-            connection: Config::default(),
-            workers: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            grace: Duration::from_secs(5),
-            connections_max: 65_536,
-            log_frames: false,
-        };
-        Self { addrs: Vec::new(), settings }
+        Self { addrs: Vec::new(), settings: Settings::default() }
     }
 
     /// Listens there too.

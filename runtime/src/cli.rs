@@ -19,7 +19,7 @@ pub(crate) struct Cli {
     #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
 
-    /// Where to listen: IP:PORT, [IPv6]:PORT or unix:PATH; repeatable
+    /// Where to listen: IP:PORT (IPv6 in brackets) or unix:PATH; repeatable
     ///
     /// SPOP has no authentication: whoever can connect is served.
     #[arg(long, value_name = "ADDR")]

@@ -18,7 +18,7 @@ use spoa_core::{CloseReason, Connection, Event, Instant, LocalReason, Status, Ti
 
 use crate::frame_log::FrameLog;
 use crate::handler::{Handler, HandlerError, Reply};
-use crate::worker::Worker;
+use crate::shared::Shared;
 
 /// How often a connection with more to do goes on before the others of its worker have their turn.
 const TURNS_MAX: usize = 8;
@@ -28,7 +28,7 @@ const TURNS_MAX: usize = 8;
 /// In each turn it reads once, hands out events, takes finished answers and writes what is ready, all frames of it in
 /// one system call; it waits only when there is nothing left to do. What SPOP asks for is the core's to know.
 pub(crate) struct Driver<H: Handler> {
-    worker: Rc<Worker<H>>,
+    shared: Rc<Shared<H>>,
     socket: Async<Socket>,
     connection: Connection,
     peer: String,
@@ -71,21 +71,21 @@ enum Read {
 
 impl<H: Handler> Driver<H> {
     /// Takes the socket over; if the connection is not `welcome`, only to say so.
-    pub(crate) fn new(worker: Rc<Worker<H>>, socket: Socket, peer: String, welcome: bool) -> io::Result<Self> {
-        let config = worker.settings.connection;
-        let now = worker.clock.now();
+    pub(crate) fn new(shared: Rc<Shared<H>>, socket: Socket, peer: String, welcome: bool) -> io::Result<Self> {
+        let config = shared.settings.connection;
+        let now = shared.clock.now();
         let mut connection = Connection::new(config, now);
         if !welcome {
-            if worker.log_limit.allows(now) {
-                tracing::warn!("{peer}: turned away, {} connections are open", worker.settings.connections_max);
+            if shared.log_limit.allows(now) {
+                tracing::warn!("{peer}: turned away, {} connections are open", shared.settings.connections_max);
             }
             connection.disconnect(now, std::time::Duration::ZERO);
         }
         tracing::debug!("{peer}: connected");
         Ok(Self {
             socket: Async::new(socket)?,
-            frame_log: worker.settings.log_frames.then(|| FrameLog::new(&peer, config.max_frame_size)),
-            worker,
+            frame_log: shared.settings.log_frames.then(|| FrameLog::new(&peer, config.max_frame_size)),
+            shared,
             connection,
             peer,
             deferred: Vec::new(),
@@ -98,7 +98,7 @@ impl<H: Handler> Driver<H> {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
-        let now = self.worker.clock.now();
+        let now = self.shared.clock.now();
         self.heed_drain(now);
         self.take_answers(now);
         let read = self.read(now);
@@ -126,7 +126,7 @@ impl<H: Handler> Driver<H> {
     }
 
     fn heed_drain(&mut self, now: Instant) {
-        if let Some(grace) = self.worker.drain.get()
+        if let Some(grace) = self.shared.drain.get()
             && !self.draining
         {
             self.draining = true;
@@ -208,7 +208,7 @@ impl<H: Handler> Driver<H> {
                     engine_id.unwrap_or(b"unnamed").escape_ascii()
                 ),
                 Event::Notify(notify) => {
-                    let handler = &self.worker.handler;
+                    let handler = &self.shared.handler;
                     match catch_unwind(AssertUnwindSafe(|| handler.borrow_mut().handle(notify))) {
                         Ok(Ok(Reply::Done)) => {}
                         Ok(Ok(Reply::Later(ticket, later))) => self.defer(ticket, later),
@@ -226,7 +226,7 @@ impl<H: Handler> Driver<H> {
 
     /// Lets `later` run beside the connection.
     fn defer(&mut self, ticket: Ticket, later: H::Later) {
-        let Some(executor) = self.worker.executor.upgrade() else { return };
+        let Some(executor) = self.shared.executor.upgrade() else { return };
         let (id, answers) = (ticket.id(), Rc::clone(&self.answers));
         let task = executor.spawn(async move {
             let answer = AssertUnwindSafe(later).catch_unwind().await;
@@ -260,7 +260,7 @@ impl<H: Handler> Driver<H> {
         let readable = self.connection.wants_input() && self.socket.poll_readable(cx).is_ready();
         let writable = self.connection.poll_transmit().is_some() && self.socket.poll_writable(cx).is_ready();
         let due = match self.connection.poll_timeout() {
-            Some(at) => self.timer.poll(cx, at, &self.worker),
+            Some(at) => self.timer.poll(cx, at, &self.shared),
             None => false,
         };
         if readable || writable || due { Turn::Again } else { Turn::Wait }
@@ -269,13 +269,13 @@ impl<H: Handler> Driver<H> {
     /// Where the worker and the answers find this task.
     fn register(&mut self, waker: &Waker) {
         if self.waker.is_none() {
-            self.waker = Some(self.worker.wakers.borrow_mut().insert(waker.clone()));
+            self.waker = Some(self.shared.wakers.borrow_mut().insert(waker.clone()));
             self.answers.waker.replace(Some(waker.clone()));
         }
     }
 
     fn warn(&self, what: &dyn fmt::Display) {
-        if self.worker.log_limit.allows(self.worker.clock.now()) {
+        if self.shared.log_limit.allows(self.shared.clock.now()) {
             tracing::warn!("{}: {what}", self.peer);
         }
     }
@@ -320,7 +320,7 @@ impl<H: Handler> Future for Driver<H> {
 impl<H: Handler> Drop for Driver<H> {
     fn drop(&mut self) {
         if let Some(waker) = self.waker {
-            self.worker.wakers.borrow_mut().remove(waker);
+            self.shared.wakers.borrow_mut().remove(waker);
         }
     }
 }
@@ -352,15 +352,15 @@ struct LazyTimer {
 
 impl LazyTimer {
     /// True if the timer fired, which may be before `at`.
-    fn poll<H: Handler>(&mut self, cx: &mut Context<'_>, at: Instant, worker: &Worker<H>) -> bool {
+    fn poll<H: Handler>(&mut self, cx: &mut Context<'_>, at: Instant, shared: &Shared<H>) -> bool {
         let timer = match &mut self.timer {
             Some((armed, timer)) if *armed <= at => timer,
             Some((armed, timer)) => {
                 *armed = at;
-                timer.set_at(worker.clock.std_time(at));
+                timer.set_at(shared.clock.std_time(at));
                 timer
             }
-            None => &mut self.timer.insert((at, Timer::at(worker.clock.std_time(at)))).1,
+            None => &mut self.timer.insert((at, Timer::at(shared.clock.std_time(at)))).1,
         };
         let fired = timer.poll(cx).is_ready();
         if fired {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::listener::{AddrError, ListenAddr};
+use crate::addr::{AddrError, ListenAddr};
 use spoa_core::ConfigError;
 
 /// Why an agent cannot start, or had to stop.

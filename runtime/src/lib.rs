@@ -41,6 +41,7 @@
 
 #![forbid(unsafe_code)]
 
+mod addr;
 mod agent;
 mod clock;
 mod driver;
@@ -50,13 +51,15 @@ mod handler;
 mod listener;
 mod log_limit;
 pub mod reputation;
+mod settings;
+mod shared;
 mod shutdown;
 mod worker;
 
+pub use addr::{AddrError, ListenAddr};
 pub use agent::{Agent, Server};
 pub use error::Error;
 pub use handler::{Deferred, Handler, HandlerError, Quick, Reply, deferred, quick};
-pub use listener::{AddrError, ListenAddr};
 pub use shutdown::Stopper;
 pub use spoa_core::wire::{Actions, Capabilities, Message, Messages, Scope, TypedData};
 pub use spoa_core::{Ack, Config as ConnectionConfig, ConfigError, Notify, OwnedMessages, Ticket};

@@ -1,26 +1,22 @@
 //! The worker threads and the connections they own.
 
-use std::cell::{Cell, RefCell};
 use std::panic::AssertUnwindSafe;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Waker;
 use std::thread;
 use std::time::Duration;
 
 use futures_lite::FutureExt;
-use slab::Slab;
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender, bounded, unbounded};
 use socket2::Socket;
 
-use crate::agent::Settings;
-use crate::clock::Clock;
 use crate::driver::Driver;
 use crate::error::Error;
 use crate::handler::Handler;
-use crate::log_limit::LogLimit;
+use crate::settings::Settings;
+use crate::shared::Shared;
 
 /// All workers, as the accepting thread sees them.
 #[derive(Debug)]
@@ -100,56 +96,19 @@ where
     Ok((Pool { workers, connections_max: settings.connections_max }, ended))
 }
 
-/// What the connections of one thread share. None of it is ever seen by another thread but `connections`, which
-/// changes once at each end of a connection.
-pub(crate) struct Worker<H> {
-    pub(crate) settings: Settings,
-    pub(crate) clock: Clock,
-    pub(crate) handler: RefCell<H>,
-    /// Runs the connections and their deferred answers. Weak, since its tasks own this: when the thread is done it
-    /// drops the executor and with it whatever is left of them.
-    pub(crate) executor: Weak<LocalExecutor<'static>>,
-    pub(crate) log_limit: LogLimit,
-    /// Set once, when the agent drains: for how long.
-    pub(crate) drain: Cell<Option<Duration>>,
-    /// The task of each connection, to wake them all when that is set.
-    pub(crate) wakers: RefCell<Slab<Waker>>,
-    connections: Arc<AtomicUsize>,
-}
-
-impl<H: Handler> Worker<H> {
-    fn new(
-        settings: Settings,
-        handler: H,
-        connections: Arc<AtomicUsize>,
-        executor: &Rc<LocalExecutor<'static>>,
-    ) -> Self {
-        Self {
-            settings,
-            clock: Clock::new(),
-            handler: RefCell::new(handler),
-            executor: Rc::downgrade(executor),
-            log_limit: LogLimit::default(),
-            drain: Cell::new(None),
-            wakers: RefCell::default(),
-            connections,
-        }
-    }
-}
-
 fn run<H: Handler>(settings: Settings, handler: H, connections: Arc<AtomicUsize>, commands: &Receiver<Command>) {
     let executor = Rc::new(LocalExecutor::new());
-    let worker = Rc::new(Worker::new(settings, handler, connections, &executor));
-    smol::block_on(executor.run(serve(&worker, &executor, commands)));
+    let shared = Rc::new(Shared::new(settings, handler, connections, &executor));
+    smol::block_on(executor.run(serve(&shared, &executor, commands)));
 }
 
-async fn serve<H: Handler>(worker: &Rc<Worker<H>>, executor: &LocalExecutor<'static>, commands: &Receiver<Command>) {
+async fn serve<H: Handler>(shared: &Rc<Shared<H>>, executor: &LocalExecutor<'static>, commands: &Receiver<Command>) {
     // Each connection holds its end until it is closed.
     let (serving, served) = bounded::<()>(1);
     while let Ok(command) = commands.recv().await {
         match command {
             Command::Serve { socket, peer, welcome } => {
-                let (shared, serving) = (Rc::clone(worker), serving.clone());
+                let (shared, serving) = (Rc::clone(shared), serving.clone());
                 let task = async move {
                     match Driver::new(Rc::clone(&shared), socket, peer, welcome) {
                         Ok(driver) => {
@@ -166,8 +125,8 @@ async fn serve<H: Handler>(worker: &Rc<Worker<H>>, executor: &LocalExecutor<'sta
                 executor.spawn(task).detach();
             }
             Command::Drain(grace) => {
-                worker.drain.set(Some(grace));
-                for (_, waker) in worker.wakers.borrow().iter() {
+                shared.drain.set(Some(grace));
+                for (_, waker) in shared.wakers.borrow().iter() {
                     waker.wake_by_ref();
                 }
                 break;

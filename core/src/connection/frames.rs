@@ -1,0 +1,169 @@
+//! What each frame does to the conversation.
+
+use core::ops::Range;
+use core::time::Duration;
+
+use super::{Connection, Found, Payload, State};
+use crate::error::PeerError;
+use crate::event::{CloseReason, LocalReason};
+use crate::handshake::{Negotiated, VERSION, foreign_version, negotiate};
+use crate::reassembly::Fragment;
+use crate::table::{Input, Step, step};
+use crate::wire::{AgentHello, Disconnect, Flags, Frame, FrameId, FrameType, HaproxyHello, Messages, StreamId};
+
+impl Connection {
+    /// Takes the step that the table has for the frame at `place`; gives what there is to tell of it.
+    #[inline]
+    pub(super) fn handle_frame(&mut self, place: Range<usize>) -> Option<Found> {
+        let bytes = self.recv.bytes(place.clone());
+        let frame = match Frame::decode(bytes) {
+            Ok(frame) => frame,
+            Err(error) => {
+                let frame_type = FrameType(bytes[0]);
+                self.fail(PeerError::Malformed { frame_type, error });
+                return None;
+            }
+        };
+        let payload = place.end - frame.payload.len()..place.end;
+        let Frame { frame_type, flags, stream_id, frame_id, .. } = frame;
+        match step(self.state.name(), Input::of_frame(frame_type)) {
+            Step::Deliver | Step::Decline => return self.handle_notify(flags, (stream_id, frame_id), payload),
+            Step::Reassemble => return self.handle_unset(flags, (stream_id, frame_id), payload),
+            Step::Negotiate => return self.handle_hello(flags, (stream_id, frame_id), payload),
+            Step::Echo => self.handle_disconnect(flags, (stream_id, frame_id), payload),
+            Step::Skip => self.stats.frames_skipped += 1,
+            _ => self.fail(PeerError::Unexpected(frame_type)),
+        }
+        None
+    }
+
+    fn handle_hello(&mut self, flags: Flags, ids: (StreamId, FrameId), place: Range<usize>) -> Option<Found> {
+        let frame_type = FrameType::HAPROXY_HELLO;
+        let payload = self.recv.bytes(place.clone());
+        let decoded = HaproxyHello::decode(payload).map_err(|error| PeerError::Malformed { frame_type, error });
+        let judged = match check_control(frame_type, flags, ids) {
+            Ok(()) => decoded.and_then(|hello| Ok((hello, negotiate(&hello, &self.config)?))),
+            // Before 1.8.10 HAProxy wrote the flags in its own byte order: FIN seems clear, but the version is the fault.
+            Err(error) => Err(decoded.ok().and_then(|hello| foreign_version(&hello)).unwrap_or(error)),
+        };
+        let (hello, negotiated) = match judged {
+            Ok(judged) => judged,
+            Err(error) => {
+                let delay =
+                    if HaproxyHello::is_healthcheck(payload) { Duration::ZERO } else { self.config.refuse_delay };
+                self.state = State::Refusing { error, until: self.now + delay };
+                if delay.is_zero() {
+                    self.refuse();
+                }
+                return None;
+            }
+        };
+        let healthcheck = hello.healthcheck;
+        let Negotiated { max_frame_size, capabilities } = negotiated;
+        self.send.whole(|out| AgentHello { version: VERSION, max_frame_size, capabilities }.encode(out));
+        if healthcheck {
+            self.close(None, CloseReason::HealthCheck);
+            return None;
+        }
+        self.state = State::Running { negotiated };
+        self.last_active = self.now;
+        Some(Found::Ready { negotiated, hello: place })
+    }
+
+    #[inline]
+    fn handle_notify(&mut self, flags: Flags, ids: (StreamId, FrameId), place: Range<usize>) -> Option<Found> {
+        if flags.is_fin() {
+            if let Err(error) = self.reassembly.no_other(FrameType::NOTIFY) {
+                self.fail(error);
+                return None;
+            }
+            return self.deliver(ids, Payload::Recv(place));
+        }
+        if !self.takes_fragments() {
+            self.fail(PeerError::Fragmented(FrameType::NOTIFY));
+            return None;
+        }
+        let fragment = self.reassembly.begin(ids, self.recv.bytes(place));
+        self.handle_fragment(ids, fragment)
+    }
+
+    fn handle_unset(&mut self, flags: Flags, ids: (StreamId, FrameId), place: Range<usize>) -> Option<Found> {
+        if !self.takes_fragments() {
+            self.fail(PeerError::Fragmented(FrameType::UNSET));
+            return None;
+        }
+        let fragment = if flags.is_abort() {
+            self.reassembly.abort(ids).map(|()| {
+                self.stats.aborted_by_haproxy += 1;
+                Fragment::Taken
+            })
+        } else {
+            self.reassembly.extend(ids, flags.is_fin(), self.recv.bytes(place))
+        };
+        self.handle_fragment(ids, fragment)
+    }
+
+    fn handle_fragment(&mut self, ids: (StreamId, FrameId), fragment: Result<Fragment, PeerError>) -> Option<Found> {
+        match fragment {
+            Ok(Fragment::Taken) => None,
+            Ok(Fragment::Last) => self.deliver(ids, Payload::Reassembled),
+            Ok(Fragment::TooLarge) => {
+                self.send.empty_ack(Flags::FIN_ABORT, ids.0, ids.1);
+                self.stats.aborted_by_agent += 1;
+                None
+            }
+            Err(error) => {
+                self.fail(error);
+                None
+            }
+        }
+    }
+
+    /// Checks a whole NOTIFY to its last byte and hands it out, or declines it.
+    #[inline]
+    fn deliver(&mut self, ids: (StreamId, FrameId), payload: Payload) -> Option<Found> {
+        let (stream_id, frame_id) = ids;
+        let bytes = match &payload {
+            Payload::Recv(place) => self.recv.bytes(place.clone()),
+            Payload::Reassembled => self.reassembly.payload(),
+        };
+        if let Err(error) = Messages::decode(bytes) {
+            self.fail(PeerError::Malformed { frame_type: FrameType::NOTIFY, error });
+            return None;
+        }
+        self.stats.notifies += 1;
+        self.last_active = self.now;
+        if step(self.state.name(), Input::Notify) == Step::Decline {
+            self.send.empty_ack(Flags::FIN, stream_id, frame_id);
+            self.stats.acks += 1;
+            self.reassembly.settle();
+            return None;
+        }
+        if self.config.notify_max.is_some_and(|max| self.stats.notifies >= max.get()) {
+            self.drain(LocalReason::NotifyMax, self.now + self.config.ack_timeout);
+        }
+        Some(Found::Notify { stream_id, frame_id, payload })
+    }
+
+    fn handle_disconnect(&mut self, flags: Flags, ids: (StreamId, FrameId), place: Range<usize>) {
+        let frame_type = FrameType::HAPROXY_DISCONNECT;
+        let decoded = check_control(frame_type, flags, ids).and_then(|()| {
+            Disconnect::decode(self.recv.bytes(place)).map_err(|error| PeerError::Malformed { frame_type, error })
+        });
+        match decoded {
+            Ok(Disconnect { status, .. }) => self.close(Some(status.known_or_unknown()), CloseReason::Peer(status)),
+            Err(error) => self.fail(error),
+        }
+    }
+}
+
+/// HELLO and DISCONNECT are whole and about no stream.
+fn check_control(frame_type: FrameType, flags: Flags, ids: (StreamId, FrameId)) -> Result<(), PeerError> {
+    if !flags.is_fin() {
+        return Err(PeerError::Fragmented(frame_type));
+    }
+    if ids != (StreamId(0), FrameId(0)) {
+        return Err(PeerError::NonZeroId(frame_type));
+    }
+    Ok(())
+}

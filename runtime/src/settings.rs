@@ -1,0 +1,29 @@
+//! What all parts of an agent have to know.
+
+use std::num::NonZeroUsize;
+use std::thread;
+use std::time::Duration;
+
+use spoa_core::Config;
+
+/// The limits of an agent; see the methods of [`Agent`](crate::Agent) of the same names.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) connection: Config,
+    pub(crate) workers: NonZeroUsize,
+    pub(crate) grace: Duration,
+    pub(crate) connections_max: usize,
+    pub(crate) log_frames: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            connection: Config::default(),
+            workers: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            grace: Duration::from_secs(5),
+            connections_max: 65_536,
+            log_frames: false,
+        }
+    }
+}
