@@ -161,9 +161,9 @@ impl Server {
 /// Ends all connections: in good order if they take no longer than the grace period, and nobody asks again.
 async fn wind_down(pool: &Pool, settings: &Settings, stops: &Receiver<()>, ended: &Receiver<()>) {
     tracing::info!("stopping: {} connections open", pool.connections());
-    // Part of the grace period is for HAProxy to read our last words.
-    let linger = settings.connection.linger.min(settings.grace / 2);
-    pool.drain(settings.grace - linger);
+    // The end comes within the grace period, not at it; and part of it is for HAProxy to read our last words.
+    let time = settings.grace - WIND_DOWN_MARGIN.min(settings.grace / 10);
+    pool.drain(time - settings.connection.linger.min(time / 2));
     let done = async {
         let _ = ended.recv().await;
         "stopped"
@@ -173,7 +173,7 @@ async fn wind_down(pool: &Pool, settings: &Settings, stops: &Receiver<()>, ended
         "stopped at once, as asked"
     };
     let late = async {
-        Timer::after(settings.grace).await;
+        Timer::after(time).await;
         "stopped at the end of the grace period"
     };
     let how = future::or(done, future::or(asked_again, late)).await;
@@ -214,6 +214,9 @@ async fn accept(listener: Listener, pool: Arc<Pool>) {
         }
     }
 }
+
+/// What is left of the grace period for the threads and the process to end.
+const WIND_DOWN_MARGIN: Duration = Duration::from_millis(100);
 
 /// How long accepting pauses when the machine has no room for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
