@@ -22,12 +22,13 @@ pub struct Config {
     /// multiplexer uses the same stream-ids on every connection, so that an ACK on another one would hand one
     /// client's verdict to another.
     pub capabilities: Capabilities,
-    /// How many NOTIFYs may wait for their ACK: 1..=65535, default 64. At the limit nothing more is read.
+    /// How many NOTIFYs may wait for their ACK: 1..=65535, default 64. At the limit no other is taken, and once
+    /// the receive buffer is full nothing more is read.
     ///
     /// HAProxy waits for 20 at most, but frees an event's place silently when it gives up on it, so the agent may
     /// see more. Where pipelining is not agreed on the limit is 1, so that ACKs leave in order.
     pub in_flight_max: usize,
-    /// How many bytes may wait to be sent before nothing more is read; default 64 KiB.
+    /// How many bytes may wait to be sent before no NOTIFY is taken any more; default 64 KiB.
     pub unsent_max: usize,
     /// The largest NOTIFY taken in fragments, in bytes of payload; default 1 MiB. A larger one is aborted.
     pub reassembly_max: usize,

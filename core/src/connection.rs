@@ -18,7 +18,7 @@ use crate::stats::Stats;
 use crate::status::Status;
 use crate::table::{Input, StateName, Step, step};
 use crate::time::Instant;
-use crate::wire::{Capabilities, Flags, FrameId, HaproxyHello, Messages, StreamId};
+use crate::wire::{Capabilities, Flags, FrameId, FrameType, HaproxyHello, Messages, StreamId};
 
 /// The agent's end of one socket. See the [crate] for the loop that drives it.
 #[derive(Debug)]
@@ -118,7 +118,8 @@ impl Connection {
 
     /// Where to put bytes from the socket. Empty means: do not read now, let the socket push back.
     ///
-    /// It is empty while a limit is reached, while whole frames wait to be polled, and at the end.
+    /// It is empty while the receive buffer is full, of frames that wait to be polled or that a limit holds back, and at
+    /// the end. Until then bytes are taken even at a limit: an end that nobody reads would go unnoticed.
     pub fn recv_buf(&mut self) -> &mut [u8] {
         if self.wants_input() { self.recv.space() } else { &mut [] }
     }
@@ -263,8 +264,7 @@ impl Connection {
     pub fn wants_input(&self) -> bool {
         match self.state {
             State::Closed => false,
-            State::Closing { .. } | State::Refusing { .. } => true,
-            _ => self.takes_frames(),
+            _ => !self.recv.is_full(),
         }
     }
 
@@ -332,7 +332,7 @@ impl Connection {
             if let Some(reason) = self.closed.take() {
                 return Some(Found::Closed(reason));
             }
-            if !self.looks_at_frames() || !self.takes_frames() {
+            if !self.looks_at_frames() || self.holds_back() {
                 return None;
             }
             match self.recv.next_frame(self.max_frame_size()) {
@@ -429,12 +429,14 @@ impl Connection {
         matches!(self.state, State::AwaitHello { .. } | State::Running { .. } | State::Draining { .. })
     }
 
-    /// True unless a limit says to wait: too much unsent, or as many NOTIFYs in flight as may be.
-    fn takes_frames(&self) -> bool {
-        let Some(negotiated) = self.negotiated() else { return true };
+    /// True while a limit is reached (too much unsent, or as many NOTIFYs in flight as may be) and a NOTIFY is next, or
+    /// nothing is known to be. Other frames need no room: a DISCONNECT is answered at once whatever is in work.
+    fn holds_back(&self) -> bool {
+        let Some(negotiated) = self.negotiated() else { return false };
         let pipelining = negotiated.capabilities.contains(Capabilities::PIPELINING);
         let in_flight_max = if pipelining { self.config.in_flight_max } else { 1 };
-        self.in_flight.len() < in_flight_max && self.send.unsent() < self.config.unsent_max
+        let at_limit = self.in_flight.len() >= in_flight_max || self.send.unsent() >= self.config.unsent_max;
+        at_limit && matches!(self.recv.next_type(), None | Some(FrameType::NOTIFY | FrameType::UNSET))
     }
 
     fn takes_fragments(&self) -> bool {

@@ -61,8 +61,8 @@
 //!   empty one if it was dropped or is overdue.
 //! - Frames leave whole, within the negotiated size, and nothing follows an AGENT-DISCONNECT.
 //! - The status of a HAPROXY-DISCONNECT is echoed, and no code that is not in SPOE.txt is ever sent.
-//! - Memory stays within [`Config::memory_max`]: at a limit [`recv_buf`](Connection::recv_buf) is empty and the socket
-//!   pushes back; nothing is dropped.
+//! - Memory stays within [`Config::memory_max`]: at a limit NOTIFYs wait in the receive buffer; when that is
+//!   full [`recv_buf`](Connection::recv_buf) is empty and the socket pushes back. Nothing is dropped.
 //! - No input panics.
 //!
 //! The states and what they do with each input are one [table]; the bytes are in [wire].

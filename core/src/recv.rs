@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::error::PeerError;
-use crate::wire::{FRAME_LEN_MIN, LENGTH_LEN};
+use crate::wire::{FRAME_LEN_MIN, FrameType, LENGTH_LEN};
 
 /// Bytes from the socket, in order:
 ///
@@ -94,6 +94,17 @@ impl RecvBuf {
     /// True if nothing waits: no frame, no part of one.
     pub(crate) const fn is_empty(&self) -> bool {
         self.start == self.end
+    }
+
+    /// True if there is no room for another byte.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.end - self.start == self.len_max
+    }
+
+    /// The type of the frame that is next, as soon as its first byte is there.
+    #[inline]
+    pub(crate) fn next_type(&self) -> Option<FrameType> {
+        self.buf[self.start..self.end].get(LENGTH_LEN).copied().map(FrameType)
     }
 
     /// Forgets what waits.

@@ -115,6 +115,8 @@ impl<H: Handler> Driver<H> {
             self.write_shut = true;
         }
         if self.connection.is_closed() {
+            // A write that failed may have ended it.
+            self.hand_out_events();
             return Turn::Closed;
         }
         let more = match read {
