@@ -1,0 +1,130 @@
+//! HAProxy's log, received as it is written.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// How long to wait for what must come. Only a failing test waits that long.
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// Lines that arrive from elsewhere, in order.
+#[derive(Clone, Default)]
+pub(crate) struct Lines(Arc<(Mutex<Vec<String>>, Condvar)>);
+
+impl Lines {
+    pub(crate) fn push(&self, line: String) {
+        self.lock().push(line);
+        self.0.1.notify_all();
+    }
+
+    /// All lines so far.
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.lock().clone()
+    }
+
+    /// How many lines there are so far, to wait for one behind them.
+    pub(crate) fn mark(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// How many lines contain `text` so far.
+    pub(crate) fn count(&self, text: &str) -> usize {
+        self.lock().iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// Waits for any line, for a short time only.
+    pub(crate) fn wait_a_moment(&self) {
+        drop(self.0.1.wait_timeout(self.lock(), Duration::from_millis(500)).expect("no writer panics"));
+    }
+
+    /// Waits for what `find` makes of a line, from the `mark`th on.
+    #[track_caller]
+    pub(crate) fn wait<T>(&self, mark: usize, what: &str, find: impl Fn(&str) -> Option<T>) -> T {
+        self.wait_all(what, |lines| lines.iter().skip(mark).find_map(|line| find(line)))
+    }
+
+    /// Waits for the `count`th line that contains `text`, and gives what follows it there.
+    #[track_caller]
+    pub(crate) fn wait_count(&self, text: &str, count: usize) -> String {
+        let rest = |line: &String| line.split_once(text).map(|(_, rest)| rest.to_owned());
+        self.wait_all(text, |lines| lines.iter().filter_map(rest).nth(count - 1))
+    }
+
+    #[track_caller]
+    fn wait_all<T>(&self, what: &str, find: impl Fn(&[String]) -> Option<T>) -> T {
+        let until = Instant::now() + WAIT_MAX;
+        let mut lines = self.lock();
+        loop {
+            if let Some(found) = find(&lines) {
+                return found;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no line with {what} among {lines:#?}");
+            lines = self.0.1.wait_timeout(lines, left).expect("no writer panics").0;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.0.lock().expect("no writer panics")
+    }
+}
+
+/// A syslog server for one HAProxy.
+pub(crate) struct Log {
+    pub(crate) addr: SocketAddr,
+    pub(crate) lines: Lines,
+}
+
+impl Log {
+    pub(crate) fn new() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let addr = socket.local_addr().expect("it is bound");
+        let lines = Lines::default();
+        let sink = lines.clone();
+        std::thread::spawn(move || {
+            let mut buf = vec![0; 65_536];
+            // An empty datagram is the sign to end.
+            while let Ok(len @ 1..) = socket.recv(&mut buf) {
+                for line in String::from_utf8_lossy(&buf[..len]).lines() {
+                    sink.push(line.to_owned());
+                }
+            }
+        });
+        Self { addr, lines }
+    }
+
+    /// Waits for the status of an event on HAProxy's stream `sid`; 0 is success.
+    #[track_caller]
+    pub(crate) fn status(&self, sid: u64) -> u32 {
+        self.lines.wait(0, &format!("SPOE and sid={sid}"), |line| {
+            SpoeLine::parse(line).filter(|event| event.sid == sid).map(|event| event.status)
+        })
+    }
+
+    /// The events so far that failed.
+    pub(crate) fn failed(&self) -> Vec<String> {
+        let failed = |line: &String| SpoeLine::parse(line).is_some_and(|event| event.status != 0);
+        self.lines.all().into_iter().filter(failed).collect()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // Should it get lost, a thread waits until the process ends: no harm.
+        let _ = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.send_to(&[], self.addr));
+    }
+}
+
+/// One event in HAProxy's log: `SPOE: [agent] <EVENT:on-client-session> sid=3 st=0 ...`.
+pub(crate) struct SpoeLine {
+    pub(crate) sid: u64,
+    pub(crate) status: u32,
+}
+
+impl SpoeLine {
+    pub(crate) fn parse(line: &str) -> Option<Self> {
+        let (_, event) = line.split_once("SPOE: [")?;
+        let number = |key| event.split(' ').find_map(|word| word.strip_prefix(key));
+        Some(Self { sid: number("sid=")?.parse().ok()?, status: number("st=")?.parse().ok()? })
+    }
+}

@@ -1,0 +1,110 @@
+//! The agent behind real HAProxy: one trial for each scenario and each version that `tests/haproxy/install` brought.
+//!
+//! What is looked at is HAProxy's side of things: its variables, by response headers, and its SPOE log; and the wire
+//! between the two, by a relay, where HAProxy does not tell.
+
+mod agent;
+mod client;
+mod haproxy;
+mod load;
+mod log;
+mod tap;
+
+mod addresses;
+mod agent_sockets;
+mod agent_stop;
+mod disconnect_status;
+mod health_check;
+mod idle_connection;
+mod no_reset;
+mod oversized;
+mod pipelining;
+mod readme_config;
+mod reload_under_load;
+mod several_messages;
+mod slow_handler;
+mod value_types;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+use crate::haproxy::{Engine, Install};
+
+/// What a scenario needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Any,
+    Engine(Engine),
+    Ipv6,
+}
+
+type Scenario = (&'static str, Needs, fn(&Install));
+
+const SCENARIOS: &[Scenario] = &[
+    ("readme_config", Needs::Any, readme_config::run),
+    ("health_check", Needs::Any, health_check::follows_the_agent),
+    ("health_check_small_buffers", Needs::Any, health_check::small_buffers),
+    ("pipelining_on", Needs::Any, pipelining::on),
+    ("pipelining_off", Needs::Any, pipelining::off),
+    ("pipelining_refused_by_agent", Needs::Any, pipelining::refused_by_agent),
+    ("argument_types", Needs::Any, value_types::of_arguments),
+    ("variable_types", Needs::Any, value_types::of_variables),
+    ("variable_scopes", Needs::Any, value_types::scopes),
+    ("oversized_fragmented", Needs::Engine(Engine::Applet), oversized::fragmented),
+    ("oversized_refused", Needs::Engine(Engine::Mux), oversized::refused),
+    ("several_messages", Needs::Any, several_messages::run),
+    ("addresses", Needs::Ipv6, addresses::run),
+    ("agent_on_unix_socket", Needs::Any, agent_sockets::unix),
+    ("agent_on_ipv6", Needs::Ipv6, agent_sockets::ipv6),
+    ("reload_under_load", Needs::Any, reload_under_load::run),
+    ("agent_stop_under_load", Needs::Any, agent_stop::under_load),
+    ("agent_stop_in_flight", Needs::Any, agent_stop::in_flight),
+    ("slow_handler", Needs::Any, slow_handler::beyond_processing_timeout),
+    ("slow_handler_cut_off", Needs::Any, slow_handler::beyond_ack_timeout),
+    ("idle_connection", Needs::Any, idle_connection::closed_by_haproxy),
+    ("disconnect_idle", Needs::Engine(Engine::Applet), disconnect_status::idle),
+    ("disconnect_soft_stop", Needs::Engine(Engine::Applet), disconnect_status::soft_stop),
+    ("disconnect_bad_hello", Needs::Any, disconnect_status::bad_hello),
+    ("disconnect_ack_too_big", Needs::Engine(Engine::Applet), disconnect_status::ack_too_big),
+    ("disconnect_not_fragmented", Needs::Engine(Engine::Applet), disconnect_status::not_fragmented),
+    ("disconnect_by_agent", Needs::Any, disconnect_status::by_agent),
+    ("handler_fails_later", Needs::Any, no_reset::deferred_handler),
+    ("handler_fails_in_place", Needs::Any, no_reset::quick_handler),
+];
+
+fn main() -> ExitCode {
+    let mut args = Arguments::from_args();
+    // They mostly wait: for HAProxy, or for a time to pass.
+    args.test_threads = args.test_threads.or(Some(4));
+    let installs = Install::all();
+    let ipv6 = std::net::TcpListener::bind("[::1]:0").is_ok();
+    let trials = SCENARIOS.iter().flat_map(|scenario| trials(scenario, &installs, ipv6)).collect();
+    if !args.list {
+        let versions: Vec<_> = installs.iter().map(|install| &*install.full).collect();
+        match &versions[..] {
+            [] => println!("no HAProxy at hand, so these are ignored: tests/run, or tests/haproxy/install, brings it"),
+            versions => println!("HAProxy {}", versions.join(", ")),
+        }
+    }
+    libtest_mimic::run(&args, trials).exit_code()
+}
+
+fn trials(&(name, needs, run): &Scenario, installs: &[Install], ipv6: bool) -> Vec<Trial> {
+    if installs.is_empty() {
+        return vec![Trial::test(format!("{name}::no_haproxy"), || Err("no HAProxy".into())).with_ignored_flag(true)];
+    }
+    let applies = |install: &&Install| match needs {
+        Needs::Engine(engine) => install.engine() == engine,
+        Needs::Any | Needs::Ipv6 => true,
+    };
+    let trial = |install: &Install| {
+        let ((major, minor), install) = (install.version, install.clone());
+        let trial = Trial::test(format!("{name}::haproxy_{major}.{minor}"), move || {
+            run(&install);
+            Ok(())
+        });
+        trial.with_ignored_flag(needs == Needs::Ipv6 && !ipv6)
+    };
+    installs.iter().filter(applies).map(trial).collect()
+}
