@@ -1,0 +1,90 @@
+//! What a HAPROXY-HELLO leads to.
+
+use crate::limits::Limits;
+use crate::read::{IntegerType, Value, pairs};
+
+/// The answer to a HELLO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    /// Go on with these.
+    Accept { max_frame_size: u32, pipelining: bool, fragmentation: bool, asynchronous: bool, healthcheck: bool },
+    /// Refuse it with this code; at once if it is a health check.
+    Refuse { code: u32, healthcheck: bool },
+}
+
+#[derive(Default)]
+struct Keys<'b> {
+    versions: Option<&'b [u8]>,
+    size: Option<(u64, IntegerType)>,
+    capabilities: Option<&'b [u8]>,
+    healthcheck: bool,
+}
+
+pub(crate) fn judge(flags: u32, ids: (u64, u64), payload: &[u8], limits: &Limits) -> Judgement {
+    let mut keys = Keys::default();
+    let well_formed = read(payload, &mut keys);
+    // Whether it is a health check counts even if something before or behind it is wrong.
+    let mut healthcheck = false;
+    pairs(payload, |key, value| {
+        if key == b"healthcheck" {
+            healthcheck = value == Value::Bool(true);
+        }
+        true
+    });
+    let refuse = |code| Judgement::Refuse { code, healthcheck };
+    let foreign = well_formed && keys.versions.is_some_and(|versions| !versions.split(|b| *b == b',').any(is_2));
+    if flags & 1 == 0 {
+        return refuse(if foreign { 8 } else { 10 });
+    }
+    if ids != (0, 0) {
+        return refuse(if foreign { 8 } else { 4 });
+    }
+    if !well_formed {
+        return refuse(4);
+    }
+    if keys.versions.is_none() {
+        return refuse(5);
+    }
+    let Some((size, integer)) = keys.size else { return refuse(6) };
+    let Some(capabilities) = keys.capabilities else { return refuse(7) };
+    if foreign {
+        return refuse(8);
+    }
+    // Only the unsigned types go above 2^63; in the others the top bit is a sign.
+    let negative = matches!(integer, IntegerType::Signed32 | IntegerType::Signed64) && size >> 63 == 1;
+    if negative || size < 256 {
+        return refuse(9);
+    }
+    let offers = |name: &str| capabilities.split(|b| *b == b',').any(|token| token.trim_ascii() == name.as_bytes());
+    Judgement::Accept {
+        max_frame_size: size.min(u64::from(limits.max_frame_size)) as u32,
+        pipelining: limits.pipelining && offers("pipelining"),
+        fragmentation: limits.fragmentation,
+        asynchronous: limits.asynchronous && offers("async"),
+        healthcheck,
+    }
+}
+
+/// Reads the keys; false if the list is malformed or a value has another type than it should.
+fn read<'b>(payload: &'b [u8], keys: &mut Keys<'b>) -> bool {
+    pairs(payload, |key, value| {
+        match (key, value) {
+            (b"supported-versions", Value::Text(text)) => keys.versions = Some(text),
+            (b"max-frame-size", Value::Integer(size, integer)) => keys.size = Some((size, integer)),
+            (b"capabilities", Value::Text(text)) => keys.capabilities = Some(text),
+            (b"healthcheck", Value::Bool(on)) => keys.healthcheck = on,
+            (b"engine-id", Value::Text(_)) => {}
+            (b"supported-versions" | b"max-frame-size" | b"capabilities" | b"healthcheck" | b"engine-id", _) => {
+                return false;
+            }
+            _ => {}
+        }
+        true
+    })
+}
+
+/// True for a version 2.N.
+fn is_2(token: &[u8]) -> bool {
+    let token = token.trim_ascii();
+    token.len() > 2 && token.starts_with(b"2.") && token[2..].iter().all(u8::is_ascii_digit)
+}

@@ -1,0 +1,32 @@
+//! The agent's limits, as plain numbers.
+
+/// What an agent was told; times in nanoseconds, 0 for "never" where that is possible.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "each is the limit of that name in the agent's configuration")]
+pub struct Limits {
+    pub max_frame_size: u32,
+    pub pipelining: bool,
+    pub fragmentation: bool,
+    pub asynchronous: bool,
+    pub in_flight_max: usize,
+    pub unsent_max: usize,
+    pub reassembly_max: usize,
+    pub notify_max: u64,
+    pub hello_timeout: u64,
+    pub idle_timeout: u64,
+    pub ack_timeout: u64,
+    pub refuse_delay: u64,
+    pub linger: u64,
+    pub send_timeout: u64,
+}
+
+impl Limits {
+    /// The most memory a connection may hold, by the formula that the agent declares: two frames to read, what may
+    /// wait unsent with a full ACK for each NOTIFY in flight, 256 bytes for other frames, 32 for each NOTIFY in
+    /// flight, and the fragments.
+    pub const fn memory_max(&self) -> usize {
+        let frame = 4 + self.max_frame_size as usize;
+        let fragments = if self.fragmentation { self.reassembly_max } else { 0 };
+        2 * frame + self.unsent_max + self.in_flight_max * (frame + 32) + 256 + fragments
+    }
+}

@@ -1,0 +1,515 @@
+//! One connection, as it should be.
+
+use crate::answers::{Answer, DROP, HALF, NEVER};
+use crate::fragments::{Fragments, Piece};
+use crate::hello::{Judgement, judge};
+use crate::limits::Limits;
+use crate::read::{Bytes, pairs};
+use crate::{read, write};
+
+/// What an agent's connection must do, worked out from all that is done to it.
+///
+/// Tell it each thing before asking the core, then compare what both say: [`next_event`](Self::next_event) until there
+/// is none, [`output`](Self::output), [`wants_input`](Self::wants_input), [`deadline`](Self::deadline),
+/// [`is_closed`](Self::is_closed).
+#[derive(Debug)]
+pub struct Oracle {
+    limits: Limits,
+    now: u64,
+    state: State,
+    max_frame_size: u32,
+    pipelining: bool,
+    fragmentation: bool,
+    /// What the agent has read, from the first byte it has not looked at.
+    input: Vec<u8>,
+    looked: usize,
+    /// What it has to say, from the first byte it has not sent.
+    output: Vec<u8>,
+    sent: usize,
+    flight: Vec<Flight>,
+    /// How many NOTIFYs were handed out.
+    handed: u64,
+    /// How many came whole.
+    notifies: u64,
+    fragments: Fragments,
+    end: Option<u32>,
+    last_active: u64,
+    last_sent: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Hello { until: u64 },
+    Refusing { code: u32, until: u64 },
+    Running,
+    Draining { until: u64 },
+    Closing { until: u64 },
+    Closed,
+}
+
+/// A NOTIFY that waits for its answer.
+#[derive(Debug)]
+struct Flight {
+    number: u64,
+    ids: (u64, u64),
+    deadline: u64,
+    answer: Answer,
+}
+
+/// What the agent has to tell its application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The HELLO was accepted.
+    Ready {
+        /// The negotiated frame size.
+        max_frame_size: u32,
+        /// Pipelining, fragmentation, async.
+        capabilities: [bool; 3],
+    },
+    /// A NOTIFY.
+    Notify {
+        /// Its stream-id and frame-id.
+        ids: (u64, u64),
+        /// How many were handed out before it.
+        number: u64,
+        /// Its payload.
+        payload: Vec<u8>,
+    },
+    /// The end, with the code that it was or would have been given; [`SILENT`] without any.
+    Closed(u32),
+}
+
+/// The end of a connection without a DISCONNECT.
+pub const SILENT: u32 = u32::MAX;
+
+const NEVER_DUE: u64 = u64::MAX;
+
+impl Oracle {
+    /// A connection that was just accepted.
+    pub fn new(limits: Limits, now: u64) -> Self {
+        Self {
+            limits,
+            now,
+            state: State::Hello { until: now + limits.hello_timeout },
+            max_frame_size: limits.max_frame_size,
+            pipelining: false,
+            fragmentation: false,
+            input: Vec::new(),
+            looked: 0,
+            output: Vec::new(),
+            sent: 0,
+            flight: Vec::new(),
+            handed: 0,
+            notifies: 0,
+            fragments: Fragments::default(),
+            end: None,
+            last_active: now,
+            last_sent: now,
+        }
+    }
+
+    /// The agent read these bytes.
+    pub fn input(&mut self, now: u64, bytes: &[u8]) {
+        self.tick(now);
+        if self.looks() {
+            self.input.extend_from_slice(bytes);
+        }
+    }
+
+    /// The agent read the end.
+    pub fn eof(&mut self, now: u64) {
+        self.tick(now);
+        self.die();
+    }
+
+    /// The agent was told to stop.
+    pub fn stop(&mut self, now: u64, grace: u64) {
+        self.tick(now);
+        match &mut self.state {
+            State::Hello { .. } => self.close(Some(13), 0),
+            State::Refusing { code, .. } => {
+                let code = *code;
+                self.close(Some(code), code);
+            }
+            State::Running => self.state = State::Draining { until: now + grace },
+            State::Draining { until } => *until = (*until).min(now + grace),
+            State::Closing { .. } | State::Closed => {}
+        }
+    }
+
+    /// The agent looked at the time.
+    pub fn timeout(&mut self, now: u64) {
+        self.tick(now);
+        match self.state {
+            State::Hello { until } if until <= now => self.close(Some(2), 2),
+            State::Refusing { code, until } if until <= now => self.close(Some(code), code),
+            State::Running | State::Draining { .. } => self.overdue(),
+            State::Closing { until } if until.min(self.stalled_at()) <= now => self.die(),
+            _ => {}
+        }
+    }
+
+    /// The socket took so many bytes.
+    pub fn sent(&mut self, now: u64, len: usize) {
+        self.tick(now);
+        self.sent += len;
+        if len > 0 {
+            self.last_sent = now;
+        }
+        if self.sent == self.output.len() {
+            self.output.clear();
+            self.sent = 0;
+            if let State::Closing { until } = &mut self.state {
+                *until = now + self.limits.linger;
+            }
+        }
+    }
+
+    /// The application answers the NOTIFY of this number, which it had deferred; true if it still can.
+    pub fn answer(&mut self, now: u64, number: u64) -> bool {
+        self.tick(now);
+        let Some(place) = self.flight.iter().position(|flight| flight.number == number) else { return false };
+        let flight = self.flight.remove(place);
+        self.last_active = now;
+        self.ack(flight.ids, &flight.answer);
+        true
+    }
+
+    /// What the agent has to tell next, if anything.
+    pub fn next_event(&mut self) -> Option<Event> {
+        loop {
+            if let Some(code) = self.end.take() {
+                return Some(Event::Closed(code));
+            }
+            if !self.looks() || self.is_blocked() && self.is_notify_next() {
+                return None;
+            }
+            let Some((start, end)) = self.whole_frame() else {
+                if self.end.is_some() {
+                    continue;
+                }
+                if matches!(self.state, State::Draining { .. }) && self.flight.is_empty() {
+                    self.close(Some(0), 0);
+                    continue;
+                }
+                return None;
+            };
+            self.looked = end;
+            let frame = self.input[start..end].to_vec();
+            if let Some(event) = self.frame(&frame) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// What the agent has to send.
+    pub fn output(&self) -> &[u8] {
+        &self.output[self.sent..]
+    }
+
+    /// False while the agent must not read.
+    pub fn wants_input(&self) -> bool {
+        let room = 2 * (4 + self.limits.max_frame_size as usize);
+        self.state != State::Closed && self.input.len() - self.looked < room
+    }
+
+    /// When the agent has to look at the time, if nothing happens.
+    pub fn deadline(&self) -> Option<u64> {
+        let own = match self.state {
+            State::Closed => return None,
+            State::Hello { until } | State::Refusing { until, .. } | State::Closing { until } => until,
+            State::Running => self.idle_at(),
+            State::Draining { until } => until,
+        };
+        let answers = self.flight.iter().map(|flight| flight.deadline).min().unwrap_or(NEVER_DUE);
+        let first = own.min(answers).min(self.stalled_at());
+        (first != NEVER_DUE).then_some(first)
+    }
+
+    /// True when the socket may go.
+    pub fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// True when all is said.
+    pub fn is_send_finished(&self) -> bool {
+        matches!(self.state, State::Closing { .. } | State::Closed) && self.output().is_empty()
+    }
+
+    /// How many NOTIFYs wait for their answer.
+    pub fn in_flight(&self) -> usize {
+        self.flight.len()
+    }
+
+    /// The name of the state, for reports.
+    pub fn state(&self) -> &'static str {
+        match self.state {
+            State::Hello { .. } => "hello",
+            State::Refusing { .. } => "refusing",
+            State::Running => "running",
+            State::Draining { .. } => "draining",
+            State::Closing { .. } => "closing",
+            State::Closed => "closed",
+        }
+    }
+
+    fn tick(&mut self, now: u64) {
+        self.now = now;
+        if self.output().is_empty() {
+            self.last_sent = now;
+        }
+    }
+
+    fn looks(&self) -> bool {
+        matches!(self.state, State::Hello { .. } | State::Running | State::Draining { .. })
+    }
+
+    fn is_blocked(&self) -> bool {
+        if matches!(self.state, State::Hello { .. }) {
+            return false;
+        }
+        let most = if self.pipelining { self.limits.in_flight_max } else { 1 };
+        self.flight.len() >= most || self.output().len() >= self.limits.unsent_max
+    }
+
+    /// True if what waits begins with a NOTIFY or a piece of one, or says nothing yet.
+    fn is_notify_next(&self) -> bool {
+        matches!(self.input[self.looked..].get(4), None | Some(0 | 3))
+    }
+
+    /// Where the next frame is, without its length; `None` until it is there, or if its length ends everything.
+    fn whole_frame(&mut self) -> Option<(usize, usize)> {
+        let waiting = &self.input[self.looked..];
+        if waiting.is_empty() {
+            self.input.clear();
+            self.looked = 0;
+            return None;
+        }
+        let length = u32::from_be_bytes(waiting.get(..4)?.try_into().ok()?);
+        if length > self.max_frame_size {
+            self.close(Some(3), 3);
+            return None;
+        }
+        if length < 7 {
+            self.close(Some(4), 4);
+            return None;
+        }
+        if waiting.len() - 4 < length as usize {
+            return None;
+        }
+        let start = self.looked + 4;
+        Some((start, start + length as usize))
+    }
+
+    fn frame(&mut self, frame: &[u8]) -> Option<Event> {
+        let mut bytes = Bytes(frame);
+        let kind = bytes.byte()?;
+        let flags = u32::from_be_bytes(bytes.take(4)?.try_into().ok()?);
+        let (Some(stream), Some(number)) = (bytes.varint(), bytes.varint()) else {
+            self.close(Some(4), 4);
+            return None;
+        };
+        let ids = (stream, number);
+        let payload = bytes.0;
+        match (self.state, kind) {
+            (_, 2) => self.disconnect(flags, ids, payload),
+            (State::Hello { .. }, 1) => return self.hello(flags, ids, payload),
+            (State::Hello { .. }, _) | (_, 1 | 101..=103) => self.close(Some(4), 4),
+            (_, 3) => return self.notify(flags, ids, payload),
+            (_, 0) => return self.unset(flags, ids, payload),
+            _ => {}
+        }
+        None
+    }
+
+    fn hello(&mut self, flags: u32, ids: (u64, u64), payload: &[u8]) -> Option<Event> {
+        match judge(flags, ids, payload, &self.limits) {
+            Judgement::Refuse { code, healthcheck } => {
+                let delay = if healthcheck { 0 } else { self.limits.refuse_delay };
+                if delay == 0 {
+                    self.close(Some(code), code);
+                } else {
+                    self.state = State::Refusing { code, until: self.now + delay };
+                    self.forget_input();
+                }
+                None
+            }
+            Judgement::Accept { max_frame_size, pipelining, fragmentation, asynchronous, healthcheck } => {
+                let capabilities = [pipelining, fragmentation, asynchronous];
+                let names: Vec<_> = ["pipelining", "fragmentation", "async"]
+                    .into_iter()
+                    .zip(capabilities)
+                    .filter_map(|(name, agreed)| agreed.then_some(name))
+                    .collect();
+                write::hello(max_frame_size, &names, &mut self.output);
+                if healthcheck {
+                    self.close(None, SILENT);
+                    return None;
+                }
+                self.state = State::Running;
+                self.max_frame_size = max_frame_size;
+                (self.pipelining, self.fragmentation) = (pipelining, fragmentation);
+                self.last_active = self.now;
+                Some(Event::Ready { max_frame_size, capabilities })
+            }
+        }
+    }
+
+    fn disconnect(&mut self, flags: u32, ids: (u64, u64), payload: &[u8]) {
+        if flags & 1 == 0 {
+            return self.close(Some(10), 10);
+        }
+        let mut code = Some(0);
+        let well_formed = ids == (0, 0)
+            && pairs(payload, |key, value| match (key, value) {
+                (b"status-code", read::Value::Integer(wire, _)) => {
+                    code = u32::try_from(wire).ok();
+                    true
+                }
+                (b"message", read::Value::Text(_)) => true,
+                (b"status-code" | b"message", _) => false,
+                _ => true,
+            });
+        if !well_formed {
+            return self.close(Some(4), 4);
+        }
+        let echo = code.filter(|code| *code <= 13 || *code == 99).unwrap_or(99);
+        self.close(Some(echo), echo);
+    }
+
+    fn notify(&mut self, flags: u32, ids: (u64, u64), payload: &[u8]) -> Option<Event> {
+        if flags & 1 == 0 {
+            if !self.fragmentation {
+                self.close(Some(10), 10);
+                return None;
+            }
+            let piece = self.fragments.first(ids, payload, self.limits.reassembly_max);
+            return self.piece(ids, piece);
+        }
+        if self.fragments.is_open() {
+            self.close(Some(11), 11);
+            return None;
+        }
+        self.fragments.forget();
+        self.whole(ids, payload)
+    }
+
+    fn unset(&mut self, flags: u32, ids: (u64, u64), payload: &[u8]) -> Option<Event> {
+        if !self.fragmentation {
+            self.close(Some(10), 10);
+            return None;
+        }
+        let piece = if flags & 2 == 0 {
+            self.fragments.next(ids, flags & 1 != 0, payload, self.limits.reassembly_max)
+        } else if self.fragments.abort(ids) {
+            Piece::More
+        } else {
+            Piece::OutOfPlace
+        };
+        self.piece(ids, piece)
+    }
+
+    fn piece(&mut self, ids: (u64, u64), piece: Piece) -> Option<Event> {
+        match piece {
+            Piece::More => {}
+            Piece::Whole(payload) => return self.whole(ids, &payload),
+            Piece::TooLarge => write::frame(103, 3, ids, &mut self.output, |_| {}),
+            Piece::OutOfPlace => self.close(Some(11), 11),
+        }
+        None
+    }
+
+    /// A NOTIFY is there: the application answers it, now or later.
+    fn whole(&mut self, ids: (u64, u64), payload: &[u8]) -> Option<Event> {
+        let Some(answer) = Answer::read(payload) else {
+            self.close(Some(4), 4);
+            return None;
+        };
+        self.notifies += 1;
+        self.last_active = self.now;
+        if matches!(self.state, State::Draining { .. }) {
+            write::frame(103, 1, ids, &mut self.output, |_| {});
+            return None;
+        }
+        if self.limits.notify_max > 0 && self.notifies >= self.limits.notify_max {
+            self.state = State::Draining { until: self.now + self.limits.ack_timeout };
+        }
+        let number = self.handed;
+        self.handed += 1;
+        if answer.after > 0 || answer.kind == NEVER {
+            self.flight.push(Flight { number, ids, deadline: self.now + self.limits.ack_timeout, answer });
+        } else {
+            self.ack(ids, &answer);
+        }
+        Some(Event::Notify { ids, number, payload: payload.to_vec() })
+    }
+
+    fn ack(&mut self, ids: (u64, u64), answer: &Answer) {
+        let mut header = Vec::new();
+        write::frame(103, 1, ids, &mut header, |_| {});
+        let room = self.max_frame_size as usize + 4 - header.len();
+        let len = if matches!(answer.kind, DROP | HALF) { 0 } else { answer.fitting(room) };
+        write::frame(103, 1, ids, &mut self.output, |out| out.extend_from_slice(&answer.actions[..len]));
+    }
+
+    fn overdue(&mut self) {
+        while let Some(place) = self.flight.iter().position(|flight| flight.deadline <= self.now) {
+            let flight = self.flight.remove(place);
+            write::frame(103, 1, flight.ids, &mut self.output, |_| {});
+            self.last_active = self.now;
+        }
+        if self.stalled_at() <= self.now {
+            self.die();
+            return;
+        }
+        let over = match self.state {
+            State::Running => self.idle_at(),
+            State::Draining { until } => until,
+            _ => NEVER_DUE,
+        };
+        if over <= self.now {
+            self.close(Some(0), 0);
+        }
+    }
+
+    fn idle_at(&self) -> u64 {
+        let quiet = self.flight.is_empty() && self.output().is_empty() && !self.fragments.is_open();
+        if self.limits.idle_timeout > 0 && quiet { self.last_active + self.limits.idle_timeout } else { NEVER_DUE }
+    }
+
+    fn stalled_at(&self) -> u64 {
+        if self.output().is_empty() { NEVER_DUE } else { self.last_sent + self.limits.send_timeout }
+    }
+
+    fn close(&mut self, say: Option<u32>, code: u32) {
+        if let Some(code) = say {
+            write::disconnect(code, &mut self.output);
+        }
+        self.cancel(code);
+        self.state = State::Closing { until: self.now + self.limits.send_timeout };
+    }
+
+    fn die(&mut self) {
+        if self.state == State::Closed {
+            return;
+        }
+        self.cancel(SILENT);
+        self.output.clear();
+        self.sent = 0;
+        self.state = State::Closed;
+    }
+
+    fn cancel(&mut self, code: u32) {
+        if !matches!(self.state, State::Closing { .. } | State::Closed) {
+            self.end = Some(code);
+        }
+        self.flight.clear();
+        self.fragments.forget();
+        self.forget_input();
+    }
+
+    fn forget_input(&mut self) {
+        self.input.clear();
+        self.looked = 0;
+    }
+}

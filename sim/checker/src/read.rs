@@ -1,0 +1,147 @@
+//! Reading SPOP's bytes: what cannot be read is `None`.
+
+/// What is left of a frame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bytes<'b>(pub(crate) &'b [u8]);
+
+/// A value, as far as the checker cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Value<'b> {
+    Null,
+    Bool(bool),
+    /// Any of the four integer types; the flag is true for a UINT64 or UINT32 above `i64::MAX`.
+    Integer(u64, IntegerType),
+    Address(&'b [u8]),
+    Text(&'b [u8]),
+    Binary(&'b [u8]),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IntegerType {
+    Signed32,
+    Unsigned32,
+    Signed64,
+    Unsigned64,
+}
+
+impl<'b> Bytes<'b> {
+    pub(crate) fn take(&mut self, len: usize) -> Option<&'b [u8]> {
+        if len > self.0.len() {
+            return None;
+        }
+        let (taken, rest) = self.0.split_at(len);
+        self.0 = rest;
+        Some(taken)
+    }
+
+    pub(crate) fn byte(&mut self) -> Option<u8> {
+        self.take(1).map(|bytes| bytes[0])
+    }
+
+    /// A varint: four bits in the first byte if it is 240 or more, seven in each that follows, all added up.
+    pub(crate) fn varint(&mut self) -> Option<u64> {
+        let first = self.byte()?;
+        let mut sum = u128::from(first);
+        if first < 240 {
+            return Some(sum as u64);
+        }
+        for n in 0..9 {
+            let byte = self.byte()?;
+            sum += u128::from(byte) << (4 + 7 * n);
+            if byte < 0x80 {
+                return u64::try_from(sum).ok();
+            }
+        }
+        None
+    }
+
+    pub(crate) fn string(&mut self) -> Option<&'b [u8]> {
+        let len = self.varint()?;
+        self.take(usize::try_from(len).ok()?)
+    }
+
+    pub(crate) fn value(&mut self) -> Option<Value<'b>> {
+        let tag = self.byte()?;
+        Some(match tag % 16 {
+            0 => Value::Null,
+            1 => Value::Bool(tag == 0x11),
+            2 => Value::Integer(self.varint()?, IntegerType::Signed32),
+            3 => Value::Integer(self.varint()?, IntegerType::Unsigned32),
+            4 => Value::Integer(self.varint()?, IntegerType::Signed64),
+            5 => Value::Integer(self.varint()?, IntegerType::Unsigned64),
+            6 => Value::Address(self.take(4)?),
+            7 => Value::Address(self.take(16)?),
+            8 if tag == 8 => Value::Text(self.string()?),
+            8 | 9 => Value::Binary(self.string()?),
+            _ => return None,
+        })
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Calls `each` with the keys and values of a KV-LIST; false if it is malformed, or `each` says so.
+pub(crate) fn pairs<'b>(payload: &'b [u8], mut each: impl FnMut(&'b [u8], Value<'b>) -> bool) -> bool {
+    let mut bytes = Bytes(payload);
+    while !bytes.is_empty() {
+        let Some(key) = bytes.string().filter(|key| !key.is_empty()) else { return false };
+        let Some(value) = bytes.value() else { return false };
+        if !each(key, value) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Calls `message` with each message's name and number of arguments, and `arg` with each argument; false if the list is
+/// malformed.
+pub(crate) fn messages<'b>(payload: &'b [u8], visit: &mut impl FnMut(Part<'b>)) -> bool {
+    let mut bytes = Bytes(payload);
+    while !bytes.is_empty() {
+        let Some(name) = bytes.string() else { return false };
+        let Some(args) = bytes.byte() else { return false };
+        visit(Part::Message(name));
+        for _ in 0..args {
+            let Some(name) = bytes.string() else { return false };
+            let Some(value) = bytes.value() else { return false };
+            visit(Part::Arg(name, value));
+        }
+        visit(Part::End);
+    }
+    true
+}
+
+/// What a list of messages is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part<'b> {
+    /// A message of this name begins.
+    Message(&'b [u8]),
+    /// It has this argument.
+    Arg(&'b [u8], Value<'b>),
+    /// It ends.
+    End,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn varints() {
+        for (bytes, value) in [
+            (&[0xef][..], 239),
+            (&[0xf0, 0], 240),
+            (&[0xff, 0x7f], 2287),
+            (&[0xf0, 0x80, 0], 2288),
+            (&[0xfc, 0xf0, 6], 16380),
+            (&[0xff, 0xf0, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0x0e], u64::MAX),
+        ] {
+            assert_eq!(Bytes(bytes).varint(), Some(value));
+            assert_eq!(Bytes(&bytes[..bytes.len() - 1]).varint(), None);
+        }
+        assert_eq!(Bytes(&[0xff, 0xf0, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0x0f]).varint(), None);
+        assert_eq!(Bytes(&[0xf0, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0]).varint(), None);
+    }
+}

@@ -1,0 +1,78 @@
+//! Writing frames: the agent's, to compare; and parts of any, for whoever plays HAProxy.
+
+/// Appends a varint.
+pub fn varint(value: u64, out: &mut Vec<u8>) {
+    if value < 240 {
+        return out.push(value as u8);
+    }
+    out.push(0xf0 | (value % 16) as u8);
+    let mut rest = (value - 240) / 16;
+    while rest >= 128 {
+        out.push(0x80 | (rest % 128) as u8);
+        rest = (rest - 128) / 128;
+    }
+    out.push(rest as u8);
+}
+
+/// Appends a string without a type.
+pub fn string(text: &[u8], out: &mut Vec<u8>) {
+    varint(text.len() as u64, out);
+    out.extend_from_slice(text);
+}
+
+/// Appends a whole frame, whose payload `payload` writes.
+pub fn frame(kind: u8, flags: u32, ids: (u64, u64), out: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    out.push(kind);
+    out.extend_from_slice(&flags.to_be_bytes());
+    varint(ids.0, out);
+    varint(ids.1, out);
+    payload(out);
+    let len = (out.len() - start - 4) as u32;
+    out[start..start + 4].copy_from_slice(&len.to_be_bytes());
+}
+
+/// Appends an AGENT-HELLO.
+pub fn hello(max_frame_size: u32, capabilities: &[&str], out: &mut Vec<u8>) {
+    frame(101, 1, (0, 0), out, |out| {
+        string(b"version", out);
+        out.push(8);
+        string(b"2.0", out);
+        string(b"max-frame-size", out);
+        out.push(3);
+        varint(u64::from(max_frame_size), out);
+        string(b"capabilities", out);
+        out.push(8);
+        string(capabilities.join(",").as_bytes(), out);
+    });
+}
+
+/// Appends an AGENT-DISCONNECT with the canonical text of `code`, one of SPOE.txt section 3.5.
+pub fn disconnect(code: u32, out: &mut Vec<u8>) {
+    let text = match code {
+        0 => "normal",
+        1 => "I/O error",
+        2 => "a timeout occurred",
+        3 => "frame is too big",
+        4 => "invalid frame received",
+        5 => "version value not found",
+        6 => "max-frame-size value not found",
+        7 => "capabilities value not found",
+        8 => "unsupported version",
+        9 => "max-frame-size too big or too small",
+        10 => "fragmentation not supported",
+        11 => "invalid interlaced frames",
+        12 => "frame-id not found",
+        13 => "resource allocation error",
+        _ => "an unknown error occurred",
+    };
+    frame(102, 1, (0, 0), out, |out| {
+        string(b"status-code", out);
+        out.push(3);
+        varint(u64::from(code), out);
+        string(b"message", out);
+        out.push(8);
+        string(text.as_bytes(), out);
+    });
+}

@@ -1,0 +1,156 @@
+//! The application behind the agent: does with each NOTIFY what the NOTIFY itself says.
+
+use spoa_core::wire::{Actions, Message, Messages, Scope, TypedData};
+use spoa_core::{Ack, Notify, Ticket};
+
+use crate::plan::{Answer, Plan};
+
+/// How many variables a `big` answer sets, of 100 bytes each: more than any frame has room for.
+pub const BIG_VARS: usize = 200;
+/// The value of each.
+pub const BIG_VALUE: [u8; 100] = [b'x'; 100];
+
+/// What became of a NOTIFY.
+pub enum Handled {
+    /// It is settled.
+    Now,
+    /// It will be answered like this.
+    Later(Ticket, Plan, Actions),
+}
+
+/// Does what the first `plan` among the arguments of `notify` says.
+pub fn handle(notify: Notify<'_>) -> Handled {
+    let messages = notify.messages();
+    let plan = plan_of(messages.clone());
+    if plan.after > 0 || plan.answer == Answer::Never {
+        let actions = actions_of(plan, messages);
+        return Handled::Later(notify.defer(), plan, actions);
+    }
+    match plan.answer {
+        Answer::Drop => {}
+        Answer::Half => half(&mut notify.ack()),
+        Answer::Score => {
+            // In place, as a quick handler does, without a detour.
+            let mut ack = notify.ack();
+            for message in messages {
+                score(&message, |scope, name, value| drop(ack.set_var(scope, name, value)));
+            }
+            let _ = ack.finish();
+        }
+        _ => {
+            let actions = actions_of(plan, messages);
+            let mut ack = notify.ack();
+            ack.actions(&actions);
+            let _ = ack.finish();
+        }
+    }
+    Handled::Now
+}
+
+/// Answers a deferred NOTIFY as its plan says, now that its time has come.
+pub fn answer_later(mut ack: Ack<'_>, plan: Plan, actions: &Actions) {
+    match plan.answer {
+        Answer::Drop => {}
+        Answer::Half => half(&mut ack),
+        _ => {
+            ack.actions(actions);
+            let _ = ack.finish();
+        }
+    }
+}
+
+/// Begins an answer and leaves it at that.
+fn half(ack: &mut Ack<'_>) {
+    ack.set_var(Scope::Session, "half", true).expect("this name is good");
+}
+
+fn plan_of(messages: Messages<'_>) -> Plan {
+    messages
+        .filter_map(|message| message.arg("plan"))
+        .find_map(|value| if let TypedData::Int64(wire) = value { Some(Plan::from_wire(wire)) } else { None })
+        .unwrap_or_default()
+}
+
+fn actions_of(plan: Plan, messages: Messages<'_>) -> Actions {
+    let mut actions = Actions::new();
+    let mut set = |scope, name: &str, value: TypedData<'_>| {
+        actions.set_var(scope, name, value).expect("these names and values are all good");
+    };
+    match plan.answer {
+        Answer::Score => messages.for_each(|message| score(&message, &mut set)),
+        Answer::Big => (0..BIG_VARS).for_each(|_| set(Scope::Process, "big", TypedData::String(&BIG_VALUE))),
+        Answer::Types => types(set),
+        Answer::Unset => {
+            actions.unset_var(Scope::Request, "ip_score").expect("this name is good");
+        }
+        Answer::Empty | Answer::Drop | Answer::Half | Answer::Never => {}
+    }
+    actions
+}
+
+/// A score of the first address and a checksum of everything: what was read wrong shows in either.
+fn score(message: &Message<'_>, mut set: impl FnMut(Scope, &str, TypedData<'_>)) {
+    let octets = message.args().find_map(|(_, value)| match value {
+        TypedData::Ipv4(address) => Some(sum(&address.octets())),
+        TypedData::Ipv6(address) => Some(sum(&address.octets())),
+        _ => None,
+    });
+    if let Some(sum) = octets {
+        set(Scope::Session, "ip_score", TypedData::Uint32(sum % 101));
+    }
+    set(Scope::Transaction, "sum", TypedData::Int64(checksum(message) as i64));
+}
+
+fn sum(octets: &[u8]) -> u32 {
+    octets.iter().map(|&octet| u32::from(octet)).sum()
+}
+
+/// FNV-1a over the name, and the name, type and value of each argument.
+fn checksum(message: &Message<'_>) -> u64 {
+    let mut sum = 0xcbf2_9ce4_8422_2325;
+    let mut add =
+        |bytes: &[u8]| bytes.iter().for_each(|&byte| sum = (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    add(message.name());
+    for (name, value) in message.args() {
+        add(name);
+        match value {
+            TypedData::Null => add(&[0]),
+            TypedData::Bool(value) => add(&[1, u8::from(value)]),
+            TypedData::Int32(_) | TypedData::Uint32(_) | TypedData::Int64(_) | TypedData::Uint64(_) => {
+                add(&[2]);
+                add(&integer(value).to_le_bytes());
+            }
+            TypedData::Ipv4(address) => add(&address.octets()),
+            TypedData::Ipv6(address) => add(&address.octets()),
+            TypedData::String(bytes) => {
+                add(&[8]);
+                add(bytes);
+            }
+            TypedData::Binary(bytes) => {
+                add(&[9]);
+                add(bytes);
+            }
+        }
+    }
+    sum
+}
+
+fn integer(value: TypedData<'_>) -> u64 {
+    match value {
+        TypedData::Uint64(value) => value,
+        other => other.as_i64().unwrap_or_default() as u64,
+    }
+}
+
+fn types(mut set: impl FnMut(Scope, &str, TypedData<'_>)) {
+    set(Scope::Process, "t0", TypedData::Bool(true));
+    set(Scope::Session, "t1", TypedData::Bool(false));
+    set(Scope::Transaction, "t2", TypedData::Int32(i32::MIN));
+    set(Scope::Request, "t3", TypedData::Uint32(u32::MAX));
+    set(Scope::Response, "t4", TypedData::Int64(i64::MIN));
+    set(Scope::Session, "t5", TypedData::Uint64(i64::MAX as u64));
+    set(Scope::Session, "t6", TypedData::Ipv4([192, 0, 2, 1].into()));
+    set(Scope::Session, "t7", TypedData::Ipv6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1].into()));
+    set(Scope::Session, "t8", TypedData::String("é\n".as_bytes()));
+    set(Scope::Session, "t9", TypedData::Binary(&[0, 255]));
+}

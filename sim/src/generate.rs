@@ -1,0 +1,256 @@
+//! Seeds into scripts.
+//!
+//! Each seed first draws *which* kinds of steps and faults exist in it at all and how often (a "swarm"), then the steps:
+//! a mix of everything would let no state grow deep, since one fault or another would end each connection early.
+
+mod frames;
+mod profile;
+mod values;
+
+use crate::random::{Purpose, Random};
+use crate::script::{Cuts, FrameKind, FrameSpec, Link, MS, Nanos, Script, Step};
+
+pub use profile::{GENERATOR_VERSION, Profile};
+
+/// The script of a seed.
+pub fn generate(seed: u64, profile: Profile) -> Script {
+    let mut generator = Generator::new(seed, profile);
+    generator.fill();
+    generator.script
+}
+
+struct Generator {
+    workload: Random,
+    cuts: Random,
+    faults: Random,
+    handlers: Random,
+    swarm: profile::Swarm,
+    script: Script,
+    links: Vec<Conversation>,
+}
+
+/// What was said on a link so far.
+#[derive(Clone, Debug, Default)]
+struct Conversation {
+    open: bool,
+    stream_id: u64,
+    /// Ids that were used, for those who use them again.
+    used: Vec<(u64, u64)>,
+}
+
+impl Generator {
+    fn new(seed: u64, profile: Profile) -> Self {
+        let mut random = Random::new(seed, Purpose::Profile);
+        let swarm = profile::Swarm::draw(&mut random, profile);
+        let script = Script { agent: profile::agent(&mut random, profile), ..Script::default() };
+        Self {
+            workload: Random::new(seed, Purpose::Workload),
+            cuts: Random::new(seed, Purpose::Cuts),
+            faults: Random::new(seed, Purpose::Faults),
+            handlers: Random::new(seed, Purpose::Handlers),
+            links: vec![Conversation::default(); swarm.links],
+            swarm,
+            script,
+        }
+    }
+
+    fn fill(&mut self) {
+        for _ in 0..self.swarm.steps {
+            let at = self.workload.below(self.links.len() as u64) as usize;
+            if !self.links[at].open {
+                self.open(at);
+                continue;
+            }
+            let link = Link(at as u8 + 1);
+            match self.workload.weighted(&self.swarm.weights) {
+                profile::NOTIFY => self.notify(at),
+                profile::BURST => self.burst(at),
+                profile::FRAGMENTS => self.fragments(at),
+                profile::WAIT => self.wait(),
+                profile::CUT => self.cut(link),
+                profile::HOLD => self.push(Step::Hold(link)),
+                profile::RELEASE => self.push(Step::Release(link)),
+                profile::ROOM => self.room(link),
+                profile::TAKE => self.take(link),
+                profile::BAD_FRAME => self.bad_frame(at),
+                profile::DISCONNECT => self.disconnect(at),
+                profile::FIN => self.end(at, Step::Fin(link)),
+                profile::RESET => self.end(at, Step::Reset(link)),
+                _ => self.stop(),
+            }
+        }
+    }
+
+    fn push(&mut self, step: Step) {
+        self.script.steps.push(step);
+    }
+
+    fn send(&mut self, at: usize, frame: FrameSpec) {
+        self.push(Step::Send(Link(at as u8 + 1), frame));
+    }
+
+    /// A new connection, with a HELLO as a rule.
+    fn open(&mut self, at: usize) {
+        let link = Link(at as u8 + 1);
+        self.links[at] = Conversation { open: true, ..Conversation::default() };
+        self.push(Step::Connect(link));
+        if self.swarm.cuts_first && self.cuts.chance(1, 2) {
+            self.cut(link);
+        }
+        if self.faults.chance(self.swarm.bad_hello, 100) {
+            let frame = self.bad_hello();
+            self.send(at, frame);
+            if self.faults.chance(1, 2) {
+                self.links[at].open = false;
+            }
+        } else if self.faults.chance(self.swarm.no_hello, 100) {
+            // Something else first, or nothing for a while.
+            match self.faults.below(3) {
+                0 => self.wait(),
+                1 => self.bad_frame(at),
+                _ => {}
+            }
+        } else {
+            let frame = self.hello();
+            self.send(at, frame);
+        }
+    }
+
+    fn notify(&mut self, at: usize) {
+        let frame = self.good_notify(at);
+        self.send(at, frame);
+    }
+
+    /// Several NOTIFYs at once: in one segment if they are held.
+    fn burst(&mut self, at: usize) {
+        let count = self.workload.between(2, 12);
+        let link = Link(at as u8 + 1);
+        let together = self.cuts.chance(1, 2);
+        if together {
+            self.push(Step::Hold(link));
+        }
+        for _ in 0..count {
+            self.notify(at);
+        }
+        if together {
+            self.push(Step::Release(link));
+        }
+    }
+
+    /// A NOTIFY in pieces, whole or not.
+    fn fragments(&mut self, at: usize) {
+        let whole = self.good_notify(at);
+        let FrameKind::Notify(messages) = &whole.kind else { return };
+        let len = crate::encode::encoded_len(messages);
+        let mut cuts: Vec<u32> = (0..self.cuts.below(4)).map(|_| self.cuts.below(u64::from(len) + 1) as u32).collect();
+        cuts.sort_unstable();
+        let ends = cuts.iter().copied().chain([len]);
+        let starts = [0].into_iter().chain(cuts.iter().copied());
+        let pieces: Vec<_> = starts.zip(ends).collect();
+        let give_up = self.faults.chance(self.swarm.fragment_faults, 100);
+        let messages = messages.clone();
+        for (n, &slice) in pieces.iter().enumerate() {
+            let last = n + 1 == pieces.len();
+            let kind = if n == 0 { FrameKind::Notify(messages.clone()) } else { FrameKind::Unset(messages.clone()) };
+            let flags = u32::from(last && n > 0);
+            let frame = FrameSpec { kind, flags, slice: Some(slice), ..whole.clone() };
+            if give_up && last {
+                return self.broken_fragment(at, &frame);
+            }
+            self.send(at, frame);
+        }
+        if pieces.len() == 1 {
+            let empty = FrameSpec { kind: FrameKind::Unset(Vec::new()), flags: 1, slice: None, ..whole };
+            self.send(at, empty);
+        }
+    }
+
+    /// The last fragment, as it should not be.
+    fn broken_fragment(&mut self, at: usize, last: &FrameSpec) {
+        let unset = |flags, frame_id| FrameSpec {
+            kind: FrameKind::Unset(Vec::new()),
+            flags,
+            frame_id,
+            slice: None,
+            ..last.clone()
+        };
+        match self.faults.below(6) {
+            0 | 1 => self.send(at, unset(3, last.frame_id)),
+            2 => self.send(at, unset(1, last.frame_id + 1)),
+            3 => self.send(at, FrameSpec { stream_id: last.stream_id + 2, ..unset(0, last.frame_id) }),
+            4 => self.notify(at),
+            _ => {}
+        }
+    }
+
+    fn wait(&mut self) {
+        let time = self.time();
+        self.push(Step::Wait(time));
+    }
+
+    /// A time to wait: short as a rule, else right at, before or after one of the agent's deadlines.
+    fn time(&mut self) -> Nanos {
+        let agent = &self.script.agent;
+        let deadlines = [
+            agent.hello_timeout,
+            agent.ack_timeout,
+            agent.idle_timeout.max(MS),
+            agent.refuse_delay.max(MS),
+            agent.linger,
+            agent.send_timeout,
+        ];
+        if self.workload.chance(3, 4) {
+            return self.workload.magnitude(1, 5 * MS);
+        }
+        let deadline = *self.workload.pick(&deadlines);
+        match self.workload.below(3) {
+            0 => deadline - 1,
+            1 => deadline,
+            _ => deadline + 1,
+        }
+    }
+
+    fn cut(&mut self, link: Link) {
+        let cuts = match self.cuts.below(5) {
+            0 => Cuts::default(),
+            1 => Cuts { sizes: vec![1], repeat: true },
+            // The border of the length, and that of the header.
+            2 => Cuts { sizes: vec![*self.cuts.pick(&[3, 4, 5, 9, 10, 11])], repeat: false },
+            3 => Cuts { sizes: vec![self.cuts.magnitude(1, 64) as u32], repeat: true },
+            _ => {
+                let sizes = (0..self.cuts.between(1, 4)).map(|_| self.cuts.magnitude(1, 300) as u32).collect();
+                Cuts { sizes, repeat: false }
+            }
+        };
+        self.push(Step::Cut(link, cuts));
+    }
+
+    fn room(&mut self, link: Link) {
+        let room = if self.cuts.chance(1, 2) { None } else { Some(self.cuts.magnitude(0, 2000) as u32) };
+        self.push(Step::Room(link, room));
+    }
+
+    fn take(&mut self, link: Link) {
+        let take = if self.cuts.chance(1, 2) { None } else { Some(self.cuts.magnitude(1, 64) as u32) };
+        self.push(Step::Take(link, take));
+    }
+
+    fn disconnect(&mut self, at: usize) {
+        let frame = self.disconnect_frame();
+        self.send(at, frame);
+        // Some go on talking behind it.
+        if self.faults.chance(1, 2) {
+            self.links[at].open = false;
+        }
+    }
+
+    fn end(&mut self, at: usize, step: Step) {
+        self.push(step);
+        self.links[at].open = false;
+    }
+
+    fn stop(&mut self) {
+        let grace = if self.faults.chance(1, 4) { 0 } else { self.workload.magnitude(1, 50 * MS) };
+        self.push(Step::Stop { grace });
+    }
+}

@@ -1,0 +1,131 @@
+//! Which steps a seed has, how often, and within which limits the agent works.
+
+use crate::random::Random;
+use crate::script::{AgentSetup, MS};
+
+/// The version of the generator: a seed means the same only within one.
+pub const GENERATOR_VERSION: u32 = 1;
+
+/// What kinds of runs to make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// Everything.
+    #[default]
+    Standard,
+    /// No faults: what is wrong then is wrong with good peers.
+    Calm,
+}
+
+impl Profile {
+    /// The profile of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "standard" => Some(Self::Standard),
+            "calm" => Some(Self::Calm),
+            _ => None,
+        }
+    }
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Calm => "calm",
+        }
+    }
+}
+
+pub(super) const NOTIFY: usize = 0;
+pub(super) const BURST: usize = 1;
+pub(super) const FRAGMENTS: usize = 2;
+pub(super) const WAIT: usize = 3;
+pub(super) const CUT: usize = 4;
+pub(super) const HOLD: usize = 5;
+pub(super) const RELEASE: usize = 6;
+pub(super) const ROOM: usize = 7;
+pub(super) const TAKE: usize = 8;
+pub(super) const BAD_FRAME: usize = 9;
+pub(super) const DISCONNECT: usize = 10;
+pub(super) const FIN: usize = 11;
+pub(super) const RESET: usize = 12;
+pub(super) const STOP: usize = 13;
+const KINDS: usize = 14;
+
+/// What exists in a seed.
+#[derive(Clone, Debug)]
+pub(super) struct Swarm {
+    pub(super) steps: u64,
+    pub(super) links: usize,
+    pub(super) weights: [u32; KINDS],
+    /// Of a hundred connections, how many begin with a bad HELLO.
+    pub(super) bad_hello: u64,
+    /// And how many with none.
+    pub(super) no_hello: u64,
+    /// Whether the first HELLO may be cut too.
+    pub(super) cuts_first: bool,
+    /// Of a hundred NOTIFYs in fragments, how many go wrong.
+    pub(super) fragment_faults: u64,
+    /// Of a hundred NOTIFYs, how many the handler does not answer at once and well.
+    pub(super) odd_answers: u64,
+    /// Of a hundred arguments, how many are large.
+    pub(super) large_args: u64,
+}
+
+impl Swarm {
+    pub(super) fn draw(random: &mut Random, profile: Profile) -> Self {
+        // One seed in ten has no fault at all.
+        let calm = profile == Profile::Calm || random.chance(1, 10);
+        let mut weights = [0; KINDS];
+        weights[NOTIFY] = 64;
+        for weight in &mut weights[BURST..] {
+            if random.chance(1, 2) {
+                *weight = 1 << random.below(5);
+            }
+        }
+        weights[BURST] = weights[BURST].min(4);
+        // What ends a connection is rare, or nothing deep would be reached.
+        for kind in [BAD_FRAME, DISCONNECT, FIN, RESET, STOP] {
+            weights[kind] = if calm { 0 } else { weights[kind] / 4 };
+        }
+        if calm {
+            weights[FIN] = 1;
+        }
+        let mut percent = |often: u64| if calm || random.chance(1, 2) { 0 } else { random.between(1, often) };
+        Self {
+            bad_hello: percent(30),
+            no_hello: percent(10),
+            fragment_faults: percent(30),
+            odd_answers: percent(60),
+            large_args: percent(20),
+            cuts_first: random.chance(1, 2),
+            steps: random.magnitude(4, 40),
+            links: 1 + random.weighted(&[8, 4, 2, 1]),
+            weights,
+        }
+    }
+}
+
+/// The agent's limits: HAProxy's own, tiny or odd.
+pub(super) fn agent(random: &mut Random, profile: Profile) -> AgentSetup {
+    let defaults = AgentSetup::default();
+    if profile == Profile::Calm || random.chance(1, 4) {
+        return defaults;
+    }
+    let on = |random: &mut Random| random.chance(3, 4);
+    AgentSetup {
+        max_frame_size: *random.pick(&[256, 257, 300, 512, 1024, 4096, 16_380, 16_384]),
+        pipelining: on(random),
+        fragmentation: on(random),
+        asynchronous: !on(random),
+        in_flight_max: *random.pick(&[1, 2, 3, 8, 20, 64]),
+        unsent_max: *random.pick(&[1, 64, 300, 2000, 64 << 10]),
+        reassembly_max: *random.pick(&[0, 50, 200, 1000, 20_000, 1 << 20]),
+        notify_max: if random.chance(1, 8) { random.between(1, 10) as u32 } else { 0 },
+        hello_timeout: random.magnitude(MS, 5_000 * MS),
+        idle_timeout: if random.chance(1, 4) { random.magnitude(MS, 100 * MS) } else { 0 },
+        ack_timeout: random.magnitude(MS, 1_000 * MS),
+        refuse_delay: if random.chance(1, 3) { 0 } else { random.magnitude(MS, 100 * MS) },
+        linger: random.magnitude(MS, 100 * MS),
+        send_timeout: random.magnitude(MS, 1_000 * MS),
+    }
+}

@@ -1,0 +1,116 @@
+//! Arguments, as HAProxy sends them and at the edges.
+
+use super::Generator;
+use crate::plan::{Answer, Plan};
+use crate::script::{MS, MessageSpec, Value};
+
+/// The last value of each size of varint; the first of the next is one more.
+const VARINT_EDGES: [u64; 10] = [
+    239,
+    2287,
+    264_431,
+    33_818_863,
+    4_328_786_159,
+    554_084_600_047,
+    70_922_828_777_711,
+    9_078_122_083_518_703,
+    1_161_999_626_690_365_679,
+    u64::MAX - 1,
+];
+
+impl Generator {
+    /// Messages for a NOTIFY: one as a rule, none at times.
+    pub(super) fn messages(&mut self) -> Vec<MessageSpec> {
+        let count = match self.workload.below(16) {
+            0 => 0,
+            1..=11 => 1,
+            12..=14 => 2,
+            _ => 5,
+        };
+        let mut messages: Vec<_> = (0..count).map(|_| self.message()).collect();
+        if let Some(plan) = self.plan()
+            && let Some(message) = messages.first_mut()
+        {
+            message.args.insert(0, (b"plan".to_vec(), Value::Plan(plan)));
+        }
+        messages
+    }
+
+    fn message(&mut self) -> MessageSpec {
+        let mut message = match self.workload.below(8) {
+            0..=4 => MessageSpec { name: b"check-client-ip".to_vec(), args: vec![(Vec::new(), self.address())] },
+            5 => MessageSpec { name: b"get-ip-reputation".to_vec(), args: vec![(b"ip".to_vec(), self.address())] },
+            6 => MessageSpec { name: b"m".to_vec(), args: Vec::new() },
+            _ => MessageSpec { name: vec![b'n'; self.workload.magnitude(0, 300) as usize], args: Vec::new() },
+        };
+        let more = if self.workload.chance(1, 4) { self.workload.magnitude(1, 12) } else { 0 };
+        let more = if self.workload.chance(1, 200) { self.workload.between(127, 250) } else { more };
+        for _ in 0..more {
+            let name = [&b""[..], b"x", b"plan", b"\xff"][self.workload.weighted(&[4, 4, 1, 1])].to_vec();
+            let value = self.value();
+            message.args.push((name, value));
+        }
+        message
+    }
+
+    fn address(&mut self) -> Value {
+        let bits = self.workload.bits();
+        match self.workload.below(8) {
+            0 => Value::Null,
+            1 | 2 => {
+                let mut octets = [0; 16];
+                octets[..2].copy_from_slice(&[0x20, 1]);
+                octets[8..].copy_from_slice(&bits.to_be_bytes());
+                Value::Ipv6(octets)
+            }
+            _ => Value::Ipv4([192, 0, 2, bits as u8]),
+        }
+    }
+
+    fn value(&mut self) -> Value {
+        if self.faults.chance(self.swarm.large_args, 100) {
+            return Value::LongText(self.workload.magnitude(100, 4000) as u32);
+        }
+        let number = self.number();
+        match self.workload.below(12) {
+            0 => Value::Null,
+            1 => Value::Bool(number.is_multiple_of(2)),
+            2 => Value::Int32(number as i32 as i64),
+            3 => Value::Uint32(number & 0xffff_ffff),
+            4 | 5 => Value::Int64(number as i64),
+            6 => Value::Uint64(number),
+            7 => Value::Text(b"GET".to_vec()),
+            // Lengths around the first edge of a varint.
+            8 => Value::LongText(*self.workload.pick(&[0, 1, 239, 240, 241])),
+            9 => Value::Binary(number.to_be_bytes()[..(number % 9) as usize].to_vec()),
+            // Flags where HAProxy sends none, and integers outside their type.
+            10 => Value::Bytes(self.workload.pick(&[&[0x31][..], &[0x18, 1, b'x'], &[0xf3, 7], &[0x10]]).to_vec()),
+            _ => match number % 2 {
+                0 => Value::Int32(number as i64),
+                _ => Value::Uint32(number),
+            },
+        }
+    }
+
+    /// A number of any size, or right at the edge of a varint's size.
+    pub(super) fn number(&mut self) -> u64 {
+        if self.workload.chance(1, 2) {
+            return self.workload.magnitude(0, u64::MAX);
+        }
+        let edge = *self.workload.pick(&VARINT_EDGES);
+        edge + self.workload.below(2)
+    }
+
+    fn plan(&mut self) -> Option<Plan> {
+        if !self.handlers.chance(self.swarm.odd_answers, 100) {
+            return None;
+        }
+        let answer = Answer::ALL[self.handlers.weighted(&[24, 4, 1, 3, 3, 4, 4, 3])].0;
+        let after = match self.handlers.below(4) {
+            0 => 0,
+            1 => self.script.agent.ack_timeout,
+            _ => self.handlers.magnitude(1000, 20 * MS),
+        };
+        Some(Plan { answer, after: after / 1000 * 1000 })
+    }
+}

@@ -1,0 +1,173 @@
+//! The socket between HAProxy and the agent: one pipe of bytes each way, with everything that TCP may do to them.
+
+use crate::script::Cuts;
+
+/// HAProxy's bytes on their way to the agent.
+#[derive(Debug, Default)]
+pub struct Inlet {
+    /// Arrived, not read by the agent yet: `arrived[read..]`.
+    arrived: Vec<u8>,
+    read: usize,
+    /// Under way while the link is held.
+    held: Option<Vec<u8>>,
+    cuts: Cuts,
+    fin: bool,
+}
+
+impl Inlet {
+    /// How further deliveries are cut.
+    pub fn cut(&mut self, cuts: &Cuts) {
+        self.cuts.clone_from(cuts);
+    }
+
+    /// Keeps further bytes under way.
+    pub fn hold(&mut self) {
+        self.held.get_or_insert_with(Vec::new);
+    }
+
+    /// Takes bytes from HAProxy; gives back those to deliver now.
+    pub fn send(&mut self, bytes: Vec<u8>) -> Vec<u8> {
+        match &mut self.held {
+            Some(held) => {
+                held.extend_from_slice(&bytes);
+                Vec::new()
+            }
+            None => bytes,
+        }
+    }
+
+    /// Lets what was held go; gives it, to deliver now.
+    pub fn release(&mut self) -> Vec<u8> {
+        self.held.take().unwrap_or_default()
+    }
+
+    /// The sizes of the pieces in which `len` bytes arrive.
+    pub fn pieces(&self, len: usize) -> Pieces {
+        Pieces { cuts: self.cuts.clone(), next: 0, left: len }
+    }
+
+    /// A piece arrives.
+    pub fn arrive(&mut self, piece: &[u8]) {
+        if self.read == self.arrived.len() {
+            self.arrived.clear();
+            self.read = 0;
+        }
+        self.arrived.extend_from_slice(piece);
+    }
+
+    /// HAProxy's end arrives, behind all bytes.
+    pub fn finish(&mut self) {
+        self.fin = true;
+    }
+
+    /// The link is reset: what has arrived is lost with it.
+    pub fn reset(&mut self) {
+        self.arrived.clear();
+        self.read = 0;
+        self.held = None;
+        self.fin = true;
+    }
+
+    /// What the agent can read.
+    pub fn readable(&self) -> &[u8] {
+        &self.arrived[self.read..]
+    }
+
+    /// The agent read `len` bytes of it.
+    pub fn take(&mut self, len: usize) {
+        self.read += len;
+    }
+
+    /// True if the agent would read the end now.
+    pub fn is_at_end(&self) -> bool {
+        self.fin && self.readable().is_empty()
+    }
+}
+
+/// How many pieces a repeated size makes at most: what is wrong with small pieces shows in the first few dozen, and
+/// 16 KiB byte by byte would take the time of hundreds of runs.
+const PIECES_MAX: usize = 64;
+
+/// The sizes of pieces, in order.
+#[derive(Debug)]
+pub struct Pieces {
+    cuts: Cuts,
+    next: usize,
+    left: usize,
+}
+
+impl Iterator for Pieces {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        if self.left == 0 {
+            return None;
+        }
+        let last = if self.cuts.repeat && self.next < PIECES_MAX { self.cuts.sizes.last() } else { None };
+        let size = self.cuts.sizes.get(self.next).or(last).map_or(self.left, |&size| (size as usize).min(self.left));
+        self.next += 1;
+        self.left -= size;
+        Some(size)
+    }
+}
+
+/// The agent's bytes on their way to HAProxy.
+#[derive(Debug, Default)]
+pub struct Outlet {
+    /// How many more the socket takes; `None` for any number.
+    pub room: Option<u32>,
+    /// How many it takes at once; `None` for any number.
+    pub take: Option<u32>,
+    /// What HAProxy has.
+    pub received: Vec<u8>,
+}
+
+impl Outlet {
+    /// Writes as the socket does: gives how many of the bytes it took.
+    pub fn write(&mut self, bytes: &[u8]) -> usize {
+        let limit = |limit: Option<u32>| limit.map_or(usize::MAX, |limit| limit as usize);
+        let len = bytes.len().min(limit(self.room)).min(limit(self.take));
+        if let Some(room) = &mut self.room {
+            *room -= len as u32;
+        }
+        self.received.extend_from_slice(&bytes[..len]);
+        len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(sizes: &[u32], repeat: bool, len: usize) -> Vec<usize> {
+        let inlet = Inlet { cuts: Cuts { sizes: sizes.into(), repeat }, ..Inlet::default() };
+        inlet.pieces(len).collect()
+    }
+
+    #[test]
+    fn deliveries_are_cut_as_told() {
+        assert_eq!(pieces(&[], false, 10), [10]);
+        assert_eq!(pieces(&[3, 1], false, 10), [3, 1, 6]);
+        assert_eq!(pieces(&[3, 1], false, 2), [2]);
+        assert_eq!(pieces(&[4, 2], true, 9), [4, 2, 2, 1]);
+        assert_eq!(pieces(&[1], true, 0), [0; 0]);
+        assert_eq!(pieces(&[1], true, 100).last(), Some(&36));
+    }
+
+    #[test]
+    fn held_bytes_wait_and_come_together() {
+        let mut inlet = Inlet::default();
+        assert_eq!(inlet.send(vec![1]), [1]);
+        inlet.hold();
+        assert!(inlet.send(vec![2]).is_empty() && inlet.send(vec![3]).is_empty());
+        assert_eq!(inlet.release(), [2, 3]);
+        assert_eq!(inlet.send(vec![4]), [4]);
+    }
+
+    #[test]
+    fn a_socket_takes_what_it_has_room_for() {
+        let mut outlet = Outlet { room: Some(5), take: Some(3), received: Vec::new() };
+        assert_eq!([outlet.write(b"abcd"), outlet.write(b"defg"), outlet.write(b"fg")], [3, 2, 0]);
+        assert_eq!(outlet.received, b"abcde");
+    }
+}

@@ -1,0 +1,207 @@
+//! What the commands do and print.
+
+mod chart;
+mod json;
+mod progress;
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use spoa_core::table::{Input, StateName};
+use spoa_sim::coverage::{Coverage, Mark};
+use spoa_sim::failure::Failure;
+use spoa_sim::generate::{GENERATOR_VERSION, Profile, generate};
+use spoa_sim::script::Script;
+use spoa_sim::search::{Findings, search};
+use spoa_sim::shrink::shrink;
+use spoa_sim::text::{VERSION, parse};
+use spoa_sim::world::{Outcome, run};
+
+use crate::Exit;
+use crate::cli::{Command, TraceFormat};
+use progress::ProgressLine;
+
+/// How often each mark has to be reached in a run that asks for coverage.
+const MARKS_MIN: u64 = 10;
+
+/// Does what was asked for.
+pub(crate) fn command(command: &Command) -> Exit {
+    match command {
+        Command::Run { seeds, profile, jobs, require_coverage } => {
+            run_seeds(seeds, *profile, jobs.map(usize::from), *require_coverage)
+        }
+        Command::Replay { seed, profile, trace } => replay(&generate(*seed, *profile), Some(*trace)),
+        Command::Show { seed, profile } => {
+            print!("{}", generate(*seed, *profile));
+            Exit::Held
+        }
+        Command::Script { files, trace } => {
+            let exits = files.iter().map(|file| match read(file) {
+                Ok(script) => {
+                    println!("{}", file.display());
+                    replay(&script, *trace)
+                }
+                Err(exit) => exit,
+            });
+            exits.fold(Exit::Held, |worst, exit| if worst as u8 >= exit as u8 { worst } else { exit })
+        }
+        Command::Shrink { what, output } => shrink_it(what, output.as_deref()),
+        Command::Coverage { seeds } => {
+            let findings = run_search(seeds, Profile::Standard, None);
+            show_coverage(&findings.coverage);
+            coverage_exit(&findings.coverage)
+        }
+    }
+}
+
+fn run_search(seeds: &Range<u64>, profile: Profile, jobs: Option<usize>) -> Findings {
+    let jobs = jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+    let mut line = ProgressLine::new(seeds.end - seeds.start);
+    // The first failure is what people want to see; a few more tell whether it is one fault or many.
+    let findings = search(seeds.clone(), profile, jobs, 10, |progress| line.show(progress));
+    line.clear();
+    findings
+}
+
+fn run_seeds(seeds: &Range<u64>, profile: Profile, jobs: Option<usize>, require_coverage: bool) -> Exit {
+    println!(
+        "seeds {}..{}, profile {}, generator {GENERATOR_VERSION}, scripts {VERSION}",
+        seeds.start,
+        seeds.end,
+        profile.name()
+    );
+    let findings = run_search(seeds, profile, jobs);
+    let (hit, cells) = findings.coverage.cells();
+    println!("{} seeds, {hit} of {cells} cells, traces {:032x}", findings.seeds, findings.digest);
+    if let Some(seed) = findings.unstable.first() {
+        println!("NOT THE SAME TWICE: seed {seed}, and {} more", findings.unstable.len() - 1);
+        return Exit::Unstable;
+    }
+    if let Some((seed, failure)) = findings.failures.first() {
+        for (seed, failure) in &findings.failures {
+            println!("FAILED: seed {seed}: {failure}");
+        }
+        show_shrunk(*seed, profile, failure);
+        return exit_of(failure);
+    }
+    if findings.coverage.mark(Mark::Notify) == 0 {
+        println!("NOTHING CHECKED: no NOTIFY in all these seeds");
+        return Exit::Coverage;
+    }
+    if require_coverage {
+        let exit = coverage_exit(&findings.coverage);
+        if exit != Exit::Held {
+            return exit;
+        }
+    }
+    println!("all held");
+    Exit::Held
+}
+
+fn show_shrunk(seed: u64, profile: Profile, failure: &Failure) {
+    println!("fingerprint {}", failure.fingerprint());
+    let script = generate(seed, profile);
+    let Some(shrunk) = shrink(&script) else { return };
+    println!("shrunk from {} steps to {} in {} tries:\n", script.steps.len(), shrunk.script.steps.len(), shrunk.tries);
+    print!("{}", with_story(&shrunk.script, seed, failure));
+    println!("\nsee it: spoa-sim replay {seed} --profile {}", profile.name());
+}
+
+fn with_story(script: &Script, seed: u64, failure: &Failure) -> Script {
+    let story = vec![format!("Seed {seed}, generator {GENERATOR_VERSION}: {}", failure.fingerprint())];
+    Script { story, ..script.clone() }
+}
+
+fn replay(script: &Script, trace: Option<TraceFormat>) -> Exit {
+    let outcome = run(script, trace.is_some());
+    match trace {
+        None => {}
+        Some(TraceFormat::Text) => outcome.trace.records().iter().for_each(|record| println!("{record}")),
+        Some(TraceFormat::Json) => outcome.trace.records().iter().for_each(|record| println!("{}", json::line(record))),
+        Some(TraceFormat::Chart) => {
+            print!("{}", chart::page(script, &outcome));
+            return exit_of_outcome(&outcome);
+        }
+    }
+    match &outcome.failure {
+        Some(failure) => println!("FAILED: {failure}"),
+        None => println!("held, trace {:032x}", outcome.trace.digest()),
+    }
+    exit_of_outcome(&outcome)
+}
+
+fn shrink_it(what: &str, output: Option<&Path>) -> Exit {
+    let (script, seed) = match what.parse::<u64>() {
+        Ok(seed) => (generate(seed, Profile::Standard), Some(seed)),
+        Err(_) => match read(&PathBuf::from(what)) {
+            Ok(script) => (script, None),
+            Err(exit) => return exit,
+        },
+    };
+    let Some(shrunk) = shrink(&script) else {
+        println!("{what} does not fail");
+        return Exit::Held;
+    };
+    let failure = run(&shrunk.script, false).failure;
+    let text = match (&failure, seed) {
+        (Some(failure), Some(seed)) => with_story(&shrunk.script, seed, failure).to_string(),
+        _ => shrunk.script.to_string(),
+    };
+    match output {
+        None => print!("{text}"),
+        Some(path) => {
+            if let Err(error) = fs::write(path, text) {
+                eprintln!("spoa-sim: cannot write {}: {error}", path.display());
+                return Exit::Usage;
+            }
+        }
+    }
+    Exit::Failed
+}
+
+fn read(path: &Path) -> Result<Script, Exit> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        eprintln!("spoa-sim: cannot read {}: {error}", path.display());
+        Exit::Unreadable
+    })?;
+    parse(&text).map_err(|error| {
+        eprintln!("spoa-sim: {}: {error}", path.display());
+        Exit::Unreadable
+    })
+}
+
+fn show_coverage(coverage: &Coverage) {
+    print!("{:<12}", "");
+    Input::ALL.iter().for_each(|input| print!("{:>13}", format!("{input:?}")));
+    println!();
+    for state in StateName::ALL {
+        print!("{:<12}", format!("{state:?}"));
+        Input::ALL.iter().for_each(|&input| print!("{:>13}", coverage.hits(state, input)));
+        println!();
+    }
+    println!();
+    for mark in Mark::ALL {
+        println!("{:>9}  {}", coverage.mark(mark), mark.words());
+    }
+}
+
+fn coverage_exit(coverage: &Coverage) -> Exit {
+    let missing = coverage.missing(MARKS_MIN);
+    for line in &missing {
+        println!("NOT COVERED: {line}");
+    }
+    if missing.is_empty() { Exit::Held } else { Exit::Coverage }
+}
+
+fn exit_of_outcome(outcome: &Outcome) -> Exit {
+    outcome.failure.as_ref().map_or(Exit::Held, exit_of)
+}
+
+fn exit_of(failure: &Failure) -> Exit {
+    match failure.check {
+        "liveness" | "budget" | "progress" => Exit::Liveness,
+        _ => Exit::Failed,
+    }
+}

@@ -1,0 +1,51 @@
+//! How far a run is: a line that changes on a terminal, a line a second elsewhere.
+
+use std::io::{IsTerminal, Write, stderr};
+use std::time::{Duration, Instant};
+
+use spoa_sim::search::Progress;
+
+/// How often the line changes on a terminal.
+const TERMINAL_PERIOD: Duration = Duration::from_millis(100);
+/// How often a new one is written elsewhere.
+const LOG_PERIOD: Duration = Duration::from_secs(1);
+
+pub(super) struct ProgressLine {
+    all: u64,
+    start: Instant,
+    shown: Instant,
+    terminal: bool,
+}
+
+impl ProgressLine {
+    pub(super) fn new(all: u64) -> Self {
+        let now = Instant::now();
+        Self { all, start: now, shown: now, terminal: stderr().is_terminal() }
+    }
+
+    pub(super) fn show(&mut self, progress: Progress) {
+        let period = if self.terminal { TERMINAL_PERIOD } else { LOG_PERIOD };
+        if self.shown.elapsed() < period {
+            return;
+        }
+        self.shown = Instant::now();
+        let Progress { done, cells: (hit, cells), failed } = progress;
+        let rate = done as f64 / self.start.elapsed().as_secs_f64();
+        let text = format!("{done} of {} seeds, {rate:.0} a second, {hit} of {cells} cells, {failed} failed", self.all);
+        if self.terminal {
+            const WIDTH: u64 = 30;
+            let full = (done * WIDTH / self.all.max(1)).min(WIDTH) as usize;
+            eprint!("\r\x1b[2K[{}{}] {text}", "#".repeat(full), ".".repeat(WIDTH as usize - full));
+            let _ = stderr().flush();
+        } else {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Takes the line off the terminal.
+    pub(super) fn clear(&self) {
+        if self.terminal {
+            eprint!("\r\x1b[2K");
+        }
+    }
+}

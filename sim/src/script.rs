@@ -1,0 +1,214 @@
+//! What a run does, step by step: nothing in it is drawn at random, so a script means the same for ever.
+
+use crate::plan::Plan;
+
+/// Nanoseconds since the start of a run.
+pub type Nanos = u64;
+
+/// One whole run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Script {
+    /// What it is about, for people.
+    pub story: Vec<String>,
+    /// The agent's limits.
+    pub agent: AgentSetup,
+    /// What happens, in order.
+    pub steps: Vec<Step>,
+}
+
+/// The limits of the agent, which all connections of a run share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the field of that name in `spoa_core::Config`; times in nanoseconds")]
+pub struct AgentSetup {
+    pub max_frame_size: u32,
+    pub pipelining: bool,
+    pub fragmentation: bool,
+    pub asynchronous: bool,
+    pub in_flight_max: u32,
+    pub unsent_max: u32,
+    pub reassembly_max: u32,
+    pub notify_max: u32,
+    pub hello_timeout: Nanos,
+    /// 0 for none.
+    pub idle_timeout: Nanos,
+    pub ack_timeout: Nanos,
+    pub refuse_delay: Nanos,
+    pub linger: Nanos,
+    pub send_timeout: Nanos,
+}
+
+/// One millisecond.
+pub const MS: Nanos = 1_000_000;
+
+impl Default for AgentSetup {
+    fn default() -> Self {
+        Self {
+            max_frame_size: 16_384,
+            pipelining: true,
+            fragmentation: true,
+            asynchronous: false,
+            in_flight_max: 64,
+            unsent_max: 64 << 10,
+            reassembly_max: 1 << 20,
+            notify_max: 0,
+            hello_timeout: 5_000 * MS,
+            idle_timeout: 0,
+            ack_timeout: 10_000 * MS,
+            refuse_delay: 1_000 * MS,
+            linger: 1_000 * MS,
+            send_timeout: 30_000 * MS,
+        }
+    }
+}
+
+/// A socket between HAProxy and the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Link(pub u8);
+
+/// One step. Every step is total: on a link that is not open it does nothing, so that any line of a script can go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// HAProxy connects.
+    Connect(Link),
+    /// HAProxy sends a frame.
+    Send(Link, FrameSpec),
+    /// HAProxy sends bytes.
+    Raw(Link, Vec<u8>),
+    /// How what HAProxy sends reaches the agent from now on.
+    Cut(Link, Cuts),
+    /// What HAProxy sends stays under way until it is released.
+    Hold(Link),
+    /// What was held arrives.
+    Release(Link),
+    /// How many more bytes of the agent's the socket takes; `None` for any number.
+    Room(Link, Option<u32>),
+    /// How many bytes of the agent's the socket takes at once; `None` for any number.
+    Take(Link, Option<u32>),
+    /// HAProxy ends its side; what is under way arrives before that.
+    Fin(Link),
+    /// HAProxy resets the connection; what is under way is lost.
+    Reset(Link),
+    /// Time passes.
+    Wait(Nanos),
+    /// The agent is told to stop.
+    Stop {
+        /// For how long it may answer what is in flight.
+        grace: Nanos,
+    },
+}
+
+impl Step {
+    /// The link it is about.
+    pub const fn link(&self) -> Option<Link> {
+        match self {
+            Self::Connect(link)
+            | Self::Send(link, _)
+            | Self::Raw(link, _)
+            | Self::Cut(link, _)
+            | Self::Hold(link)
+            | Self::Release(link)
+            | Self::Room(link, _)
+            | Self::Take(link, _)
+            | Self::Fin(link)
+            | Self::Reset(link) => Some(*link),
+            Self::Wait(_) | Self::Stop { .. } => None,
+        }
+    }
+}
+
+/// The sizes of the pieces in which each delivery arrives, from its start; what is left comes whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cuts {
+    /// Sizes of the first pieces, each at least 1.
+    pub sizes: Vec<u32>,
+    /// True if the last size goes on, for 64 pieces at most.
+    pub repeat: bool,
+}
+
+/// A frame as a line tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrameSpec {
+    /// Its type and payload.
+    pub kind: FrameKind,
+    /// Its flags, 1 for FIN.
+    pub flags: u32,
+    /// Its stream-id.
+    pub stream_id: u64,
+    /// Its frame-id.
+    pub frame_id: u64,
+    /// The part of its payload that is sent, for fragments; `None` for all.
+    pub slice: Option<(u32, u32)>,
+    /// What is wrong with it.
+    pub damage: Damage,
+}
+
+/// The type of a frame and what it carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FrameKind {
+    /// HAPROXY-HELLO: keys and values.
+    Hello(Vec<(Vec<u8>, Value)>),
+    /// NOTIFY.
+    Notify(Vec<MessageSpec>),
+    /// A further fragment of a NOTIFY.
+    Unset(Vec<MessageSpec>),
+    /// HAPROXY-DISCONNECT: keys and values.
+    Disconnect(Vec<(Vec<u8>, Value)>),
+    /// Any type, with any payload.
+    Other(u8, Vec<u8>),
+}
+
+/// A message of a NOTIFY.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageSpec {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Its arguments: names, empty for none, and values.
+    pub args: Vec<(Vec<u8>, Value)>,
+}
+
+/// What is wrong with the bytes of a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Damage {
+    /// Nothing.
+    #[default]
+    None,
+    /// Its length says this, whatever follows.
+    Length(u32),
+    /// So many of its last bytes are missing, and its length knows.
+    Trim(u32),
+    /// So many zero bytes follow its payload, and its length knows.
+    Pad(u32),
+    /// One bit of the payload is turned over.
+    Flip(u32),
+}
+
+/// A value with its type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// NULL.
+    Null,
+    /// BOOL.
+    Bool(bool),
+    /// INT32, perhaps out of its range.
+    Int32(i64),
+    /// UINT32, perhaps out of its range.
+    Uint32(u64),
+    /// INT64.
+    Int64(i64),
+    /// UINT64.
+    Uint64(u64),
+    /// IPV4.
+    Ipv4([u8; 4]),
+    /// IPV6.
+    Ipv6([u8; 16]),
+    /// STRING.
+    Text(Vec<u8>),
+    /// A STRING of so many bytes.
+    LongText(u32),
+    /// BINARY.
+    Binary(Vec<u8>),
+    /// A value of any type byte: its bytes.
+    Bytes(Vec<u8>),
+    /// How the handler is to answer: an INT64 on the wire.
+    Plan(Plan),
+}

@@ -1,0 +1,146 @@
+//! Many seeds, on several threads, with one result.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use crate::coverage::Coverage;
+use crate::digest::Digest;
+use crate::failure::Failure;
+use crate::generate::{Profile, generate};
+use crate::world::run;
+
+/// What a range of seeds came to. The same whatever the number of threads.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// How many seeds were run.
+    pub seeds: u64,
+    /// What they made happen.
+    pub coverage: Coverage,
+    /// The fingerprint of all their traces.
+    pub digest: u128,
+    /// The seeds that failed, in order.
+    pub failures: Vec<(u64, Failure)>,
+    /// Seeds whose second run was not the same as the first.
+    pub unstable: Vec<u64>,
+}
+
+/// What is done so far, for whoever waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Seeds done.
+    pub done: u64,
+    /// Cells of the matrix hit, and those there are.
+    pub cells: (usize, usize),
+    /// Seeds that failed.
+    pub failed: usize,
+}
+
+/// Seeds that a thread takes at once.
+const CHUNK: u64 = 256;
+/// One seed in so many is run twice.
+const TWICE: u64 = 64;
+
+/// Runs all of `seeds` on `jobs` threads; tells `progress` now and then. Stops early after `failures_max` failures.
+pub fn search(
+    seeds: Range<u64>,
+    profile: Profile,
+    jobs: usize,
+    failures_max: usize,
+    mut progress: impl FnMut(Progress),
+) -> Findings {
+    let next = AtomicU64::new(seeds.start);
+    let stop = AtomicU64::new(seeds.end);
+    let (results, done) = channel();
+    thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            let (next, stop, results) = (&next, &stop, results.clone());
+            scope.spawn(move || {
+                loop {
+                    let start = next.fetch_add(CHUNK, Ordering::Relaxed);
+                    let end = start.saturating_add(CHUNK).min(stop.load(Ordering::Relaxed));
+                    if start >= end {
+                        return;
+                    }
+                    // Nobody listens any more only if the search has panicked.
+                    let _ = results.send(run_chunk(start..end, profile));
+                }
+            });
+        }
+        drop(results);
+        collect(&done, &stop, failures_max, &mut progress)
+    })
+}
+
+fn collect(
+    done: &Receiver<Findings>,
+    stop: &AtomicU64,
+    failures_max: usize,
+    progress: &mut impl FnMut(Progress),
+) -> Findings {
+    let mut all = Findings::default();
+    loop {
+        match done.recv_timeout(Duration::from_millis(200)) {
+            Ok(chunk) => {
+                all.seeds += chunk.seeds;
+                all.coverage.add(&chunk.coverage);
+                // A sum, so that the order in which threads finish does not show.
+                all.digest = all.digest.wrapping_add(chunk.digest);
+                all.failures.extend(chunk.failures);
+                all.unstable.extend(chunk.unstable);
+                if all.failures.len() >= failures_max {
+                    stop.store(0, Ordering::Relaxed);
+                }
+            }
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
+        }
+        progress(Progress { done: all.seeds, cells: all.coverage.cells(), failed: all.failures.len() });
+    }
+    all.failures.sort_by_key(|(seed, _)| *seed);
+    all.unstable.sort_unstable();
+    all
+}
+
+fn run_chunk(seeds: Range<u64>, profile: Profile) -> Findings {
+    let mut findings = Findings::default();
+    for seed in seeds {
+        let script = generate(seed, profile);
+        let outcome = run(&script, false);
+        findings.seeds += 1;
+        findings.coverage.add(&outcome.coverage);
+        findings.digest = findings.digest.wrapping_add(of_seed(seed, outcome.trace.digest()));
+        if seed % TWICE == 0 && run(&script, false).trace.digest() != outcome.trace.digest() {
+            findings.unstable.push(seed);
+        }
+        if let Some(failure) = outcome.failure {
+            findings.failures.push((seed, failure));
+        }
+    }
+    findings
+}
+
+/// A trace and the seed it belongs to, in one number.
+fn of_seed(seed: u64, trace: u128) -> u128 {
+    let mut digest = Digest::default();
+    digest.word(seed);
+    digest.word(trace as u64);
+    digest.word((trace >> 64) as u64);
+    digest.value()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_result_does_not_depend_on_the_number_of_threads() {
+        let one = search(0..600, Profile::Standard, 1, usize::MAX, |_| {});
+        let three = search(0..600, Profile::Standard, 3, usize::MAX, |_| {});
+        assert_eq!(one.digest, three.digest);
+        assert_eq!(one.coverage, three.coverage);
+        assert_eq!((one.seeds, three.seeds), (600, 600));
+    }
+}

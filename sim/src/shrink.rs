@@ -1,0 +1,108 @@
+//! Failing scripts into small ones that fail the same way.
+//!
+//! Steps are total, so any of them can go without the rest losing its meaning: shrinking needs no rules of its own. A
+//! smaller script counts only if it fails with the same [fingerprint](crate::failure::Fingerprint); otherwise it would
+//! slip to another fault on its way down.
+
+mod simpler;
+
+use crate::failure::Fingerprint;
+use crate::script::{AgentSetup, Script};
+use crate::world::run;
+use simpler::{simpler_agents, simpler_steps};
+
+/// What shrinking came to.
+#[derive(Clone, Debug)]
+pub struct Shrunk {
+    /// The small script; no step of it can go, and none be made simpler, without losing the failure.
+    pub script: Script,
+    /// How many scripts were run on the way.
+    pub tries: u32,
+}
+
+/// The smallest script to be had from `script` that fails the same way; `None` if it does not fail.
+pub fn shrink(script: &Script) -> Option<Shrunk> {
+    let fingerprint = run(script, false).failure?.fingerprint();
+    let mut search = Search { best: script.clone(), fingerprint, tries: 0 };
+    loop {
+        let removed = search.remove_steps();
+        let simplified = search.simplify();
+        if !removed && !simplified {
+            break;
+        }
+    }
+    Some(Shrunk { script: search.best, tries: search.tries })
+}
+
+struct Search {
+    best: Script,
+    fingerprint: Fingerprint,
+    tries: u32,
+}
+
+impl Search {
+    /// Takes `script` if it still fails the same way.
+    fn try_script(&mut self, script: Script) -> bool {
+        self.tries += 1;
+        let same = run(&script, false).failure.is_some_and(|failure| failure.fingerprint() == self.fingerprint);
+        if same {
+            self.best = script;
+        }
+        same
+    }
+
+    /// Removes runs of steps, from half of them down to single ones, until no single one can go.
+    fn remove_steps(&mut self) -> bool {
+        let mut any = false;
+        let mut size = self.best.steps.len().div_ceil(2);
+        while size > 0 {
+            let mut removed = false;
+            // From the end: what happened last is most often what nothing else depends on.
+            let mut start = self.best.steps.len();
+            while start > 0 {
+                start = start.saturating_sub(size);
+                let end = (start + size).min(self.best.steps.len());
+                let mut script = self.best.clone();
+                script.steps.drain(start..end);
+                removed |= self.try_script(script);
+            }
+            any |= removed;
+            if size > 1 || !removed {
+                size /= 2;
+            }
+        }
+        any
+    }
+
+    /// Makes each step, and the agent, as simple as it can be.
+    fn simplify(&mut self) -> bool {
+        let mut any = self.simplify_agent();
+        for at in 0..self.best.steps.len() {
+            let mut again = true;
+            while again {
+                again = simpler_steps(&self.best.steps[at]).into_iter().any(|step| {
+                    let mut script = self.best.clone();
+                    script.steps[at] = step;
+                    self.try_script(script)
+                });
+                any |= again;
+            }
+        }
+        any
+    }
+
+    fn simplify_agent(&mut self) -> bool {
+        if self.best.agent == AgentSetup::default() {
+            return false;
+        }
+        let mut any = false;
+        for simpler in simpler_agents() {
+            let mut script = self.best.clone();
+            simpler(&mut script.agent);
+            if script.agent != self.best.agent {
+                any |= self.try_script(script);
+            }
+        }
+        any
+    }
+}

@@ -1,0 +1,183 @@
+//! Simpler versions of a step, the simplest first.
+
+use crate::script::{AgentSetup, Cuts, Damage, FrameKind, FrameSpec, MS, MessageSpec, Nanos, Step, Value};
+
+/// Changes of the agent, each back to one of its defaults.
+pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 14] {
+    macro_rules! default {
+        ($field:ident) => {
+            |agent| agent.$field = AgentSetup::default().$field
+        };
+    }
+    [
+        default!(max_frame_size),
+        default!(pipelining),
+        default!(fragmentation),
+        default!(asynchronous),
+        default!(in_flight_max),
+        default!(unsent_max),
+        default!(reassembly_max),
+        default!(notify_max),
+        default!(hello_timeout),
+        default!(idle_timeout),
+        default!(ack_timeout),
+        default!(refuse_delay),
+        default!(linger),
+        default!(send_timeout),
+    ]
+}
+
+/// Steps that say less than `step`. Each is smaller by a measure of its own, so that trying ends.
+pub(super) fn simpler_steps(step: &Step) -> Vec<Step> {
+    match step {
+        Step::Send(link, frame) => simpler_frames(frame).into_iter().map(|frame| Step::Send(*link, frame)).collect(),
+        Step::Raw(link, bytes) => simpler_bytes(bytes).into_iter().map(|bytes| Step::Raw(*link, bytes)).collect(),
+        Step::Cut(link, cuts) => simpler_cuts(cuts).into_iter().map(|cuts| Step::Cut(*link, cuts)).collect(),
+        Step::Wait(time) => simpler_times(*time).into_iter().map(Step::Wait).collect(),
+        Step::Stop { grace } => simpler_times(*grace).into_iter().map(|grace| Step::Stop { grace }).collect(),
+        Step::Room(link, Some(room)) if *room > 0 => {
+            vec![Step::Room(*link, Some(0)), Step::Room(*link, Some(room / 2))]
+        }
+        Step::Take(link, Some(take)) if *take > 1 => vec![Step::Take(*link, Some(1))],
+        _ => Vec::new(),
+    }
+}
+
+fn simpler_frames(frame: &FrameSpec) -> Vec<FrameSpec> {
+    let mut simpler = Vec::new();
+    let mut with = |change: &dyn Fn(&mut FrameSpec)| {
+        let mut changed = frame.clone();
+        change(&mut changed);
+        if changed != *frame {
+            simpler.push(changed);
+        }
+    };
+    with(&|frame| frame.damage = Damage::None);
+    with(&|frame| frame.slice = None);
+    if frame.flags != 1 {
+        with(&|frame| frame.flags = 1);
+        with(&|frame| frame.flags &= 3);
+    }
+    if (frame.stream_id, frame.frame_id) != (0, 0) {
+        with(&|frame| (frame.stream_id, frame.frame_id) = (0, 0));
+    }
+    if (frame.stream_id, frame.frame_id) > (1, 1) {
+        with(&|frame| (frame.stream_id, frame.frame_id) = (1, 1));
+    }
+    for kind in simpler_kinds(&frame.kind) {
+        with(&move |frame| frame.kind = kind.clone());
+    }
+    simpler
+}
+
+fn simpler_kinds(kind: &FrameKind) -> Vec<FrameKind> {
+    match kind {
+        FrameKind::Hello(items) => simpler_items(items).into_iter().map(FrameKind::Hello).collect(),
+        FrameKind::Disconnect(items) => simpler_items(items).into_iter().map(FrameKind::Disconnect).collect(),
+        FrameKind::Notify(messages) => simpler_messages(messages).into_iter().map(FrameKind::Notify).collect(),
+        FrameKind::Unset(messages) => simpler_messages(messages).into_iter().map(FrameKind::Unset).collect(),
+        FrameKind::Other(kind, bytes) => {
+            simpler_bytes(bytes).into_iter().map(|bytes| FrameKind::Other(*kind, bytes)).collect()
+        }
+    }
+}
+
+type Item = (Vec<u8>, Value);
+
+/// Without one of the items, or with a simpler one.
+fn simpler_items(items: &[Item]) -> Vec<Vec<Item>> {
+    let mut simpler = without_each(items);
+    for (at, (_, value)) in items.iter().enumerate() {
+        for value in simpler_values(value) {
+            let mut changed = items.to_vec();
+            changed[at].1 = value;
+            simpler.push(changed);
+        }
+    }
+    simpler
+}
+
+fn simpler_messages(messages: &[MessageSpec]) -> Vec<Vec<MessageSpec>> {
+    let mut simpler = without_each(messages);
+    for (at, message) in messages.iter().enumerate() {
+        let mut with = |message: MessageSpec| {
+            let mut changed = messages.to_vec();
+            changed[at] = message;
+            simpler.push(changed);
+        };
+        if message.args.len() > 8 {
+            with(MessageSpec { args: message.args[..message.args.len() / 2].to_vec(), ..message.clone() });
+        }
+        if message.name.len() > 1 {
+            with(MessageSpec { name: b"m".to_vec(), ..message.clone() });
+        }
+        for args in simpler_items(&message.args) {
+            with(MessageSpec { args, ..message.clone() });
+        }
+    }
+    simpler
+}
+
+fn simpler_values(value: &Value) -> Vec<Value> {
+    match value {
+        Value::Plan(plan) if plan.after > 0 => simpler_times(plan.after)
+            .into_iter()
+            .map(|after| Value::Plan(crate::plan::Plan { after, ..*plan }))
+            .collect(),
+        Value::LongText(len) if *len > 0 => {
+            vec![Value::LongText(0), Value::LongText(len / 2), Value::LongText(len - 1)]
+        }
+        Value::Binary(bytes) if !bytes.is_empty() => vec![Value::Binary(Vec::new())],
+        Value::Uint64(value) if *value > 0 => vec![Value::Uint64(0), Value::Uint64(value / 16)],
+        Value::Int64(value) if *value != 0 => vec![Value::Int64(0), Value::Int64(value / 16)],
+        Value::Ipv6(octets) if octets != &[0; 16] => vec![Value::Ipv6([0; 16])],
+        _ => Vec::new(),
+    }
+}
+
+fn simpler_bytes(bytes: &[u8]) -> Vec<Vec<u8>> {
+    if bytes.len() > 64 {
+        return vec![bytes[..bytes.len() / 2].to_vec(), bytes[bytes.len() / 2..].to_vec()];
+    }
+    without_each(bytes)
+}
+
+fn simpler_cuts(cuts: &Cuts) -> Vec<Cuts> {
+    let mut simpler: Vec<_> = without_each(&cuts.sizes)
+        .into_iter()
+        .map(|sizes| Cuts { repeat: cuts.repeat && !sizes.is_empty(), sizes })
+        .collect();
+    if cuts.repeat {
+        simpler.insert(0, Cuts { repeat: false, ..cuts.clone() });
+    }
+    simpler
+}
+
+/// Rounder and shorter times.
+fn simpler_times(time: Nanos) -> Vec<Nanos> {
+    let mut round = vec![0];
+    for unit in [1000 * MS, MS, MS / 1000] {
+        round.extend([time / unit * unit, time.div_ceil(unit) * unit]);
+    }
+    round.retain(|&simpler| simpler != time && digits(simpler) < digits(time));
+    round.dedup();
+    round
+}
+
+/// How many digits a time has that are not trailing zeros.
+fn digits(mut time: Nanos) -> u32 {
+    while time > 0 && time.is_multiple_of(10) {
+        time /= 10;
+    }
+    time.checked_ilog10().map_or(0, |log| log + 1)
+}
+
+fn without_each<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
+    (0..items.len())
+        .map(|at| {
+            let mut rest = items.to_vec();
+            rest.remove(at);
+            rest
+        })
+        .collect()
+}

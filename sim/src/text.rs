@@ -1,0 +1,157 @@
+//! Scripts as text: one step a line, to be read, edited, compared and kept.
+//!
+//! ```text
+//! spop-script 1
+//! # An answer that comes after HAProxy's DISCONNECT.
+//! agent ack-timeout=50ms
+//! connect c1
+//! send c1 hello supported-versions="2.0" max-frame-size=u32:16380 capabilities="pipelining"
+//! send c1 notify sid=1 fid=1 check-client-ip(plan=score@3ms, =192.0.2.1)
+//! cut c1 3,1,*
+//! send c1 disconnect status-code=u32:2 message="a timeout occurred"
+//! wait 40ms
+//! ```
+
+mod read;
+mod write;
+
+pub(crate) use write::Time;
+
+pub use read::{ScriptError, parse};
+
+/// The version this program writes; it reads this one and all before it.
+pub const VERSION: u32 = 1;
+
+/// The first word of a script.
+const MAGIC: &str = "spop-script";
+
+/// The limits of the agent by name: how to find each and whether it is a time.
+macro_rules! limits {
+    ($visit:ident) => {
+        $visit!("max-frame-size", max_frame_size, number);
+        $visit!("in-flight-max", in_flight_max, number);
+        $visit!("unsent-max", unsent_max, number);
+        $visit!("reassembly-max", reassembly_max, number);
+        $visit!("notify-max", notify_max, number);
+        $visit!("hello-timeout", hello_timeout, time);
+        $visit!("idle-timeout", idle_timeout, time);
+        $visit!("ack-timeout", ack_timeout, time);
+        $visit!("refuse-delay", refuse_delay, time);
+        $visit!("linger", linger, time);
+        $visit!("send-timeout", send_timeout, time);
+    };
+}
+use limits;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Answer, Plan};
+    use crate::script::*;
+
+    fn every_kind_of_step() -> Script {
+        let link = Link(1);
+        let notify = |kind: fn(Vec<MessageSpec>) -> FrameKind, slice| FrameSpec {
+            kind: kind(vec![
+                MessageSpec {
+                    name: b"check-client-ip".to_vec(),
+                    args: vec![
+                        (b"plan".to_vec(), Value::Plan(Plan { answer: Answer::Half, after: 3 * MS })),
+                        (b"".to_vec(), Value::Ipv4([192, 0, 2, 1])),
+                        (b"a b".to_vec(), Value::Ipv6([0; 16])),
+                        (b"x".to_vec(), Value::Text(b"a\"\n\\\xff".to_vec())),
+                        (b"true".to_vec(), Value::Bool(true)),
+                        (b"n".to_vec(), Value::Null),
+                        (b"l".to_vec(), Value::LongText(500)),
+                        (b"b".to_vec(), Value::Binary(vec![0, 255])),
+                        (b"r".to_vec(), Value::Bytes(vec![0x31, 7])),
+                        (b"i".to_vec(), Value::Int64(-5)),
+                        (b"i".to_vec(), Value::Int32(-5)),
+                        (b"u".to_vec(), Value::Uint32(1 << 32)),
+                        (b"u".to_vec(), Value::Uint64(u64::MAX)),
+                    ],
+                },
+                MessageSpec { name: b"".to_vec(), args: vec![] },
+            ]),
+            flags: 1,
+            stream_id: u64::MAX,
+            frame_id: 1,
+            slice,
+            damage: Damage::Length(7),
+        };
+        let control =
+            |kind| FrameSpec { kind, flags: 0, stream_id: 0, frame_id: 3, slice: None, damage: Damage::Flip(9) };
+        Script {
+            story: vec!["A line.".into(), "Another.".into()],
+            agent: AgentSetup { max_frame_size: 256, asynchronous: true, idle_timeout: 1500, ..AgentSetup::default() },
+            steps: vec![
+                Step::Connect(link),
+                Step::Send(link, control(FrameKind::Hello(vec![(b"sid".to_vec(), Value::Text(b"2.0".to_vec()))]))),
+                Step::Send(link, notify(FrameKind::Notify, None)),
+                Step::Send(link, notify(FrameKind::Unset, Some((3, 99)))),
+                Step::Send(link, control(FrameKind::Disconnect(vec![]))),
+                Step::Send(link, FrameSpec { damage: Damage::Trim(1), ..control(FrameKind::Other(77, vec![1, 2])) }),
+                Step::Send(link, FrameSpec { damage: Damage::Pad(2), ..control(FrameKind::Other(3, vec![])) }),
+                Step::Raw(link, vec![0, 1, 0xfe]),
+                Step::Cut(link, Cuts { sizes: vec![3, 1], repeat: false }),
+                Step::Cut(link, Cuts { sizes: vec![1], repeat: true }),
+                Step::Cut(link, Cuts::default()),
+                Step::Hold(link),
+                Step::Release(link),
+                Step::Room(link, Some(5)),
+                Step::Room(link, None),
+                Step::Take(link, Some(1)),
+                Step::Take(link, None),
+                Step::Fin(link),
+                Step::Reset(link),
+                Step::Wait(1),
+                Step::Wait(1_000_000),
+                Step::Wait(1_001_000),
+                Step::Wait(5_000_000_000),
+                Step::Stop { grace: 0 },
+            ],
+        }
+    }
+
+    #[test]
+    fn every_kind_of_step_is_read_as_it_was_written() {
+        let script = every_kind_of_step();
+        let text = script.to_string();
+        assert_eq!(parse(&text).as_ref(), Ok(&script), "{text}");
+    }
+
+    #[test]
+    fn the_example_is_a_script() {
+        let example: String = include_str!("text.rs")
+            .lines()
+            .skip_while(|line| *line != "//! ```text")
+            .skip(1)
+            .take_while(|line| *line != "//! ```")
+            .map(|line| format!("{}\n", line.trim_start_matches("//!").trim_start()))
+            .collect();
+        let script = parse(&example).unwrap();
+        assert_eq!(script.steps.len(), 6);
+        assert_eq!(script.to_string(), example);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_its_line() {
+        for (text, line, what) in [
+            ("", 1, "spop-script"),
+            ("spop-script 2", 1, "version"),
+            ("spop-script 1\nconnect", 2, "link"),
+            ("spop-script 1\n\n# x\njump c1", 4, "jump"),
+            ("spop-script 1\nsend c1 notify sid=x", 2, "sid"),
+            ("spop-script 1\nsend c1 notify m(", 2, "end of the line"),
+            ("spop-script 1\nsend c1 raw 0", 2, "hex"),
+            ("spop-script 1\nwait 5", 2, "time"),
+            ("spop-script 1\ncut c1 0", 2, "size"),
+            ("spop-script 1\nagent speed=9", 2, "speed"),
+            ("spop-script 1\nconnect c1 c2", 2, "more"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert_eq!(error.line, line, "{text:?}: {error}");
+            assert!(error.to_string().contains(what), "{text:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! Text into scripts.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use super::{MAGIC, VERSION, limits};
+use crate::plan::{Answer, Plan};
+use crate::script::{AgentSetup, Cuts, Damage, FrameKind, FrameSpec, Link, MessageSpec, Nanos, Script, Step, Value};
+
+/// Why text is no script.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {what}")]
+pub struct ScriptError {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// Reads a script of this version or an earlier one.
+///
+/// # Errors
+/// The first line that cannot be read.
+pub fn parse(text: &str) -> Result<Script, ScriptError> {
+    let mut script = Script::default();
+    let mut lines = text.lines().zip(1..);
+    let head = lines.next().map(|(line, _)| line).unwrap_or_default();
+    check_version(head).map_err(|what| ScriptError { line: 1, what })?;
+    for (line, number) in lines {
+        read_line(line.trim(), &mut script).map_err(|what| ScriptError { line: number, what })?;
+    }
+    Ok(script)
+}
+
+/// True for the words that say something about a frame, and so cannot stand for a key.
+pub(super) fn is_modifier(word: &str) -> bool {
+    matches!(word, "sid" | "fid" | "flags" | "slice" | "length" | "trim" | "pad" | "flip")
+}
+
+fn check_version(head: &str) -> Result<(), String> {
+    let version = head.strip_prefix(MAGIC).ok_or(format!("a script begins with {MAGIC} and its version"))?;
+    match version.trim().parse::<u32>() {
+        Ok(version) if (1..=VERSION).contains(&version) => Ok(()),
+        _ => Err(format!("version {} is not known, only 1 to {VERSION}", version.trim())),
+    }
+}
+
+fn read_line(line: &str, script: &mut Script) -> Result<(), String> {
+    if let Some(story) = line.strip_prefix('#') {
+        script.story.push(story.strip_prefix(' ').unwrap_or(story).into());
+        return Ok(());
+    }
+    let mut words = Words { rest: line };
+    let Some(verb) = words.next_word() else { return Ok(()) };
+    let step = match verb {
+        "agent" => {
+            while let Some(word) = words.next_word() {
+                limit(word, &mut script.agent)?;
+            }
+            return Ok(());
+        }
+        "connect" => Step::Connect(words.link()?),
+        "send" => send(&mut words)?,
+        "cut" => Step::Cut(words.link()?, cuts(words.need("sizes")?)?),
+        "hold" => Step::Hold(words.link()?),
+        "release" => Step::Release(words.link()?),
+        "room" => Step::Room(words.link()?, or_all(words.need("a number of bytes")?)?),
+        "take" => Step::Take(words.link()?, or_all(words.need("a number of bytes")?)?),
+        "fin" => Step::Fin(words.link()?),
+        "reset" => Step::Reset(words.link()?),
+        "wait" => Step::Wait(time(words.need("a time")?)?),
+        "stop" => {
+            let grace = words.need("grace=TIME")?;
+            Step::Stop { grace: time(grace.strip_prefix("grace=").ok_or("stop takes grace=TIME")?)? }
+        }
+        _ => return Err(format!("there is no step {verb}")),
+    };
+    if let Some(more) = words.next_word() {
+        return Err(format!("there is more in the line than the step takes: {more}"));
+    }
+    script.steps.push(step);
+    Ok(())
+}
+
+fn limit(word: &str, agent: &mut AgentSetup) -> Result<(), String> {
+    let (name, value) = word.split_once('=').ok_or(format!("{word} is no limit=VALUE"))?;
+    if name == "capabilities" {
+        (agent.pipelining, agent.fragmentation, agent.asynchronous) = (false, false, false);
+        for capability in value.split(',').filter(|value| *value != "none") {
+            match capability {
+                "pipelining" => agent.pipelining = true,
+                "fragmentation" => agent.fragmentation = true,
+                "async" => agent.asynchronous = true,
+                _ => return Err(format!("there is no capability {capability}")),
+            }
+        }
+        return Ok(());
+    }
+    macro_rules! read {
+        ($name:literal, $field:ident, $kind:ident) => {
+            if name == $name {
+                agent.$field = $kind(value)?;
+                return Ok(());
+            }
+        };
+    }
+    limits!(read);
+    Err(format!("the agent has no limit {name}"))
+}
+
+fn send(words: &mut Words<'_>) -> Result<Step, String> {
+    let link = words.link()?;
+    let kind = words.need("a kind of frame")?;
+    if kind == "raw" {
+        return Ok(Step::Raw(link, hex(words.need("bytes in hex")?)?));
+    }
+    let other = if kind == "type" { Some(number::<u8>(words.need("a frame type")?)?) } else { None };
+    let mut frame = FrameSpec {
+        kind: FrameKind::Other(0, Vec::new()),
+        flags: 1,
+        stream_id: 0,
+        frame_id: 0,
+        slice: None,
+        damage: Damage::None,
+    };
+    while let Some((name, value)) = words.modifier() {
+        modify(&mut frame, name, value)?;
+    }
+    frame.kind = match kind {
+        "hello" => FrameKind::Hello(words.items()?),
+        "disconnect" => FrameKind::Disconnect(words.items()?),
+        "notify" => FrameKind::Notify(words.messages()?),
+        "unset" => FrameKind::Unset(words.messages()?),
+        "type" => FrameKind::Other(other.unwrap_or_default(), words.next_word().map_or(Ok(Vec::new()), hex)?),
+        _ => return Err(format!("there is no kind of frame {kind}")),
+    };
+    Ok(Step::Send(link, frame))
+}
+
+fn modify(frame: &mut FrameSpec, name: &str, value: &str) -> Result<(), String> {
+    match name {
+        "sid" => frame.stream_id = named(name, value)?,
+        "fid" => frame.frame_id = named(name, value)?,
+        "flags" => {
+            let digits = value.strip_prefix("0x").ok_or("flags are hexadecimal: 0x1")?;
+            frame.flags = u32::from_str_radix(digits, 16).map_err(|_| format!("{value} are no flags"))?;
+        }
+        "slice" => {
+            let (start, end) = value.split_once("..").ok_or("a slice is START..END")?;
+            frame.slice = Some((number(start)?, number(end)?));
+        }
+        "length" => frame.damage = Damage::Length(named(name, value)?),
+        "trim" => frame.damage = Damage::Trim(named(name, value)?),
+        "pad" => frame.damage = Damage::Pad(named(name, value)?),
+        _ => frame.damage = Damage::Flip(named(name, value)?),
+    }
+    Ok(())
+}
+
+fn cuts(text: &str) -> Result<Cuts, String> {
+    let (sizes, repeat) = match (text.strip_suffix("..."), text.strip_suffix('*')) {
+        (Some(sizes), _) => (sizes, true),
+        (_, Some(sizes)) => (sizes, false),
+        _ => (text, false),
+    };
+    let sizes = sizes.split(',').filter(|size| !size.is_empty()).map(number::<u32>).collect::<Result<Vec<_>, _>>()?;
+    if sizes.contains(&0) {
+        return Err("the size of a piece is 1 or more".into());
+    }
+    Ok(Cuts { repeat: repeat && !sizes.is_empty(), sizes })
+}
+
+fn or_all(text: &str) -> Result<Option<u32>, String> {
+    if text == "*" { Ok(None) } else { number(text).map(Some) }
+}
+
+fn named<T: FromStr>(name: &str, value: &str) -> Result<T, String> {
+    number(value).map_err(|error| format!("{name}: {error}"))
+}
+
+fn number<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{text} is no number that fits here"))
+}
+
+fn time(text: &str) -> Result<Nanos, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (digits, unit) = text.split_at(digits);
+    let size: Nanos = match unit {
+        "ns" => 1,
+        "us" => 1000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        _ => return Err(format!("{text} is no time: a whole number and ns, us, ms or s")),
+    };
+    digits.parse::<Nanos>().ok().and_then(|n| n.checked_mul(size)).ok_or(format!("{text} is no time that fits here"))
+}
+
+fn hex(text: &str) -> Result<Vec<u8>, String> {
+    if text == "-" {
+        return Ok(Vec::new());
+    }
+    let error = || format!("{text} is no even number of hex digits");
+    if !text.len().is_multiple_of(2) || !text.is_ascii() {
+        return Err(error());
+    }
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| error())).collect()
+}
+
+/// What is left of a line.
+struct Words<'t> {
+    rest: &'t str,
+}
+
+impl<'t> Words<'t> {
+    /// The next word, if there is one.
+    fn next_word(&mut self) -> Option<&'t str> {
+        self.rest = self.rest.trim_start();
+        let end = self.rest.find(char::is_whitespace).unwrap_or(self.rest.len());
+        let (word, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        (!word.is_empty()).then_some(word)
+    }
+
+    fn need(&mut self, what: &str) -> Result<&'t str, String> {
+        self.next_word().ok_or_else(|| format!("{what} is missing"))
+    }
+
+    fn link(&mut self) -> Result<Link, String> {
+        let word = self.need("the link (c1, c2, ...)")?;
+        word.strip_prefix('c').and_then(|n| n.parse().ok()).map(Link).ok_or(format!("{word} is no link (c1, c2, ...)"))
+    }
+
+    /// The next word if it is a modifier of a frame, in two.
+    fn modifier(&mut self) -> Option<(&'t str, &'t str)> {
+        let (name, _) = self.rest.trim_start().split_once('=')?;
+        if !is_modifier(name) {
+            return None;
+        }
+        self.next_word()?.split_once('=')
+    }
+
+    /// `key=value` up to the end of the line.
+    fn items(&mut self) -> Result<Vec<(Vec<u8>, Value)>, String> {
+        let mut items = Vec::new();
+        while self.peek().is_some() {
+            let key = self.name()?;
+            self.expect('=')?;
+            items.push((key, self.value()?));
+        }
+        Ok(items)
+    }
+
+    /// `name(arg=value, ...)` up to the end of the line.
+    fn messages(&mut self) -> Result<Vec<MessageSpec>, String> {
+        let mut messages = Vec::new();
+        while self.peek().is_some() {
+            let name = self.name()?;
+            self.expect('(')?;
+            let mut args = Vec::new();
+            while self.peek() != Some(')') {
+                if !args.is_empty() {
+                    self.expect(',')?;
+                }
+                let arg = if self.peek() == Some('=') { Vec::new() } else { self.name()? };
+                self.expect('=')?;
+                args.push((arg, self.value()?));
+            }
+            self.expect(')')?;
+            messages.push(MessageSpec { name, args });
+        }
+        Ok(messages)
+    }
+
+    fn peek(&mut self) -> Option<char> {
+        self.rest = self.rest.trim_start();
+        self.rest.chars().next()
+    }
+
+    fn expect(&mut self, wanted: char) -> Result<(), String> {
+        match self.peek() {
+            Some(found) if found == wanted => {
+                self.rest = &self.rest[found.len_utf8()..];
+                Ok(())
+            }
+            Some(found) => Err(format!("{wanted} is missing before {found}")),
+            None => Err(format!("{wanted} is missing at the end of the line")),
+        }
+    }
+
+    fn name(&mut self) -> Result<Vec<u8>, String> {
+        if self.peek() == Some('"') { self.quoted() } else { Ok(self.bare().as_bytes().to_vec()) }
+    }
+
+    /// Everything up to what ends a name or value.
+    fn bare(&mut self) -> &'t str {
+        self.rest = self.rest.trim_start();
+        let end = self.rest.find(|c: char| c.is_whitespace() || "=(),".contains(c)).unwrap_or(self.rest.len());
+        let (word, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        word
+    }
+
+    fn quoted(&mut self) -> Result<Vec<u8>, String> {
+        self.expect('"')?;
+        let mut out = Vec::new();
+        let mut bytes = self.rest.bytes().enumerate();
+        while let Some((at, byte)) = bytes.next() {
+            match byte {
+                b'"' => {
+                    self.rest = &self.rest[at + 1..];
+                    return Ok(out);
+                }
+                b'\\' => out.push(unescape(&mut bytes).ok_or("an escape that is not known")?),
+                _ => out.push(byte),
+            }
+        }
+        Err("a closing quote is missing at the end of the line".into())
+    }
+
+    fn value(&mut self) -> Result<Value, String> {
+        if self.peek() == Some('"') {
+            return self.quoted().map(Value::Text);
+        }
+        let word = self.bare();
+        if let Some((kind, rest)) = word.split_once(':') {
+            match kind {
+                "i32" => return number(rest).map(Value::Int32),
+                "u32" => return number(rest).map(Value::Uint32),
+                "i64" => return number(rest).map(Value::Int64),
+                "u64" => return number(rest).map(Value::Uint64),
+                "text" => return number(rest).map(Value::LongText),
+                "bin" => return hex(rest).map(Value::Binary),
+                "raw" => return hex(rest).map(Value::Bytes),
+                _ => {}
+            }
+        }
+        match word {
+            "null" => return Ok(Value::Null),
+            "true" => return Ok(Value::Bool(true)),
+            "false" => return Ok(Value::Bool(false)),
+            _ => {}
+        }
+        if let Ok(address) = word.parse::<Ipv4Addr>() {
+            return Ok(Value::Ipv4(address.octets()));
+        }
+        if let Ok(address) = word.parse::<Ipv6Addr>() {
+            return Ok(Value::Ipv6(address.octets()));
+        }
+        plan(word).map(Value::Plan)
+    }
+}
+
+fn plan(word: &str) -> Result<Plan, String> {
+    let (name, after) = match word.split_once('@') {
+        Some((name, after)) => (name, time(after)?),
+        None => (word, 0),
+    };
+    let answer = Answer::ALL.iter().find(|(_, known)| *known == name);
+    let (answer, _) = answer.ok_or(format!("{word} is no value"))?;
+    Ok(Plan { answer: *answer, after })
+}
+
+/// The byte behind a backslash, as `escape_ascii` writes them.
+fn unescape(bytes: &mut impl Iterator<Item = (usize, u8)>) -> Option<u8> {
+    let mut next = || bytes.next().map(|(_, byte)| byte);
+    Some(match next()? {
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'x' => {
+            let mut digit = || char::from(next()?).to_digit(16);
+            (digit()? * 16 + digit()?) as u8
+        }
+        same @ (b'"' | b'\'' | b'\\') => same,
+        _ => return None,
+    })
+}

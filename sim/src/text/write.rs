@@ -1,0 +1,216 @@
+//! Scripts into text.
+
+use std::fmt::{self, Display, Formatter};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::{MAGIC, VERSION, limits};
+use crate::plan::Plan;
+use crate::script::{AgentSetup, Cuts, Damage, FrameKind, FrameSpec, Link, MessageSpec, Nanos, Script, Step, Value};
+
+impl Display for Script {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{MAGIC} {VERSION}")?;
+        for line in &self.story {
+            writeln!(f, "# {line}")?;
+        }
+        if self.agent != AgentSetup::default() {
+            writeln!(f, "agent{}", self.agent)?;
+        }
+        self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
+    }
+}
+
+/// What differs from the defaults, each with a blank before it.
+impl Display for AgentSetup {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let defaults = Self::default();
+        let capabilities = (self.pipelining, self.fragmentation, self.asynchronous);
+        if capabilities != (defaults.pipelining, defaults.fragmentation, defaults.asynchronous) {
+            let names =
+                [(self.pipelining, "pipelining"), (self.fragmentation, "fragmentation"), (self.asynchronous, "async")];
+            let offered: Vec<_> = names.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
+            write!(f, " capabilities={}", if offered.is_empty() { "none".into() } else { offered.join(",") })?;
+        }
+        macro_rules! show {
+            ($name:literal, $field:ident, number) => {
+                if self.$field != defaults.$field {
+                    write!(f, " {}={}", $name, self.$field)?;
+                }
+            };
+            ($name:literal, $field:ident, time) => {
+                if self.$field != defaults.$field {
+                    write!(f, " {}={}", $name, Time(self.$field))?;
+                }
+            };
+        }
+        limits!(show);
+        Ok(())
+    }
+}
+
+impl Display for Link {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "c{}", self.0)
+    }
+}
+
+impl Display for Step {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(link) => write!(f, "connect {link}"),
+            Self::Send(link, frame) => write!(f, "send {link} {frame}"),
+            Self::Raw(link, bytes) => write!(f, "send {link} raw {}", Hex(bytes)),
+            Self::Cut(link, cuts) => write!(f, "cut {link} {cuts}"),
+            Self::Hold(link) => write!(f, "hold {link}"),
+            Self::Release(link) => write!(f, "release {link}"),
+            Self::Room(link, room) => write!(f, "room {link} {}", OrAll(*room)),
+            Self::Take(link, take) => write!(f, "take {link} {}", OrAll(*take)),
+            Self::Fin(link) => write!(f, "fin {link}"),
+            Self::Reset(link) => write!(f, "reset {link}"),
+            Self::Wait(time) => write!(f, "wait {}", Time(*time)),
+            Self::Stop { grace } => write!(f, "stop grace={}", Time(*grace)),
+        }
+    }
+}
+
+impl Display for Cuts {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for size in &self.sizes {
+            write!(f, "{size},")?;
+        }
+        f.write_str(if self.repeat { "..." } else { "*" })
+    }
+}
+
+impl Display for FrameSpec {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            FrameKind::Hello(_) => f.write_str("hello")?,
+            FrameKind::Notify(_) => f.write_str("notify")?,
+            FrameKind::Unset(_) => f.write_str("unset")?,
+            FrameKind::Disconnect(_) => f.write_str("disconnect")?,
+            FrameKind::Other(kind, _) => write!(f, "type {kind}")?,
+        }
+        if (self.stream_id, self.frame_id) != (0, 0) {
+            write!(f, " sid={} fid={}", self.stream_id, self.frame_id)?;
+        }
+        if self.flags != 1 {
+            write!(f, " flags={:#x}", self.flags)?;
+        }
+        if let Some((start, end)) = self.slice {
+            write!(f, " slice={start}..{end}")?;
+        }
+        match self.damage {
+            Damage::None => {}
+            Damage::Length(length) => write!(f, " length={length}")?,
+            Damage::Trim(bytes) => write!(f, " trim={bytes}")?,
+            Damage::Pad(bytes) => write!(f, " pad={bytes}")?,
+            Damage::Flip(bit) => write!(f, " flip={bit}")?,
+        }
+        match &self.kind {
+            FrameKind::Hello(items) | FrameKind::Disconnect(items) => {
+                items.iter().try_for_each(|(key, value)| write!(f, " {}={value}", Name(key)))
+            }
+            FrameKind::Notify(messages) | FrameKind::Unset(messages) => {
+                messages.iter().try_for_each(|message| write!(f, " {message}"))
+            }
+            FrameKind::Other(_, payload) if payload.is_empty() => Ok(()),
+            FrameKind::Other(_, payload) => write!(f, " {}", Hex(payload)),
+        }
+    }
+}
+
+impl Display for MessageSpec {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}(", Name(&self.name))?;
+        for (n, (name, value)) in self.args.iter().enumerate() {
+            let comma = if n > 0 { ", " } else { "" };
+            // An argument without a name is just the sign.
+            if name.is_empty() {
+                write!(f, "{comma}={value}")?;
+            } else {
+                write!(f, "{comma}{}={value}", Name(name))?;
+            }
+        }
+        f.write_str(")")
+    }
+}
+
+impl Display for Value {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Int32(value) => write!(f, "i32:{value}"),
+            Self::Uint32(value) => write!(f, "u32:{value}"),
+            Self::Int64(value) => write!(f, "i64:{value}"),
+            Self::Uint64(value) => write!(f, "u64:{value}"),
+            Self::Ipv4(octets) => write!(f, "{}", Ipv4Addr::from(*octets)),
+            Self::Ipv6(octets) => write!(f, "{}", Ipv6Addr::from(*octets)),
+            Self::Text(bytes) => write!(f, "\"{}\"", bytes.escape_ascii()),
+            Self::LongText(len) => write!(f, "text:{len}"),
+            Self::Binary(bytes) => write!(f, "bin:{}", Hex(bytes)),
+            Self::Bytes(bytes) => write!(f, "raw:{}", Hex(bytes)),
+            Self::Plan(plan) => write!(f, "{plan}"),
+        }
+    }
+}
+
+impl Display for Plan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.answer.word())?;
+        if self.after > 0 {
+            write!(f, "@{}", Time(self.after))?;
+        }
+        Ok(())
+    }
+}
+
+/// A name, in quotes where it would not be read as one word.
+struct Name<'b>(&'b [u8]);
+
+impl Display for Name<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let plain = self.0.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
+        match std::str::from_utf8(self.0) {
+            Ok(name) if plain && !name.is_empty() && !super::read::is_modifier(name) => f.write_str(name),
+            _ => write!(f, "\"{}\"", self.0.escape_ascii()),
+        }
+    }
+}
+
+/// A time in the largest unit that makes it whole.
+pub(crate) struct Time(pub(crate) Nanos);
+
+impl Display for Time {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (unit, size) = [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1000)]
+            .into_iter()
+            .find(|(_, size)| self.0.is_multiple_of(*size))
+            .unwrap_or(("ns", 1));
+        write!(f, "{}{unit}", self.0 / size)
+    }
+}
+
+struct OrAll(Option<u32>);
+
+impl Display for OrAll {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(number) => write!(f, "{number}"),
+            None => f.write_str("*"),
+        }
+    }
+}
+
+/// Bytes in hexadecimal; `-` for none.
+struct Hex<'b>(&'b [u8]);
+
+impl Display for Hex<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("-");
+        }
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}

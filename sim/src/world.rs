@@ -1,0 +1,545 @@
+//! A run: the core on one end, the script on the other, the checker beside both.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use spoa_core::table::Input;
+use spoa_core::wire::{Actions, Capabilities};
+use spoa_core::{CloseReason, Config, Connection, Event, Instant, LocalReason, Ticket};
+use spoa_sim_checker::{Event as Expected, Limits, Oracle, SILENT};
+
+use crate::application::{Handled, answer_later, handle};
+use crate::coverage::Coverage;
+use crate::failure::Failure;
+use crate::link::{Inlet, Outlet};
+use crate::plan::Plan;
+use crate::script::{AgentSetup, Link, Nanos, Script, Step};
+use crate::trace::{Kind, Trace};
+
+/// How often a run may do something at most; one that does it oftener is stuck.
+const ACTIONS_MAX: u32 = 1_000_000;
+/// How long after its last step a run may still have something to wait for.
+const AFTER_MAX: Nanos = 3_600_000_000_000;
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What happened, in a number and, if asked for, line by line.
+    pub trace: Trace,
+    /// What was seen to happen.
+    pub coverage: Coverage,
+    /// What was wrong, if anything.
+    pub failure: Option<Failure>,
+}
+
+/// Runs `script`, and keeps the trace line by line if `recording`. A panic of the core is a failure like any other.
+pub fn run(script: &Script, recording: bool) -> Outcome {
+    let mut world = World::new(&script.agent, recording);
+    let done = catch_unwind(AssertUnwindSafe(|| world.play(script)));
+    let failure = match done {
+        Ok(done) => done.err(),
+        Err(panic) => Some(world.failure(0, "panic", panic_text(&*panic))),
+    };
+    let World { trace, coverage, .. } = world;
+    Outcome { trace, coverage, failure }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("without a message").into()
+}
+
+struct World {
+    config: Config,
+    limits: Limits,
+    now: Nanos,
+    sockets: Vec<Socket>,
+    later: Vec<Later>,
+    order: u64,
+    actions: u32,
+    trace: Trace,
+    coverage: Coverage,
+    step: usize,
+}
+
+/// One connection, from its accept to its end.
+struct Socket {
+    link: Link,
+    connection: Connection,
+    oracle: Oracle,
+    inlet: Inlet,
+    outlet: Outlet,
+    /// HAProxy has ended its side.
+    ended: bool,
+    /// The core was told so.
+    eof_told: bool,
+    /// NOTIFYs handed out.
+    handed: u64,
+}
+
+/// An answer on its way.
+struct Later {
+    due: Nanos,
+    order: u64,
+    socket: usize,
+    number: u64,
+    ticket: Ticket,
+    plan: Plan,
+    actions: Actions,
+}
+
+impl World {
+    fn new(agent: &AgentSetup, recording: bool) -> Self {
+        Self {
+            config: agent.config(),
+            limits: agent.limits(),
+            now: 0,
+            sockets: Vec::new(),
+            later: Vec::new(),
+            order: 0,
+            actions: 0,
+            trace: Trace::new(recording),
+            coverage: Coverage::default(),
+            step: 0,
+        }
+    }
+
+    fn play(&mut self, script: &Script) -> Result<(), Failure> {
+        for step in &script.steps {
+            self.step += 1;
+            self.take(step)?;
+        }
+        self.come_to_rest()
+    }
+
+    fn take(&mut self, step: &Step) -> Result<(), Failure> {
+        match step {
+            Step::Connect(link) => self.connect(*link),
+            Step::Wait(time) => self.wait_until(self.now.saturating_add(*time)),
+            Step::Stop { grace } => self.stop(*grace),
+            _ => {
+                let link = step.link().expect("all other steps are about a link");
+                match self.find(link) {
+                    Some(at) => self.take_at(at, step),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn take_at(&mut self, at: usize, step: &Step) -> Result<(), Failure> {
+        let socket = &mut self.sockets[at];
+        let (link, inlet) = (socket.link, &mut socket.inlet);
+        let arriving = match step {
+            Step::Send(_, frame) => inlet.send(frame.encode()),
+            Step::Raw(_, bytes) => inlet.send(bytes.clone()),
+            Step::Cut(_, cuts) => {
+                inlet.cut(cuts);
+                return Ok(());
+            }
+            Step::Hold(_) => {
+                inlet.hold();
+                return Ok(());
+            }
+            Step::Release(_) => inlet.release(),
+            Step::Room(_, room) => {
+                self.sockets[at].outlet.room = *room;
+                return self.drive(at);
+            }
+            Step::Take(_, take) => {
+                self.sockets[at].outlet.take = *take;
+                return self.drive(at);
+            }
+            Step::Fin(_) => return self.finish(at),
+            Step::Reset(_) => {
+                self.trace.note(self.now, link, Kind::Reset, &[]);
+                inlet.reset();
+                self.sockets[at].ended = true;
+                return self.drive(at);
+            }
+            Step::Connect(_) | Step::Wait(_) | Step::Stop { .. } => return Ok(()),
+        };
+        self.deliver(at, &arriving)
+    }
+
+    /// The open connection of a link.
+    fn find(&self, link: Link) -> Option<usize> {
+        let open = |socket: &Socket| socket.link == link && !socket.ended && !socket.connection.is_closed();
+        self.sockets.iter().rposition(open)
+    }
+
+    fn connect(&mut self, link: Link) -> Result<(), Failure> {
+        if self.find(link).is_some() {
+            return Ok(());
+        }
+        self.trace.note(self.now, link, Kind::Connect, &[]);
+        self.sockets.push(Socket {
+            link,
+            connection: Connection::new(self.config, instant(self.now)),
+            oracle: Oracle::new(self.limits, self.now),
+            inlet: Inlet::default(),
+            outlet: Outlet::default(),
+            ended: false,
+            eof_told: false,
+            handed: 0,
+        });
+        self.drive(self.sockets.len() - 1)
+    }
+
+    fn deliver(&mut self, at: usize, bytes: &[u8]) -> Result<(), Failure> {
+        let mut rest = bytes;
+        for len in self.sockets[at].inlet.pieces(bytes.len()) {
+            let (piece, behind) = rest.split_at(len);
+            rest = behind;
+            self.sockets[at].inlet.arrive(piece);
+            self.drive(at)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, at: usize) -> Result<(), Failure> {
+        let held = self.sockets[at].inlet.release();
+        self.deliver(at, &held)?;
+        self.trace.note(self.now, self.sockets[at].link, Kind::Fin, &[]);
+        let socket = &mut self.sockets[at];
+        socket.inlet.finish();
+        socket.ended = true;
+        self.drive(at)
+    }
+
+    fn stop(&mut self, grace: Nanos) -> Result<(), Failure> {
+        for at in 0..self.sockets.len() {
+            let socket = &mut self.sockets[at];
+            if socket.connection.is_closed() {
+                continue;
+            }
+            self.coverage.cell(socket.connection.state(), Input::Stop);
+            self.trace.note(self.now, socket.link, Kind::Stop, &[]);
+            socket.connection.disconnect(instant(self.now), Duration::from_nanos(grace));
+            socket.oracle.stop(self.now, grace);
+            self.poll(at)?;
+            self.drive(at)?;
+        }
+        Ok(())
+    }
+
+    /// Lets time pass, from one thing that is due to the next.
+    fn wait_until(&mut self, end: Nanos) -> Result<(), Failure> {
+        while let Some(due) = self.next_due().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            self.answer_due()?;
+            self.expire_due()?;
+        }
+        self.now = self.now.max(end);
+        Ok(())
+    }
+
+    fn next_due(&self) -> Option<Nanos> {
+        let deadlines =
+            self.sockets.iter().filter_map(|socket| socket.connection.poll_timeout()).map(Instant::as_nanos);
+        deadlines.chain(self.later.iter().map(|later| later.due)).min()
+    }
+
+    fn answer_due(&mut self) -> Result<(), Failure> {
+        loop {
+            let due = self.later.iter().enumerate().filter(|(_, later)| later.due <= self.now);
+            let Some((first, _)) = due.min_by_key(|(_, later)| (later.due, later.order)) else { return Ok(()) };
+            let later = self.later.remove(first);
+            let at = later.socket;
+            let socket = &mut self.sockets[at];
+            let allowed = socket.oracle.answer(self.now, later.number);
+            match socket.connection.ack(instant(self.now), later.ticket) {
+                Ok(ack) => answer_later(ack, later.plan, &later.actions),
+                Err(_) if !allowed => continue,
+                Err(error) => return Err(self.failure(at, "ticket", format!("a NOTIFY in time: {error}"))),
+            }
+            if !allowed {
+                return Err(self.failure(at, "ticket", "an answer that is too late was taken".into()));
+            }
+            self.poll(at)?;
+            self.drive(at)?;
+        }
+    }
+
+    fn expire_due(&mut self) -> Result<(), Failure> {
+        for at in 0..self.sockets.len() {
+            let socket = &mut self.sockets[at];
+            let Some(due) = socket.connection.poll_timeout().filter(|due| due.as_nanos() <= self.now) else { continue };
+            self.coverage.cell(socket.connection.state(), Input::Deadline);
+            self.trace.note(self.now, socket.link, Kind::Deadline, &[]);
+            socket.connection.handle_timeout(instant(self.now));
+            socket.oracle.timeout(self.now);
+            self.poll(at)?;
+            self.drive(at)?;
+            if self.sockets[at].connection.poll_timeout() == Some(due) {
+                return Err(self.failure(at, "progress", "a deadline that has passed stays".into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Faults stop, and nothing may be left undone.
+    fn come_to_rest(&mut self) -> Result<(), Failure> {
+        self.step += 1;
+        for at in 0..self.sockets.len() {
+            let socket = &mut self.sockets[at];
+            (socket.outlet.room, socket.outlet.take) = (None, None);
+            let held = socket.inlet.release();
+            self.deliver(at, &held)?;
+            self.drive(at)?;
+        }
+        let end = self.now.saturating_add(AFTER_MAX);
+        // What the agent does on its own ends, but for closing what is idle.
+        let busy = |world: &Self| !world.later.is_empty() || world.sockets.iter().any(|s| s.connection.in_flight() > 0);
+        while busy(self) {
+            match self.next_due() {
+                Some(due) if due <= end => self.wait_until(due)?,
+                _ => return Err(self.failure(0, "liveness", "a NOTIFY is never answered".into())),
+            }
+        }
+        for at in 0..self.sockets.len() {
+            let socket = &self.sockets[at];
+            if !socket.inlet.readable().is_empty() && !socket.connection.is_closed() {
+                return Err(self.failure(at, "liveness", "bytes are never read".into()));
+            }
+            if !socket.ended {
+                self.finish(at)?;
+            }
+            if !self.sockets[at].connection.is_closed() {
+                return Err(self.failure(at, "liveness", "the connection outlives its end".into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what a driver does when the socket is ready, until there is nothing left to do.
+    fn drive(&mut self, at: usize) -> Result<(), Failure> {
+        loop {
+            self.actions += 1;
+            if self.actions > ACTIONS_MAX {
+                return Err(self.failure(at, "budget", "the run does not end".into()));
+            }
+            let read = self.read(at)?;
+            let wrote = self.write(at)?;
+            if !read && !wrote {
+                break;
+            }
+        }
+        self.sockets[at].connection.release_buffers();
+        self.check_rest(at)
+    }
+
+    /// Reads once, if there is something to read and the core wants it.
+    fn read(&mut self, at: usize) -> Result<bool, Failure> {
+        let now = self.now;
+        let socket = &mut self.sockets[at];
+        if socket.inlet.is_at_end() {
+            if socket.eof_told || !socket.connection.wants_input() {
+                return Ok(false);
+            }
+            socket.eof_told = true;
+            self.coverage.cell(socket.connection.state(), Input::Eof);
+            self.trace.note(now, socket.link, Kind::Eof, &[]);
+            socket.connection.handle_eof(instant(now));
+            socket.oracle.eof(now);
+            self.poll(at)?;
+            return Ok(true);
+        }
+        let readable = socket.inlet.readable();
+        if readable.is_empty() {
+            return Ok(false);
+        }
+        let buf = socket.connection.recv_buf();
+        if buf.is_empty() {
+            return Ok(false);
+        }
+        let len = buf.len().min(readable.len());
+        buf[..len].copy_from_slice(&readable[..len]);
+        self.trace.note(now, socket.link, Kind::Received, &readable[..len]);
+        self.coverage.frames_in(socket.connection.state(), &readable[..len]);
+        socket.oracle.input(now, &readable[..len]);
+        socket.inlet.take(len);
+        socket.connection.handle_input(instant(now), len);
+        self.poll(at)?;
+        Ok(true)
+    }
+
+    /// Sends what the socket takes.
+    fn write(&mut self, at: usize) -> Result<bool, Failure> {
+        let mut wrote = false;
+        loop {
+            let now = self.now;
+            let socket = &mut self.sockets[at];
+            let Some(bytes) = socket.connection.poll_transmit() else { return Ok(wrote) };
+            let len = socket.outlet.write(bytes);
+            if len == 0 {
+                return Ok(wrote);
+            }
+            self.trace.note(now, socket.link, Kind::Sent, &bytes[..len]);
+            socket.connection.transmitted(instant(now), len);
+            socket.oracle.sent(now, len);
+            wrote = true;
+            self.poll(at)?;
+        }
+    }
+
+    /// Takes the core's events and compares each, then what the core has to say.
+    fn poll(&mut self, at: usize) -> Result<(), Failure> {
+        let now = self.now;
+        loop {
+            let socket = &mut self.sockets[at];
+            let expected = socket.oracle.next_event();
+            let state = socket.connection.state();
+            let Some(event) = socket.connection.poll_event() else {
+                if let Some(expected) = expected {
+                    return Err(self.failure(at, "event", format!("none, instead of {expected:?}")));
+                }
+                break;
+            };
+            let found = seen(&event, socket.handed);
+            if expected.as_ref() != Some(&found) {
+                let wanted = expected.map_or("none".into(), |expected| format!("{expected:?}"));
+                return Err(self.failure(at, "event", format!("{found:?}, instead of {wanted}")));
+            }
+            self.trace.event(now, socket.link, &event);
+            self.coverage.event(state, &event);
+            if let Event::Notify(notify) = event {
+                let number = socket.handed;
+                socket.handed += 1;
+                if let Handled::Later(ticket, plan, actions) = handle(notify) {
+                    let due = match plan.answer {
+                        crate::plan::Answer::Never => continue,
+                        _ => now + plan.after,
+                    };
+                    self.order += 1;
+                    self.later.push(Later { due, order: self.order, socket: at, number, ticket, plan, actions });
+                }
+            }
+        }
+        self.check_output(at)
+    }
+
+    fn check_output(&mut self, at: usize) -> Result<(), Failure> {
+        let socket = &mut self.sockets[at];
+        let wanted = socket.oracle.output();
+        let found = socket.connection.poll_transmit().unwrap_or_default();
+        if found != wanted {
+            let detail = crate::failure::compare_output(found, wanted);
+            return Err(self.failure(at, "output", detail));
+        }
+        Ok(())
+    }
+
+    /// What must hold between any two things that happen.
+    fn check_rest(&mut self, at: usize) -> Result<(), Failure> {
+        let socket = &mut self.sockets[at];
+        let (connection, oracle) = (&socket.connection, &socket.oracle);
+        let deadline = connection.poll_timeout().map(Instant::as_nanos);
+        let fault = if connection.is_closed() != oracle.is_closed() {
+            Some(("closed", format!("closed: {}", connection.is_closed())))
+        } else if connection.wants_input() != oracle.wants_input() {
+            Some(("back-pressure", format!("wants input: {}", connection.wants_input())))
+        } else if connection.is_send_finished() != oracle.is_send_finished() {
+            Some(("finished", format!("finished: {}", connection.is_send_finished())))
+        } else if deadline != oracle.deadline() {
+            Some(("deadline", format!("at {deadline:?}, instead of {:?}", oracle.deadline())))
+        } else if connection.in_flight() != oracle.in_flight() {
+            Some(("in-flight", format!("{}, instead of {}", connection.in_flight(), oracle.in_flight())))
+        } else if connection.memory() > self.limits.memory_max() {
+            Some(("memory", format!("{} bytes, above {}", connection.memory(), self.limits.memory_max())))
+        } else {
+            None
+        };
+        match fault {
+            Some((check, detail)) => Err(self.failure(at, check, detail)),
+            None => Ok(()),
+        }
+    }
+
+    fn failure(&self, at: usize, check: &'static str, detail: String) -> Failure {
+        let socket = self.sockets.get(at);
+        Failure {
+            check,
+            state: socket.map_or("none", |socket| socket.oracle.state()),
+            link: socket.map_or(Link(0), |socket| socket.link),
+            step: self.step,
+            at: self.now,
+            detail,
+        }
+    }
+}
+
+fn instant(now: Nanos) -> Instant {
+    Instant::from_nanos(now)
+}
+
+/// An event of the core in the checker's words.
+fn seen(event: &Event<'_>, handed: u64) -> Expected {
+    match event {
+        Event::Ready { negotiated, .. } => Expected::Ready {
+            max_frame_size: negotiated.max_frame_size,
+            capabilities: [Capabilities::PIPELINING, Capabilities::FRAGMENTATION, Capabilities::ASYNC]
+                .map(|one| negotiated.capabilities.contains(one)),
+        },
+        Event::Notify(notify) => Expected::Notify {
+            ids: (notify.stream_id().0, notify.frame_id().0),
+            number: handed,
+            payload: notify.payload().to_vec(),
+        },
+        Event::Closed(reason) => Expected::Closed(match reason {
+            CloseReason::HealthCheck | CloseReason::Eof { .. } | CloseReason::Local(LocalReason::SendTimeout) => SILENT,
+            CloseReason::Peer(status) => status.known_or_unknown().0,
+            CloseReason::Local(_) => 0,
+            CloseReason::Error(error) => error.status().0,
+        }),
+    }
+}
+
+impl AgentSetup {
+    fn config(&self) -> Config {
+        let mut capabilities = Capabilities::NONE;
+        for (on, capability) in [
+            (self.pipelining, Capabilities::PIPELINING),
+            (self.fragmentation, Capabilities::FRAGMENTATION),
+            (self.asynchronous, Capabilities::ASYNC),
+        ] {
+            if on {
+                capabilities = capabilities | capability;
+            }
+        }
+        Config {
+            max_frame_size: self.max_frame_size.clamp(256, 1 << 24),
+            capabilities,
+            in_flight_max: (self.in_flight_max as usize).clamp(1, 65_535),
+            unsent_max: (self.unsent_max as usize).max(1),
+            reassembly_max: self.reassembly_max as usize,
+            notify_max: std::num::NonZeroU64::new(u64::from(self.notify_max)),
+            hello_timeout: Duration::from_nanos(self.hello_timeout),
+            idle_timeout: (self.idle_timeout > 0).then(|| Duration::from_nanos(self.idle_timeout)),
+            ack_timeout: Duration::from_nanos(self.ack_timeout),
+            refuse_delay: Duration::from_nanos(self.refuse_delay),
+            linger: Duration::from_nanos(self.linger),
+            send_timeout: Duration::from_nanos(self.send_timeout),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            max_frame_size: self.max_frame_size.clamp(256, 1 << 24),
+            pipelining: self.pipelining,
+            fragmentation: self.fragmentation,
+            asynchronous: self.asynchronous,
+            in_flight_max: (self.in_flight_max as usize).clamp(1, 65_535),
+            unsent_max: (self.unsent_max as usize).max(1),
+            reassembly_max: self.reassembly_max as usize,
+            notify_max: u64::from(self.notify_max),
+            hello_timeout: self.hello_timeout,
+            idle_timeout: self.idle_timeout,
+            ack_timeout: self.ack_timeout,
+            refuse_delay: self.refuse_delay,
+            linger: self.linger,
+            send_timeout: self.send_timeout,
+        }
+    }
+}
