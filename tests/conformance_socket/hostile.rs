@@ -1,0 +1,192 @@
+//! Peers that mean no good, or break off: the others are served, and memory is bounded.
+
+use std::io::ErrorKind;
+use std::thread;
+
+use spoa_tests::agent::Agent;
+use spoa_tests::bytes::{AGENT_HELLO, FIN, Frame, NOTIFY, UNSET, Value, hex, message};
+use spoa_tests::client::Client;
+use spoa_tests::frames::{Hello, ack, check_client_ip, disconnect, documented_notify, notify};
+
+const MIB: u64 = 1 << 20;
+/// Far more than the kernel buffers for one connection.
+const FLOOD: usize = 128 << 20;
+
+/// One worker, so that whoever is blocked blocks all.
+fn one_worker(options: &[&str]) -> Agent {
+    Agent::spawn(&[&["-n", "1"], options].concat())
+}
+
+fn serves(agent: &Agent) {
+    Client::ready(agent.addr()).exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
+}
+
+#[test]
+fn a_peer_that_never_reads_is_held_up_alone() {
+    let agent = one_worker(&[]);
+    serves(&agent);
+    let before = agent.memory();
+    let mut stuck: Vec<_> = (0..2).map(|_| Client::ready(agent.addr())).collect();
+    let input = notify(1, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 1]))]).repeat(1000);
+    for client in &mut stuck {
+        assert!(client.send_until_stuck(&input, FLOOD) < FLOOD, "the agent stops reading");
+        serves(&agent);
+    }
+    let grown = agent.memory().saturating_sub(before);
+    assert!(grown < 8 * MIB, "{grown} bytes for two connections");
+}
+
+#[test]
+fn a_peer_that_never_reads_is_given_up() {
+    let agent = one_worker(&["--send-timeout", "500ms"]);
+    let mut client = Client::ready(agent.addr());
+    let input = notify(1, 1, &[]).repeat(1000);
+    let error = loop {
+        if let Err(error) = client.try_send(&input) {
+            break error;
+        }
+    };
+    assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
+    agent.wait_for_line("unread");
+    serves(&agent);
+}
+
+/// Handlers that take long, and a peer that asks on and on: what is not in work waits in the socket.
+#[test]
+fn endless_questions_are_bounded() {
+    let agent = one_worker(&["-t", "3600s"]);
+    let before = agent.memory();
+    let mut client = Client::ready(agent.addr());
+    let large = notify(1, 1, &[message("m", &[("", Value::String(vec![b'x'; 16000]))])]);
+    assert!(client.send_until_stuck(&large, FLOOD) < FLOOD, "the agent stops reading");
+    let grown = agent.memory().saturating_sub(before);
+    assert!(grown < 8 * MIB, "{grown} bytes for one connection");
+    let mut other = Client::ready(agent.addr());
+    other.is_disconnected(&disconnect(0), 0);
+}
+
+#[test]
+fn endless_fragments_are_bounded() {
+    let agent = one_worker(&["-d"]);
+    serves(&agent);
+    let before = agent.memory();
+    let mut client = Client::ready(agent.addr());
+    let piece = vec![0; 16000];
+    client.send(&Frame::new(NOTIFY, (7, 1), piece.clone()).flags(0).encode());
+    let more = Frame::new(UNSET, (7, 1), piece).flags(0).encode();
+    for _ in 0..4000 {
+        client.send(&more);
+    }
+    let end = Frame::new(UNSET, (7, 1), []).encode();
+    let refusal = hex("00000007 67 00000003 07 01");
+    client.exchange(&[end, notify(1, 1, &[])].concat(), &[refusal, ack(1, 1, &[])].concat());
+    let grown = agent.memory().saturating_sub(before);
+    assert!(grown < 8 * MIB, "{grown} bytes for one connection");
+    serves(&agent);
+}
+
+/// A byte at a time, slower than the time a HELLO may take, does not keep a place for ever; meanwhile others are served.
+#[test]
+fn many_connections_that_say_nothing_are_served_around() {
+    let agent = one_worker(&["--hello-timeout", "3s"]);
+    let mut silent: Vec<_> = (0..200).map(|_| Client::fresh(agent.addr())).collect();
+    for client in &mut silent {
+        client.send(&[0]);
+    }
+    serves(&agent);
+    for mut client in silent {
+        client.is_disconnected(&[], 2);
+    }
+}
+
+/// Connections that have nothing to do hold no buffers, however large their frames were.
+#[test]
+fn idle_connections_are_small() {
+    let agent = one_worker(&[]);
+    let large = notify(1, 1, &[message("m", &[("", Value::String(vec![b'x'; 16000]))])]);
+    let ask = |client: &mut Client| client.exchange(&large, &ack(1, 1, &[]));
+    ask(&mut Client::ready(agent.addr()));
+    let before = agent.memory();
+    let mut idle: Vec<_> = (0..400).map(|_| Client::ready(agent.addr())).collect();
+    idle.iter_mut().for_each(ask);
+    let each = agent.memory().saturating_sub(before) / 400;
+    assert!(each < 8192, "{each} bytes for each connection");
+}
+
+/// Nothing helps against too few files but to wait for one; those who have theirs are served meanwhile.
+#[test]
+fn an_agent_out_of_files_goes_on() {
+    let agent = Agent::spawn(&[]);
+    let mut served = Client::ready(agent.addr());
+    agent.limit_files(60);
+    let mut waiting: Vec<_> = (0..100).map(|_| Client::fresh(agent.addr())).collect();
+    for client in &mut waiting {
+        client.send(&Hello::mux().encode());
+    }
+    agent.wait_for_line("cannot accept");
+    served.exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
+    // The first ones have a file; when they are done it is the others' turn.
+    for mut client in waiting {
+        assert_eq!(client.frame().kind, AGENT_HELLO);
+    }
+}
+
+#[test]
+fn breaking_off_at_any_byte_leaves_the_agent_serving() {
+    let agent = Agent::spawn(&[]);
+    let fragments = [Frame::new(NOTIFY, (3, 1), *b"ab").flags(0), Frame::new(UNSET, (3, 1), []).flags(FIN | 2)];
+    let fragments: Vec<u8> = fragments.iter().flat_map(Frame::encode).collect();
+    let whole = [Hello::mux().encode(), documented_notify(), fragments, disconnect(0)].concat();
+    for cut in 0..=whole.len() {
+        for reset in [false, true] {
+            let mut client = Client::fresh(agent.addr());
+            client.send(&whole[..cut]);
+            if reset {
+                client.reset();
+            }
+        }
+        if cut % 50 == 0 {
+            serves(&agent);
+        }
+    }
+    serves(&agent);
+    assert!(!agent.log().contains("WARN") && !agent.log().contains("ERROR"), "nobody's concern");
+}
+
+#[test]
+fn breaking_off_with_answers_under_way_leaves_the_agent_serving() {
+    let agent = Agent::spawn(&["-t", "1ms"]);
+    for round in 0..100_u64 {
+        let mut client = Client::ready(agent.addr());
+        client.send(&(0..50).flat_map(|sid| notify(sid, 1, &[])).collect::<Vec<_>>());
+        for _ in 0..round % 50 {
+            client.frame();
+        }
+        if round % 2 == 0 {
+            client.reset();
+        }
+    }
+    serves(&agent);
+    assert!(!agent.log().contains("WARN") && !agent.log().contains("ERROR"), "nobody's concern");
+}
+
+#[test]
+fn a_crowd_is_served() {
+    let agent = Agent::spawn(&["-n", "2"]);
+    let crowd: Vec<_> = (0..8)
+        .map(|_| {
+            let addr = agent.addr().to_owned();
+            thread::spawn(move || {
+                for _ in 0..25 {
+                    let mut clients: Vec<_> = (0..8).map(|_| Client::ready(&addr)).collect();
+                    for client in &mut clients {
+                        client.exchange(&notify(1, 1, &[]).repeat(20), &ack(1, 1, &[]).repeat(20));
+                    }
+                }
+            })
+        })
+        .collect();
+    for one in crowd {
+        one.join().expect("each was served");
+    }
+}

@@ -1,0 +1,224 @@
+//! The binary `spoa` as a child process.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+
+/// How long any wait may take before its test fails: generous, since nothing waits this long when all is well.
+pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// The executable, built once for each test process.
+static SPOA: LazyLock<PathBuf> = LazyLock::new(build);
+
+fn build() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "-q", "-p", "spoa-runtime", "--bin", "spoa", "--message-format=json"]);
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit()).output();
+    let output = output.expect("cargo can be run");
+    assert!(output.status.success(), "spoa does not build");
+    let messages = String::from_utf8(output.stdout).expect("JSON is UTF-8");
+    let executable = messages.lines().rev().find_map(|line| line.split_once(r#""executable":""#));
+    let (path, _) = executable.and_then(|(_, rest)| rest.split_once('"')).expect("cargo names the executable");
+    path.into()
+}
+
+/// A running agent. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+    log: Arc<Log>,
+    addrs: Vec<String>,
+}
+
+/// What the agent wrote to its standard error, line by line.
+#[derive(Debug, Default)]
+struct Log {
+    state: Mutex<LogState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct LogState {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Agent {
+    /// Starts it with `options`; without an address among them on a free port of 127.0.0.1. It accepts connections
+    /// when this returns.
+    ///
+    /// # Panics
+    /// If it ends instead.
+    pub fn spawn(options: &[&str]) -> Self {
+        let mut options = options.to_vec();
+        if !options.contains(&"--listen") {
+            options.extend(["--listen", "127.0.0.1:0"]);
+        }
+        let count = options.iter().filter(|option| **option == "--listen").count();
+        let mut child = command(&options).spawn().expect("spoa can be run");
+        let stderr = child.stderr.take().expect("it is piped");
+        let log = Arc::<Log>::default();
+        let writer = Arc::clone(&log);
+        thread::spawn(move || writer.follow(BufReader::new(stderr)));
+        let mut agent = Self { child, log, addrs: Vec::new() };
+        agent.addrs = agent.log.wait("it listens", |lines| {
+            let addrs = lines.iter().filter_map(|line| Some(line.split_once("listening on ")?.1.to_owned()));
+            Some(addrs.collect::<Vec<_>>()).filter(|addrs| addrs.len() == count)
+        });
+        agent
+    }
+
+    /// Where it listens: the first address.
+    pub fn addr(&self) -> &str {
+        &self.addrs[0]
+    }
+
+    /// Everywhere it listens.
+    pub fn addrs(&self) -> &[String] {
+        &self.addrs
+    }
+
+    /// Asks it to stop.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+    }
+
+    /// Waits until it logs a line with `text`.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn wait_for_line(&self, text: &str) {
+        self.wait_for_lines(text, 1);
+    }
+
+    /// Waits until it has logged `count` lines with `text`.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn wait_for_lines(&self, text: &str, count: usize) {
+        let enough = |lines: &[String]| lines.iter().filter(|line| line.contains(text)).count() >= count;
+        self.log.wait(text, |lines| enough(lines).then_some(()));
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().lines.join("\n")
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn wait(&mut self) -> ExitStatus {
+        // Its standard error ends with it.
+        let (state, timeout) = self
+            .log
+            .changed
+            .wait_timeout_while(self.log.lock(), LIMIT, |state| !state.ended)
+            .unwrap_or_else(PoisonError::into_inner);
+        assert!(!timeout.timed_out(), "it does not end");
+        drop(state);
+        self.child.wait().expect("it is our child")
+    }
+
+    /// Lets it open no more than `count` files.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn limit_files(&self, count: u64) {
+        let limit = Rlimit { current: Some(count), maximum: Some(count) };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).expect("it runs");
+    }
+
+    /// The memory it holds now, in bytes.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of every process");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it may have ended already
+        let _ = self.child.wait();
+        if thread::panicking() {
+            let log = self.log();
+            let last: Vec<_> = log.lines().rev().take(40).collect();
+            eprintln!("spoa logged last:\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+        }
+    }
+}
+
+/// Runs `spoa` to its end, for options with which it does not serve.
+///
+/// # Panics
+/// If it serves.
+pub fn run(options: &[&str]) -> Output {
+    let mut child = command(options).spawn().expect("spoa can be run");
+    let deadline = Instant::now() + LIMIT;
+    while child.try_wait().expect("it is our child").is_none() {
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            panic!("spoa {options:?} serves");
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    child.wait_with_output().expect("it is our child")
+}
+
+fn command(options: &[&str]) -> Command {
+    let mut command = Command::new(&*SPOA);
+    command.args(options).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+impl Log {
+    fn follow(&self, stderr: impl BufRead) {
+        for line in stderr.lines().map_while(Result::ok) {
+            self.lock().lines.push(line);
+            self.changed.notify_all();
+        }
+        self.lock().ended = true;
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LogState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `look` finds what it is after.
+    fn wait<T>(&self, what: &str, look: impl Fn(&[String]) -> Option<T>) -> T {
+        let deadline = Instant::now() + LIMIT;
+        let mut state = self.lock();
+        loop {
+            if let Some(found) = look(&state.lines) {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!state.ended && !left.is_zero(), "waited for {what:?} in vain");
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
