@@ -1,13 +1,12 @@
 //! Agents: the program `spoa`, and agents of the tests' own on the library, in this process.
 
-use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
-use std::sync::{OnceLock, mpsc};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use spoa_runtime::{Actions, Agent, ConnectionConfig, Handler, ListenAddr, OwnedMessages, Scope, Stopper};
 
-use crate::haproxy::{Process, target_dir};
+use crate::haproxy::Process;
 use crate::log::WAIT_MAX;
 
 /// The program `spoa`, running.
@@ -20,7 +19,7 @@ pub(crate) struct Spoa {
 impl Spoa {
     /// Starts it and waits until it accepts connections on `sockets` sockets.
     pub(crate) fn start(args: &[&str], sockets: usize) -> Self {
-        let process = Process::start(Command::new(program()).args(args));
+        let process = Process::start(Command::new(spoa_tests::agent::binary()).args(args));
         let addr = |n| process.lines.wait_count("listening on ", n).split_whitespace().next().unwrap_or("").to_owned();
         let addrs = (1..=sockets).map(addr).collect();
         Self { process, addrs }
@@ -44,23 +43,6 @@ impl Spoa {
         assert!(!lines.iter().any(|line| line.contains("WARN") || line.contains("ERROR")), "{lines:#?}");
         status
     }
-}
-
-/// Builds `spoa` once, as `cargo test` builds no binaries of other packages.
-fn program() -> &'static PathBuf {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--message-format=json-render-diagnostics"]);
-        cargo.args(["--package", "spoa-runtime", "--bin", "spoa", "--target-dir"]).arg(target_dir());
-        let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs this test");
-        let said = String::from_utf8_lossy(&output.stdout);
-        let built = said.lines().find_map(|line| line.split_once(r#""executable":""#)?.1.split_once('"'));
-        let Some((path, _)) = built.filter(|_| output.status.success()) else {
-            panic!("cannot build spoa: {}", String::from_utf8_lossy(&output.stderr))
-        };
-        PathBuf::from(path)
-    })
 }
 
 /// An agent in this process; it ends with the value.

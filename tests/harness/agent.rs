@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -15,6 +15,14 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// The executable, built once for each test process.
 static SPOA: LazyLock<PathBuf> = LazyLock::new(build);
+
+/// The executable.
+///
+/// # Panics
+/// If it does not build.
+pub fn binary() -> &'static Path {
+    &SPOA
+}
 
 fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
@@ -189,7 +197,7 @@ pub fn run(options: &[&str]) -> Output {
 }
 
 fn command(options: &[&str]) -> Command {
-    let mut command = Command::new(&*SPOA);
+    let mut command = Command::new(binary());
     command.args(options).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
