@@ -61,6 +61,21 @@ fn x03_a_disconnect_amid_work_is_answered_at_once() {
     is_over(&mut peer);
 }
 
+/// As many NOTIFYs in work as may be, and more behind them that wait: the DISCONNECT is seen all the same.
+#[test]
+fn x03_a_disconnect_is_seen_while_all_places_are_taken() {
+    let no_pipelining = Hello::mux().with("capabilities", Value::text(""));
+    for (hello, count) in [(no_pipelining, 1), (Hello::mux(), 64)] {
+        let mut peer = Peer::greeted(Config::default(), &hello).deferring();
+        peer.send(&notify(1, 1, &[]).repeat(count));
+        assert_eq!(peer.take_events().len(), count);
+        peer.send(&disconnect(2));
+        assert_eq!(peer.take_bytes(), agent_disconnect(2));
+        assert_eq!(peer.take_events(), [Seen::Closed(CloseReason::Peer(Status::TIMEOUT))]);
+        is_over(&mut peer);
+    }
+}
+
 #[test]
 fn x04_a_disconnect_that_is_cut_or_says_nothing() {
     for cut in ["0b", r#"0b"status-code""#, r#"0b"status-code"03"#, r#"0b"status-code"0300 07"message"0806"norm""#] {
@@ -214,17 +229,16 @@ fn x11_a_notify_behind_our_disconnect_is_discarded() {
 
 #[test]
 fn x12_a_slow_reader_gets_whole_frames_in_order() {
-    // More than the receive buffer holds.
-    let count = 3000;
-    let config = Config { unsent_max: 1000, ..Config::default() };
+    let count = 1000;
+    let config = Config { max_frame_size: 256, unsent_max: 1000, ..Config::default() };
     let input: Vec<u8> = (0..count).flat_map(|sid| notify(sid, 1, &[])).collect();
     let output: Vec<u8> = (0..count).flat_map(|sid| ack(sid, 1, &[])).collect();
     for read in [1, 7, 1000] {
         let mut peer = Peer::ready_with(config).writing_at_most(read);
         peer.stop_reading();
         peer.send(&input);
-        // The queue is bounded: beyond its mark NOTIFYs wait in the receive buffer, then nothing more is read.
-        let bound = 4 * config.unsent_max + 2 * 16388;
+        // The queue is bounded: beyond its mark nothing more is read.
+        let bound = 4 * config.unsent_max + 2 * 260;
         assert!(peer.unread() > 0, "the peer is left waiting");
         assert!(peer.connection.memory() <= bound, "{} bytes", peer.connection.memory());
         let mut got = Vec::new();
