@@ -1,0 +1,106 @@
+//! The variable-length integers of SPOE.txt section 3.1, read as leniently as HAProxy reads them.
+
+/// Appends `value`: below 240 its one byte, else four bits in the first byte and seven in each further one.
+#[inline]
+pub fn encode_varint(value: u64, out: &mut Vec<u8>) {
+    if value < 240 {
+        return out.push(value as u8);
+    }
+    out.push(value as u8 | 0xf0);
+    let mut rest = (value - 240) >> 4;
+    while rest >= 128 {
+        out.push(rest as u8 | 0x80);
+        rest = (rest - 128) >> 7;
+    }
+    out.push(rest as u8);
+}
+
+/// How many bytes [`encode_varint`] appends for `value`.
+#[inline]
+pub const fn varint_len(value: u64) -> usize {
+    if value < 240 {
+        return 1;
+    }
+    let mut rest = (value - 240) >> 4;
+    let mut len = 2;
+    while rest >= 128 {
+        rest = (rest - 128) >> 7;
+        len += 1;
+    }
+    len
+}
+
+/// Reads a varint at the front of `bytes`: its value and length, `None` if they end first.
+///
+/// HAProxy's `decode_varint` looks at nothing but the end of the buffer. Longer sequences wrap modulo 2^64, and the
+/// shift itself wraps at 64 as the processor does it: thirty bytes are a number like any other.
+#[inline]
+pub fn decode_varint(bytes: &[u8]) -> Option<(u64, usize)> {
+    let (&first, rest) = bytes.split_first()?;
+    let mut value = u64::from(first);
+    if value < 240 {
+        return Some((value, 1));
+    }
+    let mut shift = 4u32;
+    for (at, &byte) in rest.iter().enumerate() {
+        value = value.wrapping_add(u64::from(byte).wrapping_shl(shift));
+        if byte < 128 {
+            return Some((value, at + 2));
+        }
+        shift = shift.wrapping_add(7);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The borders of every length, and the values that agents are known to stumble over.
+    const TABLE: &[(u64, &[u8])] = &[
+        (0, &[0]),
+        (239, &[0xef]),
+        (240, &[0xf0, 0]),
+        (255, &[0xff, 0]),
+        (256, &[0xf0, 1]),
+        (2287, &[0xff, 0x7f]),
+        (2288, &[0xf0, 0x80, 0]),
+        (16380, &[0xfc, 0xf0, 0x06]),
+        (16384, &[0xf0, 0xf1, 0x06]),
+        (264_431, &[0xff, 0xff, 0x7f]),
+        (264_432, &[0xf0, 0x80, 0x80, 0]),
+        (33_818_863, &[0xff, 0xff, 0xff, 0x7f]),
+        (33_818_864, &[0xf0, 0x80, 0x80, 0x80, 0]),
+        (2_147_483_647, &[0xff, 0xf0, 0xfe, 0xfe, 0x3e]),
+        (4_294_967_295, &[0xff, 0xf0, 0xfe, 0xfe, 0x7e]),
+        (4_328_786_159, &[0xff, 0xff, 0xff, 0xff, 0x7f]),
+        (4_328_786_160, &[0xf0, 0x80, 0x80, 0x80, 0x80, 0]),
+        (554_084_600_047, &[0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]),
+        (70_922_828_777_712, &[0xf0, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0]),
+        (1_161_999_626_690_365_679, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]),
+        (i64::MAX as u64, &[0xff, 0xf0, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0x06]),
+        (i64::MIN as u64, &[0xf0, 0xf1, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0x06]),
+        (u64::MAX, &[0xff, 0xf0, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0x0e]),
+    ];
+
+    #[test]
+    fn borders_both_ways() {
+        for &(value, bytes) in TABLE {
+            let mut out = Vec::new();
+            encode_varint(value, &mut out);
+            assert_eq!(out, bytes, "{value}");
+            assert_eq!(varint_len(value), bytes.len());
+            assert_eq!(decode_varint(bytes), Some((value, bytes.len())));
+            for cut in 0..bytes.len() {
+                assert_eq!(decode_varint(&bytes[..cut]), None, "{value} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn thirty_bytes_are_a_number() {
+        let mut bytes = [0xff; 30];
+        bytes[29] = 0;
+        assert_eq!(decode_varint(&bytes).map(|(_, len)| len), Some(30));
+    }
+}

@@ -1,0 +1,367 @@
+//! One connection of the mux: what it makes of an agent's bytes (`spop_process_demux`).
+//!
+//! The order of its steps is HAProxy's own, because the order decides what a defective frame does. Worth knowing is the
+//! *stall*: a bad ACK header marks the connection and stops the reading, but nothing leaves and no event is told. If
+//! more bytes come they are eaten as the payload of that bad frame, and only then a DISCONNECT goes out.
+
+use super::Stream;
+use crate::codec::{Header, HelloRules, Kind, code, decode_agent_disconnect, decode_agent_hello, encode_disconnect};
+use crate::output::{EventId, LinkId, Output};
+use crate::settings::{Defects, Settings};
+use crate::time::Time;
+
+/// `enum spop_conn_st`, in its order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum State {
+    /// HELLO sent, AGENT-HELLO awaited.
+    Hello,
+    Running,
+    /// In error, nothing sent about it yet: the stall.
+    Error,
+    /// HAPROXY-DISCONNECT sent.
+    Closing,
+    Closed,
+}
+
+/// A frame whose header was read and whose payload is due.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    /// HAProxy keeps ids as 32 bits with sign; larger ones lose their upper half.
+    sid: i32,
+    fid: i32,
+    kind: Kind,
+    left: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) id: LinkId,
+    pub(super) thread: u32,
+    pub(super) state: State,
+    /// It was idle once, so several events may meet on it.
+    pub(super) shared: bool,
+    pub(super) idle_since: Option<Time>,
+    pub(super) max_frame_size: u32,
+    limit: u32,
+    pub(super) streams: u32,
+    id_max: i32,
+    pending: Option<Pending>,
+    pub(super) input: Vec<u8>,
+    /// The agent's FIN was seen.
+    pub(super) eof: bool,
+    /// `errcode`.
+    pub(super) code: u32,
+}
+
+impl Link {
+    pub(super) const fn new(id: LinkId, thread: u32, max_frame_size: u32, limit: u32, input: Vec<u8>) -> Self {
+        Self {
+            id,
+            thread,
+            state: State::Hello,
+            shared: false,
+            idle_since: None,
+            max_frame_size,
+            limit,
+            streams: 0,
+            id_max: -1,
+            pending: None,
+            input,
+            eof: false,
+            code: code::NORMAL,
+        }
+    }
+
+    /// `spop_avail_streams`.
+    pub(super) fn available(&self) -> u32 {
+        if self.state >= State::Error || self.eof || self.id_max >= i32::MAX - 1 {
+            return 0;
+        }
+        self.limit.saturating_sub(self.streams)
+    }
+
+    /// 1, 3, 5, …: of this connection alone, so two connections use the same ids.
+    pub(super) fn next_sid(&mut self) -> i32 {
+        self.id_max = (self.id_max + 1) | 1;
+        self.id_max
+    }
+
+    pub(super) fn purge_at(&self, settings: &Settings) -> Option<Time> {
+        self.idle_since.filter(|_| self.streams == 0).map(|since| since.saturating_add(settings.pool_purge))
+    }
+
+    pub(super) fn is_inside_frame(&self) -> bool {
+        !self.input.is_empty()
+    }
+
+    fn fail(&mut self, code: u32) {
+        self.code = code;
+        self.state = State::Error;
+    }
+
+    fn close(&mut self, code: u32) {
+        self.code = code;
+        self.state = State::Closed;
+    }
+}
+
+/// What one frame left behind.
+#[derive(PartialEq, Eq)]
+enum Step {
+    /// Taken or skipped: on to the next.
+    Done,
+    /// Its payload is not all there.
+    Short,
+    /// Not taken; reading ends here.
+    Stop,
+}
+
+/// Reads what is in the input. True if the agent's FIN makes an end of it.
+pub(super) fn demux(
+    link: &mut Link,
+    streams: &mut [Stream],
+    ready: &mut Vec<EventId>,
+    settings: &Settings,
+    out: &mut Output,
+) -> bool {
+    let input = std::mem::take(&mut link.input);
+    let mut at = 0;
+    let mut short = true;
+    let handshake = matches!(link.state, State::Hello | State::Closing);
+    let resumed = link.pending.is_some() && !settings.defects.split_hello_resets;
+    if !handshake || resumed || first_header(link, &input, &mut at) {
+        let mut reader = Reader { link, streams, ready, settings, input: &input, at };
+        short = reader.run(out, handshake && !resumed);
+        at = reader.at;
+    }
+    // An id of 2^32-1 is HAProxy's own mark for "no frame": what is left of it is read as the next one's header.
+    if link.pending.is_some_and(|pending| pending.sid == -1) {
+        link.pending = None;
+    }
+    let ended = link.eof && (short || link.state >= State::Error);
+    if ended && short && at < input.len() && link.state < State::Error {
+        link.close(code::INVALID); // truncated data
+    }
+    link.input = input;
+    if link.state >= State::Error {
+        link.input.clear();
+    } else {
+        link.input.drain(..at);
+    }
+    ended
+}
+
+/// The header of a frame that can only be AGENT-HELLO, or AGENT-DISCONNECT after our own: any doubt closes at once.
+///
+/// With bug #3478 a second header is read here when the first one's payload was late.
+fn first_header(link: &mut Link, input: &[u8], at: &mut usize) -> bool {
+    let Some(header) = Header::peek(input) else { return false };
+    *at = header.size;
+    let is_hello = header.kind == Kind::AGENT_HELLO;
+    if link.state == State::Hello && !is_hello {
+        link.close(code::INVALID);
+        return false;
+    }
+    let is_last = header.kind == Kind::AGENT_DISCONNECT;
+    if (is_hello || is_last) && (header.sid != 0 || header.fid != 0 || !header.is_fin()) {
+        link.close(code::INVALID);
+        return false;
+    }
+    let len = header.payload_len();
+    if len < 0 || len as u32 > link.max_frame_size {
+        link.close(code::BAD_FRAME_SIZE);
+        return false;
+    }
+    let frame = pending(&header);
+    link.pending = Some(frame);
+    is_sane(link, &frame, header.is_fin())
+}
+
+/// What is asked of a header whatever the frame.
+fn is_sane(link: &mut Link, frame: &Pending, fin: bool) -> bool {
+    if !fin {
+        link.fail(code::FRAGMENTED);
+        return false;
+    }
+    if (frame.sid == 0 && frame.kind == Kind::ACK) || (frame.sid != 0 && frame.fid == 0) {
+        link.fail(code::INVALID);
+        return false;
+    }
+    true
+}
+
+const fn pending(header: &Header) -> Pending {
+    Pending { sid: header.sid as i32, fid: header.fid as i32, kind: header.kind, left: header.payload_len() as usize }
+}
+
+struct Reader<'a> {
+    link: &'a mut Link,
+    streams: &'a mut [Stream],
+    ready: &'a mut Vec<EventId>,
+    settings: &'a Settings,
+    input: &'a [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    /// Frame by frame; true if it ended for want of bytes. `has_header`: the handshake has read this one's already.
+    fn run(&mut self, out: &mut Output, mut has_header: bool) -> bool {
+        loop {
+            if !has_header && self.at == self.input.len() {
+                return true;
+            }
+            if self.link.state == State::Closed {
+                return false;
+            }
+            if self.link.pending.is_none() {
+                match Header::peek(&self.input[self.at..]) {
+                    None => return true,
+                    Some(header) if !self.take_header(&header) => return false,
+                    Some(_) => {}
+                }
+            }
+            has_header = false;
+            let Some(frame) = self.link.pending else { return false };
+            let mut step = match self.check(&frame) {
+                Check::Bad(code) => {
+                    self.link.fail(code);
+                    return false;
+                }
+                Check::Ignore => self.skip(),
+                Check::Take(stream) => self.take(&frame, stream),
+            };
+            if self.link.state == State::Error {
+                if frame.kind == Kind::AGENT_HELLO && self.settings.defects.bad_hello_resets {
+                    let code = self.link.code;
+                    self.link.close(code);
+                    return false;
+                }
+                let code = self.link.code;
+                out.send(self.link.id, |bytes| _ = encode_disconnect(bytes, code));
+                self.link.state = State::Closing;
+                step = Step::Done;
+            }
+            match step {
+                Step::Done => {}
+                Step::Short => return true,
+                Step::Stop => return false,
+            }
+            if self.link.pending.is_some() {
+                self.skip();
+            }
+        }
+    }
+
+    /// Reads a header and judges it; a bad one is consumed all the same.
+    fn take_header(&mut self, header: &Header) -> bool {
+        self.at += header.size;
+        let len = header.payload_len();
+        if len < 0 || len as u32 > self.link.max_frame_size {
+            self.link.fail(code::BAD_FRAME_SIZE);
+            return false;
+        }
+        let frame = pending(header);
+        self.link.pending = Some(frame);
+        is_sane(self.link, &frame, header.is_fin())
+    }
+
+    /// Whom a frame is for. Judged again for each read that brings some of its payload.
+    fn check(&self, frame: &Pending) -> Check {
+        if frame.sid == 0 {
+            let known = matches!(frame.kind, Kind::AGENT_HELLO | Kind::AGENT_DISCONNECT);
+            return if known { Check::Take(None) } else { Check::Bad(code::INVALID) };
+        }
+        let of_link = |stream: &Stream| stream.link == Some(self.link.id) && stream.sid == frame.sid;
+        match self.streams.iter().position(of_link) {
+            // The frame-id of a stream's only NOTIFY is 1.
+            Some(_) if frame.fid > 1 => Check::Bad(code::UNKNOWN_FRAME_ID),
+            Some(_) if frame.fid < 1 => Check::Ignore,
+            Some(stream) => Check::Take(Some(stream)),
+            None if frame.sid > self.link.id_max => Check::Bad(code::UNKNOWN_FRAME_ID),
+            None => Check::Ignore, // late: its event is over
+        }
+    }
+
+    fn take(&mut self, frame: &Pending, stream: Option<usize>) -> Step {
+        match (frame.kind, stream) {
+            (Kind::AGENT_HELLO, None) => self.hello(frame),
+            (Kind::AGENT_DISCONNECT, None) => self.disconnect(frame),
+            // Agent's HELLO or DISCONNECT on a stream: neither taken nor skipped, it blocks the connection for good.
+            (Kind::AGENT_HELLO | Kind::AGENT_DISCONNECT, Some(_)) => Step::Stop,
+            (Kind::ACK, Some(stream)) => self.ack(frame, stream),
+            _ => self.skip(),
+        }
+    }
+
+    fn payload(&self, frame: &Pending) -> Option<&[u8]> {
+        self.input[self.at..].get(..frame.left)
+    }
+
+    /// Drops what is there of the pending frame.
+    fn skip(&mut self) -> Step {
+        let Some(frame) = &mut self.link.pending else { return Step::Done };
+        let len = frame.left.min(self.input.len() - self.at);
+        self.at += len;
+        frame.left -= len;
+        if frame.left > 0 {
+            return Step::Short;
+        }
+        self.link.pending = None;
+        Step::Done
+    }
+
+    /// Also in the middle of a conversation: a second AGENT-HELLO is read like the first, against what is agreed by now.
+    fn hello(&mut self, frame: &Pending) -> Step {
+        let Some(payload) = self.payload(frame) else { return Step::Short };
+        match decode_agent_hello(payload, &HelloRules::mux(self.link.max_frame_size)) {
+            Err(code) => {
+                self.link.fail(code);
+                Step::Stop
+            }
+            Ok(hello) => {
+                if !hello.capabilities.pipelining {
+                    self.link.limit = 1;
+                }
+                self.link.max_frame_size = hello.max_frame_size;
+                self.link.state = State::Running;
+                self.skip()
+            }
+        }
+    }
+
+    fn disconnect(&mut self, frame: &Pending) -> Step {
+        let Some(payload) = self.payload(frame) else { return Step::Short };
+        let code = decode_agent_disconnect(payload, None);
+        self.link.close(code.unwrap_or(code::INVALID));
+        self.skip();
+        Step::Stop
+    }
+
+    fn ack(&mut self, frame: &Pending, stream: usize) -> Step {
+        let Some(payload) = self.input[self.at..].get(..frame.left) else { return Step::Short };
+        let Defects { empty_ack_hangs, .. } = self.settings.defects;
+        let stream = &mut self.streams[stream];
+        if payload.is_empty() && empty_ack_hangs {
+            return self.skip();
+        }
+        if stream.acks == 0 {
+            self.ready.push(stream.event);
+            stream.bytes.clear();
+        }
+        stream.acks += 1;
+        // Two ACKs read together are run one after the other. An empty one is noted as an unknown action, which ends
+        // the run: what a second one carries is lost then.
+        if payload.is_empty() {
+            stream.bytes.push(0);
+        } else {
+            stream.bytes.extend_from_slice(payload);
+        }
+        self.skip()
+    }
+}
+
+enum Check {
+    Bad(u32),
+    Ignore,
+    Take(Option<usize>),
+}

@@ -1,0 +1,216 @@
+//! What can be configured on an HAProxy, and which of its bugs it has.
+
+use crate::codec::EngineId;
+use crate::time::{MICROSECOND, MILLISECOND, SECOND, Time};
+
+/// Who owns the connections to the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// `src/mux_spop.c`, HAProxy 3.1 and later.
+    Mux,
+    /// `src/flt_spoe.c`, HAProxy 1.8 to 3.0.
+    Applet,
+}
+
+/// Bugs of single versions; none by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Defects {
+    /// Mux, 3.2-dev16 to 3.5-dev5 (#3478): an AGENT-HELLO cut after its header is read as garbage.
+    pub split_hello_resets: bool,
+    /// Mux, 3.1.0 (fixed in 3.2-dev7): an ACK without actions leaves its event waiting.
+    pub empty_ack_hangs: bool,
+    /// Mux, 3.1.0: two ACKs of one event read together fail it instead of both being run.
+    pub duplicate_ack_fails: bool,
+    /// Mux, 3.1.0 to 3.3-dev6: a NOTIFY leaves though every message's condition is false.
+    pub empty_notify: bool,
+    /// Mux, 3.1.0 (fixed in 3.2-dev12): NOTIFYs are held against HAProxy's own frame size, not the negotiated one.
+    pub ignores_negotiated_size: bool,
+    /// Mux, 3.1.0 (fixed in 3.2-dev16): a bad AGENT-HELLO is answered by RST instead of DISCONNECT.
+    pub bad_hello_resets: bool,
+    /// Applet, 2.6: AGENT-DISCONNECT 0 ends the connection at once; 3.0 sends FIN and waits for the agent's.
+    pub normal_exit_releases: bool,
+}
+
+impl Defects {
+    /// All that 3.1.0 had.
+    pub const V3_1_0: Self = Self {
+        split_hello_resets: false,
+        empty_ack_hangs: true,
+        duplicate_ack_fails: true,
+        empty_notify: true,
+        ignores_negotiated_size: true,
+        bad_hello_resets: true,
+        normal_exit_releases: false,
+    };
+}
+
+/// One HAProxy process with one SPOE filter. [`Settings::mux`] and [`Settings::applet`] are the defaults of each engine.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which engine.
+    pub engine: Engine,
+    /// `nbthread`.
+    pub threads: u32,
+    /// `max-frame-size`, by default `tune.bufsize` less four.
+    pub max_frame_size: u32,
+    /// `tune.bufsize`: a health check judges by it.
+    pub bufsize: u32,
+    /// `option pipelining`.
+    pub pipelining: bool,
+    /// `option async`; the mux has it no more.
+    pub asynchronous: bool,
+    /// `option send-frag-payload`; the mux has it no more.
+    pub fragmentation: bool,
+    /// Applet: `max-waiting-frames`. The mux has 20, fixed, when pipelining.
+    pub max_waiting_frames: u32,
+    /// `timeout processing`: how long an event waits, all told.
+    pub processing_timeout: Time,
+    /// `timeout hello`, which the mux ignores (#3173).
+    pub hello_timeout: Time,
+    /// `timeout idle`, which the mux ignores.
+    pub idle_timeout: Time,
+    /// Mux: `retries`.
+    pub retries: u32,
+    /// Mux: the pause before each retry.
+    pub retry_delay: Time,
+    /// Mux: an idle connection is dropped this long after its last use.
+    pub pool_purge: Time,
+    /// Mux: false plays "backend in `mode tcp` declared before the frontend": a connection for each event.
+    pub reuse: bool,
+    /// Applet: `maxconn` of the server line, 0 for none. With several threads a full server makes it disconnect (#1340).
+    pub maxconn: u32,
+    /// Applet: the pause before a lost connection is replaced. Real ones came in a tight loop of 2000 and more a second.
+    pub reconnect_gap: Time,
+    /// Applet: the pause between two fragments: the stream has to be scheduled to encode the next.
+    pub fragment_gap: Time,
+    /// `timeout check`.
+    pub check_timeout: Time,
+    /// Bytes of `option var-prefix`.
+    pub prefix_len: usize,
+    /// The engine ids follow from it. Another one for each process.
+    pub engine_seed: u64,
+    /// Applet, 1.8 to 2.0: one engine-id for the process, in capitals.
+    pub engine_of_process: bool,
+    /// Bugs.
+    pub defects: Defects,
+}
+
+impl Settings {
+    /// HAProxy 3.2 and later as it comes.
+    pub const fn mux() -> Self {
+        Self {
+            engine: Engine::Mux,
+            threads: 2,
+            max_frame_size: 16380,
+            bufsize: 16384,
+            pipelining: true,
+            asynchronous: false,
+            fragmentation: false,
+            max_waiting_frames: 20,
+            processing_timeout: 500 * MILLISECOND,
+            hello_timeout: 500 * MILLISECOND,
+            idle_timeout: 30 * SECOND,
+            retries: 3,
+            retry_delay: SECOND,
+            pool_purge: 15 * SECOND,
+            reuse: true,
+            maxconn: 0,
+            reconnect_gap: 400 * MICROSECOND,
+            fragment_gap: 0,
+            check_timeout: 10 * SECOND,
+            prefix_len: 5,
+            engine_seed: 0,
+            engine_of_process: false,
+            defects: Defects {
+                split_hello_resets: false,
+                empty_ack_hangs: false,
+                duplicate_ack_fails: false,
+                empty_notify: false,
+                ignores_negotiated_size: false,
+                bad_hello_resets: false,
+                normal_exit_releases: false,
+            },
+        }
+    }
+
+    /// HAProxy 2.5 to 3.0 as it comes.
+    pub const fn applet() -> Self {
+        Self { engine: Engine::Applet, asynchronous: true, fragmentation: true, ..Self::mux() }
+    }
+
+    /// What the HELLO lists.
+    pub const fn capabilities(&self) -> &'static str {
+        let asynchronous = self.asynchronous && matches!(self.engine, Engine::Applet);
+        match (self.pipelining, asynchronous) {
+            (true, true) => "pipelining,async",
+            (true, false) => "pipelining",
+            (false, true) => "async",
+            (false, false) => "",
+        }
+    }
+
+    /// The engine-id that connections of `thread` carry: the mux has one a filter, the applet one a thread.
+    pub fn engine_id(&self, thread: u32) -> EngineId {
+        let of_thread = matches!(self.engine, Engine::Applet) && !self.engine_of_process;
+        uuid(self.engine_seed, if of_thread { thread } else { 0 }, self.engine_of_process)
+    }
+}
+
+/// A version 4 UUID that is a function of its arguments alone.
+fn uuid(seed: u64, thread: u32, capitals: bool) -> EngineId {
+    let digits: &[u8; 16] = if capitals { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
+    let mut id = [b'-'; 36];
+    let mut state = seed ^ (u64::from(thread) << 32) ^ u64::from(thread);
+    let (mut bits, mut left) = (0, 0);
+    for (at, byte) in id.iter_mut().enumerate() {
+        if matches!(at, 8 | 13 | 18 | 23) {
+            continue;
+        }
+        if left == 0 {
+            // SplitMix64: two steps make the 128 bits.
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            bits = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            bits ^= bits >> 31;
+            left = 16;
+        }
+        let digit = match at {
+            14 => 4,
+            19 => 8 | (bits & 3),
+            _ => bits & 15,
+        };
+        *byte = digits[digit as usize];
+        bits >>= 4;
+        left -= 1;
+    }
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engine_ids_are_uuids_of_their_own() {
+        let applet = Settings::applet();
+        let (first, second) = (applet.engine_id(0), applet.engine_id(1));
+        assert_ne!(first, second, "one a thread");
+        assert_eq!((first[8], first[13], first[14], first[18], first[23]), (b'-', b'-', b'4', b'-', b'-'));
+        assert!(first.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-')));
+        let mux = Settings::mux();
+        assert_eq!(mux.engine_id(0), mux.engine_id(1), "one a filter");
+        assert_ne!(mux.engine_id(0), Settings { engine_seed: 1, ..Settings::mux() }.engine_id(0));
+        let old = Settings { engine_of_process: true, ..Settings::applet() };
+        assert_eq!(old.engine_id(0), old.engine_id(1));
+        assert!(old.engine_id(0).iter().all(|byte| !byte.is_ascii_lowercase()));
+    }
+
+    #[test]
+    fn capabilities_by_options() {
+        assert_eq!(Settings::mux().capabilities(), "pipelining");
+        assert_eq!(Settings { asynchronous: true, ..Settings::mux() }.capabilities(), "pipelining");
+        assert_eq!(Settings { pipelining: false, ..Settings::mux() }.capabilities(), "");
+        assert_eq!(Settings::applet().capabilities(), "pipelining,async");
+        assert_eq!(Settings { pipelining: false, ..Settings::applet() }.capabilities(), "async");
+    }
+}
