@@ -47,7 +47,7 @@ pub struct Connection {
 #[derive(Clone, Copy, Debug)]
 enum State {
     AwaitHello { until: Instant },
-    Refusing { error: PeerError, until: Instant },
+    Refusing { status: Status, reason: CloseReason, until: Instant },
     Running { negotiated: Negotiated },
     Draining { negotiated: Negotiated, reason: LocalReason, until: Instant },
     Closing { until: Instant },
@@ -114,6 +114,17 @@ impl Connection {
             last_sent: now,
             stats: Stats::default(),
         }
+    }
+
+    /// A connection that there is no room for: HAProxy is told so with code 13, when it has waited the
+    /// [`refuse_delay`](Config::refuse_delay).
+    ///
+    /// # Panics
+    /// If `config` is [out of range](Config::validate).
+    pub fn refused(config: Config, now: Instant) -> Self {
+        let reason = CloseReason::Local(LocalReason::NoRoom);
+        let state = State::Refusing { status: Status::RESOURCE, reason, until: now + config.refuse_delay };
+        Self { state, ..Self::new(config, now) }
     }
 
     /// Where to put bytes from the socket. Empty means: do not read now, let the socket push back.
@@ -345,8 +356,15 @@ impl Connection {
                     self.finish_drain();
                     self.closed?;
                 }
-                Err(error) => self.fail(error),
+                Err(error) => self.malformed(error),
             }
+        }
+    }
+
+    /// Bytes that are no frame.
+    fn malformed(&mut self, error: PeerError) {
+        if step(self.state.name(), Input::Malformed) == Step::Fail {
+            self.fail(error);
         }
     }
 
@@ -390,8 +408,8 @@ impl Connection {
     }
 
     fn refuse(&mut self) {
-        if let State::Refusing { error, .. } = self.state {
-            self.fail(error);
+        if let State::Refusing { status, reason, .. } = self.state {
+            self.close(Some(status), reason);
         }
     }
 
@@ -430,7 +448,8 @@ impl Connection {
     }
 
     /// True while a limit is reached (too much unsent, or as many NOTIFYs in flight as may be) and a NOTIFY is next, or
-    /// nothing is known to be. Other frames need no room: a DISCONNECT is answered at once whatever is in work.
+    /// nothing is known to be. Other frames need no room: a DISCONNECT is answered whatever is in work, unless NOTIFYs
+    /// that wait were sent before it.
     fn holds_back(&self) -> bool {
         let Some(negotiated) = self.negotiated() else { return false };
         let pipelining = negotiated.capabilities.contains(Capabilities::PIPELINING);
@@ -455,7 +474,10 @@ impl Connection {
     }
 
     fn idle_deadline(&self) -> Option<Instant> {
-        let quiet = self.in_flight.len() == 0 && self.send.unsent() == 0 && !self.reassembly.is_pending();
+        let quiet = self.in_flight.len() == 0
+            && self.send.unsent() == 0
+            && self.recv.is_empty()
+            && !self.reassembly.is_pending();
         match (self.state, self.config.idle_timeout) {
             (State::Running { .. }, Some(timeout)) if quiet => Some(self.last_active + timeout),
             _ => None,

@@ -44,6 +44,11 @@ pub struct Notify<'c> {
 }
 
 impl<'c> Notify<'c> {
+    /// The largest ACK there may be, in bytes without its length.
+    pub const fn max_frame_size(&self) -> u32 {
+        self.answer.max_frame_size
+    }
+
     /// HAProxy's stream. Not unique: the multiplexer uses the same numbers on every connection.
     pub const fn stream_id(&self) -> StreamId {
         self.stream_id
@@ -121,6 +126,8 @@ pub enum CloseReason {
 pub enum LocalReason {
     /// [`disconnect`](crate::Connection::disconnect) was called.
     Asked,
+    /// It was [refused](crate::Connection::refused) from the start.
+    NoRoom,
     /// [`notify_max`](crate::Config::notify_max) was reached.
     NotifyMax,
     /// Nothing came for [`idle_timeout`](crate::Config::idle_timeout).

@@ -7,7 +7,8 @@ use crate::wire::{FrameId, StreamId};
 
 /// The right to answer one deferred NOTIFY, once, on the connection it came from.
 ///
-/// It cannot be copied or made up, so an ACK cannot be sent twice or for an unknown frame. HAProxy drops a whole
+/// It cannot be copied or made up, so an ACK cannot be sent twice or for an unknown frame. What types cannot see is which
+/// connection it came from: keep the two together, another one may take it for a ticket of its own. HAProxy drops a whole
 /// connection, every pipelined stream with it, over one unknown id.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a NOTIFY whose ticket is lost is answered empty, but only at its deadline"]

@@ -58,7 +58,8 @@ impl Agent {
         self
     }
 
-    /// How long the way down may take; default 5 s.
+    /// How long the way down may take in all; default 5 s. Most of it is for answering what is in flight, the last tenth
+    /// (a second at most) for HAProxy to read our last words.
     #[must_use]
     pub const fn grace(mut self, grace: Duration) -> Self {
         self.settings.grace = grace;
@@ -161,9 +162,9 @@ impl Server {
 /// Ends all connections: in good order if they take no longer than the grace period, and nobody asks again.
 async fn wind_down(pool: &Pool, settings: &Settings, stops: &Receiver<()>, ended: &Receiver<()>) {
     tracing::info!("stopping: {} connections open", pool.connections());
-    // The end comes within the grace period, not at it; and part of it is for HAProxy to read our last words.
-    let time = settings.grace - WIND_DOWN_MARGIN.min(settings.grace / 10);
-    pool.drain(time - settings.connection.linger.min(time / 2));
+    // The end comes within the grace period, not at it; and a tenth of it is for HAProxy to read our last words.
+    let time = settings.grace - WIND_DOWN_MARGIN.min(settings.grace / 20);
+    pool.drain(time - settings.connection.linger.min(settings.grace / 10));
     let done = async {
         let _ = ended.recv().await;
         "stopped"
@@ -196,7 +197,10 @@ async fn accept_until(listeners: Vec<Listener>, pool: &Arc<Pool>, stops: &Receiv
 /// Hands every connection of one socket to a worker.
 async fn accept(listener: Listener, pool: Arc<Pool>) {
     let mut failing = false;
-    loop {
+    for accepted in 0_u64.. {
+        if accepted % ACCEPTS_MAX == 0 {
+            future::yield_now().await;
+        }
         match listener.accept().await {
             Ok((socket, peer)) => {
                 failing = false;
@@ -217,6 +221,9 @@ async fn accept(listener: Listener, pool: Arc<Pool>) {
 
 /// What is left of the grace period for the threads and the process to end.
 const WIND_DOWN_MARGIN: Duration = Duration::from_millis(100);
+
+/// How many connections one socket may give before the others, and a stop, have their turn.
+const ACCEPTS_MAX: u64 = 64;
 
 /// How long accepting pauses when the machine has no room for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

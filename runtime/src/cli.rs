@@ -9,7 +9,7 @@ use spoa_runtime::{Agent, Capabilities, ConnectionConfig, ListenAddr};
 
 /// A random IP reputation agent for HAProxy (SPOE): scores clients from 0 (bad) to 100 (trusted).
 #[derive(Debug, Parser)]
-#[command(name = "spoa", version)]
+#[command(name = "spoa", version, args_override_self = true)]
 pub(crate) struct Cli {
     /// Log each frame and connection
     #[arg(short, long)]
@@ -52,7 +52,7 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
 
-    /// Time to answer what is in flight after SIGTERM or SIGINT
+    /// Time to end after SIGTERM or SIGINT, most of it to answer what is in flight
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
     grace: Duration,
 
@@ -204,6 +204,13 @@ mod tests {
         assert_eq!(addrs(&[]), ["127.0.0.1:12345"]);
         assert_eq!(addrs(&["--listen", "[::1]:1"]), ["[::1]:1"]);
         assert_eq!(addrs(&["-p", "5", "--listen", "unix:/x", "--listen", "/y"]), ["127.0.0.1:5", "unix:/x", "unix:/y"]);
+    }
+
+    #[test]
+    fn of_an_option_given_twice_the_last_counts() {
+        let cli = cli(&["-d", "-d", "-p", "1", "-p", "2", "-c", "async", "-c", "pipelining"]);
+        assert_eq!(cli.port, Some(2));
+        assert_eq!(cli.connection().capabilities, Capabilities::ASYNC | Capabilities::PIPELINING);
     }
 
     #[test]

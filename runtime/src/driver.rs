@@ -14,7 +14,7 @@ use futures_lite::FutureExt;
 use smol::{Async, Task, Timer};
 use socket2::Socket;
 use spoa_core::wire::Actions;
-use spoa_core::{CloseReason, Connection, Event, Instant, LocalReason, Status, Ticket, TicketId};
+use spoa_core::{CloseReason, Connection, Event, Instant, LocalReason, Stats, Status, Ticket, TicketId};
 
 use crate::frame_log::FrameLog;
 use crate::handler::{Handler, HandlerError, Reply};
@@ -41,6 +41,8 @@ pub(crate) struct Driver<H: Handler> {
     waker: Option<usize>,
     draining: bool,
     write_shut: bool,
+    /// What was logged about so far.
+    seen: Stats,
 }
 
 /// Answers that came while the connection was not looking.
@@ -74,12 +76,9 @@ impl<H: Handler> Driver<H> {
     pub(crate) fn new(shared: Rc<Shared<H>>, socket: Socket, peer: String, welcome: bool) -> io::Result<Self> {
         let config = shared.settings.connection;
         let now = shared.clock.now();
-        let mut connection = Connection::new(config, now);
-        if !welcome {
-            if shared.log_limit.allows(now) {
-                tracing::warn!("{peer}: turned away, {} connections are open", shared.settings.connections_max);
-            }
-            connection.disconnect(now, std::time::Duration::ZERO);
+        let connection = if welcome { Connection::new(config, now) } else { Connection::refused(config, now) };
+        if !welcome && shared.log_limit.allows(now) {
+            tracing::warn!("{peer}: turned away, {} connections are open", shared.settings.connections_max);
         }
         tracing::debug!("{peer}: connected");
         Ok(Self {
@@ -94,6 +93,7 @@ impl<H: Handler> Driver<H> {
             waker: None,
             draining: false,
             write_shut: false,
+            seen: Stats::default(),
         })
     }
 
@@ -102,11 +102,13 @@ impl<H: Handler> Driver<H> {
         self.heed_drain(now);
         self.take_answers(now);
         let read = self.read(now);
-        self.expire(now);
+        // What has arrived comes before any deadline that has passed meanwhile.
         self.hand_out_events();
-        let wrote = self.write(now);
+        self.expire(now);
+        let mut wrote = false;
         while self.write(now) {
-            // Sending has made room for frames that were held back.
+            wrote = true;
+            // Sending has made room for NOTIFYs that were held back.
             self.hand_out_events();
         }
         if self.connection.is_send_finished() && !self.write_shut {
@@ -122,6 +124,7 @@ impl<H: Handler> Driver<H> {
         let more = match read {
             Read::Some => true,
             Read::Drained => false,
+            // Sending may have made room to read on.
             Read::Unwanted => wrote,
         };
         if more || self.answers.is_some() { Turn::Again } else { self.wait(cx) }
@@ -196,6 +199,8 @@ impl<H: Handler> Driver<H> {
             self.connection.handle_timeout(now);
             let Self { connection, deferred, .. } = self;
             deferred.retain(|(ticket, _)| connection.is_live(*ticket));
+            self.hand_out_events();
+            self.log_losses();
         }
     }
 
@@ -224,6 +229,7 @@ impl<H: Handler> Driver<H> {
                 }
             }
         }
+        self.log_losses();
     }
 
     /// Lets `later` run beside the connection.
@@ -276,6 +282,20 @@ impl<H: Handler> Driver<H> {
         }
     }
 
+    /// Tells of answers that HAProxy did not get, each kind once for each time its count was seen to rise.
+    fn log_losses(&mut self) {
+        let (before, now) = (self.seen, self.connection.stats());
+        self.seen = now;
+        if now.acks_expired > before.acks_expired {
+            let (count, time) = (now.acks_expired - before.acks_expired, self.shared.settings.connection.ack_timeout);
+            self.warn(&format_args!("{count} NOTIFYs were not answered within {time:?}: empty ACKs"));
+        }
+        if now.aborted_by_agent > before.aborted_by_agent {
+            let max = self.shared.settings.connection.reassembly_max;
+            self.warn(&format_args!("a NOTIFY in fragments grew above {max} bytes: aborted"));
+        }
+    }
+
     fn warn(&self, what: &dyn fmt::Display) {
         if self.shared.log_limit.allows(self.shared.clock.now()) {
             tracing::warn!("{}: {what}", self.peer);
@@ -285,6 +305,7 @@ impl<H: Handler> Driver<H> {
     /// How HAProxy ends a conversation in the normal course of things is nobody's concern; the rest is.
     fn log_close(&self, reason: CloseReason) {
         let peer = &self.peer;
+        tracing::debug!("{peer}: {:?}", self.connection.stats());
         match reason {
             CloseReason::HealthCheck => tracing::debug!("{peer}: health check answered"),
             CloseReason::Peer(Status::NORMAL | Status::IO | Status::TIMEOUT) | CloseReason::Eof { .. } => {

@@ -1,5 +1,6 @@
 //! The sockets HAProxy connects to.
 
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -20,6 +21,8 @@ pub(crate) struct Listener {
     socket: Async<Socket>,
     addr: ListenAddr,
     file: Option<SocketFile>,
+    /// Connections accepted: on a unix socket peers have no name but a number.
+    accepted: Cell<u64>,
 }
 
 impl Listener {
@@ -33,7 +36,12 @@ impl Listener {
                 socket.bind(&(*tcp).into()).map_err(failed)?;
                 socket.listen(BACKLOG).map_err(failed)?;
                 let bound = socket.local_addr().map_err(failed)?.as_socket().unwrap_or(*tcp);
-                Ok(Self { socket: Async::new(socket).map_err(failed)?, addr: ListenAddr::Tcp(bound), file: None })
+                Ok(Self {
+                    socket: Async::new(socket).map_err(failed)?,
+                    addr: ListenAddr::Tcp(bound),
+                    file: None,
+                    accepted: Cell::new(0),
+                })
             }
             ListenAddr::Unix(path) => {
                 let name = SockAddr::unix(path).map_err(failed)?;
@@ -42,7 +50,12 @@ impl Listener {
                 socket.bind(&name).map_err(failed)?;
                 let file = SocketFile::of(path);
                 socket.listen(BACKLOG).map_err(failed)?;
-                Ok(Self { socket: Async::new(socket).map_err(failed)?, addr: addr.clone(), file })
+                Ok(Self {
+                    socket: Async::new(socket).map_err(failed)?,
+                    addr: addr.clone(),
+                    file,
+                    accepted: Cell::new(0),
+                })
             }
         }
     }
@@ -59,7 +72,9 @@ impl Listener {
             // An ACK must not wait for the one before it to be acknowledged. A socket that refuses is dead already.
             let _ = socket.set_tcp_nodelay(true);
         }
-        let name = peer.as_socket().map_or_else(|| self.addr.to_string(), |peer| peer.to_string());
+        self.accepted.set(self.accepted.get() + 1);
+        let number = || format!("{}#{}", self.addr, self.accepted.get());
+        let name = peer.as_socket().map_or_else(number, |peer| peer.to_string());
         Ok((socket, name))
     }
 }

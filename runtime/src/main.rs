@@ -4,7 +4,8 @@
 
 mod cli;
 
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let text = error.to_string();
             let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            eprintln!("spoa: {line} (spoa -h lists the options)");
+            complain(&format_args!("{line} (spoa -h lists the options)"));
             return ExitCode::from(USAGE);
         }
     };
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
     match cli.agent().run(cli.service()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("spoa: {error}");
+            complain(&error);
             match error {
                 spoa_runtime::Error::Config(_) => ExitCode::from(USAGE),
                 _ => ExitCode::FAILURE,
@@ -47,11 +48,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// The one line that says why it does not run. Nobody may be reading.
+fn complain(what: &dyn Display) {
+    let _ = writeln!(std::io::stderr(), "spoa: {what}");
+}
+
 fn log_to_stderr(debug: bool) {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // It would tell of a log that nobody reads any more on that same log, and panic over it.
+        .log_internal_errors(false)
         .with_max_level(if debug { tracing::Level::DEBUG } else { tracing::Level::INFO })
         .init();
 }

@@ -25,6 +25,9 @@ pub(crate) struct Pool {
     connections_max: usize,
 }
 
+/// How many connections above the limit are told that there is no room.
+const TURNED_AWAY_MAX: usize = 1024;
+
 /// The way to one worker.
 #[derive(Debug)]
 struct Mailbox {
@@ -43,9 +46,14 @@ enum Command {
 }
 
 impl Pool {
-    /// Gives a connection to the worker that has the fewest.
+    /// Gives a connection to the worker that has the fewest. Above the limit some are taken to be told so; beyond that
+    /// they are just closed, or a flood of them would take what the others need.
     pub(crate) fn assign(&self, socket: Socket, peer: String) {
-        let welcome = self.connections() < self.connections_max;
+        let open = self.connections();
+        if open >= self.connections_max.saturating_add(TURNED_AWAY_MAX) {
+            return;
+        }
+        let welcome = open < self.connections_max;
         let load = |worker: &&Mailbox| worker.connections.load(Ordering::Relaxed);
         let worker = self.workers.iter().min_by_key(load).expect("there is at least one worker");
         worker.connections.fetch_add(1, Ordering::Relaxed);
@@ -110,6 +118,7 @@ async fn serve<H: Handler>(shared: &Rc<Shared<H>>, executor: &LocalExecutor<'sta
             Command::Serve { socket, peer, welcome } => {
                 let (shared, serving) = (Rc::clone(shared), serving.clone());
                 let task = async move {
+                    let _open = Open(Rc::clone(&shared));
                     match Driver::new(Rc::clone(&shared), socket, peer, welcome) {
                         Ok(driver) => {
                             // A bug of ours costs one connection, not the thread and all of its others.
@@ -119,7 +128,6 @@ async fn serve<H: Handler>(shared: &Rc<Shared<H>>, executor: &LocalExecutor<'sta
                         }
                         Err(error) => tracing::warn!("cannot serve a connection: {error}"),
                     }
-                    shared.connections.fetch_sub(1, Ordering::Relaxed);
                     drop(serving);
                 };
                 executor.spawn(task).detach();
@@ -140,4 +148,13 @@ async fn serve<H: Handler>(shared: &Rc<Shared<H>>, executor: &LocalExecutor<'sta
         let _ = served.recv().await;
     };
     futures_lite::future::or(drained, aborted).await;
+}
+
+/// Counts a connection out again, however it ends.
+struct Open<H>(Rc<Shared<H>>);
+
+impl<H> Drop for Open<H> {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
 }

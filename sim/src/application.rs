@@ -5,10 +5,14 @@ use spoa_core::{Ack, Notify, Ticket};
 
 use crate::plan::{Answer, Plan};
 
-/// How many variables a `big` answer sets, of 100 bytes each: more than any frame has room for.
-pub const BIG_VARS: usize = 200;
-/// The value of each.
-pub const BIG_VALUE: [u8; 100] = [b'x'; 100];
+/// How many variables a `big` answer sets: more than a frame of HAProxy's has room for.
+pub const BIG_VARS: usize = 300;
+
+/// The value of the nth of them. The first hundred are of odd sizes, so that some end right at a small frame's edge.
+pub fn big_value(n: usize) -> &'static [u8] {
+    const LONGEST: [u8; 100] = [b'x'; 100];
+    if n < 100 { &LONGEST[..n % 13] } else { &LONGEST }
+}
 
 /// What became of a NOTIFY.
 pub enum Handled {
@@ -78,7 +82,7 @@ fn actions_of(plan: Plan, messages: Messages<'_>) -> Actions {
     };
     match plan.answer {
         Answer::Score => messages.for_each(|message| score(&message, &mut set)),
-        Answer::Big => (0..BIG_VARS).for_each(|_| set(Scope::Process, "big", TypedData::String(&BIG_VALUE))),
+        Answer::Big => (0..BIG_VARS).for_each(|n| set(Scope::Process, "big", TypedData::String(big_value(n)))),
         Answer::Types => types(set),
         Answer::Unset => {
             actions.unset_var(Scope::Request, "ip_score").expect("this name is good");

@@ -94,7 +94,7 @@ impl Coverage {
                 CloseReason::HealthCheck => Mark::HealthCheck,
                 CloseReason::Peer(status) if status.is_known() => Mark::PeerDisconnect,
                 CloseReason::Peer(_) => Mark::UnknownStatus,
-                CloseReason::Local(LocalReason::Asked) => Mark::Stopped,
+                CloseReason::Local(LocalReason::Asked | LocalReason::NoRoom) => Mark::Stopped,
                 CloseReason::Local(LocalReason::NotifyMax) => Mark::NotifyMax,
                 CloseReason::Local(LocalReason::Idle) => Mark::Idle,
                 CloseReason::Local(LocalReason::SendTimeout) => Mark::SendTimeout,

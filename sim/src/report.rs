@@ -80,8 +80,11 @@ fn run_seeds(seeds: &Range<u64>, profile: Profile, jobs: Option<usize>, require_
         return Exit::Unstable;
     }
     if let Some((seed, failure)) = findings.failures.first() {
-        for (seed, failure) in &findings.failures {
+        for (seed, failure, count) in kinds(&findings.failures) {
             println!("FAILED: seed {seed}: {failure}");
+            if count > 1 {
+                println!("        and {} seeds more of the same kind", count - 1);
+            }
         }
         show_shrunk(*seed, profile, failure);
         return exit_of(failure);
@@ -98,6 +101,19 @@ fn run_seeds(seeds: &Range<u64>, profile: Profile, jobs: Option<usize>, require_
     }
     println!("all held");
     Exit::Held
+}
+
+/// The first failure of each kind, and how many there are of it.
+fn kinds(failures: &[(u64, Failure)]) -> Vec<(u64, &Failure, usize)> {
+    let mut kinds: Vec<(u64, &Failure, usize)> = Vec::new();
+    for (seed, failure) in failures {
+        let fingerprint = failure.fingerprint();
+        match kinds.iter_mut().find(|(_, known, _)| known.fingerprint() == fingerprint) {
+            Some((_, _, count)) => *count += 1,
+            None => kinds.push((*seed, failure, 1)),
+        }
+    }
+    kinds
 }
 
 fn show_shrunk(seed: u64, profile: Profile, failure: &Failure) {

@@ -1,9 +1,11 @@
 //! Peers that mean no good, or break off: the others are served, and memory is bounded.
 
-use std::io::ErrorKind;
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use spoa_tests::agent::Agent;
+use rustix::process::{Pid, Signal, kill_process};
+use spoa_tests::agent::{Agent, binary};
 use spoa_tests::bytes::{AGENT_HELLO, FIN, Frame, NOTIFY, UNSET, Value, hex, message};
 use spoa_tests::client::Client;
 use spoa_tests::frames::{Hello, ack, check_client_ip, disconnect, documented_notify, notify};
@@ -188,5 +190,33 @@ fn a_crowd_is_served() {
         .collect();
     for one in crowd {
         one.join().expect("each was served");
+    }
+}
+
+/// Nobody reads the log any more: its reader died. That is no reason to die too, nor to forget what was taken.
+#[test]
+fn a_log_that_nobody_reads_does_no_harm() {
+    let mut command = Command::new(binary());
+    command.args(["--listen", "127.0.0.1:0", "--connections-max", "16"]).stderr(Stdio::piped());
+    let mut child = Killed(command.spawn().expect("it runs"));
+    let mut line = String::new();
+    BufReader::new(child.0.stderr.take().expect("it is piped")).read_line(&mut line).expect("it says where");
+    let addr = line.trim().rsplit(' ').next().expect("an address").to_owned();
+    // More than there may be at once: each has to be counted out again.
+    for _ in 0..20 {
+        Client::fresh(&addr).is_disconnected(b"GET / HTTP/1.1\r\n", 3);
+    }
+    Client::ready(&addr).exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
+    kill_process(Pid::from_child(&child.0), Signal::TERM).expect("it runs");
+    assert!(child.0.wait().expect("it is our child").success());
+}
+
+/// A child that does not outlive its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }

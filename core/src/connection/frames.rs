@@ -20,7 +20,7 @@ impl Connection {
             Ok(frame) => frame,
             Err(error) => {
                 let frame_type = FrameType(bytes[0]);
-                self.fail(PeerError::Malformed { frame_type, error });
+                self.malformed(PeerError::Malformed { frame_type, error });
                 return None;
             }
         };
@@ -51,7 +51,8 @@ impl Connection {
             Err(error) => {
                 let delay =
                     if HaproxyHello::is_healthcheck(payload) { Duration::ZERO } else { self.config.refuse_delay };
-                self.state = State::Refusing { error, until: self.now + delay };
+                let (status, reason) = (error.status(), CloseReason::Error(error));
+                self.state = State::Refusing { status, reason, until: self.now + delay };
                 if delay.is_zero() {
                     self.refuse();
                 }

@@ -51,9 +51,13 @@ impl Handler for Service {
             ack.finish()?;
             return Ok(Reply::Done);
         }
-        let mut actions = Actions::new();
+        let (mut actions, max) = (Actions::new(), notify.max_frame_size() as usize);
         for score in self.scores_of(messages) {
             actions.set_var(Scope::Session, VARIABLE, score)?;
+            // Nothing behind that would fit into the ACK; keeping it would cost memory for nothing.
+            if actions.as_bytes().len() > max {
+                break;
+            }
         }
         let delay = self.delay;
         Ok(Reply::Later(

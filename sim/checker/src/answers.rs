@@ -68,7 +68,12 @@ impl Answer {
                     self.set(2, "sum", 4, |out| varint(*sum, out));
                 }
             }
-            BIG => (0..200).for_each(|_| self.set(0, "big", 8, |out| string(&[b'x'; 100], out))),
+            BIG => {
+                for n in 0..300 {
+                    let len = if n < 100 { n % 13 } else { 100 };
+                    self.set(0, "big", 8, |out| string(&vec![b'x'; len], out));
+                }
+            }
             TYPES => self.set_types(),
             UNSET => {
                 self.actions.extend_from_slice(&[2, 2, 3]);

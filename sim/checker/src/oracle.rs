@@ -473,7 +473,8 @@ impl Oracle {
     }
 
     fn idle_at(&self) -> u64 {
-        let quiet = self.flight.is_empty() && self.output().is_empty() && !self.fragments.is_open();
+        let nothing_waits = self.input.len() == self.looked && self.output().is_empty();
+        let quiet = nothing_waits && self.flight.is_empty() && !self.fragments.is_open();
         if self.limits.idle_timeout > 0 && quiet { self.last_active + self.limits.idle_timeout } else { NEVER_DUE }
     }
 

@@ -165,9 +165,16 @@ impl Generator {
             11 => FrameSpec { slice: Some((0, 0)), ..self.oversized(at) },
             12 => self.oversized(at),
             13 => {
-                let mut overflow = vec![0xff; 10];
-                overflow.push(0);
-                FrameSpec { kind: FrameKind::Other(3, overflow), ..good }
+                // An eleventh byte, a sum above 64 bits, a bit shifted out: what wraps would pass for a small number.
+                let overflows: [&[u8]; 4] = [
+                    b"\xf0\x80\x80\x80\x80\x80\x80\x80\x80\x80\0",
+                    b"\xff\xf0\xfe\xfe\xfe\xfe\xfe\xfe\xfe\x0f",
+                    b"\xff\xf0\xfe\xfe\xfe\xfe\xfe\xfe\xfe\x1e",
+                    b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\0",
+                ];
+                let varint = *self.faults.pick::<&[u8]>(&overflows);
+                let front = *self.faults.pick::<&[u8]>(&[b"", b"\x01m\x01\0\x04", b"\x01m\x01\0\x08", b"\x01m\x01"]);
+                FrameSpec { kind: FrameKind::Other(3, [front, varint].concat()), ..good }
             }
             14 => return self.stray_bytes(at),
             _ => FrameSpec {

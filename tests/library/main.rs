@@ -1,0 +1,139 @@
+//! Agents written on the library, over real sockets.
+
+use std::io;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use spoa_runtime::{
+    Actions, Agent, ConnectionConfig, Handler, HandlerError, Scope, Server, Stopper, TypedData, deferred, quick,
+};
+use spoa_tests::bytes::{Value, message};
+use spoa_tests::client::Client;
+use spoa_tests::frames::{ack, notify};
+
+/// An agent on a free port, which ends with this value.
+struct Running {
+    addr: String,
+    stopper: Stopper,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    fn start<H: Handler + Clone + Send>(config: ConnectionConfig, handler: H) -> Self {
+        let addr = "127.0.0.1:0".parse().expect("an address");
+        let server: Server = Agent::new().listen(addr).connection(config).bind().expect("a free port");
+        let (addr, stopper) = (server.addrs()[0].to_string(), server.stopper());
+        let thread = thread::spawn(move || server.serve(handler).expect("it serves"));
+        Self { addr, stopper, thread: Some(thread) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stopper.stop();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+            && !thread::panicking()
+        {
+            panic!("the agent failed");
+        }
+    }
+}
+
+fn many(count: u64) -> Vec<u8> {
+    (0..count).flat_map(|sid| notify(sid, 1, &[message("m", &[("sid", Value::Uint64(sid))])])).collect()
+}
+
+/// All of them come in one piece and pass the mark of unsent bytes over and over: none may stay behind.
+#[test]
+fn answers_larger_than_their_questions_all_leave() {
+    for unsent_max in [1, 3000, 64 << 10] {
+        let text = "x".repeat(1000);
+        let config = ConnectionConfig { unsent_max, ..ConnectionConfig::default() };
+        let agent = Running::start(
+            config,
+            quick(move |_, ack| {
+                ack.set_var(Scope::Session, "text", text.as_str())?;
+                Ok(())
+            }),
+        );
+        let mut client = Client::ready(&agent.addr);
+        client.send(&many(300));
+        for sid in 0..300 {
+            assert_eq!(client.frame().sid, sid, "with {unsent_max} bytes");
+        }
+    }
+}
+
+#[test]
+fn a_handler_that_fails_costs_an_empty_ack() {
+    let agent = Running::start(
+        ConnectionConfig::default(),
+        quick(|messages, ack| {
+            for message in messages {
+                ack.set_var(Scope::Session, "half", true)?;
+                match message.name() {
+                    b"fail" => return Err("as asked".into()),
+                    // A panic, but without the report that the hook prints.
+                    b"panic" => std::panic::resume_unwind(Box::new("as asked")),
+                    _ => {}
+                }
+            }
+            Ok(())
+        }),
+    );
+    let mut client = Client::ready(&agent.addr);
+    for (sid, name) in ["fail", "panic", "fail"].into_iter().enumerate() {
+        client.exchange(&notify(sid as u64, 1, &[message(name, &[])]), &ack(sid as u64, 1, &[]));
+    }
+}
+
+/// Answers that come later come in the order they are ready, each to its own NOTIFY.
+#[test]
+fn later_answers_find_their_own_notify() {
+    let agent = Running::start(
+        ConnectionConfig::default(),
+        deferred(async |kept| {
+            let mut actions = Actions::new();
+            for message in kept.messages() {
+                let sid = message.arg("sid").and_then(|value| value.as_i64()).ok_or("no sid")?;
+                smol::Timer::after(Duration::from_millis((40 - sid as u64) / 4)).await;
+                actions.set_var(Scope::Session, "sid", TypedData::Int64(sid))?;
+            }
+            Ok::<_, HandlerError>(actions)
+        }),
+    );
+    let mut client = Client::ready(&agent.addr);
+    client.send(&many(40));
+    let mut seen = Vec::new();
+    for _ in 0..40 {
+        let frame = client.frame();
+        let wanted = spoa_tests::frames::set_var(1, "sid", &Value::Int64(frame.sid as i64));
+        assert_eq!(frame.payload, wanted);
+        seen.push(frame.sid);
+    }
+    seen.sort_unstable();
+    assert!(seen.into_iter().eq(0..40));
+}
+
+/// With all places taken by work that never ends, the end is still seen and the work dropped.
+#[test]
+fn work_is_dropped_with_its_connection() {
+    let (dropped, drops) = std::sync::mpsc::channel::<()>();
+    let agent = Running::start(
+        ConnectionConfig { in_flight_max: 3, ..ConnectionConfig::default() },
+        deferred(move |_| {
+            let dropped = dropped.clone();
+            async move {
+                let _until_dropped = dropped;
+                std::future::pending::<Result<Actions, HandlerError>>().await
+            }
+        }),
+    );
+    let mut client = Client::ready(&agent.addr);
+    client.send(&many(10));
+    client.finish();
+    assert_eq!(client.rest().map_err(|error: io::Error| error.kind()), Ok(Vec::new()));
+    drop(agent);
+    assert!(drops.recv_timeout(Duration::from_secs(30)).is_err(), "nothing is ever sent");
+}
