@@ -40,7 +40,10 @@ pub(crate) fn command(command: &Command) -> Exit {
         Command::Script { files, trace } => {
             let exits = files.iter().map(|file| match read(file) {
                 Ok(script) => {
-                    println!("{}", file.display());
+                    // A chart is a page of its own.
+                    if *trace != Some(TraceFormat::Chart) {
+                        println!("{}", file.display());
+                    }
                     replay(&script, *trace)
                 }
                 Err(exit) => exit,

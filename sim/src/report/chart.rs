@@ -9,8 +9,11 @@ use spoa_sim::world::Outcome;
 
 /// Pixels between two rows.
 const ROW: usize = 26;
-const LEFT: usize = 210;
-const RIGHT: usize = 930;
+const LEFT: usize = 190;
+const RIGHT: usize = 850;
+/// How many characters fit between the lanes, and to the right of them.
+const ARROW_LEN_MAX: usize = 88;
+const NOTE_LEN_MAX: usize = 41;
 const TOP: usize = 50;
 
 const HEAD: &str = r#"<!DOCTYPE html>
@@ -19,7 +22,7 @@ const HEAD: &str = r#"<!DOCTYPE html>
   :root { color-scheme: light dark; --ink: #1d2733; --dim: #67748a; --in: #1f6feb; --out: #1a7f37; --bad: #cf222e; --line: #d0d7de; --back: #fff }
   @media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --dim: #8b98a9; --in: #58a6ff; --out: #3fb950; --bad: #ff7b72; --line: #30363d; --back: #0d1117 } }
   body { background: var(--back); color: var(--ink); font: 14px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 1180px; padding: 0 1rem }
-  h1 { font-size: 1.2rem; margin: 0 0 .3rem } .verdict { color: var(--dim) } .verdict.bad { color: var(--bad); font-weight: 600 }
+  h1 { font-size: 1.1rem; line-height: 1.35; margin: 0 0 .3rem } .verdict { color: var(--dim) } .verdict.bad { color: var(--bad); font-weight: 600 }
   svg { display: block; width: 100%; height: auto; margin: 1rem 0 } text { fill: var(--ink); font: 12px ui-monospace, monospace }
   .time, .note { fill: var(--dim) } .lane { stroke: var(--line) } .in { stroke: var(--in) } .out { stroke: var(--out) }
   .in-head { fill: var(--in) } .out-head { fill: var(--out) } .title { font: 600 13px system-ui, sans-serif }
@@ -31,8 +34,8 @@ const HEAD: &str = r#"<!DOCTYPE html>
 pub(super) fn page(script: &Script, outcome: &Outcome) -> String {
     let records: Vec<_> = outcome.trace.records().iter().filter(|record| is_shown(record)).collect();
     let mut page = String::from(HEAD);
-    let title = script.story.first().map_or("A run of spoa-sim", String::as_str);
-    let _ = write!(page, "<h1>{}</h1>", escaped(title));
+    let title = if script.story.is_empty() { "A run of spoa-sim".into() } else { script.story.join(" ") };
+    let _ = write!(page, "<h1>{}</h1>", escaped(&title));
     let _ = match &outcome.failure {
         Some(failure) => write!(page, "<p class=\"verdict bad\">{}</p>", escaped(&failure.to_string())),
         None => write!(page, "<p class=\"verdict\">Everything held. Trace {:032x}.</p>", outcome.trace.digest()),
@@ -105,11 +108,12 @@ fn label(record: &Record) -> String {
         }
         (Detail::Bytes(_), kind) => kind.word().into(),
     };
-    const LEN_MAX: usize = 96;
-    if text.chars().count() <= LEN_MAX {
+    let is_arrow = matches!(record.kind, Kind::Received | Kind::Sent);
+    let len_max = if is_arrow { ARROW_LEN_MAX } else { NOTE_LEN_MAX };
+    if text.chars().count() <= len_max {
         return text;
     }
-    text.chars().take(LEN_MAX - 1).chain(['…']).collect()
+    text.chars().take(len_max - 1).chain(['…']).collect()
 }
 
 fn milliseconds(at: Nanos) -> String {
