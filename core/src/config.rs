@@ -28,6 +28,11 @@ pub struct Config {
     /// HAProxy waits for 20 at most, but frees an event's place silently when it gives up on it, so the agent may
     /// see more. Where pipelining is not agreed on the limit is 1, so that ACKs leave in order.
     pub in_flight_max: usize,
+    /// How many bytes of payload the NOTIFYs in flight may have in all before no other is taken; default 1 MiB.
+    ///
+    /// A handler that answers later keeps a copy of each: this bounds what the copies of one connection take, to one
+    /// NOTIFY more than this.
+    pub deferred_max: usize,
     /// How many bytes may wait to be sent before no NOTIFY is taken any more; default 64 KiB.
     pub unsent_max: usize,
     /// The largest NOTIFY taken in fragments, in bytes of payload; default 1 MiB. A larger one is aborted.
@@ -73,6 +78,7 @@ impl Default for Config {
             max_frame_size: MAX_FRAME_SIZE_DEFAULT,
             capabilities: Capabilities::PIPELINING | Capabilities::FRAGMENTATION,
             in_flight_max: 64,
+            deferred_max: 1 << 20,
             unsent_max: 64 << 10,
             reassembly_max: 1 << 20,
             notify_max: None,
@@ -98,6 +104,9 @@ pub enum ConfigError {
     /// See [`Config::unsent_max`].
     #[error("at least one byte must be allowed to wait unsent")]
     UnsentMax,
+    /// See [`Config::deferred_max`].
+    #[error("the NOTIFYs in flight must be allowed at least one byte of payload")]
+    DeferredMax,
 }
 
 impl Config {
@@ -115,6 +124,9 @@ impl Config {
         if self.unsent_max == 0 {
             return Err(ConfigError::UnsentMax);
         }
+        if self.deferred_max == 0 {
+            return Err(ConfigError::DeferredMax);
+        }
         Ok(())
     }
 
@@ -125,7 +137,7 @@ impl Config {
     /// - U [`unsent_max`](Self::unsent_max), N [`in_flight_max`](Self::in_flight_max): what may wait to be sent,
     ///   and an ACK of full size for each NOTIFY that was taken before that mark was reached;
     /// - C 256 bytes for the frames that answer no NOTIFY;
-    /// - slot 32 bytes for each NOTIFY in flight;
+    /// - slot 40 bytes for each NOTIFY in flight;
     /// - R [`reassembly_max`](Self::reassembly_max) if fragmentation is offered, else 0.
     ///
     /// An idle connection that gave its buffers back
@@ -149,7 +161,7 @@ impl Config {
 }
 
 // The formula above names the size of a slot.
-const _: () = assert!(size_of::<Slot>() == 32);
+const _: () = assert!(size_of::<Slot>() == 40);
 
 #[cfg(test)]
 mod tests {
@@ -171,13 +183,14 @@ mod tests {
             assert_eq!(config.validate(), Err(ConfigError::InFlightMax(max)));
         }
         assert_eq!(Config { unsent_max: 0, ..Config::default() }.validate(), Err(ConfigError::UnsentMax));
+        assert_eq!(Config { deferred_max: 0, ..Config::default() }.validate(), Err(ConfigError::DeferredMax));
     }
 
     #[test]
     fn the_formula_in_numbers() {
         let config = Config::default();
         let frame = 4 + 16384;
-        assert_eq!(config.memory_max(), 2 * frame + (64 << 10) + 64 * frame + 256 + 64 * 32 + (1 << 20));
+        assert_eq!(config.memory_max(), 2 * frame + (64 << 10) + 64 * frame + 256 + 64 * 40 + (1 << 20));
         let whole_only = Config { capabilities: Capabilities::PIPELINING, ..config };
         assert_eq!(config.memory_max() - whole_only.memory_max(), 1 << 20);
     }

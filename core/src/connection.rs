@@ -447,14 +447,16 @@ impl Connection {
         matches!(self.state, State::AwaitHello { .. } | State::Running { .. } | State::Draining { .. })
     }
 
-    /// True while a limit is reached (too much unsent, or as many NOTIFYs in flight as may be) and a NOTIFY is next, or
+    /// True while a limit is reached (too much unsent, or as many NOTIFYs in flight as may be, by number or size) and a NOTIFY is next, or
     /// nothing is known to be. Other frames need no room: a DISCONNECT is answered whatever is in work, unless NOTIFYs
     /// that wait were sent before it.
     fn holds_back(&self) -> bool {
         let Some(negotiated) = self.negotiated() else { return false };
         let pipelining = negotiated.capabilities.contains(Capabilities::PIPELINING);
         let in_flight_max = if pipelining { self.config.in_flight_max } else { 1 };
-        let at_limit = self.in_flight.len() >= in_flight_max || self.send.unsent() >= self.config.unsent_max;
+        let at_limit = self.in_flight.len() >= in_flight_max
+            || self.in_flight.bytes() >= self.config.deferred_max
+            || self.send.unsent() >= self.config.unsent_max;
         at_limit && matches!(self.recv.next_type(), None | Some(FrameType::NOTIFY | FrameType::UNSET))
     }
 

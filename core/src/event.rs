@@ -84,7 +84,7 @@ impl<'c> Notify<'c> {
     /// At [`ack_timeout`](crate::Config::ack_timeout) an empty ACK leaves and the ticket is void.
     pub fn defer(self) -> Ticket {
         *self.answer.open = None;
-        self.in_flight.insert(self.stream_id, self.frame_id, self.deadline)
+        self.in_flight.insert((self.stream_id, self.frame_id), self.payload.len(), self.deadline)
     }
 }
 

@@ -31,11 +31,12 @@ impl Ticket {
 /// A flat array of slots, scanned from the front: HAProxy keeps about 20 NOTIFYs on a connection, so that a scan beats
 /// any index, and a window in order of arrival would let one slow answer hold up the rest.
 ///
-/// Invariant: `len` slots are taken, at most `max`; serial numbers are never used again.
+/// Invariant: `len` slots are taken, at most `max`, of `bytes` payload in all; serial numbers are never used again.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     slots: Vec<Option<Slot>>,
     len: usize,
+    bytes: usize,
     max: usize,
     serial: u64,
 }
@@ -48,26 +49,34 @@ pub(crate) struct Slot {
     pub(crate) stream_id: StreamId,
     pub(crate) frame_id: FrameId,
     pub(crate) deadline: Instant,
+    payload_len: u32,
 }
 
 impl InFlight {
     pub(crate) const fn new(max: usize) -> Self {
-        Self { slots: Vec::new(), len: 0, max, serial: 0 }
+        Self { slots: Vec::new(), len: 0, bytes: 0, max, serial: 0 }
     }
 
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
-    /// Takes a slot.
+    /// Bytes of payload of all that wait.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes a slot, for a NOTIFY of `payload_len` bytes.
     ///
     /// # Panics
     /// If none is free: the connection hands out no NOTIFY then.
-    pub(crate) fn insert(&mut self, stream_id: StreamId, frame_id: FrameId, deadline: Instant) -> Ticket {
+    pub(crate) fn insert(&mut self, ids: (StreamId, FrameId), payload_len: usize, deadline: Instant) -> Ticket {
+        let (stream_id, frame_id) = ids;
         assert!(self.len < self.max, "no NOTIFY is handed out beyond the limit");
         self.serial += 1;
         let serial = core::num::NonZeroU64::new(self.serial).expect("it was just raised, and never reaches 2^64");
-        let slot = Some(Slot { serial, stream_id, frame_id, deadline });
+        let payload_len = u32::try_from(payload_len).unwrap_or(u32::MAX);
+        let slot = Some(Slot { serial, stream_id, frame_id, deadline, payload_len });
         let index = match self.slots.iter().position(Option::is_none) {
             Some(free) => {
                 self.slots[free] = slot;
@@ -83,6 +92,7 @@ impl InFlight {
             }
         };
         self.len += 1;
+        self.bytes += payload_len as usize;
         self.invariants();
         Ticket(TicketId { index: index as u32, serial: self.serial })
     }
@@ -92,8 +102,7 @@ impl InFlight {
         if !self.contains(id) {
             return None;
         }
-        self.len -= 1;
-        self.slots[id.index as usize].take()
+        self.free(id.index as usize)
     }
 
     pub(crate) fn contains(&self, id: TicketId) -> bool {
@@ -103,9 +112,14 @@ impl InFlight {
     /// Gives back one slot whose deadline is at or before `now`, the earliest arrival first.
     pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<Slot> {
         let expired = self.taken().filter(|slot| slot.deadline <= now).map(|slot| slot.serial).min()?;
-        let slot = self.slots.iter_mut().find(|slot| slot.is_some_and(|slot| slot.serial == expired))?;
+        self.free(self.slots.iter().position(|slot| slot.is_some_and(|slot| slot.serial == expired))?)
+    }
+
+    fn free(&mut self, index: usize) -> Option<Slot> {
+        let slot = self.slots[index].take()?;
         self.len -= 1;
-        slot.take()
+        self.bytes -= slot.payload_len as usize;
+        Some(slot)
     }
 
     /// The earliest deadline.
@@ -119,7 +133,7 @@ impl InFlight {
     /// Cancels all.
     pub(crate) fn clear(&mut self) {
         self.slots = Vec::new();
-        self.len = 0;
+        (self.len, self.bytes) = (0, 0);
     }
 
     /// Gives the memory back if nothing waits. The serial numbers go on, so old tickets stay dead.
@@ -139,6 +153,7 @@ impl InFlight {
 
     fn invariants(&self) {
         debug_assert_eq!(self.taken().count(), self.len);
+        debug_assert_eq!(self.taken().map(|slot| slot.payload_len as usize).sum::<usize>(), self.bytes);
         debug_assert!(self.len <= self.max && self.slots.capacity() <= self.max);
     }
 }
@@ -156,15 +171,15 @@ mod tests {
     #[test]
     fn a_ticket_is_good_for_its_own_slot_only() {
         let mut in_flight = InFlight::new(2);
-        let first = in_flight.insert(StreamId(1), FrameId(1), at(0));
+        let first = in_flight.insert((StreamId(1), FrameId(1)), 10, at(0));
         let id = first.id();
         let stale = || Ticket(id);
         assert_eq!(in_flight.remove(first).unwrap().stream_id, StreamId(1));
-        let second = in_flight.insert(StreamId(2), FrameId(1), at(0));
+        let second = in_flight.insert((StreamId(2), FrameId(1)), 10, at(0));
         assert!(in_flight.remove(stale()).is_none(), "the slot is another's now");
         assert_eq!(in_flight.remove(second).unwrap().stream_id, StreamId(2));
         in_flight.release();
-        let third = in_flight.insert(StreamId(3), FrameId(1), at(0));
+        let third = in_flight.insert((StreamId(3), FrameId(1)), 10, at(0));
         assert!(in_flight.remove(stale()).is_none(), "not even after the array was freed");
         assert!(in_flight.contains(third.id()));
     }
@@ -175,7 +190,7 @@ mod tests {
         let tickets: Vec<_> = [5, 3, 3, 9]
             .into_iter()
             .zip(1..)
-            .map(|(t, id)| in_flight.insert(StreamId(id), FrameId(1), at(t)))
+            .map(|(t, id)| in_flight.insert((StreamId(id), FrameId(1)), 10, at(t)))
             .collect();
         assert_eq!(in_flight.deadline(), Some(at(3)));
         let mut expired = Vec::new();
@@ -191,7 +206,7 @@ mod tests {
     #[should_panic(expected = "beyond the limit")]
     fn the_limit_holds() {
         let mut in_flight = InFlight::new(1);
-        let _first = in_flight.insert(StreamId(1), FrameId(1), at(0));
-        let _second = in_flight.insert(StreamId(2), FrameId(1), at(0));
+        let _first = in_flight.insert((StreamId(1), FrameId(1)), 10, at(0));
+        let _second = in_flight.insert((StreamId(2), FrameId(1)), 10, at(0));
     }
 }

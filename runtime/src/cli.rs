@@ -80,6 +80,10 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "NUMBER", default_value_t = ConnectionConfig::default().in_flight_max)]
     in_flight_max: usize,
 
+    /// Bytes that the NOTIFYs waiting for their ACK may have in all
+    #[arg(long, value_name = "BYTES", default_value_t = ConnectionConfig::default().deferred_max)]
+    deferred_max: usize,
+
     /// Largest NOTIFY taken in fragments
     #[arg(long, value_name = "BYTES", default_value_t = ConnectionConfig::default().reassembly_max)]
     reassembly_max: usize,
@@ -127,6 +131,7 @@ impl Cli {
             max_frame_size: self.max_frame_size,
             capabilities,
             in_flight_max: self.in_flight_max,
+            deferred_max: self.deferred_max,
             reassembly_max: self.reassembly_max,
             notify_max: NonZeroU64::new(self.frames),
             hello_timeout: self.hello_timeout,

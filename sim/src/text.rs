@@ -30,6 +30,7 @@ macro_rules! limits {
     ($visit:ident) => {
         $visit!("max-frame-size", max_frame_size, number);
         $visit!("in-flight-max", in_flight_max, number);
+        $visit!("deferred-max", deferred_max, number);
         $visit!("unsent-max", unsent_max, number);
         $visit!("reassembly-max", reassembly_max, number);
         $visit!("notify-max", notify_max, number);

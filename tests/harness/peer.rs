@@ -316,7 +316,7 @@ pub fn memory_bound(config: &Config) -> usize {
     let frame = 4 + config.max_frame_size as usize;
     let fragments = config.capabilities.contains(Capabilities::FRAGMENTATION);
     let reassembly = if fragments { config.reassembly_max } else { 0 };
-    2 * frame + config.unsent_max + config.in_flight_max * (frame + 32) + 256 + reassembly
+    2 * frame + config.unsent_max + config.in_flight_max * (frame + 40) + 256 + reassembly
 }
 
 /// The agent's capabilities without fragmentation.

@@ -137,3 +137,38 @@ fn work_is_dropped_with_its_connection() {
     drop(agent);
     assert!(drops.recv_timeout(Duration::from_secs(30)).is_err(), "nothing is ever sent");
 }
+
+/// The copies that deferred answers keep are bounded: beyond the mark the next NOTIFY waits, and is served afterwards.
+#[test]
+fn copies_of_deferred_notifies_are_bounded() {
+    let kept = std::sync::Arc::new(std::sync::Mutex::new((0_usize, 0_usize)));
+    let config = ConnectionConfig { deferred_max: 5000, ..ConnectionConfig::default() };
+    let seen = std::sync::Arc::clone(&kept);
+    let agent = Running::start(
+        config,
+        deferred(move |messages| {
+            let seen = std::sync::Arc::clone(&seen);
+            // Counted when the copy is made, not when the future first runs.
+            {
+                let mut counts = seen.lock().expect("no thread has panicked");
+                counts.0 += 1;
+                counts.1 = counts.1.max(counts.0);
+            }
+            async move {
+                smol::Timer::after(Duration::from_millis(5)).await;
+                drop(messages);
+                seen.lock().expect("no thread has panicked").0 -= 1;
+                Ok(Actions::new())
+            }
+        }),
+    );
+    let mut client = Client::ready(&agent.addr);
+    let text = Value::text(&"x".repeat(1000));
+    for sid in 0..40 {
+        client.send(&notify(sid, 1, &[message("m", &[("text", text.clone())])]));
+    }
+    let mut seen: Vec<_> = (0..40).map(|_| client.frame().sid).collect();
+    seen.sort_unstable();
+    assert!(seen.into_iter().eq(0..40));
+    assert_eq!(kept.lock().expect("no thread has panicked").1, 5, "five of a thousand bytes pass the mark");
+}

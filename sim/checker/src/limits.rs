@@ -9,6 +9,7 @@ pub struct Limits {
     pub fragmentation: bool,
     pub asynchronous: bool,
     pub in_flight_max: usize,
+    pub deferred_max: usize,
     pub unsent_max: usize,
     pub reassembly_max: usize,
     pub notify_max: u64,
@@ -22,11 +23,11 @@ pub struct Limits {
 
 impl Limits {
     /// The most memory a connection may hold, by the formula that the agent declares: two frames to read, what may
-    /// wait unsent with a full ACK for each NOTIFY in flight, 256 bytes for other frames, 32 for each NOTIFY in
+    /// wait unsent with a full ACK for each NOTIFY in flight, 256 bytes for other frames, 40 for each NOTIFY in
     /// flight, and the fragments.
     pub const fn memory_max(&self) -> usize {
         let frame = 4 + self.max_frame_size as usize;
         let fragments = if self.fragmentation { self.reassembly_max } else { 0 };
-        2 * frame + self.unsent_max + self.in_flight_max * (frame + 32) + 256 + fragments
+        2 * frame + self.unsent_max + self.in_flight_max * (frame + 40) + 256 + fragments
     }
 }

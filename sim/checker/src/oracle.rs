@@ -54,6 +54,7 @@ struct Flight {
     ids: (u64, u64),
     deadline: u64,
     answer: Answer,
+    payload: usize,
 }
 
 /// What the agent has to tell its application.
@@ -269,7 +270,8 @@ impl Oracle {
             return false;
         }
         let most = if self.pipelining { self.limits.in_flight_max } else { 1 };
-        self.flight.len() >= most || self.output().len() >= self.limits.unsent_max
+        let kept: usize = self.flight.iter().map(|flight| flight.payload).sum();
+        self.flight.len() >= most || kept >= self.limits.deferred_max || self.output().len() >= self.limits.unsent_max
     }
 
     /// True if what waits begins with a NOTIFY or a piece of one, or says nothing yet.
@@ -437,7 +439,8 @@ impl Oracle {
         let number = self.handed;
         self.handed += 1;
         if answer.after > 0 || answer.kind == NEVER {
-            self.flight.push(Flight { number, ids, deadline: self.now + self.limits.ack_timeout, answer });
+            let deadline = self.now + self.limits.ack_timeout;
+            self.flight.push(Flight { number, ids, deadline, answer, payload: payload.len() });
         } else {
             self.ack(ids, &answer);
         }

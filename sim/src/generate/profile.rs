@@ -118,6 +118,7 @@ pub(super) fn agent(random: &mut Random, profile: Profile) -> AgentSetup {
         fragmentation: on(random),
         asynchronous: !on(random),
         in_flight_max: *random.pick(&[1, 2, 3, 8, 20, 64]),
+        deferred_max: *random.pick(&[1, 100, 2000, 1 << 20, 1 << 20]),
         unsent_max: *random.pick(&[1, 64, 300, 2000, 64 << 10]),
         reassembly_max: *random.pick(&[0, 50, 200, 1000, 20_000, 1 << 20]),
         notify_max: if random.chance(1, 8) { random.between(1, 10) as u32 } else { 0 },

@@ -3,7 +3,7 @@
 use crate::script::{AgentSetup, Cuts, Damage, FrameKind, FrameSpec, MS, MessageSpec, Nanos, Step, Value};
 
 /// Changes of the agent, each back to one of its defaults.
-pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 14] {
+pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 15] {
     macro_rules! default {
         ($field:ident) => {
             |agent| agent.$field = AgentSetup::default().$field
@@ -15,6 +15,7 @@ pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 14] {
         default!(fragmentation),
         default!(asynchronous),
         default!(in_flight_max),
+        default!(deferred_max),
         default!(unsent_max),
         default!(reassembly_max),
         default!(notify_max),
