@@ -4,10 +4,15 @@ use spoa_sim_checker::write::{string, varint};
 
 use crate::script::{Damage, FrameKind, FrameSpec, MessageSpec, Value};
 
+/// What most frames have room in, so that a buffer is made once.
+const SIZE_USUAL: usize = 192;
+/// What long strings are made of.
+const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
+
 impl FrameSpec {
     /// The bytes of the frame, damage included.
     pub fn encode(&self) -> Vec<u8> {
-        let mut payload = Vec::new();
+        let mut payload = Vec::with_capacity(SIZE_USUAL);
         let kind = match &self.kind {
             FrameKind::Unset(messages) => encode_messages(0, messages, &mut payload),
             FrameKind::Hello(items) => encode_items(1, items, &mut payload),
@@ -22,7 +27,8 @@ impl FrameSpec {
             let end = (end as usize).min(payload.len());
             payload = payload[(start as usize).min(end)..end].to_vec();
         }
-        let mut out = vec![0; 4];
+        let mut out = Vec::with_capacity(payload.len() + SIZE_USUAL);
+        out.extend_from_slice(&[0; 4]);
         out.push(kind);
         out.extend_from_slice(&self.flags.to_be_bytes());
         varint(self.stream_id, &mut out);
@@ -101,7 +107,10 @@ impl Value {
             }
             Self::LongText(len) => {
                 tagged(out, 8, u64::from(*len));
-                out.extend((0..*len).map(|n| b'a' + (n % 26) as u8));
+                let len = *len as usize;
+                let whole = len / ALPHABET.len();
+                (0..whole).for_each(|_| out.extend_from_slice(ALPHABET));
+                out.extend_from_slice(&ALPHABET[..len % ALPHABET.len()]);
             }
             Self::Binary(bytes) => {
                 tagged(out, 9, bytes.len() as u64);

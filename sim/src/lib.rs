@@ -18,6 +18,7 @@ pub mod plan;
 pub mod random;
 pub mod script;
 pub mod search;
+mod setup;
 pub mod shrink;
 pub mod text;
 pub mod trace;

@@ -46,8 +46,8 @@ impl Answer {
         let mut answer = Self {
             kind: (wire % 8) as u8,
             after: (wire / 8) % 3_600_000_000 * 1000,
-            actions: Vec::new(),
-            ends: Vec::new(),
+            actions: Vec::with_capacity(64),
+            ends: Vec::with_capacity(4),
         };
         answer.fill(&wanted);
         Some(answer)

@@ -145,7 +145,7 @@ impl Applet {
 pub(super) enum Sent {
     Nothing,
     More,
-    /// Sent, or dropped, and for now nothing may follow.
+    /// Sent, or dropped, and nothing may follow until its ACK.
     Last,
     Refused(u32),
 }
