@@ -200,7 +200,6 @@ impl<H: Handler> Driver<H> {
             let Self { connection, deferred, .. } = self;
             deferred.retain(|(ticket, _)| connection.is_live(*ticket));
             self.hand_out_events();
-            self.log_losses();
         }
     }
 

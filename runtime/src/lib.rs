@@ -36,8 +36,9 @@
 //! }
 //! ```
 //!
-//! Whatever a handler does, HAProxy gets its ACK: one that fails, panics, forgets to answer or overruns
-//! [`ack_timeout`](ConnectionConfig::ack_timeout) costs an empty ACK and a line in the log, not the connection.
+//! Whatever a handler does, HAProxy gets its ACK: one that fails, panics or overruns
+//! [`ack_timeout`](ConnectionConfig::ack_timeout) costs an empty ACK and a line in the log, not the connection; one that
+//! forgets to answer costs the empty ACK alone.
 
 #![forbid(unsafe_code)]
 

@@ -86,7 +86,7 @@ impl Coverage {
     }
 
     /// The core told something.
-    pub fn event(&mut self, _state: StateName, event: &Event<'_>) {
+    pub fn event(&mut self, event: &Event<'_>) {
         let mark = match event {
             Event::Ready { .. } => Mark::Ready,
             Event::Notify(_) => Mark::Notify,

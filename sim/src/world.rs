@@ -390,7 +390,6 @@ impl World {
         loop {
             let socket = &mut self.sockets[at];
             let expected = socket.oracle.next_event();
-            let state = socket.connection.state();
             let Some(event) = socket.connection.poll_event() else {
                 if let Some(expected) = expected {
                     return Err(self.failure(at, "event", format!("none, instead of {expected:?}")));
@@ -403,7 +402,7 @@ impl World {
                 return Err(self.failure(at, "event", format!("{found:?}, instead of {wanted}")));
             }
             self.trace.event(now, socket.link, &event);
-            self.coverage.event(state, &event);
+            self.coverage.event(&event);
             if let Event::Notify(notify) = event {
                 let number = socket.handed;
                 socket.handed += 1;
