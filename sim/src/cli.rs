@@ -21,7 +21,7 @@ pub(crate) enum Command {
         /// The seeds: FIRST..END, END not included
         #[arg(long, default_value = "0..10000", value_parser = range)]
         seeds: Range<u64>,
-        /// Which kind of runs: standard or calm
+        /// Which kind of runs: standard, calm, mux or applet
         #[arg(long, default_value = "standard", value_parser = profile)]
         profile: Profile,
         /// Threads [default: one a processor]
@@ -35,7 +35,7 @@ pub(crate) enum Command {
     Replay {
         /// The seed
         seed: u64,
-        /// Which kind of run: standard or calm
+        /// Which kind of run: standard, calm, mux or applet
         #[arg(long, default_value = "standard", value_parser = profile)]
         profile: Profile,
         /// How to show it
@@ -46,7 +46,7 @@ pub(crate) enum Command {
     Show {
         /// The seed
         seed: u64,
-        /// Which kind of run: standard or calm
+        /// Which kind of run: standard, calm, mux or applet
         #[arg(long, default_value = "standard", value_parser = profile)]
         profile: Profile,
     },
@@ -94,5 +94,5 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 }
 
 fn profile(name: &str) -> Result<Profile, &'static str> {
-    Profile::from_name(name).ok_or("there are standard and calm")
+    Profile::from_name(name).ok_or("there are standard, calm, mux and applet")
 }

@@ -62,6 +62,15 @@ marks! {
     EofIdle "the end between two frames"
     EofMidFrame "the end inside a frame"
     EofInFlight "the end with NOTIFYs in flight"
+    Refused "a connection above the limit refused (13)"
+    MuxAnswered "an event of HAProxy 3.1 or later answered"
+    AppletAnswered "an event of HAProxy 3.0 or earlier answered"
+    EventTimeout "an event that HAProxy gave up"
+    EventTooBig "an event that HAProxy found too big"
+    EventLost "an event lost with its connection"
+    CheckUp "a health check of HAProxy's passed"
+    CheckDown "a health check of HAProxy's failed"
+    SoftStopInFlight "an HAProxy told to go while it waits for answers"
 }
 
 impl Coverage {
@@ -94,7 +103,8 @@ impl Coverage {
                 CloseReason::HealthCheck => Mark::HealthCheck,
                 CloseReason::Peer(status) if status.is_known() => Mark::PeerDisconnect,
                 CloseReason::Peer(_) => Mark::UnknownStatus,
-                CloseReason::Local(LocalReason::Asked | LocalReason::NoRoom) => Mark::Stopped,
+                CloseReason::Local(LocalReason::Asked) => Mark::Stopped,
+                CloseReason::Local(LocalReason::NoRoom) => Mark::Refused,
                 CloseReason::Local(LocalReason::NotifyMax) => Mark::NotifyMax,
                 CloseReason::Local(LocalReason::Idle) => Mark::Idle,
                 CloseReason::Local(LocalReason::SendTimeout) => Mark::SendTimeout,
@@ -115,6 +125,11 @@ impl Coverage {
                 },
             },
         };
+        self.reach(mark);
+    }
+
+    /// Something happened that has to.
+    pub fn reach(&mut self, mark: Mark) {
         self.marks[mark as usize] += 1;
     }
 

@@ -107,10 +107,7 @@ impl Value {
             }
             Self::LongText(len) => {
                 tagged(out, 8, u64::from(*len));
-                let len = *len as usize;
-                let whole = len / ALPHABET.len();
-                (0..whole).for_each(|_| out.extend_from_slice(ALPHABET));
-                out.extend_from_slice(&ALPHABET[..len % ALPHABET.len()]);
+                append_long_text(*len, out);
             }
             Self::Binary(bytes) => {
                 tagged(out, 9, bytes.len() as u64);
@@ -120,6 +117,19 @@ impl Value {
             Self::Plan(plan) => tagged(out, 4, plan.to_wire() as u64),
         }
     }
+}
+
+fn append_long_text(len: u32, out: &mut Vec<u8>) {
+    let len = len as usize;
+    (0..len / ALPHABET.len()).for_each(|_| out.extend_from_slice(ALPHABET));
+    out.extend_from_slice(&ALPHABET[..len % ALPHABET.len()]);
+}
+
+/// The text of so many bytes that stands for any long one.
+pub(crate) fn long_text(len: u32) -> Vec<u8> {
+    let mut text = Vec::new();
+    append_long_text(len, &mut text);
+    text
 }
 
 /// How many bytes the payload of these messages has.

@@ -4,6 +4,7 @@
 //! a mix of everything would let no state grow deep, since one fault or another would end each connection early.
 
 mod frames;
+mod haproxy;
 mod profile;
 mod values;
 
@@ -55,13 +56,16 @@ impl Generator {
     }
 
     fn fill(&mut self) {
+        if let Some(engine) = self.swarm.engine {
+            return self.fill_with_haproxy(engine);
+        }
         for _ in 0..self.swarm.steps {
             let at = self.workload.below(self.links.len() as u64) as usize;
             if !self.links[at].open {
                 self.open(at);
                 continue;
             }
-            let link = Link(at as u8 + 1);
+            let link = Link::Scripted(at as u8 + 1);
             match self.workload.weighted(&self.swarm.weights) {
                 profile::NOTIFY => self.notify(at),
                 profile::BURST => self.burst(at),
@@ -86,12 +90,12 @@ impl Generator {
     }
 
     fn send(&mut self, at: usize, frame: FrameSpec) {
-        self.push(Step::Send(Link(at as u8 + 1), frame));
+        self.push(Step::Send(Link::Scripted(at as u8 + 1), frame));
     }
 
     /// A new connection, with a HELLO as a rule.
     fn open(&mut self, at: usize) {
-        let link = Link(at as u8 + 1);
+        let link = Link::Scripted(at as u8 + 1);
         self.links[at] = Conversation { open: true, ..Conversation::default() };
         self.push(Step::Connect(link));
         if self.swarm.cuts_first && self.cuts.chance(1, 2) {
@@ -124,7 +128,7 @@ impl Generator {
     /// Several NOTIFYs at once: in one segment if they are held.
     fn burst(&mut self, at: usize) {
         let count = self.workload.between(2, 12);
-        let link = Link(at as u8 + 1);
+        let link = Link::Scripted(at as u8 + 1);
         let together = self.cuts.chance(1, 2);
         if together {
             self.push(Step::Hold(link));

@@ -118,8 +118,10 @@ pub struct Outlet {
     pub room: Option<u32>,
     /// How many it takes at once; `None` for any number.
     pub take: Option<u32>,
-    /// What HAProxy has.
-    pub received: Vec<u8>,
+    /// True if a model of HAProxy reads what is sent.
+    pub heard: bool,
+    /// What it has not read yet, as it was written.
+    pub pieces: Vec<Vec<u8>>,
 }
 
 impl Outlet {
@@ -130,7 +132,9 @@ impl Outlet {
         if let Some(room) = &mut self.room {
             *room -= len as u32;
         }
-        self.received.extend_from_slice(&bytes[..len]);
+        if self.heard && len > 0 {
+            self.pieces.push(bytes[..len].to_vec());
+        }
         len
     }
 }
@@ -166,8 +170,8 @@ mod tests {
 
     #[test]
     fn a_socket_takes_what_it_has_room_for() {
-        let mut outlet = Outlet { room: Some(5), take: Some(3), received: Vec::new() };
+        let mut outlet = Outlet { room: Some(5), take: Some(3), heard: true, pieces: Vec::new() };
         assert_eq!([outlet.write(b"abcd"), outlet.write(b"defg"), outlet.write(b"fg")], [3, 2, 0]);
-        assert_eq!(outlet.received, b"abcde");
+        assert_eq!(outlet.pieces, [b"abc".to_vec(), b"de".to_vec()]);
     }
 }

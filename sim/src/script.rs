@@ -1,5 +1,7 @@
 //! What a run does, step by step: nothing in it is drawn at random, so a script means the same for ever.
 
+use spoa_sim_haproxy::Settings;
+
 use crate::plan::Plan;
 
 /// Nanoseconds since the start of a run.
@@ -29,6 +31,8 @@ pub struct AgentSetup {
     pub unsent_max: u32,
     pub reassembly_max: u32,
     pub notify_max: u32,
+    /// How many connections are served at once; any more are refused.
+    pub connections_max: u32,
     pub hello_timeout: Nanos,
     /// 0 for none.
     pub idle_timeout: Nanos,
@@ -53,6 +57,7 @@ impl Default for AgentSetup {
             unsent_max: 64 << 10,
             reassembly_max: 1 << 20,
             notify_max: 0,
+            connections_max: 65_536,
             hello_timeout: 5_000 * MS,
             idle_timeout: 0,
             ack_timeout: 10_000 * MS,
@@ -63,9 +68,20 @@ impl Default for AgentSetup {
     }
 }
 
-/// A socket between HAProxy and the agent.
+/// A socket between HAProxy and the agent, or all those of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Link(pub u8);
+pub enum Link {
+    /// `c1`: the script itself says what HAProxy sends on it.
+    Scripted(u8),
+    /// `h1.0`: the first connection that this process opened.
+    Of(Haproxy, u32),
+    /// `h1`: all connections of this process, those it has and those it will open.
+    All(Haproxy),
+}
+
+/// An HAProxy process, played by a model of its engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Haproxy(pub u8);
 
 /// One step. Every step is total: on a link that is not open it does nothing, so that any line of a script can go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,9 +106,17 @@ pub enum Step {
     Fin(Link),
     /// HAProxy resets the connection; what is under way is lost.
     Reset(Link),
+    /// An HAProxy process starts.
+    Start(Haproxy, Box<Settings>),
+    /// A client's transaction reaches an event of this process.
+    Ask(Haproxy, EventSpec),
+    /// The process checks the agent's health.
+    Check(Haproxy),
+    /// The process is to go, as the old one at a reload.
+    SoftStop(Haproxy),
     /// Time passes.
     Wait(Nanos),
-    /// The agent is told to stop.
+    /// The agent is told to stop: all its connections, while it takes new ones.
     Stop {
         /// For how long it may answer what is in flight.
         grace: Nanos,
@@ -113,9 +137,25 @@ impl Step {
             | Self::Take(link, _)
             | Self::Fin(link)
             | Self::Reset(link) => Some(*link),
-            Self::Wait(_) | Self::Stop { .. } => None,
+            Self::Start(..)
+            | Self::Ask(..)
+            | Self::Check(_)
+            | Self::SoftStop(_)
+            | Self::Wait(_)
+            | Self::Stop { .. } => None,
         }
     }
+}
+
+/// An event of a client's transaction, about which HAProxy asks the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventSpec {
+    /// The thread that handles it, from 0.
+    pub thread: u32,
+    /// HAProxy's number of the client's stream; `None` for one that had no event yet.
+    pub stream: Option<u32>,
+    /// What it tells the agent.
+    pub messages: Vec<MessageSpec>,
 }
 
 /// The sizes of the pieces in which each delivery arrives, from its start; what is left comes whole.

@@ -10,9 +10,16 @@
 //! cut c1 3,1,*
 //! send c1 disconnect status-code=u32:2 message="a timeout occurred"
 //! wait 40ms
+//! haproxy h1 engine=mux timeout-processing=50ms
+//! ask h1 check-client-ip(=192.0.2.1)
+//! reset h1.0
 //! ```
+//!
+//! On a link `c1` the script says itself what HAProxy sends; `h1` is a process that a model of HAProxy plays, `h1.0` its
+//! first connection.
 
 mod read;
+mod settings;
 mod write;
 
 pub(crate) use write::Time;
@@ -34,6 +41,7 @@ macro_rules! limits {
         $visit!("unsent-max", unsent_max, number);
         $visit!("reassembly-max", reassembly_max, number);
         $visit!("notify-max", notify_max, number);
+        $visit!("connections-max", connections_max, number);
         $visit!("hello-timeout", hello_timeout, time);
         $visit!("idle-timeout", idle_timeout, time);
         $visit!("ack-timeout", ack_timeout, time);
@@ -46,12 +54,23 @@ use limits;
 
 #[cfg(test)]
 mod tests {
+    use spoa_sim_haproxy::{Defects, Settings};
+
     use super::*;
     use crate::plan::{Answer, Plan};
     use crate::script::*;
 
     fn every_kind_of_step() -> Script {
-        let link = Link(1);
+        let (h1, h2) = (Haproxy(1), Haproxy(2));
+        let odd = Settings {
+            pipelining: false,
+            maxconn: 3,
+            idle_timeout: 7 * MS,
+            defects: Defects { normal_exit_releases: true, ..Defects::V3_1_0 },
+            ..Settings::applet()
+        };
+        let messages = vec![MessageSpec { name: b"m".to_vec(), args: vec![(b"".to_vec(), Value::Null)] }];
+        let link = Link::Scripted(1);
         let notify = |kind: fn(Vec<MessageSpec>) -> FrameKind, slice| FrameSpec {
             kind: kind(vec![
                 MessageSpec {
@@ -110,6 +129,14 @@ mod tests {
                 Step::Wait(1_001_000),
                 Step::Wait(5_000_000_000),
                 Step::Stop { grace: 0 },
+                Step::Start(h1, Box::new(Settings::mux())),
+                Step::Start(h2, Box::new(odd)),
+                Step::Ask(h1, EventSpec { thread: 0, stream: None, messages: vec![] }),
+                Step::Ask(h2, EventSpec { thread: 3, stream: Some(7), messages }),
+                Step::Check(h1),
+                Step::SoftStop(h1),
+                Step::Reset(Link::All(h1)),
+                Step::Hold(Link::Of(h2, 12)),
             ],
         }
     }
@@ -131,7 +158,7 @@ mod tests {
             .map(|line| format!("{}\n", line.trim_start_matches("//!").trim_start()))
             .collect();
         let script = parse(&example).unwrap();
-        assert_eq!(script.steps.len(), 6);
+        assert_eq!(script.steps.len(), 9);
         assert_eq!(script.to_string(), example);
     }
 
@@ -149,6 +176,11 @@ mod tests {
             ("spop-script 1\ncut c1 0", 2, "size"),
             ("spop-script 1\nagent speed=9", 2, "speed"),
             ("spop-script 1\nconnect c1 c2", 2, "more"),
+            ("spop-script 1\nconnect h1", 2, "c1"),
+            ("spop-script 1\nhaproxy h1 engine=nginx", 2, "nginx"),
+            ("spop-script 1\nhaproxy h1 engine=mux speed=9", 2, "speed"),
+            ("spop-script 1\nhaproxy h1 engine=mux defects=all", 2, "all"),
+            ("spop-script 1\nask h1 thread=x m()", 2, "thread"),
         ] {
             let error = parse(text).unwrap_err();
             assert_eq!(error.line, line, "{text:?}: {error}");

@@ -34,7 +34,7 @@ pub struct Record {
 pub enum Detail {
     /// Bytes that were read or sent.
     Bytes(Vec<u8>),
-    /// An event of the core.
+    /// An event of the core, or of HAProxy.
     Words(String),
 }
 
@@ -51,6 +51,11 @@ pub enum Kind {
     Stop,
     Deadline,
     Event,
+    Started,
+    Asked,
+    Answered,
+    Checked,
+    SoftStop,
 }
 
 impl Kind {
@@ -66,6 +71,11 @@ impl Kind {
             Self::Stop => "stop",
             Self::Deadline => "deadline",
             Self::Event => "event",
+            Self::Started => "started",
+            Self::Asked => "asked",
+            Self::Answered => "answered",
+            Self::Checked => "checked",
+            Self::SoftStop => "stopping",
         }
     }
 }
@@ -89,17 +99,27 @@ impl Trace {
     /// Something happened, with these bytes if any.
     pub fn note(&mut self, at: Nanos, link: Link, kind: Kind, bytes: &[u8]) {
         self.digest.word(at);
-        self.digest.word(u64::from(link.0) << 8 | kind as u64);
+        self.digest.word(link_word(link) << 8 | kind as u64);
         self.digest.bytes(bytes);
         if let Some(records) = &mut self.records {
             records.push(Record { at, link, kind, detail: Detail::Bytes(bytes.to_vec()) });
         }
     }
 
+    /// Something happened in an HAProxy process: the numbers that tell it from others of its kind, and how to say it.
+    pub fn haproxy(&mut self, at: Nanos, link: Link, kind: Kind, numbers: &[u64], words: impl FnOnce() -> String) {
+        self.digest.word(at);
+        self.digest.word(link_word(link) << 8 | kind as u64);
+        numbers.iter().for_each(|&number| self.digest.word(number));
+        if let Some(records) = &mut self.records {
+            records.push(Record { at, link, kind, detail: Detail::Words(words()) });
+        }
+    }
+
     /// The core told something.
     pub fn event(&mut self, at: Nanos, link: Link, event: &Event<'_>) {
         self.digest.word(at);
-        self.digest.word(u64::from(link.0) << 8 | Kind::Event as u64);
+        self.digest.word(link_word(link) << 8 | Kind::Event as u64);
         match event {
             Event::Ready { negotiated, .. } => self.digest.word(u64::from(negotiated.max_frame_size)),
             Event::Notify(notify) => {
@@ -129,6 +149,14 @@ impl Trace {
     }
 }
 
+const fn link_word(link: Link) -> u64 {
+    match link {
+        Link::Scripted(number) => number as u64,
+        Link::Of(haproxy, number) => 1 << 40 | (haproxy.0 as u64) << 32 | number as u64,
+        Link::All(haproxy) => 2 << 40 | haproxy.0 as u64,
+    }
+}
+
 fn close_word(reason: CloseReason) -> u64 {
     match reason {
         CloseReason::HealthCheck => 1,
@@ -142,7 +170,7 @@ fn close_word(reason: CloseReason) -> u64 {
 /// `12.5ms  c1  sent  ACK sid=1 fid=1`; whole frames are shown as such, anything else as bytes.
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>10}  {:<4}{:<9} ", Time(self.at).to_string(), self.link.to_string(), self.kind.word())?;
+        write!(f, "{:>10}  {:<7}{:<9} ", Time(self.at).to_string(), self.link.to_string(), self.kind.word())?;
         match &self.detail {
             Detail::Words(words) => f.write_str(words),
             Detail::Bytes(bytes) => show(f, bytes),

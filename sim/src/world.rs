@@ -9,6 +9,8 @@ use spoa_core::wire::{Actions, Capabilities};
 use spoa_core::{CloseReason, Config, Connection, Event, Instant, LocalReason, Ticket};
 use spoa_sim_checker::{Event as Expected, Limits, Oracle, SILENT};
 
+mod haproxy;
+
 use crate::application::{Handled, answer_later, handle};
 use crate::coverage::Coverage;
 use crate::failure::Failure;
@@ -51,10 +53,12 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 struct World {
+    agent: AgentSetup,
     config: Config,
     limits: Limits,
     now: Nanos,
     sockets: Vec<Socket>,
+    players: Vec<haproxy::Player>,
     later: Vec<Later>,
     order: u64,
     actions: u32,
@@ -74,6 +78,8 @@ struct Socket {
     ended: bool,
     /// The core was told so.
     eof_told: bool,
+    /// HAProxy was told that the agent has ended its side.
+    end_heard: bool,
     /// NOTIFYs handed out.
     handed: u64,
 }
@@ -92,10 +98,12 @@ struct Later {
 impl World {
     fn new(agent: &AgentSetup, recording: bool) -> Self {
         Self {
+            agent: agent.clone(),
             config: agent.config(),
             limits: agent.limits(),
             now: 0,
             sockets: Vec::new(),
+            players: Vec::new(),
             later: Vec::new(),
             order: 0,
             actions: 0,
@@ -109,6 +117,7 @@ impl World {
         for step in &script.steps {
             self.step += 1;
             self.take(step)?;
+            self.settle()?;
         }
         self.come_to_rest()
     }
@@ -118,19 +127,26 @@ impl World {
             Step::Connect(link) => self.connect(*link),
             Step::Wait(time) => self.wait_until(self.now.saturating_add(*time)),
             Step::Stop { grace } => self.stop(*grace),
+            Step::Start(name, settings) => {
+                self.start(*name, settings);
+                Ok(())
+            }
+            Step::Ask(name, event) => self.ask(*name, event),
+            Step::Check(name) => self.check_health(*name),
+            Step::SoftStop(name) => self.soft_stop(*name),
             _ => {
                 let link = step.link().expect("all other steps are about a link");
-                match self.find(link) {
-                    Some(at) => self.take_at(at, step),
-                    None => Ok(()),
+                if let Link::Scripted(_) = link {
+                    return self.find(link).map_or(Ok(()), |at| self.take_at(at, step));
                 }
+                self.targets(link, step).into_iter().try_for_each(|at| self.take_at(at, step))
             }
         }
     }
 
     fn take_at(&mut self, at: usize, step: &Step) -> Result<(), Failure> {
         let socket = &mut self.sockets[at];
-        let (link, inlet) = (socket.link, &mut socket.inlet);
+        let inlet = &mut socket.inlet;
         let arriving = match step {
             Step::Send(_, frame) => inlet.send(frame.encode()),
             Step::Raw(_, bytes) => inlet.send(bytes.clone()),
@@ -153,12 +169,16 @@ impl World {
             }
             Step::Fin(_) => return self.finish(at),
             Step::Reset(_) => {
-                self.trace.note(self.now, link, Kind::Reset, &[]);
-                inlet.reset();
-                self.sockets[at].ended = true;
-                return self.drive(at);
+                self.reset(at)?;
+                return self.reset_by_network(at);
             }
-            Step::Connect(_) | Step::Wait(_) | Step::Stop { .. } => return Ok(()),
+            Step::Connect(_)
+            | Step::Start(..)
+            | Step::Ask(..)
+            | Step::Check(_)
+            | Step::SoftStop(_)
+            | Step::Wait(_)
+            | Step::Stop { .. } => return Ok(()),
         };
         self.deliver(at, &arriving)
     }
@@ -173,18 +193,33 @@ impl World {
         if self.find(link).is_some() {
             return Ok(());
         }
+        self.accept(link);
+        self.drive(self.sockets.len() - 1)
+    }
+
+    /// The agent accepts a connection, or accepts it only to refuse it.
+    fn accept(&mut self, link: Link) {
         self.trace.note(self.now, link, Kind::Connect, &[]);
+        let (connection, oracle) = if self.open_sockets() >= self.agent.connections_max as usize {
+            (Connection::refused(self.config, instant(self.now)), Oracle::refused(self.limits, self.now))
+        } else {
+            (Connection::new(self.config, instant(self.now)), Oracle::new(self.limits, self.now))
+        };
         self.sockets.push(Socket {
             link,
-            connection: Connection::new(self.config, instant(self.now)),
-            oracle: Oracle::new(self.limits, self.now),
+            connection,
+            oracle,
             inlet: Inlet::default(),
             outlet: Outlet::default(),
             ended: false,
             eof_told: false,
+            end_heard: false,
             handed: 0,
         });
-        self.drive(self.sockets.len() - 1)
+    }
+
+    fn open_sockets(&self) -> usize {
+        self.sockets.iter().filter(|socket| !socket.connection.is_closed()).count()
     }
 
     fn deliver(&mut self, at: usize, bytes: &[u8]) -> Result<(), Failure> {
@@ -208,7 +243,16 @@ impl World {
         self.drive(at)
     }
 
+    fn reset(&mut self, at: usize) -> Result<(), Failure> {
+        let socket = &mut self.sockets[at];
+        self.trace.note(self.now, socket.link, Kind::Reset, &[]);
+        socket.inlet.reset();
+        socket.ended = true;
+        self.drive(at)
+    }
+
     fn stop(&mut self, grace: Nanos) -> Result<(), Failure> {
+        self.disturb_all();
         for at in 0..self.sockets.len() {
             let socket = &mut self.sockets[at];
             if socket.connection.is_closed() {
@@ -230,6 +274,9 @@ impl World {
             self.now = self.now.max(due);
             self.answer_due()?;
             self.expire_due()?;
+            self.settle()?;
+            self.expire_haproxy()?;
+            self.settle()?;
         }
         self.now = self.now.max(end);
         Ok(())
@@ -238,7 +285,7 @@ impl World {
     fn next_due(&self) -> Option<Nanos> {
         let deadlines =
             self.sockets.iter().filter_map(|socket| socket.connection.poll_timeout()).map(Instant::as_nanos);
-        deadlines.chain(self.later.iter().map(|later| later.due)).min()
+        deadlines.chain(self.later.iter().map(|later| later.due)).chain(self.haproxy_due()).min()
     }
 
     fn answer_due(&mut self) -> Result<(), Failure> {
@@ -282,6 +329,7 @@ impl World {
     /// Faults stop, and nothing may be left undone.
     fn come_to_rest(&mut self) -> Result<(), Failure> {
         self.step += 1;
+        self.clear_up();
         for at in 0..self.sockets.len() {
             let socket = &mut self.sockets[at];
             (socket.outlet.room, socket.outlet.take) = (None, None);
@@ -289,15 +337,18 @@ impl World {
             self.deliver(at, &held)?;
             self.drive(at)?;
         }
+        self.settle()?;
         let end = self.now.saturating_add(AFTER_MAX);
         // What the agent does on its own ends, but for closing what is idle.
         let busy = |world: &Self| !world.later.is_empty() || world.sockets.iter().any(|s| s.connection.in_flight() > 0);
-        while busy(self) {
+        while busy(self) || self.is_asking() {
             match self.next_due() {
                 Some(due) if due <= end => self.wait_until(due)?,
+                _ if self.is_asking() => return Err(self.failure(0, "liveness", "an event never ends".into())),
                 _ => return Err(self.failure(0, "liveness", "a NOTIFY is never answered".into())),
             }
         }
+        self.end_haproxy()?;
         for at in 0..self.sockets.len() {
             let socket = &self.sockets[at];
             if !socket.inlet.readable().is_empty() && !socket.connection.is_closed() {
@@ -403,6 +454,10 @@ impl World {
             }
             self.trace.event(now, socket.link, &event);
             self.coverage.event(&event);
+            if let Event::Closed(reason) = event {
+                self.check_close(at, reason)?;
+                continue;
+            }
             if let Event::Notify(notify) = event {
                 let number = socket.handed;
                 socket.handed += 1;
@@ -461,7 +516,7 @@ impl World {
         Failure {
             check,
             state: socket.map_or("none", |socket| socket.oracle.state()),
-            link: socket.map_or(Link(0), |socket| socket.link),
+            link: socket.map_or(Link::Scripted(0), |socket| socket.link),
             step: self.step,
             at: self.now,
             detail,

@@ -3,9 +3,9 @@
 use crate::read::{IntegerType, Part, Value, messages};
 use crate::write::{string, varint};
 
-/// How a NOTIFY is to be answered, read from its messages.
+/// How the application answers a NOTIFY, read from its messages.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// What is done, 0..=7.
     pub(crate) kind: u8,
     /// How long after it was handed out, in nanoseconds.
@@ -25,8 +25,24 @@ pub(crate) const HALF: u8 = 6;
 pub(crate) const NEVER: u8 = 7;
 
 impl Answer {
+    /// How long after it was handed out it is answered, in nanoseconds; `None` for never.
+    pub fn after(&self) -> Option<u64> {
+        (self.kind != NEVER).then_some(self.after)
+    }
+
+    /// True if an ACK may carry these actions: all of the answer, its first few, or none.
+    pub fn allows(&self, actions: &[u8]) -> bool {
+        let whole = actions.is_empty() || self.ends.contains(&actions.len());
+        whole && self.actions.starts_with(actions)
+    }
+
+    /// True if these actions are all of the answer.
+    pub fn is_whole(&self, actions: &[u8]) -> bool {
+        self.kind == BIG || matches!(self.kind, DROP | HALF) && actions.is_empty() || self.actions == actions
+    }
+
     /// Reads the messages; `None` if they are malformed.
-    pub(crate) fn read(payload: &[u8]) -> Option<Self> {
+    pub fn of(payload: &[u8]) -> Option<Self> {
         let mut plan = None;
         let mut wanted = Vec::new();
         let mut message = Message::default();

@@ -14,5 +14,6 @@ mod oracle;
 mod read;
 pub mod write;
 
+pub use answers::Answer;
 pub use limits::Limits;
 pub use oracle::{Event, Oracle, SILENT};

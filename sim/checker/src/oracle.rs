@@ -40,7 +40,8 @@ pub struct Oracle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Hello { until: u64 },
-    Refusing { code: u32, until: u64 },
+    /// It will say `code` and tell `told`.
+    Refusing { code: u32, told: u32, until: u64 },
     Running,
     Draining { until: u64 },
     Closing { until: u64 },
@@ -109,6 +110,12 @@ impl Oracle {
         }
     }
 
+    /// A connection that there is no room for.
+    pub fn refused(limits: Limits, now: u64) -> Self {
+        let state = State::Refusing { code: 13, told: 0, until: now + limits.refuse_delay };
+        Self { state, ..Self::new(limits, now) }
+    }
+
     /// The agent read these bytes.
     pub fn input(&mut self, now: u64, bytes: &[u8]) {
         self.tick(now);
@@ -128,9 +135,9 @@ impl Oracle {
         self.tick(now);
         match &mut self.state {
             State::Hello { .. } => self.close(Some(13), 0),
-            State::Refusing { code, .. } => {
-                let code = *code;
-                self.close(Some(code), code);
+            State::Refusing { code, told, .. } => {
+                let (code, told) = (*code, *told);
+                self.close(Some(code), told);
             }
             State::Running => self.state = State::Draining { until: now + grace },
             State::Draining { until } => *until = (*until).min(now + grace),
@@ -143,7 +150,7 @@ impl Oracle {
         self.tick(now);
         match self.state {
             State::Hello { until } if until <= now => self.close(Some(2), 2),
-            State::Refusing { code, until } if until <= now => self.close(Some(code), code),
+            State::Refusing { code, told, until } if until <= now => self.close(Some(code), told),
             State::Running | State::Draining { .. } => self.overdue(),
             State::Closing { until } if until.min(self.stalled_at()) <= now => self.die(),
             _ => {}
@@ -331,7 +338,7 @@ impl Oracle {
                 if delay == 0 {
                     self.close(Some(code), code);
                 } else {
-                    self.state = State::Refusing { code, until: self.now + delay };
+                    self.state = State::Refusing { code, told: code, until: self.now + delay };
                     self.forget_input();
                 }
                 None
@@ -423,7 +430,7 @@ impl Oracle {
 
     /// A NOTIFY is there: the application answers it, now or later.
     fn whole(&mut self, ids: (u64, u64), payload: &[u8]) -> Option<Event> {
-        let Some(answer) = Answer::read(payload) else {
+        let Some(answer) = Answer::of(payload) else {
             self.close(Some(4), 4);
             return None;
         };

@@ -139,11 +139,13 @@ impl Applet {
         }
     }
 
-    /// `spoe_queue_context`: one more connection unless enough are idle, or the thread is fast with those it has.
+    /// `spoe_queue_context`: one more connection unless enough are idle, or the thread is fast with those it has. It has
+    /// to have one (#2478).
     fn maybe_connect(&mut self, settings: &Settings, out: &mut Output, now: Time, thread: u32) {
         let state = &self.threads[thread as usize];
+        let has_any = self.links.iter().any(|link| link.thread == thread) || settings.defects.waits_for_nobody;
         let idles = self.links.iter().filter(|link| link.thread == thread && link.state == State::Idle).count() as u32;
-        if state.processing < idles || state.processing < state.rate.read(now) {
+        if has_any && (state.processing < idles || state.processing < state.rate.read(now)) {
             return;
         }
         self.connect(settings, out, now, thread, None);

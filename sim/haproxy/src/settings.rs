@@ -29,6 +29,9 @@ pub struct Defects {
     pub bad_hello_resets: bool,
     /// Applet, 2.6: AGENT-DISCONNECT 0 ends the connection at once; 3.0 sends FIN and waits for the agent's.
     pub normal_exit_releases: bool,
+    /// Applet, up to 2.9.6 (#2478): a thread that has lost all its connections opens none for its next event while it
+    /// was fast in the last second; the event waits for its processing timeout.
+    pub waits_for_nobody: bool,
 }
 
 impl Defects {
@@ -41,11 +44,12 @@ impl Defects {
         ignores_negotiated_size: true,
         bad_hello_resets: true,
         normal_exit_releases: false,
+        waits_for_nobody: false,
     };
 }
 
 /// One HAProxy process with one SPOE filter. [`Settings::mux`] and [`Settings::applet`] are the defaults of each engine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Which engine.
     pub engine: Engine,
@@ -129,6 +133,7 @@ impl Settings {
                 ignores_negotiated_size: false,
                 bad_hello_resets: false,
                 normal_exit_releases: false,
+                waits_for_nobody: false,
             },
         }
     }

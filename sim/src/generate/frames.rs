@@ -212,6 +212,6 @@ impl Generator {
 
     fn stray_bytes(&mut self, at: usize) {
         let bytes = (0..self.faults.magnitude(1, 40)).map(|_| self.faults.bits() as u8).collect();
-        self.push(crate::script::Step::Raw(crate::script::Link(at as u8 + 1), bytes));
+        self.push(crate::script::Step::Raw(crate::script::Link::Scripted(at as u8 + 1), bytes));
     }
 }

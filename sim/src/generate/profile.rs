@@ -1,10 +1,12 @@
 //! Which steps a seed has, how often, and within which limits the agent works.
 
+use spoa_sim_haproxy::Engine;
+
 use crate::random::Random;
 use crate::script::{AgentSetup, MS};
 
 /// The version of the generator: a seed means the same only within one.
-pub const GENERATOR_VERSION: u32 = 1;
+pub const GENERATOR_VERSION: u32 = 2;
 
 /// What kinds of runs to make.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +16,10 @@ pub enum Profile {
     Standard,
     /// No faults: what is wrong then is wrong with good peers.
     Calm,
+    /// A model of HAProxy 3.1 or later speaks, on a network with faults.
+    Mux,
+    /// A model of HAProxy 3.0 or earlier does.
+    Applet,
 }
 
 impl Profile {
@@ -22,6 +28,8 @@ impl Profile {
         match name {
             "standard" => Some(Self::Standard),
             "calm" => Some(Self::Calm),
+            "mux" => Some(Self::Mux),
+            "applet" => Some(Self::Applet),
             _ => None,
         }
     }
@@ -31,6 +39,8 @@ impl Profile {
         match self {
             Self::Standard => "standard",
             Self::Calm => "calm",
+            Self::Mux => "mux",
+            Self::Applet => "applet",
         }
     }
 }
@@ -54,6 +64,10 @@ const KINDS: usize = 14;
 /// What exists in a seed.
 #[derive(Clone, Debug)]
 pub(super) struct Swarm {
+    /// Who speaks: a model of HAProxy, or the script itself.
+    pub(super) engine: Option<Engine>,
+    /// Nothing goes wrong.
+    pub(super) calm: bool,
     pub(super) steps: u64,
     pub(super) links: usize,
     pub(super) weights: [u32; KINDS],
@@ -90,8 +104,17 @@ impl Swarm {
         if calm {
             weights[FIN] = 1;
         }
+        let engine = match profile {
+            Profile::Mux => Some(Engine::Mux),
+            Profile::Applet => Some(Engine::Applet),
+            Profile::Standard | Profile::Calm => {
+                *random.pick(&[None, None, None, None, None, None, Some(Engine::Mux), Some(Engine::Applet)])
+            }
+        };
         let mut percent = |often: u64| if calm || random.chance(1, 2) { 0 } else { random.between(1, often) };
         Self {
+            engine,
+            calm,
             bad_hello: percent(30),
             no_hello: percent(10),
             fragment_faults: percent(30),
@@ -128,5 +151,6 @@ pub(super) fn agent(random: &mut Random, profile: Profile) -> AgentSetup {
         refuse_delay: if random.chance(1, 3) { 0 } else { random.magnitude(MS, 100 * MS) },
         linger: random.magnitude(MS, 100 * MS),
         send_timeout: random.magnitude(MS, 1_000 * MS),
+        connections_max: if random.chance(1, 8) { random.between(1, 3) as u32 } else { defaults.connections_max },
     }
 }

@@ -78,10 +78,14 @@ fn row(page: &mut String, y: usize, record: &Record) {
     match record.kind {
         Kind::Received | Kind::Connect | Kind::Fin | Kind::Reset => arrow(page, y, "in", LEFT, RIGHT, &text),
         Kind::Sent => arrow(page, y, "out", RIGHT, LEFT, &text),
-        Kind::Event | Kind::Deadline | Kind::Stop | Kind::Eof => {
-            let _ = write!(page, "<text class=\"note\" x=\"{}\" y=\"{}\">{text}</text>", RIGHT + 12, y + 4);
-        }
+        Kind::Event | Kind::Deadline | Kind::Stop | Kind::Eof => note(page, RIGHT, y, &text),
+        Kind::Started | Kind::Asked | Kind::Answered | Kind::Checked | Kind::SoftStop => note(page, LEFT, y, &text),
     }
+}
+
+/// What a side does by itself stands beside its lane.
+fn note(page: &mut String, lane: usize, y: usize, text: &str) {
+    let _ = write!(page, "<text class=\"note\" x=\"{}\" y=\"{}\">{text}</text>", lane + 12, y + 4);
 }
 
 fn arrow(page: &mut String, y: usize, class: &str, from: usize, to: usize, text: &str) {
@@ -100,6 +104,9 @@ fn arrow(page: &mut String, y: usize, class: &str, from: usize, to: usize, text:
 
 fn label(record: &Record) -> String {
     let text = match (&record.detail, record.kind) {
+        (Detail::Words(words), Kind::Asked | Kind::Answered | Kind::SoftStop | Kind::Started) => {
+            format!("{} {words}", record.kind.word())
+        }
         (Detail::Words(words), _) => words.clone(),
         (Detail::Bytes(_), Kind::Received | Kind::Sent) => {
             let line = record.to_string();
@@ -108,8 +115,8 @@ fn label(record: &Record) -> String {
         }
         (Detail::Bytes(_), kind) => kind.word().into(),
     };
-    let is_arrow = matches!(record.kind, Kind::Received | Kind::Sent);
-    let len_max = if is_arrow { ARROW_LEN_MAX } else { NOTE_LEN_MAX };
+    let is_on_the_right = matches!(record.kind, Kind::Event | Kind::Deadline | Kind::Stop);
+    let len_max = if is_on_the_right { NOTE_LEN_MAX } else { ARROW_LEN_MAX };
     if text.chars().count() <= len_max {
         return text;
     }

@@ -3,9 +3,11 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use super::{MAGIC, VERSION, limits};
+use super::{MAGIC, VERSION, limits, settings};
 use crate::plan::{Answer, Plan};
-use crate::script::{AgentSetup, Cuts, Damage, FrameKind, FrameSpec, Link, MessageSpec, Nanos, Script, Step, Value};
+use crate::script::{
+    AgentSetup, Cuts, Damage, EventSpec, FrameKind, FrameSpec, Haproxy, Link, MessageSpec, Nanos, Script, Step, Value,
+};
 
 /// Why text is no script.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,15 +61,19 @@ fn read_line(line: &str, script: &mut Script) -> Result<(), String> {
             }
             return Ok(());
         }
-        "connect" => Step::Connect(words.link()?),
+        "connect" => Step::Connect(words.scripted()?),
         "send" => send(&mut words)?,
         "cut" => Step::Cut(words.link()?, cuts(words.need("sizes")?)?),
         "hold" => Step::Hold(words.link()?),
         "release" => Step::Release(words.link()?),
         "room" => Step::Room(words.link()?, or_all(words.need("a number of bytes")?)?),
         "take" => Step::Take(words.link()?, or_all(words.need("a number of bytes")?)?),
-        "fin" => Step::Fin(words.link()?),
+        "fin" => Step::Fin(words.scripted()?),
         "reset" => Step::Reset(words.link()?),
+        "haproxy" => start(&mut words)?,
+        "ask" => ask(&mut words)?,
+        "check" => Step::Check(words.haproxy()?),
+        "soft-stop" => Step::SoftStop(words.haproxy()?),
         "wait" => Step::Wait(time(words.need("a time")?)?),
         "stop" => {
             let grace = words.need("grace=TIME")?;
@@ -108,8 +114,30 @@ fn limit(word: &str, agent: &mut AgentSetup) -> Result<(), String> {
     Err(format!("the agent has no limit {name}"))
 }
 
+fn start(words: &mut Words<'_>) -> Result<Step, String> {
+    let haproxy = words.haproxy()?;
+    let mut settings = settings::engine(words.need("engine=mux or engine=applet")?)?;
+    while let Some(word) = words.next_word() {
+        settings::set(word, &mut settings)?;
+    }
+    Ok(Step::Start(haproxy, Box::new(settings)))
+}
+
+fn ask(words: &mut Words<'_>) -> Result<Step, String> {
+    let haproxy = words.haproxy()?;
+    let mut event = EventSpec { thread: 0, stream: None, messages: Vec::new() };
+    while let Some((name, value)) = words.modifier(|name| matches!(name, "thread" | "stream")) {
+        match name {
+            "thread" => event.thread = named(name, value)?,
+            _ => event.stream = Some(named(name, value)?),
+        }
+    }
+    event.messages = words.messages()?;
+    Ok(Step::Ask(haproxy, event))
+}
+
 fn send(words: &mut Words<'_>) -> Result<Step, String> {
-    let link = words.link()?;
+    let link = words.scripted()?;
     let kind = words.need("a kind of frame")?;
     if kind == "raw" {
         return Ok(Step::Raw(link, hex(words.need("bytes in hex")?)?));
@@ -123,7 +151,7 @@ fn send(words: &mut Words<'_>) -> Result<Step, String> {
         slice: None,
         damage: Damage::None,
     };
-    while let Some((name, value)) = words.modifier() {
+    while let Some((name, value)) = words.modifier(is_modifier) {
         modify(&mut frame, name, value)?;
     }
     frame.kind = match kind {
@@ -178,11 +206,11 @@ fn named<T: FromStr>(name: &str, value: &str) -> Result<T, String> {
     number(value).map_err(|error| format!("{name}: {error}"))
 }
 
-fn number<T: FromStr>(text: &str) -> Result<T, String> {
+pub(super) fn number<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("{text} is no number that fits here"))
 }
 
-fn time(text: &str) -> Result<Nanos, String> {
+pub(super) fn time(text: &str) -> Result<Nanos, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (digits, unit) = text.split_at(digits);
     let size: Nanos = match unit {
@@ -206,6 +234,14 @@ fn hex(text: &str) -> Result<Vec<u8>, String> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| error())).collect()
 }
 
+fn scripted(word: &str) -> Option<Link> {
+    word.strip_prefix('c')?.parse().ok().map(Link::Scripted)
+}
+
+fn haproxy(word: &str) -> Option<Haproxy> {
+    word.strip_prefix('h')?.parse().ok().map(Haproxy)
+}
+
 /// What is left of a line.
 struct Words<'t> {
     rest: &'t str,
@@ -225,15 +261,31 @@ impl<'t> Words<'t> {
         self.next_word().ok_or_else(|| format!("{what} is missing"))
     }
 
+    /// A link of any kind.
     fn link(&mut self) -> Result<Link, String> {
-        let word = self.need("the link (c1, c2, ...)")?;
-        word.strip_prefix('c').and_then(|n| n.parse().ok()).map(Link).ok_or(format!("{word} is no link (c1, c2, ...)"))
+        let word = self.need("the link (c1, or h1, or h1.0)")?;
+        let link = match word.split_once('.') {
+            Some((process, connection)) => haproxy(process).zip(connection.parse().ok()).map(|(h, n)| Link::Of(h, n)),
+            None => haproxy(word).map(Link::All).or_else(|| scripted(word)),
+        };
+        link.ok_or(format!("{word} is no link (c1, or h1, or h1.0)"))
     }
 
-    /// The next word if it is a modifier of a frame, in two.
-    fn modifier(&mut self) -> Option<(&'t str, &'t str)> {
+    /// A link on which the script itself speaks.
+    fn scripted(&mut self) -> Result<Link, String> {
+        let word = self.need("the link (c1, c2, ...)")?;
+        scripted(word).ok_or(format!("{word} is no link of the script's own (c1, c2, ...)"))
+    }
+
+    fn haproxy(&mut self) -> Result<Haproxy, String> {
+        let word = self.need("the process (h1, h2, ...)")?;
+        haproxy(word).ok_or(format!("{word} is no process (h1, h2, ...)"))
+    }
+
+    /// The next word if it is `NAME=VALUE` with a known name, in two.
+    fn modifier(&mut self, is_known: impl FnOnce(&str) -> bool) -> Option<(&'t str, &'t str)> {
         let (name, _) = self.rest.trim_start().split_once('=')?;
-        if !is_modifier(name) {
+        if !is_known(name) {
             return None;
         }
         self.next_word()?.split_once('=')

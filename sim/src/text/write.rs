@@ -3,9 +3,12 @@
 use std::fmt::{self, Display, Formatter};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::settings::Setup;
 use super::{MAGIC, VERSION, limits};
 use crate::plan::Plan;
-use crate::script::{AgentSetup, Cuts, Damage, FrameKind, FrameSpec, Link, MessageSpec, Nanos, Script, Step, Value};
+use crate::script::{
+    AgentSetup, Cuts, Damage, EventSpec, FrameKind, FrameSpec, Haproxy, Link, MessageSpec, Nanos, Script, Step, Value,
+};
 
 impl Display for Script {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -50,7 +53,17 @@ impl Display for AgentSetup {
 
 impl Display for Link {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "c{}", self.0)
+        match self {
+            Self::Scripted(number) => write!(f, "c{number}"),
+            Self::Of(haproxy, number) => write!(f, "{haproxy}.{number}"),
+            Self::All(haproxy) => write!(f, "{haproxy}"),
+        }
+    }
+}
+
+impl Display for Haproxy {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "h{}", self.0)
     }
 }
 
@@ -67,9 +80,26 @@ impl Display for Step {
             Self::Take(link, take) => write!(f, "take {link} {}", OrAll(*take)),
             Self::Fin(link) => write!(f, "fin {link}"),
             Self::Reset(link) => write!(f, "reset {link}"),
+            Self::Start(haproxy, settings) => write!(f, "haproxy {haproxy} {}", Setup(settings)),
+            Self::Ask(haproxy, event) => write!(f, "ask {haproxy}{event}"),
+            Self::Check(haproxy) => write!(f, "check {haproxy}"),
+            Self::SoftStop(haproxy) => write!(f, "soft-stop {haproxy}"),
             Self::Wait(time) => write!(f, "wait {}", Time(*time)),
             Self::Stop { grace } => write!(f, "stop grace={}", Time(*grace)),
         }
+    }
+}
+
+/// Each part with a blank before it.
+impl Display for EventSpec {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.thread > 0 {
+            write!(f, " thread={}", self.thread)?;
+        }
+        if let Some(stream) = self.stream {
+            write!(f, " stream={stream}")?;
+        }
+        self.messages.iter().try_for_each(|message| write!(f, " {message}"))
     }
 }
 

@@ -1,0 +1,205 @@
+//! Runs in which models of HAProxy speak: processes that ask, check and are replaced, and what the network does to them.
+
+use spoa_sim_haproxy::{Defects, Engine, Settings};
+
+use super::Generator;
+use crate::script::{EventSpec, Haproxy, Link, MS, MessageSpec, Nanos, Step, Value};
+
+const ASK: usize = 0;
+const BURST: usize = 1;
+const LARGE: usize = 2;
+const WAIT: usize = 3;
+const CHECK: usize = 4;
+const RELOAD: usize = 5;
+const CUT: usize = 6;
+const HOLD: usize = 7;
+const RELEASE: usize = 8;
+const ROOM: usize = 9;
+const TAKE: usize = 10;
+const RESET: usize = 11;
+const STOP: usize = 12;
+const KINDS: usize = 13;
+/// From here on it is the network's doing, or the agent's.
+const FAULTS: usize = HOLD;
+
+impl Generator {
+    /// Steps around processes of `engine`.
+    pub(super) fn fill_with_haproxy(&mut self, engine: Engine) {
+        let weights = self.haproxy_weights();
+        let count = 1 + self.workload.weighted(&[8, 3, 1]) as u8;
+        for number in 1..=count {
+            let settings = self.settings(engine);
+            self.push(Step::Start(Haproxy(number), Box::new(settings)));
+        }
+        let mut processes: Vec<_> = (1..=count).map(Haproxy).collect();
+        for _ in 0..self.swarm.steps {
+            let at = self.workload.below(processes.len() as u64) as usize;
+            let haproxy = processes[at];
+            match self.workload.weighted(&weights) {
+                ASK => self.ask(haproxy),
+                BURST => (0..self.workload.between(2, 24)).for_each(|_| self.ask(haproxy)),
+                LARGE => self.ask_much(haproxy),
+                WAIT => self.wait_for_haproxy(),
+                CHECK => self.push(Step::Check(haproxy)),
+                RELOAD => processes[at] = self.reload(haproxy, engine),
+                CUT => {
+                    let link = self.link_of(haproxy);
+                    self.cut(link);
+                }
+                HOLD => {
+                    let link = self.link_of(haproxy);
+                    self.push(Step::Hold(link));
+                }
+                RELEASE => self.push(Step::Release(Link::All(haproxy))),
+                ROOM => {
+                    let link = self.link_of(haproxy);
+                    self.room(link);
+                }
+                TAKE => {
+                    let link = self.link_of(haproxy);
+                    self.take(link);
+                }
+                RESET => {
+                    let link = self.link_of(haproxy);
+                    self.push(Step::Reset(link));
+                }
+                _ => self.stop(),
+            }
+        }
+    }
+
+    fn haproxy_weights(&mut self) -> [u32; KINDS] {
+        let mut weights = [0; KINDS];
+        weights[ASK] = 64;
+        for weight in &mut weights[BURST..] {
+            if self.workload.chance(1, 2) {
+                *weight = 1 << self.workload.below(5);
+            }
+        }
+        for kind in [BURST, RELOAD, RESET, STOP] {
+            weights[kind] = weights[kind].min(4);
+        }
+        if self.swarm.calm {
+            weights[FAULTS..].fill(0);
+        } else {
+            weights[RELEASE] = weights[HOLD];
+        }
+        weights
+    }
+
+    fn settings(&mut self, engine: Engine) -> Settings {
+        let base = match engine {
+            Engine::Mux => Settings::mux(),
+            Engine::Applet => Settings::applet(),
+        };
+        // Who comes back in a tight loop does the same thing a thousand times.
+        let base = Settings { reconnect_gap: self.workload.magnitude(20 * MS, 200 * MS), ..base };
+        if self.workload.chance(1, 4) {
+            return base;
+        }
+        let often = |generator: &mut Self| generator.workload.chance(7, 8);
+        let settings = Settings {
+            threads: self.workload.between(1, 3) as u32,
+            max_frame_size: *self.workload.pick(&[16_380, 16_380, 16_380, 256, 300, 1000, 65_532]),
+            pipelining: often(self),
+            asynchronous: self.workload.chance(1, 2),
+            fragmentation: self.workload.chance(1, 2),
+            max_waiting_frames: *self.workload.pick(&[1, 2, 20, 200]),
+            processing_timeout: self.workload.magnitude(2 * MS, 1000 * MS),
+            hello_timeout: self.workload.magnitude(2 * MS, 1000 * MS),
+            idle_timeout: self.workload.magnitude(5 * MS, 30_000 * MS),
+            retry_delay: self.workload.magnitude(MS, 1000 * MS),
+            pool_purge: self.workload.magnitude(5 * MS, 15_000 * MS),
+            reuse: often(self),
+            fragment_gap: if self.workload.chance(1, 2) { 0 } else { self.workload.magnitude(1000, MS) },
+            engine_of_process: self.workload.chance(1, 8),
+            ..base
+        };
+        if self.swarm.calm {
+            return settings;
+        }
+        let maxconn = if self.faults.chance(1, 8) { self.faults.between(1, 4) as u32 } else { 0 };
+        Settings { maxconn, defects: self.defects(engine), ..settings }
+    }
+
+    /// One process in eight is of a version with bugs.
+    fn defects(&mut self, engine: Engine) -> Defects {
+        if !self.faults.chance(1, 8) {
+            return Defects::default();
+        }
+        match (engine, self.faults.below(3)) {
+            (Engine::Applet, 0) => Defects { normal_exit_releases: true, ..Defects::default() },
+            (Engine::Applet, _) => Defects { waits_for_nobody: true, ..Defects::default() },
+            (Engine::Mux, 0) => Defects { split_hello_resets: true, ..Defects::default() },
+            (Engine::Mux, 1) => Defects { empty_notify: true, ..Defects::default() },
+            (Engine::Mux, _) => Defects::V3_1_0,
+        }
+    }
+
+    fn ask(&mut self, haproxy: Haproxy) {
+        let messages = self.messages();
+        self.push_ask(haproxy, messages);
+    }
+
+    fn push_ask(&mut self, haproxy: Haproxy, messages: Vec<MessageSpec>) {
+        let thread = self.workload.below(3) as u32;
+        // A stream has an event for each of its stages; the applet engine tells them apart by frame-ids.
+        let stream = self.workload.chance(1, 8).then(|| self.workload.below(3) as u32);
+        self.push(Step::Ask(haproxy, EventSpec { thread, stream, messages }));
+    }
+
+    /// An event around the size of a frame or far above: fragments, or too big.
+    fn ask_much(&mut self, haproxy: Haproxy) {
+        let frame = self.script.agent.max_frame_size.min(*self.workload.pick(&[256, 300, 1000, 16_380]));
+        let len = match self.workload.below(3) {
+            0 => self.workload.between(1, u64::from(frame) * 3),
+            _ => u64::from(frame).saturating_sub(self.workload.below(64)),
+        };
+        let mut messages = self.messages();
+        let text = (b"text".to_vec(), Value::LongText(len as u32));
+        match messages.first_mut() {
+            Some(message) if message.args.len() < 255 => message.args.push(text),
+            _ => messages.push(MessageSpec { name: b"m".to_vec(), args: vec![text] }),
+        }
+        self.push_ask(haproxy, messages);
+    }
+
+    /// The old process goes and a new one takes its place, at times over and over at once.
+    fn reload(&mut self, haproxy: Haproxy, engine: Engine) -> Haproxy {
+        let mut current = haproxy;
+        let times = if self.workload.chance(1, 4) { self.workload.between(2, 5) } else { 1 };
+        for _ in 0..times {
+            self.push(Step::SoftStop(current));
+            // As large a number as there is place for; the names of a few hundred processes are enough.
+            let Some(next) = current.0.checked_add(4) else { return current };
+            current = Haproxy(next);
+            let settings = self.settings(engine);
+            self.push(Step::Start(current, Box::new(settings)));
+            if self.workload.chance(1, 2) {
+                self.ask(current);
+            }
+        }
+        current
+    }
+
+    /// All its connections, or one of the first few.
+    fn link_of(&mut self, haproxy: Haproxy) -> Link {
+        match self.cuts.below(4) {
+            0 | 1 => Link::All(haproxy),
+            _ => Link::Of(haproxy, self.cuts.below(3) as u32),
+        }
+    }
+
+    fn wait_for_haproxy(&mut self) {
+        let started = self.script.steps.iter().rev().find_map(|step| match step {
+            Step::Start(_, settings) => Some(settings.clone()),
+            _ => None,
+        });
+        let Some(settings) = started.filter(|_| self.workload.chance(1, 3)) else { return self.wait() };
+        let Settings { processing_timeout, hello_timeout, idle_timeout, retry_delay, pool_purge, .. } = *settings;
+        let deadlines = [processing_timeout, hello_timeout, idle_timeout, retry_delay, pool_purge];
+        let deadline: Nanos = *self.workload.pick(&deadlines);
+        let time = deadline + self.workload.below(3) - 1;
+        self.push(Step::Wait(time));
+    }
+}
