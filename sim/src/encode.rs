@@ -2,7 +2,7 @@
 
 use spoa_sim_checker::write::{string, varint};
 
-use crate::script::{Damage, FrameKind, FrameSpec, MessageSpec, Value};
+use crate::script::{Bytes, Damage, FrameKind, FrameSpec, MessageSpec, Value};
 
 /// What most frames have room in, so that a buffer is made once.
 const SIZE_USUAL: usize = 192;
@@ -58,7 +58,7 @@ impl Damage {
     }
 }
 
-fn encode_items(kind: u8, items: &[(Vec<u8>, Value)], out: &mut Vec<u8>) -> u8 {
+fn encode_items(kind: u8, items: &[(Bytes, Value)], out: &mut Vec<u8>) -> u8 {
     for (key, value) in items {
         string(key, out);
         value.encode(out);

@@ -1,11 +1,16 @@
 //! What a run does, step by step: nothing in it is drawn at random, so a script means the same for ever.
 
+use std::borrow::Cow;
+
 use spoa_sim_haproxy::Settings;
 
 use crate::plan::Plan;
 
 /// Nanoseconds since the start of a run.
 pub type Nanos = u64;
+
+/// Names and texts of frames. The generator's are all known beforehand: to copy each would take longer than to draw it.
+pub type Bytes = Cow<'static, [u8]>;
 
 /// One whole run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -188,13 +193,13 @@ pub struct FrameSpec {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrameKind {
     /// HAPROXY-HELLO: keys and values.
-    Hello(Vec<(Vec<u8>, Value)>),
+    Hello(Vec<(Bytes, Value)>),
     /// NOTIFY.
     Notify(Vec<MessageSpec>),
     /// A further fragment of a NOTIFY.
     Unset(Vec<MessageSpec>),
     /// HAPROXY-DISCONNECT: keys and values.
-    Disconnect(Vec<(Vec<u8>, Value)>),
+    Disconnect(Vec<(Bytes, Value)>),
     /// Any type, with any payload.
     Other(u8, Vec<u8>),
 }
@@ -203,9 +208,9 @@ pub enum FrameKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageSpec {
     /// Its name.
-    pub name: Vec<u8>,
+    pub name: Bytes,
     /// Its arguments: names, empty for none, and values.
-    pub args: Vec<(Vec<u8>, Value)>,
+    pub args: Vec<(Bytes, Value)>,
 }
 
 /// What is wrong with the bytes of a frame.
@@ -244,13 +249,13 @@ pub enum Value {
     /// IPV6.
     Ipv6([u8; 16]),
     /// STRING.
-    Text(Vec<u8>),
+    Text(Bytes),
     /// A STRING of so many bytes.
     LongText(u32),
     /// BINARY.
     Binary(Vec<u8>),
     /// A value of any type byte: its bytes.
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
     /// How the handler is to answer: an INT64 on the wire.
     Plan(Plan),
 }

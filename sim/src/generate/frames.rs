@@ -1,20 +1,20 @@
 //! Frames, good and bad.
 
 use super::Generator;
-use crate::script::{Damage, FrameKind, FrameSpec, Value};
+use crate::script::{Bytes, Damage, FrameKind, FrameSpec, Value};
 
-type Items = Vec<(Vec<u8>, Value)>;
+type Items = Vec<(Bytes, Value)>;
 
 fn frame(kind: FrameKind) -> FrameSpec {
     FrameSpec { kind, flags: 1, stream_id: 0, frame_id: 0, slice: None, damage: Damage::None }
 }
 
-fn text(text: &str) -> Value {
-    Value::Text(text.into())
+fn text(text: &'static str) -> Value {
+    Value::Text(text.as_bytes().into())
 }
 
-fn key(name: &str, value: Value) -> (Vec<u8>, Value) {
-    (name.into(), value)
+fn key(name: &'static str, value: Value) -> (Bytes, Value) {
+    (name.as_bytes().into(), value)
 }
 
 impl Generator {
@@ -74,7 +74,7 @@ impl Generator {
             14 => hello.stream_id = 1,
             15 => hello.frame_id = 1,
             16 => items.insert(1, key("", Value::Bool(true))),
-            17 => items[3].1 = Value::Bytes(vec![*self.faults.pick(&[10, 12, 15, 0x1f])]),
+            17 => items[3].1 = Value::Bytes(vec![*self.faults.pick(&[10, 12, 15, 0x1f])].into()),
             18 => hello.damage = Damage::Trim(self.faults.between(1, 120) as u32),
             19 => {
                 let again = *self.faults.pick(&[0, 1, 2]);
@@ -206,7 +206,7 @@ impl Generator {
         };
         let len = room.saturating_sub(length_len) + self.faults.below(2) as u32;
         let message =
-            crate::script::MessageSpec { name: b"m".to_vec(), args: vec![(Vec::new(), Value::LongText(len))] };
+            crate::script::MessageSpec { name: b"m".into(), args: vec![(Bytes::default(), Value::LongText(len))] };
         FrameSpec { kind: FrameKind::Notify(vec![message]), ..ids }
     }
 

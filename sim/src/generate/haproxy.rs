@@ -156,10 +156,10 @@ impl Generator {
             _ => u64::from(frame).saturating_sub(self.workload.below(64)),
         };
         let mut messages = self.messages();
-        let text = (b"text".to_vec(), Value::LongText(len as u32));
+        let text = (b"text"[..].into(), Value::LongText(len as u32));
         match messages.first_mut() {
             Some(message) if message.args.len() < 255 => message.args.push(text),
-            _ => messages.push(MessageSpec { name: b"m".to_vec(), args: vec![text] }),
+            _ => messages.push(MessageSpec { name: b"m"[..].into(), args: vec![text] }),
         }
         self.push_ask(haproxy, messages);
     }

@@ -2,7 +2,7 @@
 
 use super::Generator;
 use crate::plan::{Answer, Plan};
-use crate::script::{MS, MessageSpec, Value};
+use crate::script::{Bytes, MS, MessageSpec, Value};
 
 /// The last value of each size of varint; the first of the next is one more.
 const VARINT_EDGES: [u64; 10] = [
@@ -18,6 +18,9 @@ const VARINT_EDGES: [u64; 10] = [
     u64::MAX - 1,
 ];
 
+/// What names are cut from that are to be long.
+const LONGEST: &[u8] = &[b'n'; 300];
+
 impl Generator {
     /// Messages for a NOTIFY: one as a rule, none at times.
     pub(super) fn messages(&mut self) -> Vec<MessageSpec> {
@@ -31,22 +34,24 @@ impl Generator {
         if let Some(plan) = self.plan()
             && let Some(message) = messages.first_mut()
         {
-            message.args.insert(0, (b"plan".to_vec(), Value::Plan(plan)));
+            message.args.insert(0, (b"plan".into(), Value::Plan(plan)));
         }
         messages
     }
 
     fn message(&mut self) -> MessageSpec {
         let mut message = match self.workload.below(8) {
-            0..=4 => MessageSpec { name: b"check-client-ip".to_vec(), args: vec![(Vec::new(), self.address())] },
-            5 => MessageSpec { name: b"get-ip-reputation".to_vec(), args: vec![(b"ip".to_vec(), self.address())] },
-            6 => MessageSpec { name: b"m".to_vec(), args: Vec::new() },
-            _ => MessageSpec { name: vec![b'n'; self.workload.magnitude(0, 300) as usize], args: Vec::new() },
+            0..=4 => MessageSpec { name: b"check-client-ip".into(), args: vec![(Bytes::default(), self.address())] },
+            5 => MessageSpec { name: b"get-ip-reputation".into(), args: vec![(b"ip".into(), self.address())] },
+            6 => MessageSpec { name: b"m".into(), args: Vec::new() },
+            _ => MessageSpec { name: LONGEST[..self.workload.magnitude(0, 300) as usize].into(), args: Vec::new() },
         };
         let more = if self.workload.chance(1, 4) { self.workload.magnitude(1, 12) } else { 0 };
         let more = if self.workload.chance(1, 200) { self.workload.between(127, 250) } else { more };
+        // One more, for the plan.
+        message.args.reserve_exact(more as usize + 1);
         for _ in 0..more {
-            let name = [&b""[..], b"x", b"plan", b"\xff"][self.workload.weighted(&[4, 4, 1, 1])].to_vec();
+            let name = [&b""[..], b"x", b"plan", b"\xff"][self.workload.weighted(&[4, 4, 1, 1])].into();
             let value = self.value();
             message.args.push((name, value));
         }
@@ -79,12 +84,14 @@ impl Generator {
             3 => Value::Uint32(number & 0xffff_ffff),
             4 | 5 => Value::Int64(number as i64),
             6 => Value::Uint64(number),
-            7 => Value::Text(b"GET".to_vec()),
+            7 => Value::Text(b"GET".into()),
             // Lengths around the first edge of a varint.
             8 => Value::LongText(*self.workload.pick(&[0, 1, 239, 240, 241])),
             9 => Value::Binary(number.to_be_bytes()[..(number % 9) as usize].to_vec()),
             // Flags where HAProxy sends none, and integers outside their type.
-            10 => Value::Bytes(self.workload.pick(&[&[0x31][..], &[0x18, 1, b'x'], &[0xf3, 7], &[0x10]]).to_vec()),
+            10 => {
+                Value::Bytes((*self.workload.pick::<&[u8]>(&[&[0x31], &[0x18, 1, b'x'], &[0xf3, 7], &[0x10]])).into())
+            }
             _ => match number % 2 {
                 0 => Value::Int32(number as i64),
                 _ => Value::Uint32(number),

@@ -1,6 +1,6 @@
 //! Simpler versions of a step, the simplest first.
 
-use crate::script::{AgentSetup, Cuts, Damage, FrameKind, FrameSpec, MS, MessageSpec, Nanos, Step, Value};
+use crate::script::{AgentSetup, Bytes, Cuts, Damage, FrameKind, FrameSpec, MS, MessageSpec, Nanos, Step, Value};
 
 /// Changes of the agent, each back to one of its defaults.
 pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 15] {
@@ -83,7 +83,7 @@ fn simpler_kinds(kind: &FrameKind) -> Vec<FrameKind> {
     }
 }
 
-type Item = (Vec<u8>, Value);
+type Item = (Bytes, Value);
 
 /// Without one of the items, or with a simpler one.
 fn simpler_items(items: &[Item]) -> Vec<Vec<Item>> {
@@ -110,7 +110,7 @@ fn simpler_messages(messages: &[MessageSpec]) -> Vec<Vec<MessageSpec>> {
             with(MessageSpec { args: message.args[..message.args.len() / 2].to_vec(), ..message.clone() });
         }
         if message.name.len() > 1 {
-            with(MessageSpec { name: b"m".to_vec(), ..message.clone() });
+            with(MessageSpec { name: b"m".into(), ..message.clone() });
         }
         for args in simpler_items(&message.args) {
             with(MessageSpec { args, ..message.clone() });

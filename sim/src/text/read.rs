@@ -6,7 +6,8 @@ use std::str::FromStr;
 use super::{MAGIC, VERSION, limits, settings};
 use crate::plan::{Answer, Plan};
 use crate::script::{
-    AgentSetup, Cuts, Damage, EventSpec, FrameKind, FrameSpec, Haproxy, Link, MessageSpec, Nanos, Script, Step, Value,
+    AgentSetup, Bytes, Cuts, Damage, EventSpec, FrameKind, FrameSpec, Haproxy, Link, MessageSpec, Nanos, Script, Step,
+    Value,
 };
 
 /// Why text is no script.
@@ -292,7 +293,7 @@ impl<'t> Words<'t> {
     }
 
     /// `key=value` up to the end of the line.
-    fn items(&mut self) -> Result<Vec<(Vec<u8>, Value)>, String> {
+    fn items(&mut self) -> Result<Vec<(Bytes, Value)>, String> {
         let mut items = Vec::new();
         while self.peek().is_some() {
             let key = self.name()?;
@@ -313,7 +314,7 @@ impl<'t> Words<'t> {
                 if !args.is_empty() {
                     self.expect(',')?;
                 }
-                let arg = if self.peek() == Some('=') { Vec::new() } else { self.name()? };
+                let arg = if self.peek() == Some('=') { Bytes::default() } else { self.name()? };
                 self.expect('=')?;
                 args.push((arg, self.value()?));
             }
@@ -339,8 +340,9 @@ impl<'t> Words<'t> {
         }
     }
 
-    fn name(&mut self) -> Result<Vec<u8>, String> {
-        if self.peek() == Some('"') { self.quoted() } else { Ok(self.bare().as_bytes().to_vec()) }
+    fn name(&mut self) -> Result<Bytes, String> {
+        let name = if self.peek() == Some('"') { self.quoted()? } else { self.bare().as_bytes().to_vec() };
+        Ok(name.into())
     }
 
     /// Everything up to what ends a name or value.
@@ -371,7 +373,7 @@ impl<'t> Words<'t> {
 
     fn value(&mut self) -> Result<Value, String> {
         if self.peek() == Some('"') {
-            return self.quoted().map(Value::Text);
+            return Ok(Value::Text(self.quoted()?.into()));
         }
         let word = self.bare();
         if let Some((kind, rest)) = word.split_once(':') {
@@ -382,7 +384,7 @@ impl<'t> Words<'t> {
                 "u64" => return number(rest).map(Value::Uint64),
                 "text" => return number(rest).map(Value::LongText),
                 "bin" => return hex(rest).map(Value::Binary),
-                "raw" => return hex(rest).map(Value::Bytes),
+                "raw" => return Ok(Value::Bytes(hex(rest)?.into())),
                 _ => {}
             }
         }

@@ -524,7 +524,8 @@ fn messages(specs: &[MessageSpec]) -> Messages {
                 Value::Ipv6(octets) => Arg::Ipv6(*octets),
                 Value::Text(text) => Arg::Str(text),
                 Value::LongText(_) => Arg::Str(&text),
-                Value::Binary(bytes) | Value::Bytes(bytes) => Arg::Bin(bytes),
+                Value::Binary(bytes) => Arg::Bin(bytes),
+                Value::Bytes(bytes) => Arg::Bin(bytes),
             };
             messages.arg(name, arg);
         }
