@@ -443,14 +443,16 @@ impl World {
             let expected = socket.oracle.next_event();
             let Some(event) = socket.connection.poll_event() else {
                 if let Some(expected) = expected {
-                    return Err(self.failure(at, "event", format!("none, instead of {expected:?}")));
+                    let detail = format!("none, instead of {expected:?}");
+                    return Err(self.failure(at, "event", detail));
                 }
                 break;
             };
             let found = seen(&event, socket.handed);
-            if expected.as_ref() != Some(&found) {
+            if expected != Some(found) {
                 let wanted = expected.map_or("none".into(), |expected| format!("{expected:?}"));
-                return Err(self.failure(at, "event", format!("{found:?}, instead of {wanted}")));
+                let detail = format!("{found:?}, instead of {wanted}");
+                return Err(self.failure(at, "event", detail));
             }
             self.trace.event(now, socket.link, &event);
             self.coverage.event(&event);
@@ -529,7 +531,7 @@ fn instant(now: Nanos) -> Instant {
 }
 
 /// An event of the core in the checker's words.
-fn seen(event: &Event<'_>, handed: u64) -> Expected {
+fn seen<'e>(event: &Event<'e>, handed: u64) -> Expected<&'e [u8]> {
     match event {
         Event::Ready { negotiated, .. } => Expected::Ready {
             max_frame_size: negotiated.max_frame_size,
@@ -539,7 +541,7 @@ fn seen(event: &Event<'_>, handed: u64) -> Expected {
         Event::Notify(notify) => Expected::Notify {
             ids: (notify.stream_id().0, notify.frame_id().0),
             number: handed,
-            payload: notify.payload().to_vec(),
+            payload: notify.payload(),
         },
         Event::Closed(reason) => Expected::Closed(match reason {
             CloseReason::HealthCheck | CloseReason::Eof { .. } | CloseReason::Local(LocalReason::SendTimeout) => SILENT,

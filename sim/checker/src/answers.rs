@@ -4,7 +4,7 @@ use crate::read::{IntegerType, Part, Value, messages};
 use crate::write::{string, varint};
 
 /// How the application answers a NOTIFY, read from its messages.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Answer {
     /// What is done, 0..=7.
     pub(crate) kind: u8,
@@ -13,6 +13,8 @@ pub struct Answer {
     /// The actions, each on its own: only whole ones may be cut.
     pub(crate) actions: Vec<u8>,
     ends: Vec<usize>,
+    /// The score and the checksum of each message.
+    wanted: Vec<(Option<u32>, u64)>,
 }
 
 /// The kinds of answers; see `Plan` in the simulator, of which this is the other half.
@@ -41,10 +43,18 @@ impl Answer {
         self.kind == BIG || matches!(self.kind, DROP | HALF) && actions.is_empty() || self.actions == actions
     }
 
-    /// Reads the messages; `None` if they are malformed.
+    /// The answer to these messages; `None` if they are malformed.
     pub fn of(payload: &[u8]) -> Option<Self> {
+        let mut answer = Self::default();
+        answer.read(payload).then_some(answer)
+    }
+
+    /// Reads the messages, in place of those before; false if they are malformed.
+    pub(crate) fn read(&mut self, payload: &[u8]) -> bool {
+        self.actions.clear();
+        self.ends.clear();
+        self.wanted.clear();
         let mut plan = None;
-        let mut wanted = Vec::new();
         let mut message = Message::default();
         // The plan is the first integer of 64 bits that is the first argument called "plan" in its message.
         let well_formed = messages(payload, &mut |part| match part {
@@ -52,21 +62,16 @@ impl Answer {
             Part::Arg(name, value) => message.arg(name, value),
             Part::End => {
                 plan = plan.or(message.plan.flatten());
-                wanted.push((message.score, message.sum));
+                self.wanted.push((message.score, message.sum));
             }
         });
-        if !well_formed {
-            return None;
+        if well_formed {
+            let wire = plan.unwrap_or(0);
+            self.kind = (wire % 8) as u8;
+            self.after = (wire / 8) % 3_600_000_000 * 1000;
+            self.fill();
         }
-        let wire = plan.unwrap_or(0);
-        let mut answer = Self {
-            kind: (wire % 8) as u8,
-            after: (wire / 8) % 3_600_000_000 * 1000,
-            actions: Vec::with_capacity(64),
-            ends: Vec::with_capacity(4),
-        };
-        answer.fill(&wanted);
-        Some(answer)
+        well_formed
     }
 
     /// How many bytes of the actions fit into `room`.
@@ -74,20 +79,21 @@ impl Answer {
         self.ends.iter().copied().take_while(|end| *end <= room).last().unwrap_or(0)
     }
 
-    fn fill(&mut self, wanted: &[(Option<u32>, u64)]) {
+    fn fill(&mut self) {
         match self.kind {
             SCORE => {
-                for (score, sum) in wanted {
+                for n in 0..self.wanted.len() {
+                    let (score, sum) = self.wanted[n];
                     if let Some(score) = score {
-                        self.set(1, "ip_score", 3, |out| varint(u64::from(*score), out));
+                        self.set(1, "ip_score", 3, |out| varint(u64::from(score), out));
                     }
-                    self.set(2, "sum", 4, |out| varint(*sum, out));
+                    self.set(2, "sum", 4, |out| varint(sum, out));
                 }
             }
             BIG => {
                 for n in 0..300 {
                     let len = if n < 100 { n % 13 } else { 100 };
-                    self.set(0, "big", 8, |out| string(&vec![b'x'; len], out));
+                    self.set(0, "big", 8, |out| string(&[b'x'; 100][..len], out));
                 }
             }
             TYPES => self.set_types(),

@@ -1,5 +1,8 @@
 //! One connection, as it should be.
 
+use std::mem;
+use std::ops::Range;
+
 use crate::answers::{Answer, DROP, HALF, NEVER};
 use crate::fragments::{Fragments, Piece};
 use crate::hello::{Judgement, judge};
@@ -32,6 +35,10 @@ pub struct Oracle {
     /// How many came whole.
     notifies: u64,
     fragments: Fragments,
+    /// The last NOTIFY that was put together from pieces.
+    joined: Vec<u8>,
+    /// The answer to the last NOTIFY, unless it waits in flight.
+    answer: Answer,
     end: Option<u32>,
     last_active: u64,
     last_sent: u64,
@@ -58,9 +65,9 @@ struct Flight {
     payload: usize,
 }
 
-/// What the agent has to tell its application.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+/// What the agent has to tell its application. `P` is a payload: its bytes, or where they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<P> {
     /// The HELLO was accepted.
     Ready {
         /// The negotiated frame size.
@@ -75,10 +82,17 @@ pub enum Event {
         /// How many were handed out before it.
         number: u64,
         /// Its payload.
-        payload: Vec<u8>,
+        payload: P,
     },
     /// The end, with the code that it was or would have been given; [`SILENT`] without any.
     Closed(u32),
+}
+
+/// Where the payload of a NOTIFY is.
+#[derive(Clone, Debug)]
+enum Place {
+    Input(Range<usize>),
+    Joined,
 }
 
 /// The end of a connection without a DISCONNECT.
@@ -104,6 +118,8 @@ impl Oracle {
             handed: 0,
             notifies: 0,
             fragments: Fragments::default(),
+            joined: Vec::new(),
+            answer: Answer::default(),
             end: None,
             last_active: now,
             last_sent: now,
@@ -179,12 +195,22 @@ impl Oracle {
         let Some(place) = self.flight.iter().position(|flight| flight.number == number) else { return false };
         let flight = self.flight.remove(place);
         self.last_active = now;
-        self.ack(flight.ids, &flight.answer);
+        ack(flight.ids, &flight.answer, self.max_frame_size, &mut self.output);
         true
     }
 
     /// What the agent has to tell next, if anything.
-    pub fn next_event(&mut self) -> Option<Event> {
+    pub fn next_event(&mut self) -> Option<Event<&[u8]>> {
+        Some(match self.advance()? {
+            Event::Ready { max_frame_size, capabilities } => Event::Ready { max_frame_size, capabilities },
+            Event::Notify { ids, number, payload } => {
+                Event::Notify { ids, number, payload: payload.bytes(&self.input, &self.joined) }
+            }
+            Event::Closed(code) => Event::Closed(code),
+        })
+    }
+
+    fn advance(&mut self) -> Option<Event<Place>> {
         loop {
             if let Some(code) = self.end.take() {
                 return Some(Event::Closed(code));
@@ -192,7 +218,7 @@ impl Oracle {
             if !self.looks() || self.is_blocked() && self.is_notify_next() {
                 return None;
             }
-            let Some((start, end)) = self.whole_frame() else {
+            let Some(place) = self.whole_frame() else {
                 if self.end.is_some() {
                     continue;
                 }
@@ -202,9 +228,8 @@ impl Oracle {
                 }
                 return None;
             };
-            self.looked = end;
-            let frame = self.input[start..end].to_vec();
-            if let Some(event) = self.frame(&frame) {
+            self.looked = place.end;
+            if let Some(event) = self.frame(place) {
                 return Some(event);
             }
         }
@@ -287,7 +312,7 @@ impl Oracle {
     }
 
     /// Where the next frame is, without its length; `None` until it is there, or if its length ends everything.
-    fn whole_frame(&mut self) -> Option<(usize, usize)> {
+    fn whole_frame(&mut self) -> Option<Range<usize>> {
         let waiting = &self.input[self.looked..];
         if waiting.is_empty() {
             self.input.clear();
@@ -307,11 +332,11 @@ impl Oracle {
             return None;
         }
         let start = self.looked + 4;
-        Some((start, start + length as usize))
+        Some(start..start + length as usize)
     }
 
-    fn frame(&mut self, frame: &[u8]) -> Option<Event> {
-        let mut bytes = Bytes(frame);
+    fn frame(&mut self, place: Range<usize>) -> Option<Event<Place>> {
+        let mut bytes = Bytes(&self.input[place.clone()]);
         let kind = bytes.byte()?;
         let flags = u32::from_be_bytes(bytes.take(4)?.try_into().ok()?);
         let (Some(stream), Some(number)) = (bytes.varint(), bytes.varint()) else {
@@ -319,7 +344,7 @@ impl Oracle {
             return None;
         };
         let ids = (stream, number);
-        let payload = bytes.0;
+        let payload = place.end - bytes.0.len()..place.end;
         match (self.state, kind) {
             (_, 2) => self.disconnect(flags, ids, payload),
             (State::Hello { .. }, 1) => return self.hello(flags, ids, payload),
@@ -331,8 +356,8 @@ impl Oracle {
         None
     }
 
-    fn hello(&mut self, flags: u32, ids: (u64, u64), payload: &[u8]) -> Option<Event> {
-        match judge(flags, ids, payload, &self.limits) {
+    fn hello(&mut self, flags: u32, ids: (u64, u64), payload: Range<usize>) -> Option<Event<Place>> {
+        match judge(flags, ids, &self.input[payload], &self.limits) {
             Judgement::Refuse { code, healthcheck } => {
                 let delay = if healthcheck { 0 } else { self.limits.refuse_delay };
                 if delay == 0 {
@@ -364,13 +389,13 @@ impl Oracle {
         }
     }
 
-    fn disconnect(&mut self, flags: u32, ids: (u64, u64), payload: &[u8]) {
+    fn disconnect(&mut self, flags: u32, ids: (u64, u64), payload: Range<usize>) {
         if flags & 1 == 0 {
             return self.close(Some(10), 10);
         }
         let mut code = Some(0);
         let well_formed = ids == (0, 0)
-            && pairs(payload, |key, value| match (key, value) {
+            && pairs(&self.input[payload], |key, value| match (key, value) {
                 (b"status-code", read::Value::Integer(wire, _)) => {
                     code = u32::try_from(wire).ok();
                     true
@@ -386,13 +411,13 @@ impl Oracle {
         self.close(Some(echo), echo);
     }
 
-    fn notify(&mut self, flags: u32, ids: (u64, u64), payload: &[u8]) -> Option<Event> {
+    fn notify(&mut self, flags: u32, ids: (u64, u64), payload: Range<usize>) -> Option<Event<Place>> {
         if flags & 1 == 0 {
             if !self.fragmentation {
                 self.close(Some(10), 10);
                 return None;
             }
-            let piece = self.fragments.first(ids, payload, self.limits.reassembly_max);
+            let piece = self.fragments.first(ids, &self.input[payload], self.limits.reassembly_max);
             return self.piece(ids, piece);
         }
         if self.fragments.is_open() {
@@ -400,16 +425,16 @@ impl Oracle {
             return None;
         }
         self.fragments.forget();
-        self.whole(ids, payload)
+        self.whole(ids, Place::Input(payload))
     }
 
-    fn unset(&mut self, flags: u32, ids: (u64, u64), payload: &[u8]) -> Option<Event> {
+    fn unset(&mut self, flags: u32, ids: (u64, u64), payload: Range<usize>) -> Option<Event<Place>> {
         if !self.fragmentation {
             self.close(Some(10), 10);
             return None;
         }
         let piece = if flags & 2 == 0 {
-            self.fragments.next(ids, flags & 1 != 0, payload, self.limits.reassembly_max)
+            self.fragments.next(ids, flags & 1 != 0, &self.input[payload], self.limits.reassembly_max)
         } else if self.fragments.abort(ids) {
             Piece::More
         } else {
@@ -418,10 +443,13 @@ impl Oracle {
         self.piece(ids, piece)
     }
 
-    fn piece(&mut self, ids: (u64, u64), piece: Piece) -> Option<Event> {
+    fn piece(&mut self, ids: (u64, u64), piece: Piece) -> Option<Event<Place>> {
         match piece {
             Piece::More => {}
-            Piece::Whole(payload) => return self.whole(ids, &payload),
+            Piece::Whole(payload) => {
+                self.joined = payload;
+                return self.whole(ids, Place::Joined);
+            }
             Piece::TooLarge => write::frame(103, 3, ids, &mut self.output, |_| {}),
             Piece::OutOfPlace => self.close(Some(11), 11),
         }
@@ -429,11 +457,13 @@ impl Oracle {
     }
 
     /// A NOTIFY is there: the application answers it, now or later.
-    fn whole(&mut self, ids: (u64, u64), payload: &[u8]) -> Option<Event> {
-        let Some(answer) = Answer::of(payload) else {
+    fn whole(&mut self, ids: (u64, u64), place: Place) -> Option<Event<Place>> {
+        let payload = place.bytes(&self.input, &self.joined);
+        let len = payload.len();
+        if !self.answer.read(payload) {
             self.close(Some(4), 4);
             return None;
-        };
+        }
         self.notifies += 1;
         self.last_active = self.now;
         if matches!(self.state, State::Draining { .. }) {
@@ -445,21 +475,13 @@ impl Oracle {
         }
         let number = self.handed;
         self.handed += 1;
-        if answer.after > 0 || answer.kind == NEVER {
+        if self.answer.after > 0 || self.answer.kind == NEVER {
             let deadline = self.now + self.limits.ack_timeout;
-            self.flight.push(Flight { number, ids, deadline, answer, payload: payload.len() });
+            self.flight.push(Flight { number, ids, deadline, answer: mem::take(&mut self.answer), payload: len });
         } else {
-            self.ack(ids, &answer);
+            ack(ids, &self.answer, self.max_frame_size, &mut self.output);
         }
-        Some(Event::Notify { ids, number, payload: payload.to_vec() })
-    }
-
-    fn ack(&mut self, ids: (u64, u64), answer: &Answer) {
-        let mut header = Vec::new();
-        write::frame(103, 1, ids, &mut header, |_| {});
-        let room = self.max_frame_size as usize + 4 - header.len();
-        let len = if matches!(answer.kind, DROP | HALF) { 0 } else { answer.fitting(room) };
-        write::frame(103, 1, ids, &mut self.output, |out| out.extend_from_slice(&answer.actions[..len]));
+        Some(Event::Notify { ids, number, payload: place })
     }
 
     fn overdue(&mut self) {
@@ -523,4 +545,23 @@ impl Oracle {
         self.input.clear();
         self.looked = 0;
     }
+}
+
+impl Place {
+    fn bytes<'p>(&self, input: &'p [u8], joined: &'p [u8]) -> &'p [u8] {
+        match self {
+            Self::Input(range) => &input[range.clone()],
+            Self::Joined => joined,
+        }
+    }
+}
+
+/// Appends the ACK with as much of `answer` as a frame may hold.
+fn ack(ids: (u64, u64), answer: &Answer, max_frame_size: u32, output: &mut Vec<u8>) {
+    let start = output.len();
+    write::frame(103, 1, ids, output, |out| {
+        let room = max_frame_size as usize + 4 - (out.len() - start);
+        let len = if matches!(answer.kind, DROP | HALF) { 0 } else { answer.fitting(room) };
+        out.extend_from_slice(&answer.actions[..len]);
+    });
 }
