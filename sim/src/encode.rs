@@ -4,71 +4,74 @@ use spoa_sim_checker::write::{string, varint};
 
 use crate::script::{Bytes, Damage, FrameKind, FrameSpec, MessageSpec, Value};
 
-/// What most frames have room in, so that a buffer is made once.
-const SIZE_USUAL: usize = 192;
 /// What long strings are made of.
 const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
 
 impl FrameSpec {
-    /// The bytes of the frame, damage included.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut payload = Vec::with_capacity(SIZE_USUAL);
-        let kind = match &self.kind {
-            FrameKind::Unset(messages) => encode_messages(0, messages, &mut payload),
-            FrameKind::Hello(items) => encode_items(1, items, &mut payload),
-            FrameKind::Disconnect(items) => encode_items(2, items, &mut payload),
-            FrameKind::Notify(messages) => encode_messages(3, messages, &mut payload),
-            FrameKind::Other(kind, bytes) => {
-                payload.extend_from_slice(bytes);
-                *kind
-            }
-        };
-        if let Some((start, end)) = self.slice {
-            let end = (end as usize).min(payload.len());
-            payload = payload[(start as usize).min(end)..end].to_vec();
-        }
-        let mut out = Vec::with_capacity(payload.len() + SIZE_USUAL);
+    /// Appends the bytes of the frame, damage included.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
         out.extend_from_slice(&[0; 4]);
-        out.push(kind);
+        out.push(self.kind.type_byte());
         out.extend_from_slice(&self.flags.to_be_bytes());
-        varint(self.stream_id, &mut out);
-        varint(self.frame_id, &mut out);
-        let header = out.len();
-        out.append(&mut payload);
-        self.damage.apply(&mut out, header);
-        out
+        varint(self.stream_id, out);
+        varint(self.frame_id, out);
+        let payload = out.len();
+        match &self.kind {
+            FrameKind::Hello(items) | FrameKind::Disconnect(items) => encode_items(items, out),
+            FrameKind::Notify(messages) | FrameKind::Unset(messages) => encode_messages(messages, out),
+            FrameKind::Other(_, bytes) => out.extend_from_slice(bytes),
+        }
+        if let Some((from, to)) = self.slice {
+            out.truncate(out.len().min(payload + to as usize));
+            let from = out.len().min(payload + from as usize);
+            out.drain(payload..from);
+        }
+        self.damage.apply(out, start, payload);
+    }
+}
+
+impl FrameKind {
+    const fn type_byte(&self) -> u8 {
+        match self {
+            Self::Unset(_) => 0,
+            Self::Hello(_) => 1,
+            Self::Disconnect(_) => 2,
+            Self::Notify(_) => 3,
+            Self::Other(kind, _) => *kind,
+        }
     }
 }
 
 impl Damage {
-    fn apply(self, frame: &mut Vec<u8>, header: usize) {
+    /// Does it to the frame at the end of `out`, from `start`, and writes the length.
+    fn apply(self, out: &mut Vec<u8>, start: usize, payload: usize) {
         match self {
             Self::None | Self::Length(_) => {}
-            Self::Trim(bytes) => frame.truncate(frame.len().saturating_sub(bytes as usize).max(4)),
-            Self::Pad(bytes) => frame.resize(frame.len() + bytes as usize, 0),
+            Self::Trim(bytes) => out.truncate(out.len().saturating_sub(bytes as usize).max(start + 4)),
+            Self::Pad(bytes) => out.resize(out.len() + bytes as usize, 0),
             Self::Flip(bit) => {
-                let payload = &mut frame[header..];
+                let payload = &mut out[payload..];
                 if !payload.is_empty() {
-                    payload[bit as usize / 8 % payload.len().max(1)] ^= 1 << (bit % 8);
+                    payload[bit as usize / 8 % payload.len()] ^= 1 << (bit % 8);
                 }
             }
         }
-        let length = if let Self::Length(length) = self { length } else { (frame.len() - 4) as u32 };
-        frame[..4].copy_from_slice(&length.to_be_bytes());
+        let length = if let Self::Length(length) = self { length } else { (out.len() - start - 4) as u32 };
+        out[start..start + 4].copy_from_slice(&length.to_be_bytes());
     }
 }
 
-fn encode_items(kind: u8, items: &[(Bytes, Value)], out: &mut Vec<u8>) -> u8 {
+fn encode_items(items: &[(Bytes, Value)], out: &mut Vec<u8>) {
     for (key, value) in items {
         string(key, out);
         value.encode(out);
     }
-    kind
 }
 
 /// Appends messages. A message has at most 255 arguments; any more spill over, as they do in HAProxy, which counts them
 /// in one byte.
-pub(crate) fn encode_messages(kind: u8, messages: &[MessageSpec], out: &mut Vec<u8>) -> u8 {
+fn encode_messages(messages: &[MessageSpec], out: &mut Vec<u8>) {
     for message in messages {
         string(&message.name, out);
         out.push(message.args.len() as u8);
@@ -77,7 +80,6 @@ pub(crate) fn encode_messages(kind: u8, messages: &[MessageSpec], out: &mut Vec<
             value.encode(out);
         }
     }
-    kind
 }
 
 impl Value {
@@ -135,7 +137,7 @@ pub(crate) fn long_text(len: u32) -> Vec<u8> {
 /// How many bytes the payload of these messages has.
 pub(crate) fn encoded_len(messages: &[MessageSpec]) -> u32 {
     let mut out = Vec::new();
-    encode_messages(3, messages, &mut out);
+    encode_messages(messages, &mut out);
     out.len() as u32
 }
 

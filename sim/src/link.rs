@@ -25,14 +25,14 @@ impl Inlet {
         self.held.get_or_insert_with(Vec::new);
     }
 
-    /// Takes bytes from HAProxy; gives back those to deliver now.
-    pub fn send(&mut self, bytes: Vec<u8>) -> Vec<u8> {
+    /// Keeps what HAProxy sends, if it is held; false if it is to be delivered now.
+    pub fn keep(&mut self, bytes: &[u8]) -> bool {
         match &mut self.held {
             Some(held) => {
-                held.extend_from_slice(&bytes);
-                Vec::new()
+                held.extend_from_slice(bytes);
+                true
             }
-            None => bytes,
+            None => false,
         }
     }
 
@@ -41,9 +41,11 @@ impl Inlet {
         self.held.take().unwrap_or_default()
     }
 
-    /// The sizes of the pieces in which `len` bytes arrive.
-    pub fn pieces(&self, len: usize) -> Pieces {
-        Pieces { cuts: self.cuts.clone(), next: 0, left: len }
+    /// The size of the `n`th piece of a delivery, `left` bytes of which have not arrived.
+    pub fn piece(&self, n: usize, left: usize) -> usize {
+        let Cuts { sizes, repeat } = &self.cuts;
+        let last = if *repeat && n < PIECES_MAX { sizes.last() } else { None };
+        sizes.get(n).or(last).map_or(left, |&size| left.min(size as usize))
     }
 
     /// A piece arrives.
@@ -88,29 +90,6 @@ impl Inlet {
 /// 16 KiB byte by byte would take the time of hundreds of runs.
 const PIECES_MAX: usize = 64;
 
-/// The sizes of pieces, in order.
-#[derive(Debug)]
-pub struct Pieces {
-    cuts: Cuts,
-    next: usize,
-    left: usize,
-}
-
-impl Iterator for Pieces {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        if self.left == 0 {
-            return None;
-        }
-        let last = if self.cuts.repeat && self.next < PIECES_MAX { self.cuts.sizes.last() } else { None };
-        let size = self.cuts.sizes.get(self.next).or(last).map_or(self.left, |&size| (size as usize).min(self.left));
-        self.next += 1;
-        self.left -= size;
-        Some(size)
-    }
-}
-
 /// The agent's bytes on their way to HAProxy.
 #[derive(Debug, Default)]
 pub struct Outlet {
@@ -145,7 +124,13 @@ mod tests {
 
     fn pieces(sizes: &[u32], repeat: bool, len: usize) -> Vec<usize> {
         let inlet = Inlet { cuts: Cuts { sizes: sizes.into(), repeat }, ..Inlet::default() };
-        inlet.pieces(len).collect()
+        let mut left = len;
+        let mut next = |n| {
+            let size = inlet.piece(n, left);
+            left -= size;
+            size
+        };
+        (0..).map(&mut next).take_while(|&size| size > 0).collect()
     }
 
     #[test]
@@ -161,11 +146,11 @@ mod tests {
     #[test]
     fn held_bytes_wait_and_come_together() {
         let mut inlet = Inlet::default();
-        assert_eq!(inlet.send(vec![1]), [1]);
+        assert!(!inlet.keep(&[1]));
         inlet.hold();
-        assert!(inlet.send(vec![2]).is_empty() && inlet.send(vec![3]).is_empty());
+        assert!(inlet.keep(&[2]) && inlet.keep(&[3]));
         assert_eq!(inlet.release(), [2, 3]);
-        assert_eq!(inlet.send(vec![4]), [4]);
+        assert!(!inlet.keep(&[4]));
     }
 
     #[test]

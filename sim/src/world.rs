@@ -1,6 +1,7 @@
 //! A run: the core on one end, the script on the other, the checker beside both.
 
 use std::any::Any;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -65,6 +66,8 @@ struct World {
     trace: Trace,
     coverage: Coverage,
     step: usize,
+    /// The bytes of the last frame: a buffer to use again.
+    frame: Vec<u8>,
 }
 
 /// One connection, from its accept to its end.
@@ -110,6 +113,7 @@ impl World {
             trace: Trace::new(recording),
             coverage: Coverage::default(),
             step: 0,
+            frame: Vec::new(),
         }
     }
 
@@ -147,30 +151,33 @@ impl World {
     fn take_at(&mut self, at: usize, step: &Step) -> Result<(), Failure> {
         let socket = &mut self.sockets[at];
         let inlet = &mut socket.inlet;
-        let arriving = match step {
-            Step::Send(_, frame) => inlet.send(frame.encode()),
-            Step::Raw(_, bytes) => inlet.send(bytes.clone()),
-            Step::Cut(_, cuts) => {
-                inlet.cut(cuts);
-                return Ok(());
+        match step {
+            Step::Send(_, frame) => {
+                let mut bytes = mem::take(&mut self.frame);
+                bytes.clear();
+                frame.encode(&mut bytes);
+                self.send(at, &bytes)?;
+                self.frame = bytes;
             }
-            Step::Hold(_) => {
-                inlet.hold();
-                return Ok(());
+            Step::Raw(_, bytes) => self.send(at, bytes)?,
+            Step::Cut(_, cuts) => inlet.cut(cuts),
+            Step::Hold(_) => inlet.hold(),
+            Step::Release(_) => {
+                let held = inlet.release();
+                self.deliver(at, &held)?;
             }
-            Step::Release(_) => inlet.release(),
             Step::Room(_, room) => {
-                self.sockets[at].outlet.room = *room;
-                return self.drive(at);
+                socket.outlet.room = *room;
+                self.drive(at)?;
             }
             Step::Take(_, take) => {
-                self.sockets[at].outlet.take = *take;
-                return self.drive(at);
+                socket.outlet.take = *take;
+                self.drive(at)?;
             }
-            Step::Fin(_) => return self.finish(at),
+            Step::Fin(_) => self.finish(at)?,
             Step::Reset(_) => {
                 self.reset(at)?;
-                return self.reset_by_network(at);
+                self.reset_by_network(at)?;
             }
             Step::Connect(_)
             | Step::Start(..)
@@ -178,9 +185,13 @@ impl World {
             | Step::Check(_)
             | Step::SoftStop(_)
             | Step::Wait(_)
-            | Step::Stop { .. } => return Ok(()),
-        };
-        self.deliver(at, &arriving)
+            | Step::Stop { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, at: usize, bytes: &[u8]) -> Result<(), Failure> {
+        if self.sockets[at].inlet.keep(bytes) { Ok(()) } else { self.deliver(at, bytes) }
     }
 
     /// The open connection of a link.
@@ -223,12 +234,13 @@ impl World {
     }
 
     fn deliver(&mut self, at: usize, bytes: &[u8]) -> Result<(), Failure> {
-        let mut rest = bytes;
-        for len in self.sockets[at].inlet.pieces(bytes.len()) {
-            let (piece, behind) = rest.split_at(len);
-            rest = behind;
-            self.sockets[at].inlet.arrive(piece);
+        let (mut rest, mut n) = (bytes, 0);
+        while !rest.is_empty() {
+            let inlet = &mut self.sockets[at].inlet;
+            let (piece, behind) = rest.split_at(inlet.piece(n, rest.len()));
+            inlet.arrive(piece);
             self.drive(at)?;
+            (rest, n) = (behind, n + 1);
         }
         Ok(())
     }

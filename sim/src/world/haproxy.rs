@@ -304,10 +304,7 @@ impl World {
         match deed {
             Deed::Connect(link) => self.open(player, link),
             Deed::Send(link, bytes) => match socket(self, link) {
-                Some(at) => {
-                    let arriving = self.sockets[at].inlet.send(bytes);
-                    self.deliver(at, &arriving)
-                }
+                Some(at) => self.send(at, &bytes),
                 None => Ok(()),
             },
             Deed::Fin(link) => socket(self, link).map_or(Ok(()), |at| self.finish(at)),
