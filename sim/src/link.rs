@@ -15,6 +15,12 @@ pub struct Inlet {
 }
 
 impl Inlet {
+    /// A new one, in the memory of this one.
+    pub fn renewed(mut self) -> Self {
+        self.arrived.clear();
+        Self { arrived: self.arrived, ..Self::default() }
+    }
+
     /// How further deliveries are cut.
     pub fn cut(&mut self, cuts: &Cuts) {
         self.cuts.clone_from(cuts);

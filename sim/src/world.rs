@@ -38,13 +38,29 @@ pub struct Outcome {
 
 /// Runs `script`, and keeps the trace line by line if `recording`. A panic of the core is a failure like any other.
 pub fn run(script: &Script, recording: bool) -> Outcome {
-    let mut world = World::new(&script.agent, recording);
+    run_in(&mut Buffers::default(), script, recording)
+}
+
+/// Memory that one run after another can use. It holds nothing that a run could see.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    /// For the bytes of a frame.
+    frame: Vec<u8>,
+    /// Of connections that are gone.
+    gone: Vec<(Oracle, Inlet)>,
+}
+
+/// Does what [`run`] does, in memory that was used before.
+pub fn run_in(buffers: &mut Buffers, script: &Script, recording: bool) -> Outcome {
+    let mut world = World::new(&script.agent, recording, mem::take(buffers));
     let done = catch_unwind(AssertUnwindSafe(|| world.play(script)));
     let failure = match done {
         Ok(done) => done.err(),
         Err(panic) => Some(world.failure(0, "panic", panic_text(&*panic))),
     };
-    let World { trace, coverage, .. } = world;
+    let World { trace, coverage, sockets, .. } = world;
+    *buffers = world.buffers;
+    buffers.gone.extend(sockets.into_iter().map(|socket| (socket.oracle, socket.inlet)));
     Outcome { trace, coverage, failure }
 }
 
@@ -66,8 +82,7 @@ struct World {
     trace: Trace,
     coverage: Coverage,
     step: usize,
-    /// The bytes of the last frame: a buffer to use again.
-    frame: Vec<u8>,
+    buffers: Buffers,
 }
 
 /// One connection, from its accept to its end.
@@ -99,7 +114,7 @@ struct Later {
 }
 
 impl World {
-    fn new(agent: &AgentSetup, recording: bool) -> Self {
+    fn new(agent: &AgentSetup, recording: bool, buffers: Buffers) -> Self {
         Self {
             agent: agent.clone(),
             config: agent.config(),
@@ -113,7 +128,7 @@ impl World {
             trace: Trace::new(recording),
             coverage: Coverage::default(),
             step: 0,
-            frame: Vec::new(),
+            buffers,
         }
     }
 
@@ -153,11 +168,11 @@ impl World {
         let inlet = &mut socket.inlet;
         match step {
             Step::Send(_, frame) => {
-                let mut bytes = mem::take(&mut self.frame);
+                let mut bytes = mem::take(&mut self.buffers.frame);
                 bytes.clear();
                 frame.encode(&mut bytes);
                 self.send(at, &bytes)?;
-                self.frame = bytes;
+                self.buffers.frame = bytes;
             }
             Step::Raw(_, bytes) => self.send(at, bytes)?,
             Step::Cut(_, cuts) => inlet.cut(cuts),
@@ -211,16 +226,20 @@ impl World {
     /// The agent accepts a connection, or accepts it only to refuse it.
     fn accept(&mut self, link: Link) {
         self.trace.note(self.now, link, Kind::Connect, &[]);
-        let (connection, oracle) = if self.open_sockets() >= self.agent.connections_max as usize {
-            (Connection::refused(self.config, instant(self.now)), Oracle::refused(self.limits, self.now))
-        } else {
-            (Connection::new(self.config, instant(self.now)), Oracle::new(self.limits, self.now))
+        let (mut oracle, inlet) = match self.buffers.gone.pop() {
+            Some((oracle, inlet)) => (oracle.renewed(self.limits, self.now), inlet.renewed()),
+            None => (Oracle::new(self.limits, self.now), Inlet::default()),
         };
+        let mut connection = Connection::new(self.config, instant(self.now));
+        if self.open_sockets() >= self.agent.connections_max as usize {
+            oracle = oracle.refused();
+            connection = Connection::refused(self.config, instant(self.now));
+        }
         self.sockets.push(Socket {
             link,
             connection,
             oracle,
-            inlet: Inlet::default(),
+            inlet,
             outlet: Outlet::default(),
             ended: false,
             eof_told: false,

@@ -126,10 +126,19 @@ impl Oracle {
         }
     }
 
-    /// A connection that there is no room for.
-    pub fn refused(limits: Limits, now: u64) -> Self {
-        let state = State::Refusing { code: 13, told: 0, until: now + limits.refuse_delay };
-        Self { state, ..Self::new(limits, now) }
+    /// The same, but there is no room for it.
+    pub fn refused(self) -> Self {
+        let state = State::Refusing { code: 13, told: 0, until: self.now + self.limits.refuse_delay };
+        Self { state, ..self }
+    }
+
+    /// A connection that was just accepted, in the memory of this one.
+    pub fn renewed(mut self, limits: Limits, now: u64) -> Self {
+        self.input.clear();
+        self.output.clear();
+        self.flight.clear();
+        let Self { input, output, flight, answer, .. } = self;
+        Self { input, output, flight, answer, ..Self::new(limits, now) }
     }
 
     /// The agent read these bytes.
