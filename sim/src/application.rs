@@ -14,21 +14,13 @@ pub fn big_value(n: usize) -> &'static [u8] {
     if n < 100 { &LONGEST[..n % 13] } else { &LONGEST }
 }
 
-/// What became of a NOTIFY.
-pub enum Handled {
-    /// It is settled.
-    Now,
-    /// It will be answered like this.
-    Later(Ticket, Plan, Actions),
-}
-
-/// Does what the first `plan` among the arguments of `notify` says.
-pub fn handle(notify: Notify<'_>) -> Handled {
+/// Does what the first `plan` among the arguments of `notify` says; gives that plan, and what is needed to answer later.
+pub fn handle(notify: Notify<'_>) -> (Plan, Option<(Ticket, Actions)>) {
     let messages = notify.messages();
     let plan = plan_of(messages.clone());
     if plan.after > 0 || plan.answer == Answer::Never {
         let actions = actions_of(plan, messages);
-        return Handled::Later(notify.defer(), plan, actions);
+        return (plan, Some((notify.defer(), actions)));
     }
     match plan.answer {
         Answer::Drop => {}
@@ -48,7 +40,7 @@ pub fn handle(notify: Notify<'_>) -> Handled {
             let _ = ack.finish();
         }
     }
-    Handled::Now
+    (plan, None)
 }
 
 /// Answers a deferred NOTIFY as its plan says, now that its time has come.

@@ -79,6 +79,7 @@ impl Generator {
                 profile::BAD_FRAME => self.bad_frame(at),
                 profile::DISCONNECT => self.disconnect(at),
                 profile::FIN => self.end(at, Step::Fin(link)),
+                profile::CUT_OFF => self.cut_off(at),
                 profile::RESET => self.end(at, Step::Reset(link)),
                 _ => self.stop(),
             }
@@ -251,6 +252,22 @@ impl Generator {
     fn end(&mut self, at: usize, step: Step) {
         self.push(step);
         self.links[at].open = false;
+    }
+
+    /// The end in the middle of a frame: in its length, its header or its payload.
+    fn cut_off(&mut self, at: usize) {
+        let mut bytes = Vec::new();
+        self.good_notify(at).encode(&mut bytes);
+        let len = match self.faults.below(4) {
+            0 => self.faults.between(1, 4),
+            1 => self.faults.between(5, 10),
+            _ => self.faults.between(11, 200),
+        };
+        bytes.truncate((len as usize).min(bytes.len() - 1));
+        let link = Link::Scripted(at as u8 + 1);
+        self.push(Step::Raw(link, bytes));
+        let end = if self.faults.chance(2, 3) { Step::Fin(link) } else { Step::Reset(link) };
+        self.end(at, end);
     }
 
     fn stop(&mut self) {

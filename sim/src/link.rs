@@ -68,12 +68,14 @@ impl Inlet {
         self.fin = true;
     }
 
-    /// The link is reset: what has arrived is lost with it.
-    pub fn reset(&mut self) {
+    /// The link is reset: what has arrived is lost with it, and what was under way. False if that is nothing.
+    pub fn reset(&mut self) -> bool {
+        let lost = !self.readable().is_empty() || self.held.as_ref().is_some_and(|held| !held.is_empty());
         self.arrived.clear();
         self.read = 0;
         self.held = None;
         self.fin = true;
+        lost
     }
 
     /// What the agent can read.

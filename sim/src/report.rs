@@ -200,8 +200,12 @@ fn show_coverage(coverage: &Coverage) {
         Input::ALL.iter().for_each(|&input| print!("{:>13}", coverage.hits(state, input)));
         println!();
     }
-    println!();
+    let mut group = "";
     for mark in Mark::ALL {
+        if mark.group() != group {
+            group = mark.group();
+            println!("\n{group}");
+        }
         println!("{:>9}  {}", coverage.mark(mark), mark.words());
     }
 }

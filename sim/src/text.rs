@@ -69,7 +69,7 @@ mod tests {
             defects: Defects { normal_exit_releases: true, ..Defects::V3_1_0 },
             ..Settings::applet()
         };
-        let messages = vec![MessageSpec { name: b"m".to_vec(), args: vec![(b"".to_vec(), Value::Null)] }];
+        let messages = vec![MessageSpec { name: b"m"[..].into(), args: vec![(b""[..].into(), Value::Null)] }];
         let link = Link::Scripted(1);
         let notify = |kind: fn(Vec<MessageSpec>) -> FrameKind, slice| FrameSpec {
             kind: kind(vec![

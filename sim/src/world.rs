@@ -5,18 +5,18 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use spoa_core::table::Input;
+use spoa_core::table::{Input, StateName};
 use spoa_core::wire::{Actions, Capabilities};
 use spoa_core::{CloseReason, Config, Connection, Event, Instant, LocalReason, Ticket};
 use spoa_sim_checker::{Event as Expected, Limits, Oracle, SILENT};
 
 mod haproxy;
 
-use crate::application::{Handled, answer_later, handle};
-use crate::coverage::Coverage;
+use crate::application::{answer_later, handle};
+use crate::coverage::{Coverage, Mark, Observer};
 use crate::failure::Failure;
 use crate::link::{Inlet, Outlet};
-use crate::plan::Plan;
+use crate::plan::{Answer, Plan};
 use crate::script::{AgentSetup, Link, Nanos, Script, Step};
 use crate::trace::{Kind, Trace};
 
@@ -78,6 +78,8 @@ struct World {
     players: Vec<haproxy::Player>,
     later: Vec<Later>,
     order: u64,
+    /// When connections were accepted last, and how many then.
+    accepted: (Nanos, u32),
     actions: u32,
     trace: Trace,
     coverage: Coverage,
@@ -90,10 +92,13 @@ struct Socket {
     link: Link,
     connection: Connection,
     oracle: Oracle,
+    observer: Observer,
     inlet: Inlet,
     outlet: Outlet,
     /// HAProxy has ended its side.
     ended: bool,
+    /// When it was held last.
+    held_at: Nanos,
     /// The core was told so.
     eof_told: bool,
     /// HAProxy was told that the agent has ended its side.
@@ -124,6 +129,7 @@ impl World {
             players: Vec::new(),
             later: Vec::new(),
             order: 0,
+            accepted: (0, 0),
             actions: 0,
             trace: Trace::new(recording),
             coverage: Coverage::default(),
@@ -168,6 +174,7 @@ impl World {
         let inlet = &mut socket.inlet;
         match step {
             Step::Send(_, frame) => {
+                self.coverage.sent(frame);
                 let mut bytes = mem::take(&mut self.buffers.frame);
                 bytes.clear();
                 frame.encode(&mut bytes);
@@ -176,9 +183,15 @@ impl World {
             }
             Step::Raw(_, bytes) => self.send(at, bytes)?,
             Step::Cut(_, cuts) => inlet.cut(cuts),
-            Step::Hold(_) => inlet.hold(),
+            Step::Hold(_) => {
+                inlet.hold();
+                socket.held_at = self.now;
+            }
             Step::Release(_) => {
                 let held = inlet.release();
+                if !held.is_empty() && self.now > socket.held_at {
+                    self.coverage.reach(Mark::Delayed);
+                }
                 self.deliver(at, &held)?;
             }
             Step::Room(_, room) => {
@@ -225,6 +238,11 @@ impl World {
 
     /// The agent accepts a connection, or accepts it only to refuse it.
     fn accept(&mut self, link: Link) {
+        let (at, crowd) = self.accepted;
+        self.accepted = (self.now, if at == self.now { crowd + 1 } else { 1 });
+        if self.accepted.1 == 8 {
+            self.coverage.reach(Mark::Crowd);
+        }
         self.trace.note(self.now, link, Kind::Connect, &[]);
         let (mut oracle, inlet) = match self.buffers.gone.pop() {
             Some((oracle, inlet)) => (oracle.renewed(self.limits, self.now), inlet.renewed()),
@@ -239,9 +257,11 @@ impl World {
             link,
             connection,
             oracle,
+            observer: Observer::new(self.limits.max_frame_size),
             inlet,
             outlet: Outlet::default(),
             ended: false,
+            held_at: self.now,
             eof_told: false,
             end_heard: false,
             handed: 0,
@@ -277,7 +297,8 @@ impl World {
     fn reset(&mut self, at: usize) -> Result<(), Failure> {
         let socket = &mut self.sockets[at];
         self.trace.note(self.now, socket.link, Kind::Reset, &[]);
-        socket.inlet.reset();
+        let lost = socket.inlet.reset();
+        self.coverage.reach(if lost { Mark::ResetQueued } else { Mark::ResetIdle });
         socket.ended = true;
         self.drive(at)
     }
@@ -290,6 +311,9 @@ impl World {
                 continue;
             }
             self.coverage.cell(socket.connection.state(), Input::Stop);
+            if socket.connection.in_flight() > 0 {
+                self.coverage.reach(Mark::StoppedInFlight);
+            }
             self.trace.note(self.now, socket.link, Kind::Stop, &[]);
             socket.connection.disconnect(instant(self.now), Duration::from_nanos(grace));
             socket.oracle.stop(self.now, grace);
@@ -303,6 +327,9 @@ impl World {
     fn wait_until(&mut self, end: Nanos) -> Result<(), Failure> {
         while let Some(due) = self.next_due().filter(|due| *due <= end) {
             self.now = self.now.max(due);
+            if self.all_due().filter(|&other| other == due).nth(1).is_some() {
+                self.coverage.reach(Mark::Coincidence);
+            }
             self.answer_due()?;
             self.expire_due()?;
             self.settle()?;
@@ -313,10 +340,15 @@ impl World {
         Ok(())
     }
 
-    fn next_due(&self) -> Option<Nanos> {
+    /// All that is due, now or later.
+    fn all_due(&self) -> impl Iterator<Item = Nanos> {
         let deadlines =
             self.sockets.iter().filter_map(|socket| socket.connection.poll_timeout()).map(Instant::as_nanos);
-        deadlines.chain(self.later.iter().map(|later| later.due)).chain(self.haproxy_due()).min()
+        deadlines.chain(self.later.iter().map(|later| later.due)).chain(self.haproxy_due())
+    }
+
+    fn next_due(&self) -> Option<Nanos> {
+        self.all_due().min()
     }
 
     fn answer_due(&mut self) -> Result<(), Failure> {
@@ -329,7 +361,11 @@ impl World {
             let allowed = socket.oracle.answer(self.now, later.number);
             match socket.connection.ack(instant(self.now), later.ticket) {
                 Ok(ack) => answer_later(ack, later.plan, &later.actions),
-                Err(_) if !allowed => continue,
+                Err(_) if !allowed => {
+                    let over = matches!(socket.connection.state(), StateName::Closing | StateName::Closed);
+                    self.coverage.reach(if over { Mark::LateForConversation } else { Mark::LateForDeadline });
+                    continue;
+                }
                 Err(error) => return Err(self.failure(at, "ticket", format!("a NOTIFY in time: {error}"))),
             }
             if !allowed {
@@ -422,6 +458,7 @@ impl World {
             }
             socket.eof_told = true;
             self.coverage.cell(socket.connection.state(), Input::Eof);
+            socket.observer.end(&mut self.coverage);
             self.trace.note(now, socket.link, Kind::Eof, &[]);
             socket.connection.handle_eof(instant(now));
             socket.oracle.eof(now);
@@ -439,7 +476,8 @@ impl World {
         let len = buf.len().min(readable.len());
         buf[..len].copy_from_slice(&readable[..len]);
         self.trace.note(now, socket.link, Kind::Received, &readable[..len]);
-        self.coverage.frames_in(socket.connection.state(), &readable[..len]);
+        let (state, in_flight) = (socket.connection.state(), socket.connection.in_flight());
+        socket.observer.read(&mut self.coverage, state, in_flight, &readable[..len]);
         socket.oracle.input(now, &readable[..len]);
         socket.inlet.take(len);
         socket.connection.handle_input(instant(now), len);
@@ -455,6 +493,13 @@ impl World {
             let socket = &mut self.sockets[at];
             let Some(bytes) = socket.connection.poll_transmit() else { return Ok(wrote) };
             let len = socket.outlet.write(bytes);
+            if len < bytes.len() {
+                self.coverage.reach(match len {
+                    0 => Mark::Blocked,
+                    1 => Mark::OneByteWrite,
+                    _ => Mark::PartialWrite,
+                });
+            }
             if len == 0 {
                 return Ok(wrote);
             }
@@ -487,6 +532,10 @@ impl World {
             }
             self.trace.event(now, socket.link, &event);
             self.coverage.event(&event);
+            if let Event::Ready { negotiated, .. } = &event {
+                let pipelining = negotiated.capabilities.contains(Capabilities::PIPELINING);
+                socket.observer.ready(negotiated.max_frame_size, pipelining);
+            }
             if let Event::Closed(reason) = event {
                 self.check_close(at, reason)?;
                 continue;
@@ -494,11 +543,10 @@ impl World {
             if let Event::Notify(notify) = event {
                 let number = socket.handed;
                 socket.handed += 1;
-                if let Handled::Later(ticket, plan, actions) = handle(notify) {
-                    let due = match plan.answer {
-                        crate::plan::Answer::Never => continue,
-                        _ => now + plan.after,
-                    };
+                let (plan, later) = handle(notify);
+                self.coverage.planned(plan);
+                if let Some((ticket, actions)) = later.filter(|_| plan.answer != Answer::Never) {
+                    let due = now + plan.after;
                     self.order += 1;
                     self.later.push(Later { due, order: self.order, socket: at, number, ticket, plan, actions });
                 }

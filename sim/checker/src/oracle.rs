@@ -46,12 +46,22 @@ pub struct Oracle {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Hello { until: u64 },
+    Hello {
+        until: u64,
+    },
     /// It will say `code` and tell `told`.
-    Refusing { code: u32, told: u32, until: u64 },
+    Refusing {
+        code: u32,
+        told: u32,
+        until: u64,
+    },
     Running,
-    Draining { until: u64 },
-    Closing { until: u64 },
+    Draining {
+        until: u64,
+    },
+    Closing {
+        until: u64,
+    },
     Closed,
 }
 

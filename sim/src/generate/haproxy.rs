@@ -37,7 +37,7 @@ impl Generator {
             let haproxy = processes[at];
             match self.workload.weighted(&weights) {
                 ASK => self.ask(haproxy),
-                BURST => (0..self.workload.between(2, 24)).for_each(|_| self.ask(haproxy)),
+                BURST => (0..self.workload.magnitude(2, 24)).for_each(|_| self.ask(haproxy)),
                 LARGE => self.ask_much(haproxy),
                 WAIT => self.wait_for_haproxy(),
                 CHECK => self.push(Step::Check(haproxy)),

@@ -59,7 +59,8 @@ pub(super) const DISCONNECT: usize = 10;
 pub(super) const FIN: usize = 11;
 pub(super) const RESET: usize = 12;
 pub(super) const STOP: usize = 13;
-const KINDS: usize = 14;
+pub(super) const CUT_OFF: usize = 14;
+const KINDS: usize = 15;
 
 /// What exists in a seed.
 #[derive(Clone, Debug)]
@@ -98,7 +99,7 @@ impl Swarm {
         }
         weights[BURST] = weights[BURST].min(4);
         // What ends a connection is rare, or nothing deep would be reached.
-        for kind in [BAD_FRAME, DISCONNECT, FIN, RESET, STOP] {
+        for kind in [BAD_FRAME, DISCONNECT, FIN, RESET, STOP, CUT_OFF] {
             weights[kind] = if calm { 0 } else { weights[kind] / 4 };
         }
         if calm {
@@ -107,9 +108,11 @@ impl Swarm {
         let engine = match profile {
             Profile::Mux => Some(Engine::Mux),
             Profile::Applet => Some(Engine::Applet),
-            Profile::Standard | Profile::Calm => {
-                *random.pick(&[None, None, None, None, None, None, Some(Engine::Mux), Some(Engine::Applet)])
-            }
+            Profile::Standard | Profile::Calm => match random.below(16) {
+                0 => Some(Engine::Mux),
+                1 => Some(Engine::Applet),
+                _ => None,
+            },
         };
         let mut percent = |often: u64| if calm || random.chance(1, 2) { 0 } else { random.between(1, often) };
         Self {

@@ -1,9 +1,13 @@
 //! Simpler versions of a step, the simplest first.
 
-use crate::script::{AgentSetup, Bytes, Cuts, Damage, FrameKind, FrameSpec, MS, MessageSpec, Nanos, Step, Value};
+use spoa_sim_haproxy::{Engine, Settings};
+
+use crate::script::{
+    AgentSetup, Bytes, Cuts, Damage, EventSpec, FrameKind, FrameSpec, MS, MessageSpec, Nanos, Step, Value,
+};
 
 /// Changes of the agent, each back to one of its defaults.
-pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 15] {
+pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 16] {
     macro_rules! default {
         ($field:ident) => {
             |agent| agent.$field = AgentSetup::default().$field
@@ -19,6 +23,7 @@ pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 15] {
         default!(unsent_max),
         default!(reassembly_max),
         default!(notify_max),
+        default!(connections_max),
         default!(hello_timeout),
         default!(idle_timeout),
         default!(ack_timeout),
@@ -34,6 +39,12 @@ pub(super) fn simpler_steps(step: &Step) -> Vec<Step> {
         Step::Send(link, frame) => simpler_frames(frame).into_iter().map(|frame| Step::Send(*link, frame)).collect(),
         Step::Raw(link, bytes) => simpler_bytes(bytes).into_iter().map(|bytes| Step::Raw(*link, bytes)).collect(),
         Step::Cut(link, cuts) => simpler_cuts(cuts).into_iter().map(|cuts| Step::Cut(*link, cuts)).collect(),
+        Step::Start(haproxy, settings) => {
+            simpler_settings(settings).into_iter().map(|settings| Step::Start(*haproxy, Box::new(settings))).collect()
+        }
+        Step::Ask(haproxy, event) => {
+            simpler_events(event).into_iter().map(|event| Step::Ask(*haproxy, event)).collect()
+        }
         Step::Wait(time) => simpler_times(*time).into_iter().map(Step::Wait).collect(),
         Step::Stop { grace } => simpler_times(*grace).into_iter().map(|grace| Step::Stop { grace }).collect(),
         Step::Room(link, Some(room)) if *room > 0 => {
@@ -42,6 +53,39 @@ pub(super) fn simpler_steps(step: &Step) -> Vec<Step> {
         Step::Take(link, Some(take)) if *take > 1 => vec![Step::Take(*link, Some(1))],
         _ => Vec::new(),
     }
+}
+
+/// With one setting back at its engine's default.
+fn simpler_settings(settings: &Settings) -> Vec<Settings> {
+    let defaults = match settings.engine {
+        Engine::Mux => Settings::mux(),
+        Engine::Applet => Settings::applet(),
+    };
+    let mut simpler = Vec::new();
+    macro_rules! default {
+        ($($field:ident)*) => {
+            $(if settings.$field != defaults.$field {
+                simpler.push(Settings { $field: defaults.$field, ..settings.clone() });
+            })*
+        };
+    }
+    default!(threads max_frame_size pipelining asynchronous fragmentation max_waiting_frames processing_timeout);
+    default!(hello_timeout idle_timeout check_timeout retries retry_delay pool_purge reuse maxconn reconnect_gap);
+    default!(fragment_gap engine_of_process defects);
+    simpler
+}
+
+fn simpler_events(event: &EventSpec) -> Vec<EventSpec> {
+    let mut simpler = Vec::new();
+    if event.thread > 0 {
+        simpler.push(EventSpec { thread: 0, ..event.clone() });
+    }
+    if event.stream.is_some() {
+        simpler.push(EventSpec { stream: None, ..event.clone() });
+    }
+    let messages = simpler_messages(&event.messages).into_iter();
+    simpler.extend(messages.map(|messages| EventSpec { messages, ..event.clone() }));
+    simpler
 }
 
 fn simpler_frames(frame: &FrameSpec) -> Vec<FrameSpec> {

@@ -180,7 +180,8 @@ impl World {
             format!("event {}:{words}", id.0)
         });
         // Slow answers make others wait behind them, and an event that is too large takes its connection with it.
-        player.disturbed |= answer.after() != Some(0) || messages.bytes().len() + FRAME_OVERHEAD > player.frame(&self.agent);
+        player.disturbed |=
+            answer.after() != Some(0) || messages.bytes().len() + FRAME_OVERHEAD > player.frame(&self.agent);
         player.asked += 1;
         player.events.push(Asked { id, stream, due, answer, size: messages.bytes().len() });
         player.process.event(self.now, id, thread, stream as u32, &messages);
@@ -331,6 +332,10 @@ impl World {
             socket.inlet.hold();
         }
         (socket.outlet.room, socket.outlet.take, socket.outlet.heard) = (weather.room, weather.take, true);
+        let busy = self.players.iter().filter(|player| player.sockets.iter().any(Option::is_some));
+        if busy.count() > 1 {
+            self.coverage.reach(Mark::Engines);
+        }
         self.drive(self.sockets.len() - 1)
     }
 
@@ -380,6 +385,9 @@ impl World {
             _ => Mark::EventLost,
         };
         self.coverage.reach(mark);
+        if status == 0 && self.players[player].has_defects() {
+            self.coverage.reach(Mark::Defects);
+        }
     }
 
     fn check_done(&mut self, player: usize, up: bool, text: &'static str) -> Result<(), Failure> {
