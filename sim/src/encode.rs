@@ -8,6 +8,13 @@ use crate::script::{Bytes, Damage, FrameKind, FrameSpec, MessageSpec, Value};
 const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
 
 impl FrameSpec {
+    /// The bytes of the frame, damage included.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.encode(&mut bytes);
+        bytes
+    }
+
     /// Appends the bytes of the frame, damage included.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();

@@ -256,8 +256,7 @@ impl Generator {
 
     /// The end in the middle of a frame: in its length, its header or its payload.
     fn cut_off(&mut self, at: usize) {
-        let mut bytes = Vec::new();
-        self.good_notify(at).encode(&mut bytes);
+        let mut bytes = self.good_notify(at).to_bytes();
         let len = match self.faults.below(4) {
             0 => self.faults.between(1, 4),
             1 => self.faults.between(5, 10),

@@ -13,9 +13,10 @@ use spoa_core::table::{Input, StateName};
 use spoa_sim::coverage::{Coverage, Mark};
 use spoa_sim::failure::Failure;
 use spoa_sim::generate::{GENERATOR_VERSION, Profile, generate};
+use spoa_sim::metamorphic::examine;
 use spoa_sim::script::Script;
 use spoa_sim::search::{Findings, search};
-use spoa_sim::shrink::shrink;
+use spoa_sim::shrink::{shrink, shrink_failure};
 use spoa_sim::text::{VERSION, parse};
 use spoa_sim::world::{Outcome, run};
 
@@ -78,6 +79,7 @@ fn run_seeds(seeds: &Range<u64>, profile: Profile, jobs: Option<usize>, require_
     let findings = run_search(seeds, profile, jobs);
     let (hit, cells) = findings.coverage.cells();
     println!("{} seeds, {hit} of {cells} cells, traces {:032x}", findings.seeds, findings.digest);
+    println!("{}", again(&findings));
     if let Some(seed) = findings.unstable.first() {
         println!("NOT THE SAME TWICE: seed {seed}, and {} more", findings.unstable.len() - 1);
         return Exit::Unstable;
@@ -96,6 +98,10 @@ fn run_seeds(seeds: &Range<u64>, profile: Profile, jobs: Option<usize>, require_
         println!("NOTHING CHECKED: no NOTIFY in all these seeds");
         return Exit::Coverage;
     }
+    if let Some(check) = findings.never_compared() {
+        println!("NOTHING COMPARED: {check}, in all these seeds");
+        return Exit::Coverage;
+    }
     if require_coverage {
         let exit = coverage_exit(&findings.coverage);
         if exit != Exit::Held {
@@ -104,6 +110,16 @@ fn run_seeds(seeds: &Range<u64>, profile: Profile, jobs: Option<usize>, require_
     }
     println!("all held");
     Exit::Held
+}
+
+/// How many seeds were run more than once, and why.
+fn again(findings: &Findings) -> String {
+    let [cuts, alone, fragments] = ["other-cuts", "alone", "fragments"].map(|check| findings.compared(check));
+    format!(
+        "{} seeds run again, {cuts} cut otherwise, {alone} with each connection alone, {fragments} with NOTIFYs whole \
+         for fragments",
+        findings.twice
+    )
 }
 
 /// The first failure of each kind, and how many there are of it.
@@ -122,7 +138,7 @@ fn kinds(failures: &[(u64, Failure)]) -> Vec<(u64, &Failure, usize)> {
 fn show_shrunk(seed: u64, profile: Profile, failure: &Failure) {
     println!("fingerprint {}", failure.fingerprint());
     let script = generate(seed, profile);
-    let Some(shrunk) = shrink(&script) else { return };
+    let shrunk = shrink_failure(&script, failure);
     println!("shrunk from {} steps to {} in {} tries:\n", script.steps.len(), shrunk.script.steps.len(), shrunk.tries);
     print!("{}", with_story(&shrunk.script, seed, failure));
     println!("\nsee it: spoa-sim replay {seed} --profile {}", profile.name());
@@ -144,11 +160,16 @@ fn replay(script: &Script, trace: Option<TraceFormat>) -> Exit {
             return exit_of_outcome(&outcome);
         }
     }
-    match &outcome.failure {
-        Some(failure) => println!("FAILED: {failure}"),
-        None => println!("held, trace {:032x}", outcome.trace.digest()),
+    match &outcome.failure.or_else(|| examine(script, None)) {
+        Some(failure) => {
+            println!("FAILED: {failure}");
+            exit_of(failure)
+        }
+        None => {
+            println!("held, trace {:032x}", outcome.trace.digest());
+            Exit::Held
+        }
     }
-    exit_of_outcome(&outcome)
 }
 
 fn shrink_it(what: &str, output: Option<&Path>) -> Exit {

@@ -10,7 +10,9 @@ use crate::coverage::Coverage;
 use crate::digest::Digest;
 use crate::failure::Failure;
 use crate::generate::{Profile, generate};
-use crate::world::{Buffers, run, run_in};
+use crate::metamorphic::Relation;
+use crate::script::Script;
+use crate::world::{Buffers, Outcome, run, run_in};
 
 /// What a range of seeds came to. The same whatever the number of threads.
 #[derive(Debug, Default)]
@@ -23,8 +25,56 @@ pub struct Findings {
     pub digest: u128,
     /// The seeds that failed, in order.
     pub failures: Vec<(u64, Failure)>,
+    /// How many seeds were run a second time as they are.
+    pub twice: u64,
     /// Seeds whose second run was not the same as the first.
     pub unstable: Vec<u64>,
+    compared: [u64; Relation::ALL.len()],
+}
+
+impl Findings {
+    /// How many seeds were compared with another script of theirs, by the relations that `check` is about.
+    pub fn compared(&self, check: &str) -> u64 {
+        let about = Relation::ALL.iter().zip(self.compared).filter(|(relation, _)| relation.check() == check);
+        about.map(|(_, count)| count).sum()
+    }
+
+    /// A check by which no seed was compared, though there were enough of them.
+    pub fn never_compared(&self) -> Option<&'static str> {
+        let enough = self.seeds >= COMPARED_SURELY;
+        Relation::ALL.iter().map(|relation| relation.check()).find(|check| enough && self.compared(check) == 0)
+    }
+
+    fn add(&mut self, chunk: Self) {
+        self.seeds += chunk.seeds;
+        self.coverage.add(&chunk.coverage);
+        // A sum, so that the order in which threads finish does not show.
+        self.digest = self.digest.wrapping_add(chunk.digest);
+        self.failures.extend(chunk.failures);
+        self.twice += chunk.twice;
+        self.unstable.extend(chunk.unstable);
+        for (mine, theirs) in self.compared.iter_mut().zip(chunk.compared) {
+            *mine += theirs;
+        }
+    }
+
+    /// Runs a script of a seed's, whose `outcome` is known, in other ways too, if it is the seed's turn.
+    fn run_again(&mut self, seed: u64, script: &Script, outcome: &Outcome) {
+        if seed.is_multiple_of(TWICE) {
+            self.twice += 1;
+            // In memory of its own: what one run leaves behind must not show in the next.
+            if run(script, false).trace.digest() != outcome.trace.digest() {
+                self.unstable.push(seed);
+            }
+        }
+        if is_compared(seed) {
+            let relation = Relation::ALL[(seed / COMPARED) as usize % Relation::ALL.len()];
+            match relation.compare(script, outcome) {
+                Ok(compared) => self.compared[relation as usize] += u64::from(compared),
+                Err(failure) => self.failures.push((seed, failure)),
+            }
+        }
+    }
 }
 
 /// What is done so far, for whoever waits.
@@ -42,6 +92,10 @@ pub struct Progress {
 const CHUNK: u64 = 256;
 /// One seed in so many is run twice.
 const TWICE: u64 = 64;
+/// One seed in so many is compared with another script that has to come to the same, by each relation in turn.
+const COMPARED: u64 = 32;
+/// Of so many seeds some are compared by each relation.
+const COMPARED_SURELY: u64 = 5000;
 
 /// Runs all of `seeds` on `jobs` threads; tells `progress` now and then. Stops early after `failures_max` failures.
 pub fn search(
@@ -84,12 +138,7 @@ fn collect(
     loop {
         match done.recv_timeout(Duration::from_millis(200)) {
             Ok(chunk) => {
-                all.seeds += chunk.seeds;
-                all.coverage.add(&chunk.coverage);
-                // A sum, so that the order in which threads finish does not show.
-                all.digest = all.digest.wrapping_add(chunk.digest);
-                all.failures.extend(chunk.failures);
-                all.unstable.extend(chunk.unstable);
+                all.add(chunk);
                 if all.failures.len() >= failures_max {
                     stop.store(0, Ordering::Relaxed);
                 }
@@ -109,19 +158,21 @@ fn run_chunk(seeds: Range<u64>, profile: Profile) -> Findings {
     let mut buffers = Buffers::default();
     for seed in seeds {
         let script = generate(seed, profile);
-        let outcome = run_in(&mut buffers, &script, false);
+        let outcome = if is_compared(seed) { run(&script, false) } else { run_in(&mut buffers, &script) };
         findings.seeds += 1;
         findings.coverage.add(&outcome.coverage);
         findings.digest = findings.digest.wrapping_add(of_seed(seed, outcome.trace.digest()));
-        // In memory of its own: what one run leaves behind must not show in the next.
-        if seed % TWICE == 0 && run(&script, false).trace.digest() != outcome.trace.digest() {
-            findings.unstable.push(seed);
-        }
+        findings.run_again(seed, &script, &outcome);
         if let Some(failure) = outcome.failure {
             findings.failures.push((seed, failure));
         }
     }
     findings
+}
+
+/// True if it is a seed's turn to be run as another script too.
+const fn is_compared(seed: u64) -> bool {
+    seed % COMPARED == 1
 }
 
 /// A trace and the seed it belongs to, in one number.
@@ -144,5 +195,16 @@ mod tests {
         assert_eq!(one.digest, three.digest);
         assert_eq!(one.coverage, three.coverage);
         assert_eq!((one.seeds, three.seeds), (600, 600));
+        assert_eq!((one.twice, one.compared), (three.twice, three.compared));
+        assert!(one.twice == 10 && one.compared.iter().sum::<u64>() > 8, "{} {:?}", one.twice, one.compared);
+    }
+
+    #[test]
+    fn comparing_nothing_does_not_pass_unseen() {
+        let all = Findings { seeds: COMPARED_SURELY, compared: [0, 1, 0, 1, 1], ..Findings::default() };
+        assert_eq!(all.never_compared(), None);
+        let none_alone = Findings { compared: [1, 1, 1, 0, 1], ..all };
+        assert_eq!(none_alone.never_compared(), Some("alone"));
+        assert_eq!(Findings { seeds: COMPARED_SURELY - 1, ..none_alone }.never_compared(), None);
     }
 }

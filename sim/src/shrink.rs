@@ -6,9 +6,9 @@
 
 mod simpler;
 
-use crate::failure::Fingerprint;
+use crate::failure::{Failure, Fingerprint};
+use crate::metamorphic::examine;
 use crate::script::{AgentSetup, Script};
-use crate::world::run;
 use simpler::{simpler_agents, simpler_steps};
 
 /// What shrinking came to.
@@ -22,8 +22,13 @@ pub struct Shrunk {
 
 /// The smallest script to be had from `script` that fails the same way; `None` if it does not fail.
 pub fn shrink(script: &Script) -> Option<Shrunk> {
-    let fingerprint = run(script, false).failure?.fingerprint();
-    let mut search = Search { best: script.clone(), fingerprint, tries: 0 };
+    Some(shrink_failure(script, &examine(script, None)?))
+}
+
+/// The smallest script to be had from `script`, which fails with `failure`, that fails the same way.
+pub fn shrink_failure(script: &Script, failure: &Failure) -> Shrunk {
+    let (check, fingerprint) = (failure.check, failure.fingerprint());
+    let mut search = Search { best: script.clone(), check, fingerprint, tries: 0 };
     loop {
         let removed = search.remove_steps();
         let simplified = search.simplify();
@@ -31,11 +36,12 @@ pub fn shrink(script: &Script) -> Option<Shrunk> {
             break;
         }
     }
-    Some(Shrunk { script: search.best, tries: search.tries })
+    Shrunk { script: search.best, tries: search.tries }
 }
 
 struct Search {
     best: Script,
+    check: &'static str,
     fingerprint: Fingerprint,
     tries: u32,
 }
@@ -44,7 +50,8 @@ impl Search {
     /// Takes `script` if it still fails the same way.
     fn try_script(&mut self, script: Script) -> bool {
         self.tries += 1;
-        let same = run(&script, false).failure.is_some_and(|failure| failure.fingerprint() == self.fingerprint);
+        let failure = examine(&script, Some(self.check));
+        let same = failure.is_some_and(|failure| failure.fingerprint() == self.fingerprint);
         if same {
             self.best = script;
         }

@@ -13,6 +13,7 @@ use spoa_sim_checker::{Event as Expected, Limits, Oracle, SILENT};
 mod haproxy;
 
 use crate::application::{answer_later, handle};
+use crate::conversation::Conversation;
 use crate::coverage::{Coverage, Mark, Observer};
 use crate::failure::Failure;
 use crate::link::{Inlet, Outlet};
@@ -34,11 +35,27 @@ pub struct Outcome {
     pub coverage: Coverage,
     /// What was wrong, if anything.
     pub failure: Option<Failure>,
+    /// What was told and said on each connection, in the order in which they were made.
+    pub conversations: Vec<Conversation>,
+    /// When it was over.
+    pub end: Nanos,
 }
 
 /// Runs `script`, and keeps the trace line by line if `recording`. A panic of the core is a failure like any other.
 pub fn run(script: &Script, recording: bool) -> Outcome {
-    run_in(&mut Buffers::default(), script, recording)
+    run_until(script, recording, 0)
+}
+
+/// The same, but lets at least the time until `end` pass before HAProxy ends what is open.
+pub fn run_until(script: &Script, recording: bool, end: Nanos) -> Outcome {
+    let world = World::new(&script.agent, Keep { records: recording, conversations: true }, Buffers::default());
+    play(&mut Buffers::default(), World { end_min: end, ..world }, script)
+}
+
+/// Does what [`run`] does, in memory that was used before; keeps neither lines nor conversations.
+pub fn run_in(buffers: &mut Buffers, script: &Script) -> Outcome {
+    let world = World::new(&script.agent, Keep::default(), mem::take(buffers));
+    play(buffers, world, script)
 }
 
 /// Memory that one run after another can use. It holds nothing that a run could see.
@@ -50,18 +67,29 @@ pub struct Buffers {
     gone: Vec<(Oracle, Inlet)>,
 }
 
-/// Does what [`run`] does, in memory that was used before.
-pub fn run_in(buffers: &mut Buffers, script: &Script, recording: bool) -> Outcome {
-    let mut world = World::new(&script.agent, recording, mem::take(buffers));
+/// What a run keeps besides the number of its trace.
+#[derive(Clone, Copy, Debug, Default)]
+struct Keep {
+    /// The trace line by line.
+    records: bool,
+    /// What was told and said on each connection.
+    conversations: bool,
+}
+
+fn play(buffers: &mut Buffers, mut world: World, script: &Script) -> Outcome {
     let done = catch_unwind(AssertUnwindSafe(|| world.play(script)));
     let failure = match done {
         Ok(done) => done.err(),
         Err(panic) => Some(world.failure(0, "panic", panic_text(&*panic))),
     };
-    let World { trace, coverage, sockets, .. } = world;
+    let World { trace, coverage, sockets, now, .. } = world;
     *buffers = world.buffers;
-    buffers.gone.extend(sockets.into_iter().map(|socket| (socket.oracle, socket.inlet)));
-    Outcome { trace, coverage, failure }
+    let mut conversations = Vec::new();
+    for socket in sockets {
+        conversations.extend(socket.conversation);
+        buffers.gone.push((socket.oracle, socket.inlet));
+    }
+    Outcome { trace, coverage, failure, conversations, end: now }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
@@ -84,7 +112,10 @@ struct World {
     trace: Trace,
     coverage: Coverage,
     step: usize,
+    keep: Keep,
     buffers: Buffers,
+    /// When HAProxy ends what is open, at the earliest.
+    end_min: Nanos,
 }
 
 /// One connection, from its accept to its end.
@@ -105,6 +136,17 @@ struct Socket {
     end_heard: bool,
     /// NOTIFYs handed out.
     handed: u64,
+    /// What was told and said, if it is kept.
+    conversation: Option<Conversation>,
+}
+
+impl Socket {
+    /// The agent's buffer has no room for what is there, unless the conversation is over.
+    fn mark_full(&mut self, waits: bool) {
+        if let Some(conversation) = &mut self.conversation {
+            conversation.was_full |= waits && !self.connection.is_closed();
+        }
+    }
 }
 
 /// An answer on its way.
@@ -119,7 +161,7 @@ struct Later {
 }
 
 impl World {
-    fn new(agent: &AgentSetup, recording: bool, buffers: Buffers) -> Self {
+    fn new(agent: &AgentSetup, keep: Keep, buffers: Buffers) -> Self {
         Self {
             agent: agent.clone(),
             config: agent.config(),
@@ -131,10 +173,12 @@ impl World {
             order: 0,
             accepted: (0, 0),
             actions: 0,
-            trace: Trace::new(recording),
+            trace: Trace::new(keep.records),
             coverage: Coverage::default(),
             step: 0,
+            keep,
             buffers,
+            end_min: 0,
         }
     }
 
@@ -265,6 +309,7 @@ impl World {
             eof_told: false,
             end_heard: false,
             handed: 0,
+            conversation: self.keep.conversations.then(|| Conversation::new(link)),
         });
     }
 
@@ -416,6 +461,9 @@ impl World {
             }
         }
         self.end_haproxy()?;
+        if self.now < self.end_min {
+            self.wait_until(self.end_min)?;
+        }
         for at in 0..self.sockets.len() {
             let socket = &self.sockets[at];
             if !socket.inlet.readable().is_empty() && !socket.connection.is_closed() {
@@ -454,6 +502,7 @@ impl World {
         let socket = &mut self.sockets[at];
         if socket.inlet.is_at_end() {
             if socket.eof_told || !socket.connection.wants_input() {
+                socket.mark_full(!socket.eof_told);
                 return Ok(false);
             }
             socket.eof_told = true;
@@ -471,6 +520,7 @@ impl World {
         }
         let buf = socket.connection.recv_buf();
         if buf.is_empty() {
+            socket.mark_full(true);
             return Ok(false);
         }
         let len = buf.len().min(readable.len());
@@ -504,6 +554,9 @@ impl World {
                 return Ok(wrote);
             }
             self.trace.note(now, socket.link, Kind::Sent, &bytes[..len]);
+            if let Some(conversation) = &mut socket.conversation {
+                conversation.sent.extend_from_slice(&bytes[..len]);
+            }
             socket.connection.transmitted(instant(now), len);
             socket.oracle.sent(now, len);
             wrote = true;
@@ -539,6 +592,9 @@ impl World {
             if let Event::Closed(reason) = event {
                 self.check_close(at, reason)?;
                 continue;
+            }
+            if let Some(conversation) = &mut socket.conversation {
+                conversation.event(&event);
             }
             if let Event::Notify(notify) = event {
                 let number = socket.handed;

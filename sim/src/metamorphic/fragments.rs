@@ -1,0 +1,178 @@
+//! NOTIFYs the other way: whole ones in fragments, those in fragments whole.
+
+use super::cuts::places;
+use crate::script::{Damage, FrameKind, FrameSpec, Link, Script, Step};
+use crate::world::Outcome;
+
+/// NOTIFY and UNSET, as frame types.
+const NOTIFY: u8 = 3;
+const UNSET: u8 = 0;
+/// FIN, as flags.
+const FIN: u32 = 1;
+
+/// The steps of `script` with every NOTIFY the other way that may be; `None` if there is none.
+pub(super) fn other_way(script: &Script, outcome: &Outcome) -> Option<Vec<Step>> {
+    if !script.agent.fragmentation {
+        return None;
+    }
+    let mut out = Vec::with_capacity(2 * script.steps.len());
+    let (mut rest, mut changed) = (&script.steps[..], false);
+    while let [step, behind @ ..] = rest {
+        rest = behind;
+        let other = match step {
+            Step::Send(link, frame) if has_frames_only(script, *link) => {
+                let max =
+                    Max { frame: frame_max(script, outcome, *link), payload: script.agent.reassembly_max as usize };
+                in_fragments(*link, frame, max).or_else(|| {
+                    let (whole, used) = joined(*link, frame, behind, max)?;
+                    rest = &behind[used..];
+                    Some(vec![whole])
+                })
+            }
+            _ => None,
+        };
+        changed |= other.is_some();
+        match other {
+            Some(steps) => out.extend(steps),
+            None => out.push(step.clone()),
+        }
+    }
+    changed.then_some(out)
+}
+
+/// How much fits into a frame, and into fragments.
+#[derive(Clone, Copy)]
+struct Max {
+    frame: usize,
+    payload: usize,
+}
+
+impl Max {
+    fn allows(self, header: usize, payload: usize) -> bool {
+        header + payload <= self.frame && payload <= self.payload
+    }
+}
+
+/// A whole NOTIFY as three fragments, of which some may be empty.
+fn in_fragments(link: Link, frame: &FrameSpec, max: Max) -> Option<Vec<Step>> {
+    let FrameSpec { kind: FrameKind::Notify(_), flags: FIN, slice: None, .. } = frame else { return None };
+    let (header, payload) = parts(frame)?;
+    if !max.allows(header, payload.len()) {
+        return None;
+    }
+    let [first, second] = places(&payload, payload.len());
+    let piece = |kind, flags, bytes: &[u8]| {
+        let kind = FrameKind::Other(kind, bytes.to_vec());
+        Step::Send(link, FrameSpec { kind, flags, damage: Damage::None, ..frame.clone() })
+    };
+    Some(vec![
+        piece(NOTIFY, 0, &payload[..first]),
+        piece(UNSET, 0, &payload[first..second]),
+        piece(UNSET, FIN, &payload[second..]),
+    ])
+}
+
+/// A NOTIFY whose fragments are `first` and the first of `behind`, whole, and how many of those it took.
+fn joined(link: Link, first: &FrameSpec, behind: &[Step], max: Max) -> Option<(Step, usize)> {
+    let FrameSpec { kind: FrameKind::Notify(_), flags: 0, .. } = first else { return None };
+    let (header, mut payload) = parts(first)?;
+    for (at, step) in behind.iter().enumerate() {
+        let Step::Send(same_link, next) = step else { return None };
+        let FrameSpec { kind: FrameKind::Unset(_), flags: flags @ (0 | FIN), .. } = next else { return None };
+        let same = *same_link == link && (next.stream_id, next.frame_id) == (first.stream_id, first.frame_id);
+        payload.extend(parts(next)?.1);
+        if !same || !max.allows(header, payload.len()) {
+            return None;
+        }
+        if *flags == FIN {
+            let kind = FrameKind::Other(NOTIFY, payload);
+            let FrameSpec { stream_id, frame_id, .. } = *first;
+            let whole = FrameSpec { kind, flags: FIN, stream_id, frame_id, slice: None, damage: Damage::None };
+            return Some((Step::Send(link, whole), at + 1));
+        }
+    }
+    None
+}
+
+/// How long the header of a frame is, its length left out, and its payload, damage included; `None` if damage has taken
+/// a part of the header.
+fn parts(frame: &FrameSpec) -> Option<(usize, Vec<u8>)> {
+    let header = 5 + crate::encode::ids_len(frame.stream_id, frame.frame_id) as usize;
+    let mut bytes = frame.to_bytes();
+    (bytes.len() >= 4 + header).then(|| (header, bytes.split_off(4 + header)))
+}
+
+/// True if all that is sent on `link` are frames with their true lengths.
+fn has_frames_only(script: &Script, link: Link) -> bool {
+    !script.steps.iter().any(|step| match step {
+        Step::Raw(other, _) => *other == link,
+        Step::Send(other, frame) => *other == link && matches!(frame.damage, Damage::Length(_)),
+        _ => false,
+    })
+}
+
+/// The largest frame that every connection of `link` takes.
+fn frame_max(script: &Script, outcome: &Outcome, link: Link) -> usize {
+    let of_link = outcome.conversations.iter().filter(|conversation| conversation.link == link);
+    let negotiated = of_link.filter_map(|conversation| conversation.ready).map(|ready| ready.max_frame_size);
+    negotiated.chain([script.agent.max_frame_size.max(256)]).min().unwrap_or(256) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::parse;
+    use crate::world::run;
+
+    const HELLO: &str = "connect c1\nsend c1 hello supported-versions=\"2.0\" max-frame-size=u32:300 capabilities=\"\"";
+
+    /// The steps behind the HELLO, the other way, with the payloads of all that is sent.
+    fn other(lines: &str) -> Option<Vec<(u8, Vec<u8>)>> {
+        let script = parse(&format!("spop-script 1\n{HELLO}\n{lines}\n")).expect("the script is good");
+        let steps = other_way(&script, &run(&script, false))?;
+        let frames = steps[2..].iter().filter_map(|step| match step {
+            Step::Send(_, frame) => Some((frame.encode()[4], parts(frame).expect("the header is whole").1)),
+            _ => None,
+        });
+        Some(frames.collect())
+    }
+
+    #[test]
+    fn a_whole_notify_becomes_three_fragments_and_back() {
+        let fragments = other("send c1 notify sid=1 fid=1 m(=\"text\")").expect("it fits");
+        assert_eq!(fragments.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [NOTIFY, UNSET, UNSET]);
+        let payload: Vec<u8> = fragments.into_iter().flat_map(|(_, payload)| payload).collect();
+        assert_eq!(payload, b"\x01m\x01\0\x08\x04text");
+        let whole = other(
+            "send c1 notify sid=1 fid=1 flags=0x0 slice=0..3 m(=\"text\")\n\
+             send c1 unset sid=1 fid=1 flags=0x0 slice=3..4 m(=\"text\")\n\
+             send c1 unset sid=1 fid=1 slice=4..99 m(=\"text\")",
+        );
+        assert_eq!(whole, Some(vec![(NOTIFY, payload)]));
+    }
+
+    #[test]
+    fn what_would_not_come_to_the_same_stays_as_it_is() {
+        for lines in [
+            // A byte above the negotiated size or the reassembly limit; not offered; where frames are lost; given up; apart.
+            "send c1 notify sid=1 fid=1 m(=text:287)",
+            "agent reassembly-max=9\nsend c1 notify sid=1 fid=1 m(=\"text\")",
+            "agent capabilities=pipelining\nsend c1 notify sid=1 fid=1 m()",
+            "send c1 notify sid=1 fid=1 length=9 m()",
+            "send c1 raw 00\nsend c1 notify sid=1 fid=1 m()",
+            "send c1 notify sid=1 fid=1 trim=4 m()",
+            "send c1 notify sid=1 fid=1 flags=0x0 m()\nsend c1 unset sid=1 fid=1 flags=0x3",
+            "send c1 notify sid=1 fid=1 flags=0x0 m()\nsend c1 unset sid=1 fid=2",
+            "send c1 notify sid=1 fid=1 flags=0x0 m()\nwait 1ms\nsend c1 unset sid=1 fid=1",
+        ] {
+            assert_eq!(other(lines), None, "{lines}");
+        }
+        for lines in [
+            "send c1 notify sid=1 fid=1 m(=text:286)",
+            "agent reassembly-max=10\nsend c1 notify sid=1 fid=1 m(=\"text\")",
+            "send c1 notify sid=1 fid=1 trim=3 m()",
+        ] {
+            assert!(other(lines).is_some(), "{lines}");
+        }
+    }
+}
