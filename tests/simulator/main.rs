@@ -1,5 +1,7 @@
 //! The simulator itself: its scripts mean the same for ever, its checker is nobody's accomplice.
 
+mod exhaustive;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};

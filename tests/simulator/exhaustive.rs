@@ -1,0 +1,233 @@
+//! Small spaces, gone through to the end: what random seeds reach only by luck.
+
+use spoa_core::table::{Input, StateName, Step as Reaction, step};
+use spoa_sim::coverage::Coverage;
+use spoa_sim::script::{Cuts, Link, Script, Step};
+use spoa_sim::text::parse;
+use spoa_sim::world::run;
+
+const LINK: Link = Link(1);
+const HELLO: &str =
+    r#"send c1 hello supported-versions="2.0" max-frame-size=u32:16380 capabilities="pipelining" engine-id="e""#;
+const REFUSED: &str = r#"send c1 hello max-frame-size=u32:16380 capabilities="pipelining""#;
+const NOTIFY: &str = "send c1 notify sid=1 fid=1 check-client-ip(=192.0.2.1)";
+const IN_WORK: &str = "send c1 notify sid=3 fid=1 m(plan=never)";
+const DISCONNECT: &str = r#"send c1 disconnect status-code=u32:2 message="a timeout occurred""#;
+
+/// How a connection gets into each state that takes input, and stays there.
+const STATES: [(StateName, &[&str]); 5] = [
+    (StateName::AwaitHello, &["connect c1"]),
+    (StateName::Refusing, &["connect c1", REFUSED]),
+    (StateName::Running, &["connect c1", HELLO]),
+    (StateName::Draining, &["connect c1", HELLO, IN_WORK, "stop grace=2s"]),
+    (StateName::Closing, &["connect c1", DISCONNECT]),
+];
+
+/// Every kind of frame that HAProxy sends.
+const GOOD: [&[&str]; 7] = [
+    &[HELLO],
+    &[r#"send c1 hello supported-versions="2.0" max-frame-size=u32:16380 capabilities="" healthcheck=true"#],
+    &[NOTIFY],
+    &[
+        "send c1 notify sid=1 fid=1 flags=0x0 slice=0..9 check-client-ip(=192.0.2.1)",
+        "send c1 unset sid=1 fid=1 flags=0x0 slice=9..20 check-client-ip(=192.0.2.1)",
+        "send c1 unset sid=1 fid=1 slice=20..99 check-client-ip(=192.0.2.1)",
+    ],
+    &["send c1 notify sid=1 fid=1 flags=0x0 slice=0..9 check-client-ip()", "send c1 unset sid=1 fid=1 flags=0x3"],
+    &["send c1 unset sid=1 fid=1 flags=0x3"],
+    &[DISCONNECT],
+];
+
+/// Every kind of frame that is wrong, or has to be looked at twice.
+const BAD: [&[&str]; 31] = [
+    &["send c1 notify sid=1 fid=1 length=0 m()"],
+    &["send c1 notify sid=1 fid=1 length=6 m()"],
+    &["send c1 notify sid=1 fid=1 length=16385 m()"],
+    &["send c1 notify sid=1 fid=1 length=2147483648 m()"],
+    &["send c1 notify sid=1 fid=1 length=4294967295 m()"],
+    &["send c1 raw 474554202f20485454502f312e310d0a0d0a"],
+    &["send c1 notify sid=1 fid=1 trim=1 m(=192.0.2.1)"],
+    &["send c1 notify sid=1 fid=1 pad=3 m(=192.0.2.1)"],
+    &["send c1 notify sid=1 fid=1 flip=3 m(=192.0.2.1)"],
+    &["send c1 notify sid=1 fid=1 flags=0xfffffffe m()"],
+    &["send c1 notify sid=1 fid=1 flags=0xffffffff m()"],
+    &["send c1 notify sid=1 fid=1 flags=0x3 m()"],
+    &["send c1 type 4 sid=1 fid=1 010203"],
+    &["send c1 type 77 sid=0 fid=0 -"],
+    &["send c1 type 101 -"],
+    &["send c1 type 102 -"],
+    &["send c1 type 103 sid=1 fid=1 -"],
+    &["send c1 unset sid=1 fid=1"],
+    &["send c1 unset sid=1 fid=1 flags=0x0"],
+    &["send c1 notify sid=1 fid=1 flags=0x0 m()", "send c1 unset sid=1 fid=2 m()"],
+    &["send c1 notify sid=1 fid=1 flags=0x0 m()", "send c1 notify sid=3 fid=1 m()"],
+    &["send c1 type 3 sid=1 fid=1 f08080808080808080800000"],
+    &["send c1 type 3 sid=1 fid=1 016d010004fff0fefefefefefefe0f"],
+    &["send c1 type 3 sid=1 fid=1 016d01000a"],
+    &["send c1 notify sid=18446744073709551615 fid=264432 m()"],
+    &[r#"send c1 hello sid=1 supported-versions="2.0" max-frame-size=u32:300 capabilities="""#],
+    &[r#"send c1 hello flags=0x0 supported-versions="2.0" max-frame-size=u32:300 capabilities="""#],
+    &[r#"send c1 hello supported-versions="3.0" max-frame-size=u32:300 capabilities="""#],
+    &["send c1 disconnect flags=0x0 status-code=u32:2"],
+    &["send c1 disconnect sid=1 status-code=u32:2"],
+    &["send c1 disconnect trim=1 status-code=u32:2"],
+];
+
+/// One byte more or less at the end of a piece is what a reader of buffers gets wrong.
+#[test]
+fn every_frame_may_be_cut_anywhere() {
+    let mut runs = 0;
+    for (state, before) in STATES {
+        for frames in GOOD.iter().chain(&BAD) {
+            let mut cut = CutScript::new(before, frames);
+            for first in 1..cut.len {
+                cut.hold(&[first], state);
+                runs += 1;
+            }
+        }
+    }
+    assert!(runs > 5000, "only {runs} cuts");
+}
+
+#[test]
+fn every_short_frame_may_be_cut_at_any_two_places() {
+    let mut runs = 0;
+    // The other states look at no byte of it.
+    for (state, before) in STATES.into_iter().filter(|(state, _)| step(*state, Input::Malformed) == Reaction::Fail) {
+        for frames in GOOD.iter().chain(&BAD) {
+            let mut cut = CutScript::new(before, frames);
+            if cut.len > 64 {
+                continue;
+            }
+            for first in 1..cut.len {
+                for second in 1..cut.len - first {
+                    cut.hold(&[first, second], state);
+                    runs += 1;
+                }
+            }
+        }
+    }
+    assert!(runs > 20_000, "only {runs} pairs");
+}
+
+#[test]
+fn every_input_meets_every_state() {
+    for (state, before) in STATES {
+        for (input, lines) in inputs() {
+            let agent: &[_] = &["agent idle-timeout=9s"];
+            let coverage = held(&script(&[agent, before, lines].concat()), &format!("{input:?} in {state:?}"));
+            assert!(coverage.hits(state, input) > 0, "{input:?} never met {state:?}");
+        }
+    }
+    // Nothing meets a connection that is closed: its driver has let it go.
+    for (input, lines) in inputs() {
+        let coverage =
+            held(&script(&[&["connect c1", HELLO, "fin c1"], lines].concat()), &format!("{input:?} at the end"));
+        assert_eq!(coverage.hits(StateName::Closed, input), 0, "{input:?} met a closed connection");
+    }
+}
+
+#[test]
+fn a_conversation_may_end_behind_any_byte() {
+    for notify in [NOTIFY, IN_WORK, "send c1 notify sid=1 fid=1 m(plan=score@3ms)"] {
+        let bytes = bytes_of(&[HELLO, notify, DISCONNECT]);
+        for len in 0..=bytes.len() {
+            for end in [Step::Fin(LINK), Step::Reset(LINK)] {
+                let steps = vec![Step::Connect(LINK), Step::Raw(LINK, bytes[..len].to_vec()), end.clone()];
+                let what = format!("{end:?} behind {len} bytes with {notify}");
+                let coverage = held(&Script { steps, ..Script::default() }, &what);
+                let told: u64 = STATES.iter().map(|(state, _)| coverage.hits(*state, Input::Eof)).sum();
+                assert_eq!(told, 1, "{what}");
+            }
+        }
+    }
+}
+
+/// The low byte of the length, the type, the flags and the ids, each with every value that it can have.
+#[test]
+fn every_byte_of_a_header_may_have_any_value() {
+    let cases = [(NOTIFY, &["connect c1", HELLO][..]), (DISCONNECT, &["connect c1", HELLO]), (HELLO, &["connect c1"])];
+    for (frame, before) in cases {
+        let mut script = script(&[before, &[NOTIFY, NOTIFY, DISCONNECT]].concat());
+        let whole = bytes_of(&[frame]);
+        for at in 3..11 {
+            for value in 0..=u8::MAX {
+                let mut bytes = whole.clone();
+                bytes[at] = value;
+                script.steps[before.len()] = Step::Raw(LINK, bytes);
+                held(&script, &format!("{frame} with {value:#x} at {at}"));
+            }
+        }
+    }
+}
+
+/// What each input of the table is, as steps: each state has a deadline within ten seconds.
+fn inputs() -> [(Input, &'static [&'static str]); Input::ALL.len()] {
+    Input::ALL.map(|input| {
+        let lines: &[&str] = match input {
+            Input::Hello => &[HELLO],
+            Input::Notify => &[NOTIFY],
+            Input::Unset => &["send c1 unset sid=1 fid=1"],
+            Input::Disconnect => &[DISCONNECT],
+            Input::AgentFrame => &["send c1 type 103 sid=1 fid=1 -"],
+            Input::UnknownFrame => &["send c1 type 77 sid=1 fid=1 -"],
+            Input::Malformed => &["send c1 raw 00000003010203"],
+            Input::Eof => &["fin c1"],
+            Input::Deadline => &["wait 10s"],
+            Input::Stop => &["stop grace=1s"],
+        };
+        (input, lines)
+    })
+}
+
+/// A script that sends some frames in pieces, and a NOTIFY behind them, which shows where the frames were seen to end.
+struct CutScript {
+    script: Script,
+    cut_at: usize,
+    /// How many bytes the frames have.
+    len: u32,
+}
+
+impl CutScript {
+    fn new(before: &[&str], frames: &[&str]) -> Self {
+        // Small buffers are quick to make, tens of thousands of times.
+        let mut script = script(&[&["agent max-frame-size=256"], before].concat());
+        let (bytes, behind) = (bytes_of(frames), bytes_of(&[NOTIFY]));
+        let (cut_at, len) = (script.steps.len(), bytes.len() as u32);
+        let whole = Step::Cut(LINK, Cuts::default());
+        script.steps.extend([whole.clone(), Step::Raw(LINK, bytes), whole, Step::Raw(LINK, behind)]);
+        Self { script, cut_at, len }
+    }
+
+    /// Runs it with these pieces first.
+    fn hold(&mut self, sizes: &[u32], state: StateName) {
+        self.script.steps[self.cut_at] = Step::Cut(LINK, Cuts { sizes: sizes.to_vec(), repeat: false });
+        if let Some(failure) = run(&self.script, false).failure {
+            panic!("pieces of {sizes:?} in {state:?}: {failure}\n{}", self.script);
+        }
+    }
+}
+
+/// Runs a script, which has to hold.
+fn held(script: &Script, what: &str) -> Coverage {
+    let outcome = run(script, false);
+    match outcome.failure {
+        Some(failure) => panic!("{what}: {failure}\n{script}"),
+        None => outcome.coverage,
+    }
+}
+
+fn script(lines: &[&str]) -> Script {
+    let text = format!("spop-script 1\n{}\n", lines.join("\n"));
+    parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+fn bytes_of(lines: &[&str]) -> Vec<u8> {
+    let steps = script(lines).steps;
+    let bytes = steps.into_iter().map(|step| match step {
+        Step::Send(_, frame) => frame.encode(),
+        Step::Raw(_, bytes) => bytes,
+        other => panic!("{other:?} sends nothing"),
+    });
+    bytes.flatten().collect()
+}
