@@ -6,7 +6,7 @@
 //! | [`Whole`](Relation::Whole) | each delivery in one piece, those of one instant together | scripts where cuts do not matter |
 //! | [`Bytes`](Relation::Bytes) | each delivery byte by byte | the same |
 //! | [`Elsewhere`](Relation::Elsewhere) | each frame cut once or twice, anywhere | the same |
-//! | [`Alone`](Relation::Alone) | the steps of one connection, and the time the whole run took | scripts of several connections, none of them refused |
+//! | [`Alone`](Relation::Alone) | the steps of one connection, and the time the whole run took | scripts of several connections, as many as there may be |
 //! | [`Fragments`](Relation::Fragments) | whole NOTIFYs in three fragments, those in fragments whole | scripts where cuts do not matter, as below |
 //!
 //! **Where cuts do not matter.** All that is read between two steps is read at one instant, so pieces are borders in
@@ -26,8 +26,8 @@
 //! Fragments are more bytes, so neither run may have filled a receive buffer: a reset loses what is behind it, and an end
 //! is seen only when it has room again. All else is at one instant, as above.
 //!
-//! **Alone.** Connections share the time and the agent's limits, each for itself, but for the number of them: where one was
-//! refused for that, it would not be if it were alone. A run lasts until the slowest connection has nothing in flight, so
+//! **Alone.** Connections share the time and the agent's limits, each for itself, but for the number of them: one that is
+//! refused for that would not be if it were alone. A run lasts until the slowest connection has nothing in flight, so
 //! that one alone has to be given the same time.
 //!
 //! Runs in which a model of HAProxy speaks are left out: it acts on what it hears, and so on when and in which pieces.
@@ -39,7 +39,7 @@
 mod cuts;
 mod fragments;
 
-use spoa_core::{CloseReason, LocalReason};
+use spoa_core::CloseReason;
 
 use crate::conversation::Conversation;
 use crate::failure::{Failure, compare_output};
@@ -109,11 +109,10 @@ impl Relation {
     fn holds(self, script: &Script, outcome: &Outcome) -> bool {
         // What a model of HAProxy does depends on when and in which pieces it hears from the agent.
         let modelled = script.steps.iter().any(|step| matches!(step, Step::Start(..)));
-        let refused =
-            |conversation: &Conversation| matches!(conversation.closed, Some(CloseReason::Local(LocalReason::NoRoom)));
+        let connects = script.steps.iter().filter(|step| matches!(step, Step::Connect(_))).count();
         match self {
             _ if modelled => false,
-            Self::Alone => !outcome.conversations.iter().any(refused),
+            Self::Alone => connects <= script.agent.connections_max as usize,
             _ => !cuts_matter(script, outcome),
         }
     }

@@ -6,7 +6,7 @@ use spoa_sim::script::{Cuts, Link, Script, Step};
 use spoa_sim::text::parse;
 use spoa_sim::world::run;
 
-const LINK: Link = Link(1);
+const LINK: Link = Link::Scripted(1);
 const HELLO: &str =
     r#"send c1 hello supported-versions="2.0" max-frame-size=u32:16380 capabilities="pipelining" engine-id="e""#;
 const REFUSED: &str = r#"send c1 hello max-frame-size=u32:16380 capabilities="pipelining""#;
@@ -225,7 +225,7 @@ fn script(lines: &[&str]) -> Script {
 fn bytes_of(lines: &[&str]) -> Vec<u8> {
     let steps = script(lines).steps;
     let bytes = steps.into_iter().map(|step| match step {
-        Step::Send(_, frame) => frame.encode(),
+        Step::Send(_, frame) => frame.to_bytes(),
         Step::Raw(_, bytes) => bytes,
         other => panic!("{other:?} sends nothing"),
     });

@@ -131,7 +131,7 @@ mod tests {
         let script = parse(&format!("spop-script 1\n{HELLO}\n{lines}\n")).expect("the script is good");
         let steps = other_way(&script, &run(&script, false))?;
         let frames = steps[2..].iter().filter_map(|step| match step {
-            Step::Send(_, frame) => Some((frame.encode()[4], parts(frame).expect("the header is whole").1)),
+            Step::Send(_, frame) => Some((frame.to_bytes()[4], parts(frame).expect("the header is whole").1)),
             _ => None,
         });
         Some(frames.collect())
