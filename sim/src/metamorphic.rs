@@ -10,7 +10,7 @@
 //! | [`Fragments`](Relation::Fragments) | whole NOTIFYs in three fragments, those in fragments whole | scripts where cuts do not matter, as below |
 //!
 //! **Where cuts do not matter.** All that is read between two steps is read at one instant, so pieces are borders in
-//! which the agent may act on a part of it. It does so on purpose in two cases, and scripts with them are left out:
+//! which the agent may act on a part of it. It does so in two cases, and scripts with them are left out:
 //!
 //! - A drain that begins amid a delivery, because of [`notify_max`](crate::script::AgentSetup::notify_max), ends as soon as
 //!   nothing is in flight and no whole frame is there. What comes in the same piece is declined, what comes in the next
@@ -32,14 +32,10 @@
 //!
 //! Runs in which a model of HAProxy speaks are left out: it acts on what it hears, and so on when and in which pieces.
 //!
-//! Compared are the events, in full, and the bytes sent, each in order; how they lie to each other depends on the cuts. Of
-//! the end before a conversation began it is not compared whether it came inside a frame: of what follows a HELLO that
-//! is refused, the agent counts what it read together with the HELLO, and not what it read later.
+//! Compared are the events, in full, and the bytes sent, each in order; how they lie to each other depends on the cuts.
 
 mod cuts;
 mod fragments;
-
-use spoa_core::CloseReason;
 
 use crate::conversation::Conversation;
 use crate::failure::{Failure, compare_output};
@@ -189,17 +185,7 @@ fn difference(outcome: &Outcome, variant: &Variant, other: &Outcome) -> Option<(
 fn are_same(a: &Conversation, b: &Conversation) -> bool {
     let told =
         |conversation: &Conversation| (conversation.link, conversation.ready, conversation.handed, conversation.heard);
-    told(a) == told(b) && end(a) == end(b) && a.sent == b.sent
-}
-
-/// How a conversation ended, as far as it is compared.
-fn end(conversation: &Conversation) -> Option<CloseReason> {
-    match conversation.closed {
-        Some(CloseReason::Eof { in_flight, .. }) if conversation.ready.is_none() => {
-            Some(CloseReason::Eof { in_flight, mid_frame: false })
-        }
-        closed => closed,
-    }
+    told(a) == told(b) && a.closed == b.closed && a.sent == b.sent
 }
 
 /// What one of them was told and the other was not.
@@ -217,6 +203,8 @@ fn other_events(mine: &Conversation, other: &Conversation) -> String {
 
 #[cfg(test)]
 mod tests {
+    use spoa_core::CloseReason;
+
     use super::*;
     use crate::generate::{Profile, generate};
     use crate::text::parse;

@@ -93,7 +93,7 @@ const CHUNK: u64 = 256;
 /// One seed in so many is run twice.
 const TWICE: u64 = 64;
 /// One seed in so many is compared with another script that has to come to the same, by each relation in turn.
-const COMPARED: u64 = 32;
+const COMPARED: u64 = 40;
 /// Of so many seeds some are compared by each relation.
 const COMPARED_SURELY: u64 = 5000;
 

@@ -53,6 +53,8 @@ impl Connection {
                     if HaproxyHello::is_healthcheck(payload) { Duration::ZERO } else { self.config.refuse_delay };
                 let (status, reason) = (error.status(), CloseReason::Error(error));
                 self.state = State::Refusing { status, reason, until: self.now + delay };
+                // Dropped as what comes later is: whether it came together with the HELLO is nobody's business.
+                self.recv.clear();
                 if delay.is_zero() {
                     self.refuse();
                 }
