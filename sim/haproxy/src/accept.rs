@@ -122,7 +122,9 @@ struct Link {
     fragments: Option<Fragments>,
     /// Without pipelining: a NOTIFY is out and no ACK came since.
     waits_for_ack: bool,
+    /// The agent has ended, by FIN or RST.
     agent_fin: bool,
+    agent_reset: bool,
     agent_disconnect: Option<u32>,
     /// The agent's reply to a health check has begun.
     agent_spoke: bool,
@@ -171,6 +173,7 @@ impl Judge<'_> {
             }
             (What::Fin(Side::Agent) | What::Reset(Side::Agent), Some(at)) => {
                 self.links[at].agent_fin = true;
+                self.links[at].agent_reset |= matches!(step.what, What::Reset(_));
                 self.note_retry(at);
                 Ok(())
             }
@@ -209,6 +212,7 @@ impl Link {
             fragments: None,
             waits_for_ack: false,
             agent_fin: false,
+            agent_reset: false,
             agent_disconnect: None,
             agent_spoke: false,
             earned: 0,

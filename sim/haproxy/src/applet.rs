@@ -8,7 +8,7 @@ mod frames;
 mod link;
 mod rate;
 
-use crate::codec::{EngineId, HEADER_RESERVE, Hello, Messages, encode_hello};
+use crate::codec::{EngineId, HEADER_RESERVE, Hello, Messages, code, encode_disconnect, encode_hello};
 use crate::output::{EventId, LinkId, Output};
 use crate::settings::Settings;
 use crate::time::Time;
@@ -288,8 +288,12 @@ impl Applet {
 
     pub(crate) fn handle_eof(&mut self, settings: &Settings, out: &mut Output, now: Time, link: LinkId) -> bool {
         let Some(at) = self.find(link) else { return false };
-        // After our own FIN nothing more is to be sent. Before it, FIN answers FIN.
+        // After our own FIN nothing more is to be sent. Before it FIN answers FIN, and a DISCONNECT that nobody expects
+        // any more comes first unless there was one.
         let said_fin = self.links[at].state == State::End;
+        if !matches!(self.links[at].state, State::Disconnect | State::Disconnecting | State::End) {
+            out.send(link, |bytes| _ = encode_disconnect(bytes, code::IO));
+        }
         if !said_fin {
             out.fin(link);
         }

@@ -15,6 +15,7 @@ pub mod accept;
 mod applet;
 mod check;
 pub mod codec;
+mod conditions;
 mod mux;
 mod output;
 mod process;

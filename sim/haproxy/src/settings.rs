@@ -32,6 +32,8 @@ pub struct Defects {
     /// Applet, up to 2.9.6 (#2478): a thread that has lost all its connections opens none for its next event while it
     /// was fast in the last second; the event waits for its processing timeout.
     pub waits_for_nobody: bool,
+    /// Applet, 2.6: a connection without AGENT-HELLO goes by FIN at times, not by RST.
+    pub hello_timeout_fins: bool,
 }
 
 impl Defects {
@@ -45,6 +47,7 @@ impl Defects {
         bad_hello_resets: true,
         normal_exit_releases: false,
         waits_for_nobody: false,
+        hello_timeout_fins: false,
     };
 }
 
@@ -134,6 +137,7 @@ impl Settings {
                 bad_hello_resets: false,
                 normal_exit_releases: false,
                 waits_for_nobody: false,
+                hello_timeout_fins: false,
             },
         }
     }

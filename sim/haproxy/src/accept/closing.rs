@@ -58,14 +58,20 @@ impl Judge<'_> {
     /// The applet engine says DISCONNECT first, and waits for the answer.
     fn applet_closes(&self, at: usize, now: Time, reset: bool) -> Judgement {
         let (link, settings) = (&self.links[at], self.settings());
-        if link.agent_fin || self.variant.exits {
+        if link.agent_reset || self.variant.exits {
             return Ok(());
         }
         let past = |since: Time, span: Time| now.saturating_add(SLACK) >= since.saturating_add(span);
         match (link.agent_disconnect, link.phase) {
             // 2.6 and 3.0 differ in what a 0 is followed by, and a byte behind it turns FIN into RST.
             (Some(_), _) => Ok(()),
-            (None, Phase::Greeting | Phase::Fresh) if reset && past(link.opened, settings.hello_timeout) => Ok(()),
+            // If the agent just closes it is told of an I/O error, though it will not answer that.
+            (None, Phase::Disconnected) if link.agent_fin => Ok(()),
+            (None, Phase::Greeting | Phase::Fresh)
+                if (reset || settings.defects.hello_timeout_fins) && past(link.opened, settings.hello_timeout) =>
+            {
+                Ok(())
+            }
             // A length that was refused is still in the buffer, and ends the wait for an answer at once.
             (None, Phase::Disconnected) if reset && (link.earned != 0 || past(link.used, settings.idle_timeout)) => {
                 Ok(())

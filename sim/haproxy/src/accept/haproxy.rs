@@ -284,6 +284,7 @@ impl Judge<'_> {
             (Phase::Refused(code), _) => code == Some(status),
             // A stalled mux eats what follows as payload: from the first bad frame on, which one it judges is not known.
             (Phase::Running(_), Engine::Mux) => link.earned != 0,
+            (Phase::Greeting, Engine::Applet) if link.agent_fin => status == code::IO,
             (Phase::Running(hello), Engine::Applet) => match status {
                 code::NORMAL => self.variant.stops || (settings.maxconn > 0 && settings.threads > 1),
                 code::IO => true,

@@ -275,6 +275,29 @@ fn lies_about_the_handshake_are_found() {
 }
 
 #[test]
+fn the_applet_tells_an_agent_that_left_early() {
+    let error = format!("0.2 0 > {}", hex(&haproxy_disconnect(1)));
+    let greeting = short(Engine::Applet)[..3].to_vec();
+    let judged = |lines: &[&str]| {
+        let all: Vec<_> = greeting.iter().map(String::as_str).chain(lines.iter().copied()).collect();
+        let recording = Recording::parse(&all.join("\n")).unwrap();
+        accepts(&Variant::new(settings(Engine::Applet)), &recording).map_err(|error| error.reason)
+    };
+    assert_eq!(judged(&["0.1 0 < fin", &error, "0.3 0 > fin"]), Ok(()));
+    assert_eq!(judged(&[&error]), Err("nothing called for DISCONNECT 1".into()), "the agent is still there");
+}
+
+#[test]
+fn a_hello_timeout_of_2_6_may_be_a_fin() {
+    let mut lines = short(Engine::Applet)[..3].to_vec();
+    lines.push("0.6 0 > fin".to_owned());
+    assert_eq!(reason(Engine::Applet, &lines), "closed without a DISCONNECT");
+    let defects = Defects { hello_timeout_fins: true, ..Defects::default() };
+    let old = Settings { defects, ..settings(Engine::Applet) };
+    assert_eq!(accepts(&Variant::new(old), &Recording::parse(&lines.join("\n")).unwrap()), Ok(()));
+}
+
+#[test]
 fn illegal_cuts_are_found() {
     let messages = long(600);
     let mut stage = Stage::new(settings(Engine::Applet), applet_greeting());
