@@ -56,6 +56,11 @@ impl Install {
         if self.version >= (3, 1) { Engine::Mux } else { Engine::Applet }
     }
 
+    /// Frames too short to be any have it spin and then abort (#2490).
+    pub(crate) fn spins(&self) -> bool {
+        self.version < (3, 0)
+    }
+
     /// What the agents' backend has to say.
     pub(crate) fn agent_mode(&self) -> &'static str {
         match self.engine() {
@@ -93,6 +98,8 @@ pub(crate) struct Setup {
     pub(crate) messages: String,
     /// Run below a master, which is what reloads.
     pub(crate) master: bool,
+    /// Put the agents' backend before the frontend, in `mode tcp`: since 3.1 that costs it the reuse of connections.
+    pub(crate) agents_first: bool,
     /// Listen on `[::]` for both families instead of 127.0.0.1.
     pub(crate) dual_stack: bool,
 }
@@ -145,9 +152,19 @@ impl Setup {
     }
 
     fn haproxy_cfg(&self, install: &Install, dir: &Path, log: SocketAddr) -> String {
-        let Self { global, frontend, backend, .. } = self;
-        let servers: String =
-            (1..).zip(&self.servers).map(|(n, server)| format!("    server agent{n} {server}\n")).collect();
+        let Self { global, frontend, .. } = self;
+        let frontend = format!(
+            r#"frontend www
+    bind fd@3
+    bind unix@{dir}/www
+    filter spoe engine test config {dir}/spoe.conf
+{frontend}
+    {answer}"#,
+            dir = dir.display(),
+            answer = self.answer(dir),
+        );
+        let agents = self.agents(install);
+        let proxies = if self.agents_first { [agents, frontend] } else { [frontend, agents] }.join("\n");
         format!(
             r#"global
     log {log} len 65535 format raw local0
@@ -157,21 +174,18 @@ defaults
     timeout connect 5s
     timeout client 30s
     timeout server 30s
-frontend www
-    bind fd@3
-    bind unix@{dir}/www
-    filter spoe engine test config {dir}/spoe.conf
-{frontend}
-    {answer}
-backend agents
-    {mode}
-    timeout check 10s
-    log global
-{backend}
-{servers}"#,
-            dir = dir.display(),
-            answer = self.answer(dir),
-            mode = install.agent_mode(),
+{proxies}
+"#
+        )
+    }
+
+    fn agents(&self, install: &Install) -> String {
+        let servers: String =
+            (1..).zip(&self.servers).map(|(n, server)| format!("    server agent{n} {server}\n")).collect();
+        format!(
+            "backend agents\n    {mode}\n    timeout check 10s\n    log global\n{backend}\n{servers}",
+            mode = if self.agents_first { "mode tcp" } else { install.agent_mode() },
+            backend = self.backend,
         )
     }
 

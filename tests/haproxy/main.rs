@@ -8,6 +8,10 @@ mod client;
 mod haproxy;
 mod load;
 mod log;
+mod raw_agent;
+mod recorder;
+mod relay;
+mod scene;
 mod tap;
 
 mod addresses;
@@ -20,6 +24,7 @@ mod no_reset;
 mod oversized;
 mod pipelining;
 mod readme_config;
+mod record;
 mod reload_under_load;
 mod several_messages;
 mod slow_handler;
@@ -79,7 +84,12 @@ fn main() -> ExitCode {
     args.test_threads = args.test_threads.or(Some(4));
     let installs = Install::all();
     let ipv6 = std::net::TcpListener::bind("[::1]:0").is_ok();
-    let trials = SCENARIOS.iter().flat_map(|scenario| trials(scenario, &installs, ipv6)).collect();
+    let scenarios = SCENARIOS.iter().flat_map(|&(name, needs, run)| trials(name, needs, &installs, ipv6, run));
+    let scenes = record::SCENES.iter().flat_map(|&(name, needs, record)| {
+        let run = move |install: &Install| scene::judge(name, install, &record(install));
+        trials(&format!("record_{name}"), needs, &installs, ipv6, run)
+    });
+    let trials = scenarios.chain(scenes).collect();
     if !args.list {
         let versions: Vec<_> = installs.iter().map(|install| &*install.full).collect();
         match &versions[..] {
@@ -90,7 +100,13 @@ fn main() -> ExitCode {
     libtest_mimic::run(&args, trials).exit_code()
 }
 
-fn trials(&(name, needs, run): &Scenario, installs: &[Install], ipv6: bool) -> Vec<Trial> {
+fn trials(
+    name: &str,
+    needs: Needs,
+    installs: &[Install],
+    ipv6: bool,
+    run: impl Fn(&Install) + Clone + Send + 'static,
+) -> Vec<Trial> {
     if installs.is_empty() {
         return vec![Trial::test(format!("{name}::no_haproxy"), || Err("no HAProxy".into())).with_ignored_flag(true)];
     }
@@ -99,7 +115,7 @@ fn trials(&(name, needs, run): &Scenario, installs: &[Install], ipv6: bool) -> V
         Needs::Any | Needs::Ipv6 => true,
     };
     let trial = |install: &Install| {
-        let ((major, minor), install) = (install.version, install.clone());
+        let ((major, minor), install, run) = (install.version, install.clone(), run.clone());
         let trial = Trial::test(format!("{name}::haproxy_{major}.{minor}"), move || {
             run(&install);
             Ok(())

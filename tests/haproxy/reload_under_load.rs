@@ -48,7 +48,7 @@ pub(crate) fn run(install: &Install) {
 
 /// Asks the master for a reload until it says that it does it: it loses signals until its own loop runs, though its
 /// worker already serves.
-fn reload_once(haproxy: &Haproxy) {
+pub(crate) fn reload_once(haproxy: &Haproxy) {
     // The second is 2.4's.
     let told = || ["Reloading HAProxy", "Reexecuting Master"].map(|text| haproxy.process.lines.count(text));
     let (before, until) = (told(), Instant::now() + WAIT_MAX);
@@ -60,7 +60,7 @@ fn reload_once(haproxy: &Haproxy) {
 }
 
 /// How many answers each worker gave.
-fn workers(answers: &[std::io::Result<Response>]) -> BTreeMap<&str, usize> {
+pub(crate) fn workers(answers: &[std::io::Result<Response>]) -> BTreeMap<&str, usize> {
     let mut workers = BTreeMap::new();
     for answer in answers.iter().flatten() {
         *workers.entry(answer.header("x-pid")).or_default() += 1;

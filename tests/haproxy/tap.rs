@@ -1,26 +1,29 @@
-//! A relay between HAProxy and an agent that keeps what goes by.
+//! A relay between HAProxy and an agent that keeps the frames that go by.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex};
+use std::net::SocketAddr;
+use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
 use spoa_core::wire::{Disconnect, Flags, Frame, FrameType};
+use spoa_sim_haproxy::recording::Side;
 
 use crate::log::WAIT_MAX;
+use crate::relay::{Relay, Watch};
 
 /// The relay; it takes no more connections when dropped.
 pub(crate) struct Tap {
     /// Where HAProxy is to connect.
     pub(crate) addr: SocketAddr,
-    seen: Arc<Seen>,
+    relay: Relay<Seen>,
 }
 
-#[derive(Default)]
 struct Seen {
     frames: Mutex<Vec<Passed>>,
     more: Condvar,
+    /// The beginnings of frames, for each direction.
+    unread: Mutex<BTreeMap<(usize, bool), Vec<u8>>>,
+    tamper: Tamper,
 }
 
 /// A frame that went by.
@@ -57,40 +60,28 @@ impl Tap {
 
     /// Relays to `agent`, whose frames reach HAProxy as `tamper` leaves them.
     pub(crate) fn tampering(agent: &(impl ToString + ?Sized), tamper: Tamper) -> Self {
-        let agent: SocketAddr = agent.to_string().parse().expect("a TCP agent");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let addr = listener.local_addr().expect("it is bound");
-        let seen = Arc::new(Seen::default());
-        let weak = Arc::downgrade(&seen);
-        std::thread::spawn(move || {
-            for (connection, haproxy) in listener.incoming().map_while(Result::ok).enumerate() {
-                let Some(seen) = weak.upgrade() else { return };
-                // No agent, so from now on nobody listens here either: HAProxy is to see what it would without us.
-                let Ok(agent) = TcpStream::connect(agent) else { return };
-                relay(connection, &haproxy, &agent, &seen, |_| {});
-                relay(connection, &agent, &haproxy, &seen, tamper);
-            }
-        });
-        Self { addr, seen }
+        let (frames, more, unread) = (Mutex::default(), Condvar::new(), Mutex::default());
+        let relay = Relay::before(agent, Seen { frames, more, unread, tamper });
+        Self { addr: relay.addr, relay }
     }
 
     /// What went by so far, in order.
     pub(crate) fn frames(&self) -> Vec<Passed> {
-        self.seen.frames.lock().expect("no relay panics").clone()
+        self.seen().frames.lock().expect("no relay panics").clone()
     }
 
     /// Waits for what `find` makes of all that went by.
     #[track_caller]
     pub(crate) fn wait<T>(&self, what: &str, find: impl Fn(&[Passed]) -> Option<T>) -> T {
         let until = Instant::now() + WAIT_MAX;
-        let mut frames = self.seen.frames.lock().expect("no relay panics");
+        let mut frames = self.seen().frames.lock().expect("no relay panics");
         loop {
             if let Some(found) = find(&frames) {
                 return found;
             }
             let left = until.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "no {what} among {}", describe(&frames));
-            frames = self.seen.more.wait_timeout(frames, left).expect("no relay panics").0;
+            frames = self.seen().more.wait_timeout(frames, left).expect("no relay panics").0;
         }
     }
 
@@ -118,45 +109,42 @@ impl Tap {
         max
     }
 
+    fn seen(&self) -> &Seen {
+        self.relay.watch()
+    }
+
     /// What went by, for messages.
     pub(crate) fn describe(&self) -> String {
         describe(&self.frames())
     }
 }
 
-impl Drop for Tap {
-    fn drop(&mut self) {
-        self.seen = Arc::default();
-        let _ = TcpStream::connect(self.addr); // wakes the thread that accepts, which then finds nobody interested
-    }
-}
+/// Whole frames go on; those that come together leave together.
+impl Watch for Seen {
+    const RESETS: bool = false;
 
-/// Copies whole frames from one side to the other until either side ends; those that come together leave together.
-fn relay(connection: usize, from: &TcpStream, to: &TcpStream, seen: &Arc<Seen>, tamper: Tamper) {
-    let clone = |stream: &TcpStream| stream.try_clone().expect("a file descriptor to spare");
-    let (mut from, mut to, seen) = (clone(from), clone(to), Arc::downgrade(seen));
-    let _ = to.set_nodelay(true);
-    std::thread::spawn(move || {
-        let (mut unread, mut buf) = (Vec::new(), vec![0; 65_536]);
-        while let Ok(len @ 1..) = from.read(&mut buf) {
-            unread.extend_from_slice(&buf[..len]);
-            let Some(seen) = seen.upgrade() else { break };
-            let mut sent = Vec::new();
-            while let Some(bytes) = split_frame(&mut unread) {
-                let mut tampered = bytes.clone();
-                tamper(&mut tampered);
-                sent.extend_from_slice(&u32::try_from(tampered.len()).expect("a frame").to_be_bytes());
-                sent.extend_from_slice(&tampered);
-                seen.frames.lock().expect("no relay panics").push(Passed { connection, bytes });
+    fn opened(&self, _: usize) {}
+
+    fn bytes(&self, connection: usize, side: Side, bytes: &[u8]) -> Vec<u8> {
+        let of_agent = side == Side::Agent;
+        let mut unread = self.unread.lock().expect("no relay panics");
+        let unread = unread.entry((connection, of_agent)).or_default();
+        unread.extend_from_slice(bytes);
+        let mut sent = Vec::new();
+        while let Some(bytes) = split_frame(unread) {
+            let mut tampered = bytes.clone();
+            if of_agent {
+                (self.tamper)(&mut tampered);
             }
-            seen.more.notify_all();
-            if to.write_all(&sent).is_err() {
-                break;
-            }
+            sent.extend_from_slice(&u32::try_from(tampered.len()).expect("a frame").to_be_bytes());
+            sent.extend_from_slice(&tampered);
+            self.frames.lock().expect("no relay panics").push(Passed { connection, bytes });
         }
-        // Not both ways: the other side may still have something to say.
-        let _ = to.shutdown(Shutdown::Write);
-    });
+        self.more.notify_all();
+        sent
+    }
+
+    fn ended(&self, _: usize, _: Side, _: bool) {}
 }
 
 /// Takes the first frame, without its length, off what was read.

@@ -1,0 +1,146 @@
+//! ACKs, good and bad, and what an agent may say in their place.
+
+use spoa_core::Config;
+use spoa_runtime::{Scope, quick};
+use spoa_sim_haproxy::recording::Recording;
+use spoa_tests::bytes::{ACK, Frame};
+use spoa_tests::frames::{ack, agent_disconnect, agent_hello};
+
+use crate::agent::TestAgent;
+use crate::client::Request;
+use crate::haproxy::{Engine, Install};
+use crate::raw_agent::{Peer, RawAgent};
+use crate::scene::{Scene, ask_all, walk};
+
+pub(super) fn empty(install: &Install) -> Recording {
+    let agent = TestAgent::start(Config::default(), quick(|_, _| Ok(())));
+    let scene = Scene::before(install, &agent.addr);
+    let haproxy = scene.start();
+    for n in 1..5 {
+        ask_all((0..n).map(|n| format!("/{n}")), haproxy.addr);
+    }
+    scene.recorded()
+}
+
+/// Up to the last byte that is allowed, in small frames and large ones.
+pub(super) fn big(install: &Install) -> Recording {
+    let agent = TestAgent::start(
+        Config::default(),
+        quick(|messages, ack| {
+            let path = messages.flat_map(|message| message.args()).find_map(|(_, value)| value.as_str());
+            let len = path.and_then(|path| path.strip_prefix('/')?.parse().ok()).unwrap_or(0);
+            ack.set_var(Scope::Transaction, "big", "y".repeat(len).as_str())?;
+            Ok(())
+        }),
+    );
+    let scene = Scene::before(install, &agent.addr);
+    let haproxy = scene.start();
+    for len in [0, 200, 239, 240, 2287, 2288, 8000, 16_000, 16_340, 16_350, 16_355, 16_360, 16_364, 16_400] {
+        Request::get(&format!("/{len}")).send(haproxy.addr);
+    }
+    scene.recorded()
+}
+
+pub(super) fn in_pieces(install: &Install) -> Recording {
+    const LENGTHS: &[usize] = &[1, 2, 4, 5, 9, 10, 11, 15];
+    let answer = |case: usize, peer: &mut Peer| {
+        if peer.greet(&agent_hello(16380, "pipelining")).is_none() {
+            return;
+        }
+        for _ in 0..2 {
+            let Some(notify) = peer.notify() else { return };
+            peer.say_in_pieces(&ack(notify.sid, notify.fid, &[42]), LENGTHS[case]);
+        }
+        peer.say(&agent_disconnect(0));
+        peer.end();
+    };
+    walk(install, LENGTHS.len(), answer, Scene::odd)
+}
+
+/// What comes in place of, or before, the ACK of a NOTIFY with these ids.
+type Reply = fn(u64, u64) -> Vec<u8>;
+
+/// Those that follow the rules of no version.
+const REPLIES: &[Reply] = &[
+    |_, _| b"\x7f\xff\xff\xff\x67\0\0\0\x01\x01\x01".to_vec(),
+    |sid, fid| Frame::new(ACK, (sid, fid), []).flags(0).encode(),
+    |sid, fid| Frame::new(ACK, (sid, fid), []).flags(3).encode(),
+    |sid, fid| Frame::new(ACK, (sid, fid), []).flags(0xffff_ffff).encode(),
+    |sid, fid| ack(sid + 100, fid, &[7]),
+    |sid, fid| ack(sid, fid + 1, &[7]),
+    |sid, _| ack(sid, 0, &[7]),
+    |_, fid| ack(1 << 40, fid, &[7]),
+    |sid, fid| [ack(sid, fid, &[7]), ack(sid, fid, &[8])].concat(),
+    |sid, fid| [Frame::new(77, (sid, fid), *b"what?").encode(), ack(sid, fid, &[7])].concat(),
+    |sid, fid| [Frame::new(77, (0, 0), []).encode(), ack(sid, fid, &[7])].concat(),
+    |sid, fid| [agent_hello(16380, "pipelining"), ack(sid, fid, &[7])].concat(),
+    |sid, fid| [agent_hello(300, ""), ack(sid, fid, &[7])].concat(),
+    // Actions that HAProxy cannot run are no fault of the frame.
+    |sid, fid| Frame::new(ACK, (sid, fid), [9, 9, 9, 9]).encode(),
+    |sid, fid| Frame::new(ACK, (sid, fid), *b"\x01\x03\x07\x01x\x00").encode(),
+    |sid, fid| [ack(sid, fid, &[7]), agent_disconnect(0)].concat(),
+    |sid, fid| [agent_disconnect(0), ack(sid, fid, &[7])].concat(),
+];
+
+/// Too short to be frames: 2.6 spins over them.
+const SHORT: &[Reply] = &[|_, _| b"\0\0\0\0".to_vec(), |_, _| b"\0\0\0\x06\x67\0\0\0\x01\x01\x01".to_vec()];
+
+/// Larger than HAProxy's buffers: the mux is [stuck] on it.
+const LARGE: Reply = |sid, fid| Frame::new(ACK, (sid, fid), vec![0; 17_000]).encode();
+
+pub(super) fn bad(install: &Install) -> Recording {
+    let short = if install.spins() { &[] } else { SHORT };
+    let large = if install.engine() == Engine::Applet { &[LARGE][..] } else { &[] };
+    let replies = [REPLIES, short, large].concat();
+    let cases = replies.len();
+    let answer = move |case: usize, peer: &mut Peer| {
+        let Some(()) = peer.greet(&agent_hello(16380, "pipelining")).and_then(|()| peer.serve(1)) else { return };
+        let Some(notify) = peer.notify() else { return };
+        peer.say(&replies[case](notify.sid, notify.fid));
+        // The next one may come, or not.
+        if peer.serve(1).is_some() {
+            peer.say(&agent_disconnect(0));
+            peer.end();
+        }
+    };
+    walk(install, cases, answer, |scene| scene.with("processing 100ms").odd())
+}
+
+/// An ACK whose payload alone has the size that was agreed: the mux finds nothing wrong with that, but has no room for
+/// the frame, and waits for the rest of it for ever. It neither notices the agent's end nor gives the connection up.
+pub(super) fn stuck(install: &Install) -> Recording {
+    let agent = RawAgent::start(|_, peer| {
+        let Some(()) = peer.greet(&agent_hello(16380, "pipelining")).and_then(|()| peer.serve(1)) else { return };
+        if let Some(notify) = peer.notify() {
+            peer.say(&Frame::new(ACK, (notify.sid, notify.fid), vec![0; 16_380]).encode());
+            peer.say(&agent_disconnect(0));
+            peer.end();
+        }
+    });
+    let scene = Scene::before(install, &agent.addr).with("processing 100ms").odd();
+    let haproxy = scene.start();
+    for n in 0..8 {
+        Request::get(&format!("/{n}")).send(haproxy.addr);
+    }
+    scene.recorded()
+}
+
+/// AGENT-DISCONNECT while a NOTIFY waits; then FIN, RST or neither.
+pub(super) fn disconnects(install: &Install) -> Recording {
+    const CODES: &[u64] = &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 99, 1000, 0, 0];
+    let answer = |case: usize, peer: &mut Peer| {
+        let Some(()) = peer.greet(&agent_hello(16380, "pipelining")) else { return };
+        if peer.notify().is_some() {
+            peer.say(&agent_disconnect(CODES[case]));
+            match case % 3 {
+                0 => peer.end(),
+                1 => peer.listen(),
+                _ => {
+                    peer.listen();
+                    peer.reset();
+                }
+            }
+        }
+    };
+    walk(install, CODES.len(), answer, |scene| scene.with("processing 100ms").with("idle 300ms").odd())
+}
