@@ -1,6 +1,8 @@
 //! The simulator itself: its scripts mean the same for ever, its checker is nobody's accomplice.
 
 mod exhaustive;
+mod recordings;
+mod replay;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

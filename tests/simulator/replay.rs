@@ -1,0 +1,196 @@
+//! Plays HAProxy's part of a recording to the core.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use spoa_core::wire::{Capabilities, Scope};
+use spoa_core::{Ack, CloseReason, Config, Connection, Event, Instant, PeerError, Ticket};
+use spoa_sim_haproxy::Time;
+use spoa_sim_haproxy::recording::{Recording, Side, What};
+use spoa_tests::bytes::{ACK, AGENT_DISCONNECT, AGENT_HELLO, Frame, Value};
+
+/// When NOTIFYs are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answers {
+    /// By their handler, as they come.
+    InPlace,
+    /// When the recorded agent did it, in its order; never if it never did.
+    AsRecorded,
+}
+
+/// What came of it.
+pub(crate) struct Replayed {
+    /// What HAProxy said then and what the core says now.
+    pub(crate) recording: Recording,
+    /// Connections that the core ended because of what HAProxy did.
+    pub(crate) errors: Vec<(u32, PeerError)>,
+}
+
+/// Plays `recording` to an agent with the limits of the one in it.
+pub(crate) fn replay(recording: &Recording, answers: Answers) -> Replayed {
+    let configs = configs(recording);
+    let mut links = Vec::<Link>::new();
+    let conditions = recording.conditions.clone();
+    let mut replayed = Replayed { recording: Recording { conditions, steps: Vec::new() }, errors: Vec::new() };
+    for step in &recording.steps {
+        for link in &mut links {
+            link.pass_time(step.at, &mut replayed);
+        }
+        if step.what == What::Open {
+            let config = configs.get(&step.link).copied().unwrap_or_default();
+            replayed.recording.push(step.at, step.link, What::Open);
+            links.push(Link::new(step.link, config, step.at, answers));
+        } else if let Some(link) = links.iter_mut().find(|link| link.id == step.link) {
+            link.step(step.at, &step.what, &mut replayed);
+        }
+    }
+    replayed
+}
+
+/// As the AGENT-HELLO of each connection has it, as far as such an agent can be had.
+fn configs(recording: &Recording) -> BTreeMap<u32, Config> {
+    let mut configs = BTreeMap::new();
+    let mut said = BTreeMap::<u32, Vec<u8>>::new();
+    for step in &recording.steps {
+        if let What::Bytes(Side::Agent, bytes) = &step.what {
+            let said = said.entry(step.link).or_default();
+            said.extend_from_slice(bytes);
+            if let Some(config) = Frame::take(&mut &said[..]).as_ref().and_then(config_of) {
+                configs.entry(step.link).or_insert(config);
+            }
+        }
+    }
+    configs
+}
+
+fn config_of(hello: &Frame) -> Option<Config> {
+    if hello.kind != AGENT_HELLO {
+        return None;
+    }
+    let (Value::Uint32(size), Value::String(capabilities)) =
+        (hello.value("max-frame-size")?, hello.value("capabilities")?)
+    else {
+        return None;
+    };
+    let max_frame_size = u32::try_from(size).ok()?;
+    let config = Config { max_frame_size, capabilities: Capabilities::parse(&capabilities), ..Config::default() };
+    config.validate().is_ok().then_some(config)
+}
+
+/// One connection.
+struct Link {
+    id: u32,
+    answers: Answers,
+    core: Connection,
+    /// HAProxy's bytes that the core has not taken yet.
+    unread: Vec<u8>,
+    /// What the recorded agent has said of its next frame.
+    recorded: Vec<u8>,
+    tickets: Vec<((u64, u64), Ticket)>,
+    said_fin: bool,
+}
+
+impl Link {
+    fn new(id: u32, config: Config, now: Time, answers: Answers) -> Self {
+        let core = Connection::new(config, Instant::from_nanos(now));
+        let (unread, recorded, tickets) = (Vec::new(), Vec::new(), Vec::new());
+        Self { id, answers, core, unread, recorded, tickets, said_fin: false }
+    }
+
+    /// Wakes the core whenever it asked for it, up to `until`.
+    fn pass_time(&mut self, until: Time, replayed: &mut Replayed) {
+        while let Some(due) = self.core.poll_timeout().filter(|due| due.as_nanos() <= until) {
+            // What is due earlier than the last step was is done at its time: times never go back.
+            let last = replayed.recording.steps.last().map_or(0, |step| step.at);
+            let now = due.as_nanos().max(last);
+            self.core.handle_timeout(Instant::from_nanos(now));
+            self.pump(now, replayed);
+        }
+    }
+
+    fn step(&mut self, at: Time, what: &What, replayed: &mut Replayed) {
+        let now = Instant::from_nanos(at);
+        match what {
+            What::Open => {}
+            What::Bytes(Side::Haproxy, bytes) => {
+                replayed.recording.push(at, self.id, what.clone());
+                self.unread.extend_from_slice(bytes);
+            }
+            What::Fin(Side::Haproxy) | What::Reset(Side::Haproxy) => {
+                replayed.recording.push(at, self.id, what.clone());
+                self.core.handle_eof(now);
+            }
+            What::Bytes(Side::Agent, bytes) => {
+                self.recorded.extend_from_slice(bytes);
+                self.follow(now);
+            }
+            // It had its reasons, which the core has not: so it is asked to.
+            What::Fin(Side::Agent) | What::Reset(Side::Agent) => self.core.disconnect(now, Duration::ZERO),
+        }
+        self.pump(at, replayed);
+    }
+
+    /// Does what the recorded agent did.
+    fn follow(&mut self, now: Instant) {
+        let mut recorded = &self.recorded[..];
+        while let Some(frame) = Frame::take(&mut recorded) {
+            let ids = (frame.sid, frame.fid);
+            if frame.kind == AGENT_DISCONNECT {
+                self.core.disconnect(now, Duration::ZERO);
+            } else if frame.kind == ACK
+                && let Some(at) = self.tickets.iter().position(|(waiting, _)| *waiting == ids)
+            {
+                let ticket = self.tickets.remove(at).1;
+                if let Ok(ack) = self.core.ack(now, ticket) {
+                    answer(ack);
+                }
+            }
+        }
+        self.recorded = recorded.to_vec();
+    }
+
+    /// Hands the core its input and does what it says until there is nothing left to do.
+    fn pump(&mut self, at: Time, replayed: &mut Replayed) {
+        let now = Instant::from_nanos(at);
+        loop {
+            let lent = self.core.recv_buf();
+            let len = lent.len().min(self.unread.len());
+            lent[..len].copy_from_slice(&self.unread[..len]);
+            if len > 0 {
+                self.unread.drain(..len);
+                self.core.handle_input(now, len);
+            }
+            let mut idle = len == 0;
+            while let Some(event) = self.core.poll_event() {
+                idle = false;
+                match event {
+                    Event::Notify(notify) if self.answers == Answers::InPlace => answer(notify.ack()),
+                    Event::Notify(notify) => {
+                        let ids = (notify.stream_id().0, notify.frame_id().0);
+                        self.tickets.push((ids, notify.defer()));
+                    }
+                    Event::Closed(CloseReason::Error(error)) => replayed.errors.push((self.id, error)),
+                    Event::Ready { .. } | Event::Closed(_) => {}
+                }
+            }
+            while let Some(bytes) = self.core.poll_transmit() {
+                idle = false;
+                let bytes = bytes.to_vec();
+                self.core.transmitted(now, bytes.len());
+                replayed.recording.push(at, self.id, What::Bytes(Side::Agent, bytes));
+            }
+            if idle {
+                break;
+            }
+        }
+        if self.core.is_send_finished() && !self.said_fin {
+            self.said_fin = true;
+            replayed.recording.push(at, self.id, What::Fin(Side::Agent));
+        }
+    }
+}
+
+fn answer(mut ack: Ack<'_>) {
+    ack.set_var(Scope::Session, "ip_score", 42u32).expect("a good name and value");
+    ack.finish().expect("it fits");
+}
