@@ -65,6 +65,7 @@ fn of_version(version: &str) -> Option<Settings> {
     let defects = Defects {
         // 3.2.26 was seen to take it in any pieces; which release mended it is not known.
         split_hello_resets: version == (3, 2) && patch < 26,
+        full_read_sticks: version == (3, 2),
         normal_exit_releases: version < (3, 0),
         hello_timeout_fins: version < (3, 0),
         ..Defects::default()

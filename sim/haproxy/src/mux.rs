@@ -193,15 +193,22 @@ impl Mux {
         bytes: &[u8],
     ) -> bool {
         let Some(at) = self.find(link) else { return false };
-        self.links[at].input.extend_from_slice(bytes);
-        self.process(settings, out, now, at);
+        let link = &mut self.links[at];
+        let full = link.input.len() + bytes.len() >= settings.bufsize as usize;
+        link.stuck |= full && settings.defects.full_read_sticks;
+        if !link.stuck {
+            link.input.extend_from_slice(bytes);
+            self.process(settings, out, now, at);
+        }
         true
     }
 
     pub(crate) fn handle_eof(&mut self, settings: &Settings, out: &mut Output, now: Time, link: LinkId) -> bool {
         let Some(at) = self.find(link) else { return false };
-        self.links[at].eof = true;
-        self.process(settings, out, now, at);
+        if !self.links[at].stuck {
+            self.links[at].eof = true;
+            self.process(settings, out, now, at);
+        }
         true
     }
 

@@ -27,6 +27,9 @@ pub struct Defects {
     pub ignores_negotiated_size: bool,
     /// Mux, 3.1.0 (fixed in 3.2-dev16): a bad AGENT-HELLO is answered by RST instead of DISCONNECT.
     pub bad_hello_resets: bool,
+    /// Mux, 3.2.26 (others were not looked at): a read that fills the buffer, be it with whole frames, is the last one.
+    /// What is in it counts for nothing, and neither does the agent's end. The connection itself stays in use.
+    pub full_read_sticks: bool,
     /// Applet, 2.6: AGENT-DISCONNECT 0 ends the connection at once; 3.0 sends FIN and waits for the agent's.
     pub normal_exit_releases: bool,
     /// Applet, up to 2.9.6 (#2478): a thread that has lost all its connections opens none for its next event while it
@@ -45,6 +48,7 @@ impl Defects {
         empty_notify: true,
         ignores_negotiated_size: true,
         bad_hello_resets: true,
+        full_read_sticks: false,
         normal_exit_releases: false,
         waits_for_nobody: false,
         hello_timeout_fins: false,
@@ -135,6 +139,7 @@ impl Settings {
                 empty_notify: false,
                 ignores_negotiated_size: false,
                 bad_hello_resets: false,
+                full_read_sticks: false,
                 normal_exit_releases: false,
                 waits_for_nobody: false,
                 hello_timeout_fins: false,

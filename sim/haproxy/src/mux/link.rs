@@ -47,6 +47,8 @@ pub(super) struct Link {
     id_max: i32,
     pending: Option<Pending>,
     pub(super) input: Vec<u8>,
+    /// It reads no more, see [`Defects::full_read_sticks`].
+    pub(super) stuck: bool,
     /// The agent's FIN was seen.
     pub(super) eof: bool,
     /// `errcode`.
@@ -67,6 +69,7 @@ impl Link {
             id_max: -1,
             pending: None,
             input,
+            stuck: false,
             eof: false,
             code: code::NORMAL,
         }

@@ -196,6 +196,31 @@ fn the_negotiated_size_counts_payloads() {
     }
 }
 
+/// As 3.2.26 does: six ACKs of 3000 bytes are as good as one of 16384.
+#[test]
+fn a_read_that_fills_the_buffer_is_the_last() {
+    let defects = Defects { full_read_sticks: true, ..Defects::default() };
+    for (len, count) in [(16_373, 1), (2989, 6)] {
+        let mut actions = vec![0; len];
+        actions[0] = 9;
+        let acks = [&ack(3, 1, &actions)[..], &ack(5, 1, &actions).repeat(count - 1)].concat();
+        assert!(acks.len() >= 16_384);
+        let mut bench = two_waiting();
+        assert!(!bench.bytes(0, &acks).is_empty(), "without the bug");
+        let mut bench = warm(Settings { defects, ..Settings::mux() });
+        bench.event();
+        bench.event();
+        assert_eq!(bench.bytes(0, &acks), []);
+        assert_eq!(bench.bytes(0, &discon(0)), []);
+        assert_eq!(bench.eof(0), []);
+        assert_eq!(bench.pass(500 * MILLISECOND), [Did::Done(1, 1, 0), Did::Done(2, 1, 0)]);
+        assert_eq!(bench.event(), [Did::Send(0, notify(7, 1))], "and it goes on asking");
+    }
+    let mut bench = warm(Settings { defects, ..Settings::mux() });
+    bench.event();
+    assert_eq!(bench.bytes(0, &ack(3, 1, &[9; 16_372])), [Did::Done(1, 0, 0)], "a byte less");
+}
+
 #[test]
 fn acks_that_are_ignored() {
     for ignored in [ack(1, 1, SCORE), agent_frame(77, 1, &[3, 1], b"xyz"), agent_frame(77, 1, &[1, 1], b"xyz"), hello()]
