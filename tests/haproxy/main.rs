@@ -89,7 +89,11 @@ fn main() -> ExitCode {
         let run = move |install: &Install| scene::judge(name, install, &record(install));
         trials(&format!("record_{name}"), needs, &installs, ipv6, run)
     });
-    let trials = scenarios.chain(scenes).collect();
+    let relay = Trial::test("relay_tells_ends_apart", || {
+        recorder::tells_ends_apart();
+        Ok(())
+    });
+    let trials = scenarios.chain(scenes).chain([relay]).collect();
     if !args.list {
         let versions: Vec<_> = installs.iter().map(|install| &*install.full).collect();
         match &versions[..] {

@@ -163,10 +163,12 @@ fn hello_of(settings: &Settings, id: &EngineId) -> Vec<u8> {
 /// answers at once or when the recorded agent did; and what comes of it is what the model could have had with it.
 #[test]
 fn the_core_bears_them_all() {
+    let mut notifies = 0;
     for tape in tapes() {
         for answers in [Answers::InPlace, Answers::AsRecorded] {
             let replayed = replay(&tape.recording, answers);
             assert_eq!(replayed.errors, [], "{}, answered {answers:?}", tape.name);
+            notifies += replayed.notifies;
             if tape.agent_is_good()
                 && let Err(mismatch) = tape.judge(&replayed.recording)
             {
@@ -174,6 +176,7 @@ fn the_core_bears_them_all() {
             }
         }
     }
+    assert!(notifies > 2 * 2000, "only {notifies} NOTIFYs were answered");
 }
 
 /// Only addresses that belong to nobody: 192.0.2.0/24 and 2001:db8::/32 are for documentation.

@@ -22,6 +22,8 @@ pub(crate) enum Answers {
 pub(crate) struct Replayed {
     /// What HAProxy said then and what the core says now.
     pub(crate) recording: Recording,
+    /// NOTIFYs that the core was asked.
+    pub(crate) notifies: usize,
     /// Connections that the core ended because of what HAProxy did.
     pub(crate) errors: Vec<(u32, PeerError)>,
 }
@@ -31,7 +33,8 @@ pub(crate) fn replay(recording: &Recording, answers: Answers) -> Replayed {
     let configs = configs(recording);
     let mut links = Vec::<Link>::new();
     let conditions = recording.conditions.clone();
-    let mut replayed = Replayed { recording: Recording { conditions, steps: Vec::new() }, errors: Vec::new() };
+    let mut replayed =
+        Replayed { recording: Recording { conditions, steps: Vec::new() }, notifies: 0, errors: Vec::new() };
     for step in &recording.steps {
         for link in &mut links {
             link.pass_time(step.at, &mut replayed);
@@ -164,10 +167,13 @@ impl Link {
             while let Some(event) = self.core.poll_event() {
                 idle = false;
                 match event {
-                    Event::Notify(notify) if self.answers == Answers::InPlace => answer(notify.ack()),
                     Event::Notify(notify) => {
+                        replayed.notifies += 1;
                         let ids = (notify.stream_id().0, notify.frame_id().0);
-                        self.tickets.push((ids, notify.defer()));
+                        match self.answers {
+                            Answers::InPlace => answer(notify.ack()),
+                            Answers::AsRecorded => self.tickets.push((ids, notify.defer())),
+                        }
                     }
                     Event::Closed(CloseReason::Error(error)) => replayed.errors.push((self.id, error)),
                     Event::Ready { .. } | Event::Closed(_) => {}

@@ -49,6 +49,7 @@ pub(crate) const SCENES: &[Scene] = &[
     ("acks_in_pieces", Needs::Any, odd_acks::in_pieces),
     ("acks_bad", Needs::Any, odd_acks::bad),
     ("acks_stuck", Needs::Any, odd_acks::stuck),
+    ("acks_stuck_together", Needs::Any, odd_acks::stuck_together),
     ("disconnect_waiting", Needs::Any, odd_acks::disconnects),
     ("agent_ends", Needs::Any, ends::of_the_agent),
     ("agent_stops", Needs::Any, ends::stops),

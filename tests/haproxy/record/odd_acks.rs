@@ -3,8 +3,8 @@
 use spoa_core::Config;
 use spoa_runtime::{Scope, quick};
 use spoa_sim_haproxy::recording::Recording;
-use spoa_tests::bytes::{ACK, Frame};
-use spoa_tests::frames::{ack, agent_disconnect, agent_hello};
+use spoa_tests::bytes::{ACK, Frame, Value};
+use spoa_tests::frames::{ack, agent_disconnect, agent_hello, set_var};
 
 use crate::agent::TestAgent;
 use crate::client::Request;
@@ -85,7 +85,7 @@ const REPLIES: &[Reply] = &[
 /// Too short to be frames: 2.6 spins over them.
 const SHORT: &[Reply] = &[|_, _| b"\0\0\0\0".to_vec(), |_, _| b"\0\0\0\x06\x67\0\0\0\x01\x01\x01".to_vec()];
 
-/// Larger than HAProxy's buffers: the mux is [stuck] on it.
+/// Larger than HAProxy's buffers: the mux gets [stuck] on it.
 const LARGE: Reply = |sid, fid| Frame::new(ACK, (sid, fid), vec![0; 17_000]).encode();
 
 pub(super) fn bad(install: &Install) -> Recording {
@@ -106,23 +106,57 @@ pub(super) fn bad(install: &Install) -> Recording {
     walk(install, cases, answer, |scene| scene.with("processing 100ms").odd())
 }
 
-/// An ACK whose payload alone has the size that was agreed: the mux finds nothing wrong with that, but has no room for
-/// the frame, and waits for the rest of it for ever. It neither notices the agent's end nor gives the connection up.
+/// An ACK of just the size that was agreed. With its length it fills HAProxy's buffer, and since then 3.2.26 reads
+/// nothing: it notices neither the agent's end nor that all events on this connection fail.
 pub(super) fn stuck(install: &Install) -> Recording {
     let agent = RawAgent::start(|_, peer| {
         let Some(()) = peer.greet(&agent_hello(16380, "pipelining")).and_then(|()| peer.serve(1)) else { return };
         if let Some(notify) = peer.notify() {
-            peer.say(&Frame::new(ACK, (notify.sid, notify.fid), vec![0; 16_380]).encode());
-            peer.say(&agent_disconnect(0));
-            peer.end();
+            peer.say(&filling(&notify, 16_380));
+            if peer.serve(1).is_some() {
+                peer.say(&agent_disconnect(0));
+                peer.end();
+            }
         }
     });
-    let scene = Scene::before(install, &agent.addr).with("processing 100ms").odd();
+    let scene = Scene::before(install, &agent.addr).with("processing 100ms");
     let haproxy = scene.start();
     for n in 0..8 {
         Request::get(&format!("/{n}")).send(haproxy.addr);
     }
     scene.recorded()
+}
+
+/// Nor is that all: any ACKs do that together, if they arrive at once.
+pub(super) fn stuck_together(install: &Install) -> Recording {
+    const AT_ONCE: usize = 6;
+    let agent = RawAgent::start(|_, peer| {
+        let Some(()) = peer.greet(&agent_hello(16380, "pipelining")).and_then(|()| peer.serve(1)) else { return };
+        let mut waiting = Vec::new();
+        while let Some(notify) = peer.notify() {
+            waiting.push(notify);
+            if waiting.len() == AT_ONCE {
+                peer.say(&waiting.drain(..).flat_map(|notify| filling(&notify, 3000)).collect::<Vec<_>>());
+            }
+        }
+    });
+    let scene = Scene::before(install, &agent.addr).with("processing 300ms").with_on(Engine::Applet, "maxconn 1");
+    let haproxy = scene.start();
+    ask_all(["/first".into()], haproxy.addr);
+    for _ in 0..2 {
+        ask_all((0..AT_ONCE).map(|n| format!("/{n}")), haproxy.addr);
+    }
+    scene.recorded()
+}
+
+/// An ACK of that length.
+fn filling(notify: &Frame, len: usize) -> Vec<u8> {
+    let empty = ack(notify.sid, notify.fid, &[]).len() - 4;
+    let text = "y".repeat(len - empty - b"\x01\x03\x02\x01x\x08\xf0\x00\x00".len());
+    let mut actions = set_var(2, "x", &Value::text(&text));
+    // The length of the text takes two or three bytes.
+    actions.extend(vec![0; len - empty - actions.len()]);
+    Frame::new(ACK, (notify.sid, notify.fid), actions).encode()
 }
 
 /// AGENT-DISCONNECT while a NOTIFY waits; then FIN, RST or neither.
