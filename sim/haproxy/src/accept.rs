@@ -16,7 +16,7 @@ use crate::recording::{Recording, Side, Step, What};
 use crate::settings::{Engine, Settings};
 use crate::time::{MILLISECOND, Time};
 
-/// How far a recorder's clock and HAProxy's milliseconds may be apart.
+/// How far a recorder's clock and HAProxy's milliseconds may be apart, unless the variant says otherwise.
 const SLACK: Time = 50 * MILLISECOND;
 
 /// What is known about the HAProxy that was recorded.
@@ -32,12 +32,14 @@ pub struct Variant {
     pub stops: bool,
     /// The process may have ended, which closes its connections by FIN at any moment.
     pub exits: bool,
+    /// How far the recorder's clock and HAProxy's may be apart: a busy machine lets both wait.
+    pub slack: Time,
 }
 
 impl Variant {
     /// One process that nothing happened to.
     pub const fn new(settings: Settings) -> Self {
-        Self { settings, processes: 1, aborts: false, stops: false, exits: false }
+        Self { settings, processes: 1, aborts: false, stops: false, exits: false, slack: SLACK }
     }
 }
 
@@ -223,8 +225,8 @@ impl Link {
     }
 
     /// NOTIFYs whose events cannot be over by time alone.
-    fn in_flight(&self, now: Time, timeout: Time) -> usize {
-        let young = |frame: &&Unanswered| now.saturating_add(SLACK) < frame.since.saturating_add(timeout);
+    fn in_flight(&self, now: Time, timeout: Time, slack: Time) -> usize {
+        let young = |frame: &&Unanswered| now.saturating_add(slack) < frame.since.saturating_add(timeout);
         self.unanswered.iter().filter(young).count()
     }
 

@@ -35,8 +35,8 @@ pub struct Defects {
     /// Applet, up to 2.9.6 (#2478): a thread that has lost all its connections opens none for its next event while it
     /// was fast in the last second; the event waits for its processing timeout.
     pub waits_for_nobody: bool,
-    /// Applet, 2.6: a connection without AGENT-HELLO goes by FIN at times, not by RST.
-    pub hello_timeout_fins: bool,
+    /// Applet, 2.6: what ends by an error, a handshake that takes too long for example, goes by FIN at times, not by RST.
+    pub error_exit_fins: bool,
 }
 
 impl Defects {
@@ -51,7 +51,7 @@ impl Defects {
         full_read_sticks: false,
         normal_exit_releases: false,
         waits_for_nobody: false,
-        hello_timeout_fins: false,
+        error_exit_fins: false,
     };
 }
 
@@ -142,7 +142,7 @@ impl Settings {
                 full_read_sticks: false,
                 normal_exit_releases: false,
                 waits_for_nobody: false,
-                hello_timeout_fins: false,
+                        error_exit_fins: false,
             },
         }
     }

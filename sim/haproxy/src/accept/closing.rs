@@ -1,6 +1,6 @@
 //! How and when HAProxy closes.
 
-use super::{Judge, Judgement, Phase, SLACK};
+use super::{Judge, Judgement, Phase};
 use crate::time::Time;
 
 impl Judge<'_> {
@@ -22,7 +22,7 @@ impl Judge<'_> {
     /// A health check's connection goes as soon as the reply is there, or not at all.
     fn check_closes(&self, at: usize, now: Time) -> Judgement {
         let link = &self.links[at];
-        let late = now.saturating_add(SLACK) >= link.opened.saturating_add(self.settings().check_timeout);
+        let late = now.saturating_add(self.variant.slack) >= link.opened.saturating_add(self.settings().check_timeout);
         if link.agent_spoke || link.agent_fin || late || self.variant.exits {
             Ok(())
         } else {
@@ -43,11 +43,11 @@ impl Judge<'_> {
         if provoked || matches!(link.phase, Phase::Refused(_) | Phase::Disconnected) {
             return Ok(());
         }
-        if link.in_flight(now, settings.processing_timeout) > 0 && !self.variant.aborts {
+        if link.in_flight(now, settings.processing_timeout, self.variant.slack) > 0 && !self.variant.aborts {
             return Err("the mux resets while a NOTIFY waits that has not timed out".into());
         }
         // The pool is purged in rounds, so an idle connection may go after a third of the time that is usual.
-        let idle = now.saturating_add(SLACK) >= link.used.saturating_add(settings.pool_purge / 3);
+        let idle = now.saturating_add(self.variant.slack) >= link.used.saturating_add(settings.pool_purge / 3);
         if idle || self.variant.stops || self.variant.aborts || !settings.reuse {
             Ok(())
         } else {
@@ -61,19 +61,16 @@ impl Judge<'_> {
         if link.agent_reset || self.variant.exits {
             return Ok(());
         }
-        let past = |since: Time, span: Time| now.saturating_add(SLACK) >= since.saturating_add(span);
+        let torn = reset || settings.defects.error_exit_fins;
+        let past = |since: Time, span: Time| now.saturating_add(self.variant.slack) >= since.saturating_add(span);
         match (link.agent_disconnect, link.phase) {
             // 2.6 and 3.0 differ in what a 0 is followed by, and a byte behind it turns FIN into RST.
             (Some(_), _) => Ok(()),
             // If the agent just closes it is told of an I/O error, though it will not answer that.
             (None, Phase::Disconnected) if link.agent_fin => Ok(()),
-            (None, Phase::Greeting | Phase::Fresh)
-                if (reset || settings.defects.hello_timeout_fins) && past(link.opened, settings.hello_timeout) =>
-            {
-                Ok(())
-            }
+            (None, Phase::Greeting | Phase::Fresh) if torn && past(link.opened, settings.hello_timeout) => Ok(()),
             // A length that was refused is still in the buffer, and ends the wait for an answer at once.
-            (None, Phase::Disconnected) if reset && (link.earned != 0 || past(link.used, settings.idle_timeout)) => {
+            (None, Phase::Disconnected) if torn && (link.earned != 0 || past(link.used, settings.idle_timeout)) => {
                 Ok(())
             }
             (None, Phase::Disconnected) => Err("closed before the agent answered the DISCONNECT".into()),

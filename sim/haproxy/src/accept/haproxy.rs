@@ -1,6 +1,6 @@
 //! HAProxy's own bytes, frame by frame.
 
-use super::{Fragments, Judge, Judgement, Link, Phase, SLACK, Stream, Unanswered};
+use super::{Fragments, Judge, Judgement, Link, Phase, Stream, Unanswered};
 use crate::codec::{
     AgentHello, Cursor, FRAME_LEN_MIN, HEADER_RESERVE, Header, Hello, Kind, Messages, code, encode_disconnect,
     encode_healthcheck, encode_hello,
@@ -205,7 +205,10 @@ impl Judge<'_> {
         // Events that met on a connection before its AGENT-HELLO came all leave with it, pipelining or not.
         let together = link.began.is_none_or(|began| began == now);
         let max = if pipelining || together { STREAMS_MAX } else { 1 };
-        if self.is_mux() && link.in_flight(now, settings.processing_timeout) >= max && !self.variant.aborts {
+        if self.is_mux()
+            && link.in_flight(now, settings.processing_timeout, self.variant.slack) >= max
+            && !self.variant.aborts
+        {
             return Err(format!("more than {max} NOTIFYs in flight"));
         }
         Ok(())
@@ -279,7 +282,7 @@ impl Judge<'_> {
             return Err("a DISCONNECT in other words".into());
         }
         let (link, settings) = (&self.links[at], self.settings());
-        let idle = now.saturating_add(SLACK) >= link.used.saturating_add(settings.idle_timeout);
+        let idle = now.saturating_add(self.variant.slack) >= link.used.saturating_add(settings.idle_timeout);
         let earned = match (link.phase, settings.engine) {
             (Phase::Refused(code), _) => code == Some(status),
             // A stalled mux eats what follows as payload: from the first bad frame on, which one it judges is not known.

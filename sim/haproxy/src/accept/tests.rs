@@ -292,7 +292,7 @@ fn a_hello_timeout_of_2_6_may_be_a_fin() {
     let mut lines = short(Engine::Applet)[..3].to_vec();
     lines.push("0.6 0 > fin".to_owned());
     assert_eq!(reason(Engine::Applet, &lines), "closed without a DISCONNECT");
-    let defects = Defects { hello_timeout_fins: true, ..Defects::default() };
+    let defects = Defects { error_exit_fins: true, ..Defects::default() };
     let old = Settings { defects, ..settings(Engine::Applet) };
     assert_eq!(accepts(&Variant::new(old), &Recording::parse(&lines.join("\n")).unwrap()), Ok(()));
 }
