@@ -19,8 +19,8 @@ pub(crate) struct RawAgent {
 }
 
 impl RawAgent {
-    /// Runs `script` for each connection, which counts from 0, on a thread of its own. When it returns, the connection is
-    /// closed.
+    /// Runs `script` for each connection, which counts from 0, on a thread of its own. When it returns, the connection
+    /// is closed.
     pub(crate) fn start(script: impl Fn(usize, &mut Peer) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let addr = listener.local_addr().expect("it is bound");

@@ -1,5 +1,5 @@
-//! A relay between HAProxy and an agent, which neither of them notices: bytes go on as they were cut, FIN as FIN, RST as
-//! RST. What is made of them is for [`Watch`] to say.
+//! A relay between HAProxy and an agent, which neither notices: bytes go on as they were cut, FIN as FIN, RST as RST.
+//! What is made of them is for [`Watch`] to say.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -133,8 +133,8 @@ impl Link {
         }
     }
 
-    /// An RST is told once: if a write to the socket learnt of it, a read sees an end. But such a socket has no peer any
-    /// more, as one has that saw FIN, unless we had said FIN before.
+    /// An RST is told once: if a write to the socket learnt of it, a read sees an end. But such a socket has no peer
+    /// any more, as one has that saw FIN, unless we had said FIN before.
     fn was_reset(&self, side: Side) -> bool {
         !self.said_fin[side as usize].load(Ordering::SeqCst) && self.socket(side).peer_addr().is_err()
     }

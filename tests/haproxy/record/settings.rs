@@ -84,13 +84,18 @@ fn long(install: &Install, config: Config, lengths: &[usize], prepare: impl FnOn
         }),
     );
     let mut scene = prepare(Scene::before(install, &agent.addr));
-    scene.setup.messages = "spoe-message m\n    args path text=req.hdr(x-long) n=int(7) req.hdr(x-long)\n    event on-frontend-http-request\n".into();
+    scene.setup.messages = LONG_MESSAGE.into();
     let haproxy = scene.start();
     for len in lengths {
         Request::get("/long").header("x-long", &"x".repeat(*len)).send(haproxy.addr);
     }
     scene.recorded()
 }
+
+const LONG_MESSAGE: &str = "spoe-message m
+    args path text=req.hdr(x-long) n=int(7) req.hdr(x-long)
+    event on-frontend-http-request
+";
 
 const LENGTHS: &[usize] = &[10, 60, 90, 92, 93, 94, 95, 96, 97, 98, 99, 100, 101, 110, 200, 224, 300, 500, 2000, 10];
 
