@@ -67,6 +67,7 @@ fn of_version(version: &str) -> Option<Settings> {
         split_hello_resets: version == (3, 2) && patch < 26,
         full_read_sticks: version == (3, 2),
         normal_exit_releases: version < (3, 0),
+        waits_for_nobody: version < (2, 9),
         error_exit_fins: version < (3, 0),
         ..Defects::default()
     };

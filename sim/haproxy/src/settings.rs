@@ -142,7 +142,7 @@ impl Settings {
                 full_read_sticks: false,
                 normal_exit_releases: false,
                 waits_for_nobody: false,
-                        error_exit_fins: false,
+                error_exit_fins: false,
             },
         }
     }

@@ -127,11 +127,12 @@ impl Generator {
         if !self.faults.chance(1, 8) {
             return Defects::default();
         }
-        match (engine, self.faults.below(3)) {
+        match (engine, self.faults.below(4)) {
             (Engine::Applet, 0) => Defects { normal_exit_releases: true, ..Defects::default() },
             (Engine::Applet, _) => Defects { waits_for_nobody: true, ..Defects::default() },
             (Engine::Mux, 0) => Defects { split_hello_resets: true, ..Defects::default() },
             (Engine::Mux, 1) => Defects { empty_notify: true, ..Defects::default() },
+            (Engine::Mux, 2) => Defects { full_read_sticks: true, ..Defects::default() },
             (Engine::Mux, _) => Defects::V3_1_0,
         }
     }

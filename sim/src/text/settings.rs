@@ -42,6 +42,8 @@ macro_rules! defects {
         $visit!("bad-hello-resets", bad_hello_resets);
         $visit!("normal-exit-releases", normal_exit_releases);
         $visit!("waits-for-nobody", waits_for_nobody);
+        $visit!("full-read-sticks", full_read_sticks);
+        $visit!("error-exit-fins", error_exit_fins);
     };
 }
 
