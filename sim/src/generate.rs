@@ -31,12 +31,12 @@ struct Generator {
 }
 
 /// What was said on a link so far.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Conversation {
     open: bool,
     stream_id: u64,
-    /// Ids that were used, for those who use them again.
-    used: Vec<(u64, u64)>,
+    /// The last ids, for those who use them again.
+    used: Option<(u64, u64)>,
 }
 
 impl Generator {
@@ -153,12 +153,11 @@ impl Generator {
         let starts = [0].into_iter().chain(cuts.iter().copied());
         let pieces: Vec<_> = starts.zip(ends).collect();
         let give_up = self.faults.chance(self.swarm.fragment_faults, 100);
-        let messages = messages.clone();
         for (n, &slice) in pieces.iter().enumerate() {
             let last = n + 1 == pieces.len();
             let kind = if n == 0 { FrameKind::Notify(messages.clone()) } else { FrameKind::Unset(messages.clone()) };
             let flags = u32::from(last && n > 0);
-            let frame = FrameSpec { kind, flags, slice: Some(slice), ..whole.clone() };
+            let frame = FrameSpec { kind, flags, slice: Some(slice), ..whole };
             if give_up && last {
                 return self.broken_fragment(at, &frame);
             }
@@ -172,13 +171,8 @@ impl Generator {
 
     /// The last fragment, as it should not be.
     fn broken_fragment(&mut self, at: usize, last: &FrameSpec) {
-        let unset = |flags, frame_id| FrameSpec {
-            kind: FrameKind::Unset(Vec::new()),
-            flags,
-            frame_id,
-            slice: None,
-            ..last.clone()
-        };
+        let unset =
+            |flags, frame_id| FrameSpec { kind: FrameKind::Unset(Vec::new()), flags, frame_id, slice: None, ..*last };
         match self.faults.below(6) {
             0 | 1 => self.send(at, unset(3, last.frame_id)),
             2 => self.send(at, unset(1, last.frame_id + 1)),

@@ -103,8 +103,8 @@ impl Generator {
         let messages = self.messages();
         let again = self.faults.chance(self.swarm.fragment_faults, 400);
         let conversation = &mut self.links[at];
-        let ids = match conversation.used.last() {
-            Some(&ids) if again => ids,
+        let ids = match conversation.used {
+            Some(ids) if again => ids,
             _ => {
                 conversation.stream_id += 2;
                 (conversation.stream_id - 1, 1)
@@ -117,7 +117,7 @@ impl Generator {
             2 => (self.number(), self.number()),
             _ => ids,
         };
-        self.links[at].used.push(ids);
+        self.links[at].used = Some(ids);
         FrameSpec { stream_id: ids.0, frame_id: ids.1, ..frame(FrameKind::Notify(messages)) }
     }
 

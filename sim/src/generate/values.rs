@@ -40,22 +40,23 @@ impl Generator {
     }
 
     fn message(&mut self) -> MessageSpec {
-        let mut message = match self.workload.below(8) {
-            0..=4 => MessageSpec { name: b"check-client-ip".into(), args: vec![(Bytes::default(), self.address())] },
-            5 => MessageSpec { name: b"get-ip-reputation".into(), args: vec![(b"ip".into(), self.address())] },
-            6 => MessageSpec { name: b"m".into(), args: Vec::new() },
-            _ => MessageSpec { name: LONGEST[..self.workload.magnitude(0, 300) as usize].into(), args: Vec::new() },
+        let (name, first): (Bytes, Option<(Bytes, Value)>) = match self.workload.below(8) {
+            0..=4 => (b"check-client-ip".into(), Some((Bytes::default(), self.address()))),
+            5 => (b"get-ip-reputation".into(), Some((b"ip".into(), self.address()))),
+            6 => (b"m".into(), None),
+            _ => (LONGEST[..self.workload.magnitude(0, 300) as usize].into(), None),
         };
         let more = if self.workload.chance(1, 4) { self.workload.magnitude(1, 12) } else { 0 };
         let more = if self.workload.chance(1, 200) { self.workload.between(127, 250) } else { more };
-        // One more, for the plan.
-        message.args.reserve_exact(more as usize + 1);
+        // Room for the plan too.
+        let mut args = Vec::with_capacity(more as usize + 2);
+        args.extend(first);
         for _ in 0..more {
             let name = [&b""[..], b"x", b"plan", b"\xff"][self.workload.weighted(&[4, 4, 1, 1])].into();
             let value = self.value();
-            message.args.push((name, value));
+            args.push((name, value));
         }
-        message
+        MessageSpec { name, args }
     }
 
     fn address(&mut self) -> Value {
