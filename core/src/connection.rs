@@ -248,7 +248,7 @@ impl Connection {
             State::Draining { until, .. } => Some(until),
             State::Closed => return None,
         };
-        [own, self.in_flight.deadline(), self.send_deadline()].into_iter().flatten().min()
+        earliest(own, earliest(self.in_flight.deadline(), self.send_deadline()))
     }
 
     /// Answers a NOTIFY that was deferred.
@@ -488,5 +488,13 @@ impl Connection {
 
     fn send_deadline(&self) -> Option<Instant> {
         (self.send.unsent() > 0).then(|| self.last_sent + self.config.send_timeout)
+    }
+}
+
+/// The earlier of two times; `None` is never.
+fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        _ => a.or(b),
     }
 }
