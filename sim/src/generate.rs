@@ -43,7 +43,9 @@ impl Generator {
     fn new(seed: u64, profile: Profile) -> Self {
         let mut random = Random::new(seed, Purpose::Profile);
         let swarm = profile::Swarm::draw(&mut random, profile);
-        let script = Script { agent: profile::agent(&mut random, profile), ..Script::default() };
+        let agent = profile::agent(&mut random, profile);
+        // Most of what is drawn is one step, some is two, and a burst is a dozen.
+        let steps = Vec::with_capacity(2 * swarm.steps as usize + 16);
         Self {
             workload: Random::new(seed, Purpose::Workload),
             cuts: Random::new(seed, Purpose::Cuts),
@@ -51,7 +53,7 @@ impl Generator {
             handlers: Random::new(seed, Purpose::Handlers),
             links: vec![Conversation::default(); swarm.links],
             swarm,
-            script,
+            script: Script { story: Vec::new(), agent, steps },
         }
     }
 

@@ -88,6 +88,11 @@ impl Inlet {
         self.read += len;
     }
 
+    /// True if there is something to read: bytes or the end.
+    pub fn is_ready(&self) -> bool {
+        self.fin || !self.readable().is_empty()
+    }
+
     /// True if the agent would read the end now.
     pub fn is_at_end(&self) -> bool {
         self.fin && self.readable().is_empty()

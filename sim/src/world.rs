@@ -26,6 +26,9 @@ const ACTIONS_MAX: u32 = 1_000_000;
 /// How long after its last step a run may still have something to wait for.
 const AFTER_MAX: Nanos = 3_600_000_000_000;
 
+/// Room for what most runs have of connections, and of answers on their way.
+const SOCKETS_USUAL: usize = 8;
+
 /// What a run came to.
 #[derive(Debug)]
 pub struct Outcome {
@@ -167,9 +170,9 @@ impl World {
             config: agent.config(),
             limits: agent.limits(),
             now: 0,
-            sockets: Vec::new(),
+            sockets: Vec::with_capacity(SOCKETS_USUAL),
             players: Vec::new(),
-            later: Vec::new(),
+            later: Vec::with_capacity(SOCKETS_USUAL),
             order: 0,
             accepted: (0, 0),
             actions: 0,
@@ -488,7 +491,8 @@ impl World {
             }
             let read = self.read(at)?;
             let wrote = self.write(at)?;
-            if !read && !wrote {
+            // After a write the core may read on; after a read there may be more to read.
+            if !wrote && !(read && self.sockets[at].inlet.is_ready()) {
                 break;
             }
         }
