@@ -86,26 +86,22 @@ fn actions_of(plan: Plan, messages: Messages<'_>) -> Actions {
 
 /// A score of the first address and a checksum of everything: what was read wrong shows in either.
 fn score(message: &Message<'_>, mut set: impl FnMut(Scope, &str, TypedData<'_>)) {
-    let octets = message.args().find_map(|(_, value)| match value {
-        TypedData::Ipv4(address) => Some(sum(&address.octets())),
-        TypedData::Ipv6(address) => Some(sum(&address.octets())),
-        _ => None,
-    });
+    let (octets, checksum) = sums(message);
     if let Some(sum) = octets {
         set(Scope::Session, "ip_score", TypedData::Uint32(sum % 101));
     }
-    set(Scope::Transaction, "sum", TypedData::Int64(checksum(message) as i64));
+    set(Scope::Transaction, "sum", TypedData::Int64(checksum as i64));
 }
 
 fn sum(octets: &[u8]) -> u32 {
     octets.iter().map(|&octet| u32::from(octet)).sum()
 }
 
-/// FNV-1a over the name, and the name, type and value of each argument.
-fn checksum(message: &Message<'_>) -> u64 {
-    let mut sum = 0xcbf2_9ce4_8422_2325;
+/// The octets of the first address added up, and FNV-1a over the name, and the name, type and value of each argument.
+fn sums(message: &Message<'_>) -> (Option<u32>, u64) {
+    let (mut first, mut fnv) = (None, 0xcbf2_9ce4_8422_2325);
     let mut add =
-        |bytes: &[u8]| bytes.iter().for_each(|&byte| sum = (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        |bytes: &[u8]| bytes.iter().for_each(|&byte| fnv = (fnv ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
     add(message.name());
     for (name, value) in message.args() {
         add(name);
@@ -116,8 +112,14 @@ fn checksum(message: &Message<'_>) -> u64 {
                 add(&[2]);
                 add(&integer(value).to_le_bytes());
             }
-            TypedData::Ipv4(address) => add(&address.octets()),
-            TypedData::Ipv6(address) => add(&address.octets()),
+            TypedData::Ipv4(address) => {
+                first = first.or(Some(sum(&address.octets())));
+                add(&address.octets());
+            }
+            TypedData::Ipv6(address) => {
+                first = first.or(Some(sum(&address.octets())));
+                add(&address.octets());
+            }
             TypedData::String(bytes) => {
                 add(&[8]);
                 add(bytes);
@@ -128,7 +130,7 @@ fn checksum(message: &Message<'_>) -> u64 {
             }
         }
     }
-    sum
+    (first, fnv)
 }
 
 fn integer(value: TypedData<'_>) -> u64 {

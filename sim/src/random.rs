@@ -87,6 +87,7 @@ impl Random {
     ///
     /// # Panics
     /// If all are 0.
+    #[inline]
     pub fn weighted(&mut self, weights: &[u32]) -> usize {
         let mut at = self.below(weights.iter().map(|&weight| u64::from(weight)).sum());
         for (index, &weight) in weights.iter().enumerate() {

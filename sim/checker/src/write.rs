@@ -1,17 +1,25 @@
 //! Writing frames: the agent's, to compare; and parts of any, for whoever plays HAProxy.
 
 /// Appends a varint.
+#[inline]
 pub fn varint(value: u64, out: &mut Vec<u8>) {
     if value < 240 {
         return out.push(value as u8);
     }
-    out.push(0xf0 | (value % 16) as u8);
-    let mut rest = (value - 240) / 16;
+    long_varint(value, out);
+}
+
+fn long_varint(value: u64, out: &mut Vec<u8>) {
+    let mut bytes = [0; 10];
+    bytes[0] = 0xf0 | (value % 16) as u8;
+    let (mut rest, mut len) = ((value - 240) / 16, 1);
     while rest >= 128 {
-        out.push(0x80 | (rest % 128) as u8);
+        bytes[len] = 0x80 | (rest % 128) as u8;
         rest = (rest - 128) / 128;
+        len += 1;
     }
-    out.push(rest as u8);
+    bytes[len] = rest as u8;
+    out.extend_from_slice(&bytes[..=len]);
 }
 
 /// Appends a string without a type.
