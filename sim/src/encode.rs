@@ -4,8 +4,16 @@ use spoa_sim_checker::write::{string, varint};
 
 use crate::script::{Bytes, Damage, FrameKind, FrameSpec, MessageSpec, Value};
 
-/// What long strings are made of.
-const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
+/// What long strings are made of: the alphabet, over and over.
+const ALPHABET: [u8; 26 * 40] = {
+    let mut letters = [0; 26 * 40];
+    let mut at = 0;
+    while at < letters.len() {
+        letters[at] = b'a' + (at % 26) as u8;
+        at += 1;
+    }
+    letters
+};
 
 impl FrameSpec {
     /// The bytes of the frame, damage included.
@@ -130,7 +138,7 @@ impl Value {
 
 fn append_long_text(len: u32, out: &mut Vec<u8>) {
     let len = len as usize;
-    (0..len / ALPHABET.len()).for_each(|_| out.extend_from_slice(ALPHABET));
+    (0..len / ALPHABET.len()).for_each(|_| out.extend_from_slice(&ALPHABET));
     out.extend_from_slice(&ALPHABET[..len % ALPHABET.len()]);
 }
 

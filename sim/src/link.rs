@@ -2,14 +2,18 @@
 
 use crate::script::Cuts;
 
-/// HAProxy's bytes on their way to the agent.
+/// HAProxy's bytes on their way to the agent, each of which is written once and stays where it is:
+///
+/// ```text
+/// bytes:  [ read by the agent | arrived | under way ]
+///         0                   read      arrived     bytes.len()
+/// ```
 #[derive(Debug, Default)]
 pub struct Inlet {
-    /// Arrived, not read by the agent yet: `arrived[read..]`.
-    arrived: Vec<u8>,
+    bytes: Vec<u8>,
     read: usize,
-    /// Under way while the link is held.
-    held: Option<Vec<u8>>,
+    arrived: usize,
+    held: bool,
     cuts: Cuts,
     fin: bool,
 }
@@ -17,8 +21,8 @@ pub struct Inlet {
 impl Inlet {
     /// A new one, in the memory of this one.
     pub fn renewed(mut self) -> Self {
-        self.arrived.clear();
-        Self { arrived: self.arrived, ..Self::default() }
+        self.bytes.clear();
+        Self { bytes: self.bytes, ..Self::default() }
     }
 
     /// How further deliveries are cut.
@@ -28,39 +32,34 @@ impl Inlet {
 
     /// Keeps further bytes under way.
     pub fn hold(&mut self) {
-        self.held.get_or_insert_with(Vec::new);
+        self.held = true;
     }
 
-    /// Keeps what HAProxy sends, if it is held; false if it is to be delivered now.
-    pub fn keep(&mut self, bytes: &[u8]) -> bool {
-        match &mut self.held {
-            Some(held) => {
-                held.extend_from_slice(bytes);
-                true
-            }
-            None => false,
+    /// Lets what was held go; false if that is nothing.
+    pub fn release(&mut self) -> bool {
+        self.held = false;
+        self.arrived < self.bytes.len()
+    }
+
+    /// Where HAProxy appends what it sends.
+    pub fn end(&mut self) -> &mut Vec<u8> {
+        if self.read == self.bytes.len() {
+            self.bytes.clear();
+            (self.read, self.arrived) = (0, 0);
         }
+        &mut self.bytes
     }
 
-    /// Lets what was held go; gives it, to deliver now.
-    pub fn release(&mut self) -> Vec<u8> {
-        self.held.take().unwrap_or_default()
-    }
-
-    /// The size of the `n`th piece of a delivery, `left` bytes of which have not arrived.
-    pub fn piece(&self, n: usize, left: usize) -> usize {
+    /// The `n`th piece of what is under way arrives; false if nothing is, or it is held.
+    pub fn arrive(&mut self, n: usize) -> bool {
+        let left = self.bytes.len() - self.arrived;
+        if self.held || left == 0 {
+            return false;
+        }
         let Cuts { sizes, repeat } = &self.cuts;
         let last = if *repeat && n < PIECES_MAX { sizes.last() } else { None };
-        sizes.get(n).or(last).map_or(left, |&size| left.min(size as usize))
-    }
-
-    /// A piece arrives.
-    pub fn arrive(&mut self, piece: &[u8]) {
-        if self.read == self.arrived.len() {
-            self.arrived.clear();
-            self.read = 0;
-        }
-        self.arrived.extend_from_slice(piece);
+        self.arrived += sizes.get(n).or(last).map_or(left, |&size| left.min(size as usize));
+        true
     }
 
     /// HAProxy's end arrives, behind all bytes.
@@ -70,17 +69,17 @@ impl Inlet {
 
     /// The link is reset: what has arrived is lost with it, and what was under way. False if that is nothing.
     pub fn reset(&mut self) -> bool {
-        let lost = !self.readable().is_empty() || self.held.as_ref().is_some_and(|held| !held.is_empty());
-        self.arrived.clear();
-        self.read = 0;
-        self.held = None;
+        let lost = self.read < self.bytes.len();
+        self.bytes.clear();
+        (self.read, self.arrived) = (0, 0);
+        self.held = false;
         self.fin = true;
         lost
     }
 
     /// What the agent can read.
     pub fn readable(&self) -> &[u8] {
-        &self.arrived[self.read..]
+        &self.bytes[self.read..self.arrived]
     }
 
     /// The agent read `len` bytes of it.
@@ -90,12 +89,12 @@ impl Inlet {
 
     /// True if there is something to read: bytes or the end.
     pub fn is_ready(&self) -> bool {
-        self.fin || !self.readable().is_empty()
+        self.fin || self.read < self.arrived
     }
 
     /// True if the agent would read the end now.
     pub fn is_at_end(&self) -> bool {
-        self.fin && self.readable().is_empty()
+        self.fin && self.read == self.arrived
     }
 }
 
@@ -135,15 +134,20 @@ impl Outlet {
 mod tests {
     use super::*;
 
+    /// The sizes of all that arrives.
+    fn arrivals(inlet: &mut Inlet) -> Vec<usize> {
+        let mut sizes = Vec::new();
+        while inlet.arrive(sizes.len()) {
+            sizes.push(inlet.readable().len());
+            inlet.take(inlet.readable().len());
+        }
+        sizes
+    }
+
     fn pieces(sizes: &[u32], repeat: bool, len: usize) -> Vec<usize> {
-        let inlet = Inlet { cuts: Cuts { sizes: sizes.into(), repeat }, ..Inlet::default() };
-        let mut left = len;
-        let mut next = |n| {
-            let size = inlet.piece(n, left);
-            left -= size;
-            size
-        };
-        (0..).map(&mut next).take_while(|&size| size > 0).collect()
+        let mut inlet = Inlet { cuts: Cuts { sizes: sizes.into(), repeat }, ..Inlet::default() };
+        inlet.end().resize(len, 0);
+        arrivals(&mut inlet)
     }
 
     #[test]
@@ -159,11 +163,17 @@ mod tests {
     #[test]
     fn held_bytes_wait_and_come_together() {
         let mut inlet = Inlet::default();
-        assert!(!inlet.keep(&[1]));
+        inlet.end().push(1);
+        assert_eq!(arrivals(&mut inlet), [1]);
         inlet.hold();
-        assert!(inlet.keep(&[2]) && inlet.keep(&[3]));
-        assert_eq!(inlet.release(), [2, 3]);
-        assert!(!inlet.keep(&[4]));
+        inlet.end().push(2);
+        inlet.end().push(3);
+        assert_eq!(arrivals(&mut inlet), [0; 0]);
+        inlet.release();
+        assert!(inlet.arrive(0));
+        assert_eq!(inlet.readable(), [2, 3]);
+        inlet.end().push(4);
+        assert_eq!(inlet.readable(), [2, 3], "what is sent arrives later");
     }
 
     #[test]

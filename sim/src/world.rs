@@ -64,8 +64,6 @@ pub fn run_in(buffers: &mut Buffers, script: &Script) -> Outcome {
 /// Memory that one run after another can use. It holds nothing that a run could see.
 #[derive(Debug, Default)]
 pub struct Buffers {
-    /// For the bytes of a frame.
-    frame: Vec<u8>,
     /// Of connections that are gone.
     gone: Vec<(Oracle, Inlet)>,
 }
@@ -222,24 +220,23 @@ impl World {
         match step {
             Step::Send(_, frame) => {
                 self.coverage.sent(frame);
-                let mut bytes = mem::take(&mut self.buffers.frame);
-                bytes.clear();
-                frame.encode(&mut bytes);
-                self.send(at, &bytes)?;
-                self.buffers.frame = bytes;
+                frame.encode(inlet.end());
+                self.deliver(at)?;
             }
-            Step::Raw(_, bytes) => self.send(at, bytes)?,
+            Step::Raw(_, bytes) => {
+                inlet.end().extend_from_slice(bytes);
+                self.deliver(at)?;
+            }
             Step::Cut(_, cuts) => inlet.cut(cuts),
             Step::Hold(_) => {
                 inlet.hold();
                 socket.held_at = self.now;
             }
             Step::Release(_) => {
-                let held = inlet.release();
-                if !held.is_empty() && self.now > socket.held_at {
+                if inlet.release() && self.now > socket.held_at {
                     self.coverage.reach(Mark::Delayed);
                 }
-                self.deliver(at, &held)?;
+                self.deliver(at)?;
             }
             Step::Room(_, room) => {
                 socket.outlet.room = *room;
@@ -263,10 +260,6 @@ impl World {
             | Step::Stop { .. } => {}
         }
         Ok(())
-    }
-
-    fn send(&mut self, at: usize, bytes: &[u8]) -> Result<(), Failure> {
-        if self.sockets[at].inlet.keep(bytes) { Ok(()) } else { self.deliver(at, bytes) }
     }
 
     /// The open connection of a link.
@@ -320,21 +313,19 @@ impl World {
         self.sockets.iter().filter(|socket| !socket.connection.is_closed()).count()
     }
 
-    fn deliver(&mut self, at: usize, bytes: &[u8]) -> Result<(), Failure> {
-        let (mut rest, mut n) = (bytes, 0);
-        while !rest.is_empty() {
-            let inlet = &mut self.sockets[at].inlet;
-            let (piece, behind) = rest.split_at(inlet.piece(n, rest.len()));
-            inlet.arrive(piece);
+    /// Lets what is under way arrive, piece by piece.
+    fn deliver(&mut self, at: usize) -> Result<(), Failure> {
+        let mut pieces = 0;
+        while self.sockets[at].inlet.arrive(pieces) {
             self.drive(at)?;
-            (rest, n) = (behind, n + 1);
+            pieces += 1;
         }
         Ok(())
     }
 
     fn finish(&mut self, at: usize) -> Result<(), Failure> {
-        let held = self.sockets[at].inlet.release();
-        self.deliver(at, &held)?;
+        self.sockets[at].inlet.release();
+        self.deliver(at)?;
         self.trace.note(self.now, self.sockets[at].link, Kind::Fin, &[]);
         let socket = &mut self.sockets[at];
         socket.inlet.finish();
@@ -448,8 +439,8 @@ impl World {
         for at in 0..self.sockets.len() {
             let socket = &mut self.sockets[at];
             (socket.outlet.room, socket.outlet.take) = (None, None);
-            let held = socket.inlet.release();
-            self.deliver(at, &held)?;
+            socket.inlet.release();
+            self.deliver(at)?;
             self.drive(at)?;
         }
         self.settle()?;

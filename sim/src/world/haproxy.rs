@@ -305,7 +305,10 @@ impl World {
         match deed {
             Deed::Connect(link) => self.open(player, link),
             Deed::Send(link, bytes) => match socket(self, link) {
-                Some(at) => self.send(at, &bytes),
+                Some(at) => {
+                    self.sockets[at].inlet.end().extend_from_slice(&bytes);
+                    self.deliver(at)
+                }
                 None => Ok(()),
             },
             Deed::Fin(link) => socket(self, link).map_or(Ok(()), |at| self.finish(at)),
