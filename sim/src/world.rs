@@ -483,7 +483,7 @@ impl World {
             let read = self.read(at)?;
             let wrote = self.write(at)?;
             // After a write the core may read on; after a read there may be more to read.
-            if !wrote && !(read && self.sockets[at].inlet.is_ready()) {
+            if !(wrote || read && self.sockets[at].inlet.is_ready()) {
                 break;
             }
         }
