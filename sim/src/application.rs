@@ -1,7 +1,7 @@
 //! The application behind the agent: does with each NOTIFY what the NOTIFY itself says.
 
-use spoa_core::wire::{Actions, Message, Messages, Scope, TypedData};
-use spoa_core::{Ack, Notify, Ticket};
+use spoa_core::wire::{Actions, Message, Messages, NameError, Scope, SetVarError, TypedData};
+use spoa_core::{Ack, Notify, OwnedMessages, Ticket};
 
 use crate::plan::{Answer, Plan};
 
@@ -14,43 +14,46 @@ pub fn big_value(n: usize) -> &'static [u8] {
     if n < 100 { &LONGEST[..n % 13] } else { &LONGEST }
 }
 
+/// A NOTIFY that is answered later: what a deferred handler keeps.
+#[derive(Debug)]
+pub struct Owed {
+    plan: Plan,
+    messages: OwnedMessages,
+}
+
 /// Does what the first `plan` among the arguments of `notify` says; gives that plan, and what is needed to answer later.
-pub fn handle(notify: Notify<'_>) -> (Plan, Option<(Ticket, Actions)>) {
+pub fn handle(notify: Notify<'_>) -> (Plan, Option<(Ticket, Owed)>) {
     let messages = notify.messages();
     let plan = plan_of(messages.clone());
     if plan.after > 0 || plan.answer == Answer::Never {
-        let actions = actions_of(plan, messages);
-        return (plan, Some((notify.defer(), actions)));
+        let owed = Owed { plan, messages: notify.to_owned() };
+        return (plan, Some((notify.defer(), owed)));
     }
     match plan.answer {
         Answer::Drop => {}
         Answer::Half => half(&mut notify.ack()),
-        Answer::Score => {
+        _ => {
             // In place, as a quick handler does, without a detour.
             let mut ack = notify.ack();
-            for message in messages {
-                score(&message, |scope, name, value| drop(ack.set_var(scope, name, value)));
-            }
-            let _ = ack.finish();
-        }
-        _ => {
-            let actions = actions_of(plan, messages);
-            let mut ack = notify.ack();
-            ack.actions(&actions);
+            write(plan, messages, &mut ack);
             let _ = ack.finish();
         }
     }
     (plan, None)
 }
 
-/// Answers a deferred NOTIFY as its plan says, now that its time has come.
-pub fn answer_later(mut ack: Ack<'_>, plan: Plan, actions: &Actions) {
-    match plan.answer {
-        Answer::Drop => {}
-        Answer::Half => half(&mut ack),
-        _ => {
-            ack.actions(actions);
-            let _ = ack.finish();
+impl Owed {
+    /// Answers, now that the time has come.
+    pub fn answer(&self, mut ack: Ack<'_>) {
+        match self.plan.answer {
+            Answer::Drop => {}
+            Answer::Half => half(&mut ack),
+            _ => {
+                let mut actions = Actions::new();
+                write(self.plan, self.messages.messages(), &mut actions);
+                ack.actions(&actions);
+                let _ = ack.finish();
+            }
         }
     }
 }
@@ -67,21 +70,54 @@ fn plan_of(messages: Messages<'_>) -> Plan {
         .unwrap_or_default()
 }
 
-fn actions_of(plan: Plan, messages: Messages<'_>) -> Actions {
-    let mut actions = Actions::new();
-    let mut set = |scope, name: &str, value: TypedData<'_>| {
-        actions.set_var(scope, name, value).expect("these names and values are all good");
-    };
+/// Where actions go: into an ACK, or to be kept until there is one.
+trait Sink {
+    fn set(&mut self, scope: Scope, name: &str, value: TypedData<'_>) -> Result<(), SetVarError>;
+    fn unset(&mut self, scope: Scope, name: &str) -> Result<(), NameError>;
+}
+
+impl Sink for Ack<'_> {
+    fn set(&mut self, scope: Scope, name: &str, value: TypedData<'_>) -> Result<(), SetVarError> {
+        self.set_var(scope, name, value).map(drop)
+    }
+
+    fn unset(&mut self, scope: Scope, name: &str) -> Result<(), NameError> {
+        self.unset_var(scope, name).map(drop)
+    }
+}
+
+impl Sink for Actions {
+    fn set(&mut self, scope: Scope, name: &str, value: TypedData<'_>) -> Result<(), SetVarError> {
+        self.set_var(scope, name, value).map(drop)
+    }
+
+    fn unset(&mut self, scope: Scope, name: &str) -> Result<(), NameError> {
+        self.unset_var(scope, name).map(drop)
+    }
+}
+
+fn write(plan: Plan, messages: Messages<'_>, sink: &mut impl Sink) {
+    let mut set = |scope, name: &str, value: TypedData<'_>| sink.set(scope, name, value).expect("they are all good");
     match plan.answer {
         Answer::Score => messages.for_each(|message| score(&message, &mut set)),
         Answer::Big => (0..BIG_VARS).for_each(|n| set(Scope::Process, "big", TypedData::String(big_value(n)))),
-        Answer::Types => types(set),
-        Answer::Unset => {
-            actions.unset_var(Scope::Request, "ip_score").expect("this name is good");
+        Answer::Types => {
+            types(&mut set);
+            refused(sink);
         }
+        Answer::Unset => sink.unset(Scope::Request, "ip_score").expect("this name is good"),
         Answer::Empty | Answer::Drop | Answer::Half | Answer::Never => {}
     }
-    actions
+}
+
+/// What HAProxy could not take is an error and leaves the answer as it was.
+fn refused(sink: &mut impl Sink) {
+    let long = "n".repeat(256);
+    for name in ["", "a b", "é", &long] {
+        assert!(sink.set(Scope::Session, name, TypedData::Bool(true)).is_err(), "{name:?} is no name");
+        assert!(sink.unset(Scope::Session, name).is_err(), "{name:?} is no name");
+    }
+    assert!(sink.set(Scope::Session, "null", TypedData::Null).is_err(), "NULL is no value to set");
 }
 
 /// A score of the first address and a checksum of everything: what was read wrong shows in either.

@@ -6,18 +6,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use spoa_core::table::{Input, StateName};
-use spoa_core::wire::{Actions, Capabilities};
-use spoa_core::{CloseReason, Config, Connection, Event, Instant, LocalReason, Ticket};
-use spoa_sim_checker::{Event as Expected, Limits, Oracle, SILENT};
+use spoa_core::wire::Capabilities;
+use spoa_core::{CloseReason, Config, Connection, Event, Instant, LocalReason, Stats, Ticket};
+use spoa_sim_checker::{Counts, Event as Expected, Limits, Oracle, SILENT};
 
 mod haproxy;
 
-use crate::application::{answer_later, handle};
+use crate::application::{Owed, handle};
 use crate::conversation::Conversation;
 use crate::coverage::{Coverage, Mark, Observer};
 use crate::failure::Failure;
 use crate::link::{Inlet, Outlet};
-use crate::plan::{Answer, Plan};
+use crate::plan::Answer;
 use crate::script::{AgentSetup, Link, Nanos, Script, Step};
 use crate::trace::{Kind, Trace};
 
@@ -157,8 +157,7 @@ struct Later {
     socket: usize,
     number: u64,
     ticket: Ticket,
-    plan: Plan,
-    actions: Actions,
+    owed: Owed,
 }
 
 impl World {
@@ -184,6 +183,10 @@ impl World {
     }
 
     fn play(&mut self, script: &Script) -> Result<(), Failure> {
+        let (declared, own) = (self.config.memory_max(), self.limits.memory_max());
+        if declared != own {
+            return Err(self.failure(0, "memory", format!("{declared} bytes are declared, instead of {own}")));
+        }
         for step in &script.steps {
             self.step += 1;
             self.take(step)?;
@@ -397,9 +400,11 @@ impl World {
             let later = self.later.remove(first);
             let at = later.socket;
             let socket = &mut self.sockets[at];
+            let id = later.ticket.id();
+            let live = socket.connection.is_live(id);
             let allowed = socket.oracle.answer(self.now, later.number);
             match socket.connection.ack(instant(self.now), later.ticket) {
-                Ok(ack) => answer_later(ack, later.plan, &later.actions),
+                Ok(ack) => later.owed.answer(ack),
                 Err(_) if !allowed => {
                     let over = matches!(socket.connection.state(), StateName::Closing | StateName::Closed);
                     self.coverage.reach(if over { Mark::LateForConversation } else { Mark::LateForDeadline });
@@ -407,8 +412,12 @@ impl World {
                 }
                 Err(error) => return Err(self.failure(at, "ticket", format!("a NOTIFY in time: {error}"))),
             }
-            if !allowed {
-                return Err(self.failure(at, "ticket", "an answer that is too late was taken".into()));
+            if !allowed || !live || socket.connection.is_live(id) {
+                return Err(self.failure(
+                    at,
+                    "ticket",
+                    "an answer that is too late was taken, or may come again".into(),
+                ));
             }
             self.poll(at)?;
             self.drive(at)?;
@@ -596,10 +605,10 @@ impl World {
                 socket.handed += 1;
                 let (plan, later) = handle(notify);
                 self.coverage.planned(plan);
-                if let Some((ticket, actions)) = later.filter(|_| plan.answer != Answer::Never) {
+                if let Some((ticket, owed)) = later.filter(|_| plan.answer != Answer::Never) {
                     let due = now + plan.after;
                     self.order += 1;
-                    self.later.push(Later { due, order: self.order, socket: at, number, ticket, plan, actions });
+                    self.later.push(Later { due, order: self.order, socket: at, number, ticket, owed });
                 }
             }
         }
@@ -632,6 +641,8 @@ impl World {
             Some(("deadline", format!("at {deadline:?}, instead of {:?}", oracle.deadline())))
         } else if connection.in_flight() != oracle.in_flight() {
             Some(("in-flight", format!("{}, instead of {}", connection.in_flight(), oracle.in_flight())))
+        } else if !is_same(&connection.stats(), oracle.counts()) {
+            Some(("stats", format!("{:?}, instead of {:?}", connection.stats(), oracle.counts())))
         } else if connection.memory() > self.limits.memory_max() {
             Some(("memory", format!("{} bytes, above {}", connection.memory(), self.limits.memory_max())))
         } else {
@@ -654,6 +665,16 @@ impl World {
             detail,
         }
     }
+}
+
+fn is_same(stats: &Stats, counts: &Counts) -> bool {
+    let Counts { notifies, acks, acks_unanswered, acks_expired, acks_cut, .. } = *counts;
+    let acked = (stats.acks, stats.acks_unanswered, stats.acks_expired, stats.acks_cut);
+    stats.notifies == notifies
+        && acked == (acks, acks_unanswered, acks_expired, acks_cut)
+        && stats.aborted_by_agent == counts.aborted_by_agent
+        && stats.aborted_by_haproxy == counts.aborted_by_haproxy
+        && stats.frames_skipped == counts.frames_skipped
 }
 
 fn instant(now: Nanos) -> Instant {

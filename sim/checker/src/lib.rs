@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod answers;
+mod counts;
 mod fragments;
 mod hello;
 mod limits;
@@ -15,5 +16,6 @@ mod read;
 pub mod write;
 
 pub use answers::Answer;
+pub use counts::Counts;
 pub use limits::Limits;
 pub use oracle::{Event, Oracle, SILENT};

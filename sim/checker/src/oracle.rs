@@ -4,6 +4,7 @@ use std::mem;
 use std::ops::Range;
 
 use crate::answers::{Answer, DROP, HALF, NEVER};
+use crate::counts::Counts;
 use crate::fragments::{Fragments, Piece};
 use crate::hello::{Judgement, judge};
 use crate::limits::Limits;
@@ -32,8 +33,7 @@ pub struct Oracle {
     flight: Vec<Flight>,
     /// How many NOTIFYs were handed out.
     handed: u64,
-    /// How many came whole.
-    notifies: u64,
+    counts: Counts,
     fragments: Fragments,
     /// The last NOTIFY that was put together from pieces.
     joined: Vec<u8>,
@@ -126,7 +126,7 @@ impl Oracle {
             sent: 0,
             flight: Vec::new(),
             handed: 0,
-            notifies: 0,
+            counts: Counts::default(),
             fragments: Fragments::default(),
             joined: Vec::new(),
             answer: Answer::default(),
@@ -214,7 +214,7 @@ impl Oracle {
         let Some(place) = self.flight.iter().position(|flight| flight.number == number) else { return false };
         let flight = self.flight.remove(place);
         self.last_active = now;
-        ack(flight.ids, &flight.answer, self.max_frame_size, &mut self.output);
+        ack(flight.ids, &flight.answer, self.max_frame_size, &mut self.output, &mut self.counts);
         true
     }
 
@@ -291,6 +291,11 @@ impl Oracle {
     /// How many NOTIFYs wait for their answer.
     pub fn in_flight(&self) -> usize {
         self.flight.len()
+    }
+
+    /// What it has counted.
+    pub const fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// The name of the state, for reports.
@@ -370,7 +375,7 @@ impl Oracle {
             (State::Hello { .. }, _) | (_, 1 | 101..=103) => self.close(Some(4), 4),
             (_, 3) => return self.notify(flags, ids, payload),
             (_, 0) => return self.unset(flags, ids, payload),
-            _ => {}
+            _ => self.counts.frames_skipped += 1,
         }
         None
     }
@@ -455,6 +460,7 @@ impl Oracle {
         let piece = if flags & 2 == 0 {
             self.fragments.next(ids, flags & 1 != 0, &self.input[payload], self.limits.reassembly_max)
         } else if self.fragments.abort(ids) {
+            self.counts.aborted_by_haproxy += 1;
             Piece::More
         } else {
             Piece::OutOfPlace
@@ -469,7 +475,10 @@ impl Oracle {
                 self.joined = payload;
                 return self.whole(ids, Place::Joined);
             }
-            Piece::TooLarge => write::frame(103, 3, ids, &mut self.output, |_| {}),
+            Piece::TooLarge => {
+                self.counts.aborted_by_agent += 1;
+                write::frame(103, 3, ids, &mut self.output, |_| {});
+            }
             Piece::OutOfPlace => self.close(Some(11), 11),
         }
         None
@@ -483,13 +492,14 @@ impl Oracle {
             self.close(Some(4), 4);
             return None;
         }
-        self.notifies += 1;
+        self.counts.notifies += 1;
         self.last_active = self.now;
         if matches!(self.state, State::Draining { .. }) {
+            self.counts.acks += 1;
             write::frame(103, 1, ids, &mut self.output, |_| {});
             return None;
         }
-        if self.limits.notify_max > 0 && self.notifies >= self.limits.notify_max {
+        if self.limits.notify_max > 0 && self.counts.notifies >= self.limits.notify_max {
             self.state = State::Draining { until: self.now + self.limits.ack_timeout };
         }
         let number = self.handed;
@@ -498,7 +508,7 @@ impl Oracle {
             let deadline = self.now + self.limits.ack_timeout;
             self.flight.push(Flight { number, ids, deadline, answer: mem::take(&mut self.answer), payload: len });
         } else {
-            ack(ids, &self.answer, self.max_frame_size, &mut self.output);
+            ack(ids, &self.answer, self.max_frame_size, &mut self.output, &mut self.counts);
         }
         Some(Event::Notify { ids, number, payload: place })
     }
@@ -506,6 +516,8 @@ impl Oracle {
     fn overdue(&mut self) {
         while let Some(place) = self.flight.iter().position(|flight| flight.deadline <= self.now) {
             let flight = self.flight.remove(place);
+            self.counts.acks += 1;
+            self.counts.acks_expired += 1;
             write::frame(103, 1, flight.ids, &mut self.output, |_| {});
             self.last_active = self.now;
         }
@@ -576,11 +588,15 @@ impl Place {
 }
 
 /// Appends the ACK with as much of `answer` as a frame may hold.
-fn ack(ids: (u64, u64), answer: &Answer, max_frame_size: u32, output: &mut Vec<u8>) {
+fn ack(ids: (u64, u64), answer: &Answer, max_frame_size: u32, output: &mut Vec<u8>, counts: &mut Counts) {
     let start = output.len();
+    let failed = matches!(answer.kind, DROP | HALF);
+    counts.acks += 1;
+    counts.acks_unanswered += u64::from(failed);
     write::frame(103, 1, ids, output, |out| {
         let room = max_frame_size as usize + 4 - (out.len() - start);
-        let len = if matches!(answer.kind, DROP | HALF) { 0 } else { answer.fitting(room) };
+        let len = if failed { 0 } else { answer.fitting(room) };
+        counts.acks_cut += u64::from(!failed && len < answer.actions.len());
         out.extend_from_slice(&answer.actions[..len]);
     });
 }

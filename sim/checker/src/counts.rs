@@ -1,0 +1,15 @@
+//! What happened on a connection, in numbers.
+
+/// Counts since the connection was accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the count of that name in the agent's statistics")]
+pub struct Counts {
+    pub notifies: u64,
+    pub acks: u64,
+    pub acks_unanswered: u64,
+    pub acks_expired: u64,
+    pub acks_cut: u64,
+    pub aborted_by_agent: u64,
+    pub aborted_by_haproxy: u64,
+    pub frames_skipped: u64,
+}
