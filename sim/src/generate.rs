@@ -212,12 +212,12 @@ impl Generator {
     }
 
     fn cut(&mut self, link: Link) {
-        let cuts = match self.cuts.below(5) {
-            0 => Cuts::default(),
-            1 => Cuts { sizes: vec![1], repeat: true },
+        let cuts = match self.cuts.below(8) {
+            0 | 1 => Cuts::default(),
+            // All pieces of one size take long; the others find as much.
+            2 => Cuts { sizes: vec![*self.cuts.pick(&[1, 1, 2, 3, 7, 16, 50, 64])], repeat: true },
             // The border of the length, and that of the header.
-            2 => Cuts { sizes: vec![*self.cuts.pick(&[3, 4, 5, 9, 10, 11])], repeat: false },
-            3 => Cuts { sizes: vec![self.cuts.magnitude(1, 64) as u32], repeat: true },
+            3..=5 => Cuts { sizes: vec![*self.cuts.pick(&[1, 2, 3, 4, 5, 9, 10, 11, 12])], repeat: false },
             _ => {
                 let sizes = (0..self.cuts.between(1, 4)).map(|_| self.cuts.magnitude(1, 300) as u32).collect();
                 Cuts { sizes, repeat: false }

@@ -58,6 +58,17 @@ impl Findings {
         }
     }
 
+    fn run(&mut self, seed: u64, script: &Script, buffers: &mut Buffers) {
+        let outcome = if is_compared(seed) { run(script, false) } else { run_in(buffers, script) };
+        self.seeds += 1;
+        self.coverage.add(&outcome.coverage);
+        self.digest = self.digest.wrapping_add(of_seed(seed, outcome.trace.digest()));
+        self.run_again(seed, script, &outcome);
+        if let Some(failure) = outcome.failure {
+            self.failures.push((seed, failure));
+        }
+    }
+
     /// Runs a script of a seed's, whose `outcome` is known, in other ways too, if it is the seed's turn.
     fn run_again(&mut self, seed: u64, script: &Script, outcome: &Outcome) {
         if seed.is_multiple_of(TWICE) {
@@ -90,6 +101,8 @@ pub struct Progress {
 
 /// Seeds that a thread takes at once.
 const CHUNK: u64 = 256;
+/// Scripts that are made before the first of them is run: each half of the program is in the processor's cache then.
+const BATCH: u64 = 16;
 /// One seed in so many is run twice.
 const TWICE: u64 = 64;
 /// One seed in so many is compared with another script that has to come to the same, by each relation in turn.
@@ -156,16 +169,14 @@ fn collect(
 fn run_chunk(seeds: Range<u64>, profile: Profile) -> Findings {
     let mut findings = Findings::default();
     let mut buffers = Buffers::default();
-    for seed in seeds {
-        let script = generate(seed, profile);
-        let outcome = if is_compared(seed) { run(&script, false) } else { run_in(&mut buffers, &script) };
-        findings.seeds += 1;
-        findings.coverage.add(&outcome.coverage);
-        findings.digest = findings.digest.wrapping_add(of_seed(seed, outcome.trace.digest()));
-        findings.run_again(seed, &script, &outcome);
-        if let Some(failure) = outcome.failure {
-            findings.failures.push((seed, failure));
+    let mut start = seeds.start;
+    while start < seeds.end {
+        let end = (start + BATCH).min(seeds.end);
+        let scripts: Vec<_> = (start..end).map(|seed| (seed, generate(seed, profile))).collect();
+        for (seed, script) in &scripts {
+            findings.run(*seed, script, &mut buffers);
         }
+        start = end;
     }
     findings
 }

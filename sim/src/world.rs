@@ -367,6 +367,8 @@ impl World {
 
     /// Lets time pass, from one thing that is due to the next.
     fn wait_until(&mut self, end: Nanos) -> Result<(), Failure> {
+        // As drivers do before they wait, lest idle connections keep what they do not need.
+        self.sockets.iter_mut().for_each(|socket| socket.connection.release_buffers());
         while let Some(due) = self.next_due().filter(|due| *due <= end) {
             self.now = self.now.max(due);
             if self.all_due().filter(|&other| other == due).nth(1).is_some() {
@@ -493,11 +495,9 @@ impl World {
             let wrote = self.write(at)?;
             // After a write the core may read on; after a read there may be more to read.
             if !(wrote || read && self.sockets[at].inlet.is_ready()) {
-                break;
+                return self.check_rest(at);
             }
         }
-        self.sockets[at].connection.release_buffers();
-        self.check_rest(at)
     }
 
     /// Reads once, if there is something to read and the core wants it.

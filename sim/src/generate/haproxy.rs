@@ -32,7 +32,8 @@ impl Generator {
             self.push(Step::Start(Haproxy(number), Box::new(settings)));
         }
         let mut processes: Vec<_> = (1..=count).map(Haproxy).collect();
-        for _ in 0..self.swarm.steps {
+        // Each of them is as long as two of the script's own.
+        for _ in 0..self.swarm.steps.div_ceil(2) {
             let at = self.workload.below(processes.len() as u64) as usize;
             let haproxy = processes[at];
             match self.workload.weighted(&weights) {

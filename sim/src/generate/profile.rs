@@ -108,7 +108,7 @@ impl Swarm {
         let engine = match profile {
             Profile::Mux => Some(Engine::Mux),
             Profile::Applet => Some(Engine::Applet),
-            Profile::Standard | Profile::Calm => match random.below(16) {
+            Profile::Standard | Profile::Calm => match random.below(24) {
                 0 => Some(Engine::Mux),
                 1 => Some(Engine::Applet),
                 _ => None,
@@ -124,7 +124,7 @@ impl Swarm {
             odd_answers: percent(60),
             large_args: percent(20),
             cuts_first: random.chance(1, 2),
-            steps: random.magnitude(4, 40),
+            steps: random.magnitude(3, 32),
             links: 1 + random.weighted(&[8, 4, 2, 1]),
             weights,
         }
