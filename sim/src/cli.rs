@@ -63,15 +63,32 @@ pub(crate) enum Command {
     Shrink {
         /// A seed, or a file
         what: String,
+        /// Which kind of run, for a seed: standard, calm, mux or applet
+        #[arg(long, default_value = "standard", value_parser = profile)]
+        profile: Profile,
         /// Where to write it [default: standard output]
         #[arg(short, long)]
         output: Option<PathBuf>,
     },
+    /// Run all scripts of a folder, and tell the story of each
+    Corpus {
+        /// The folder
+        #[arg(default_value = "sim/corpus")]
+        folder: PathBuf,
+    },
+    /// Plant bugs into copies of the core and look how many seeds it takes to find each
+    Bugs {
+        /// Their names [default: all; their table is written anew]
+        names: Vec<String>,
+    },
     /// Show what a range of seeds makes happen
     Coverage {
         /// The seeds: FIRST..END, END not included
-        #[arg(long, default_value = "0..10000", value_parser = range)]
+        #[arg(long, default_value = "0..100000", value_parser = range)]
         seeds: Range<u64>,
+        /// Write into this folder, for each thing that has to happen, a small script in which it does
+        #[arg(long)]
+        distil: Option<PathBuf>,
     },
 }
 

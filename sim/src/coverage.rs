@@ -3,6 +3,8 @@
 mod marks;
 mod observer;
 
+use std::fmt;
+
 use spoa_core::table::{Input, StateName, Step, step};
 
 pub use marks::Mark;
@@ -10,6 +12,32 @@ pub use observer::Observer;
 
 const STATES: usize = StateName::ALL.len();
 const INPUTS: usize = Input::ALL.len();
+
+/// One thing that has to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// An input meets a state.
+    Cell(StateName, Input),
+    /// A mark is reached.
+    Mark(Mark),
+}
+
+impl Goal {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let cells = all_cells().filter(|&(state, input)| is_reachable(state, input));
+        cells.map(|(state, input)| Self::Cell(state, input)).chain(Mark::ALL.map(Self::Mark))
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cell(state, input) => write!(f, "{input:?} in {state:?}"),
+            Self::Mark(mark) => f.write_str(mark.words()),
+        }
+    }
+}
 
 /// How often each thing happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +81,14 @@ impl Coverage {
     /// How often a mark was reached.
     pub const fn mark(&self, mark: Mark) -> u64 {
         self.marks[mark as usize]
+    }
+
+    /// True if it happened.
+    pub const fn has(&self, goal: Goal) -> bool {
+        match goal {
+            Goal::Cell(state, input) => self.hits(state, input) > 0,
+            Goal::Mark(mark) => self.mark(mark) > 0,
+        }
     }
 
     /// The cells hit, and how many can be.

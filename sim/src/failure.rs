@@ -1,5 +1,6 @@
 //! What a run found wrong.
 
+use std::any::Any;
 use std::fmt;
 
 use crate::script::{Link, Nanos};
@@ -50,6 +51,12 @@ impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.check, self.state, self.kind)
     }
+}
+
+/// What a panic says.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("without a message")
 }
 
 /// Says where two outputs part.

@@ -11,6 +11,7 @@ pub mod application;
 pub mod conversation;
 pub mod coverage;
 pub mod digest;
+pub mod distil;
 mod encode;
 pub mod failure;
 pub mod generate;

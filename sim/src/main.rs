@@ -47,8 +47,13 @@ fn main() -> ExitCode {
     };
     // A panic of the core is caught and reported as a failure; its own words would only stand in between.
     std::panic::set_hook(Box::new(|_| {}));
-    let exit = std::panic::catch_unwind(|| report::command(&cli.command)).unwrap_or_else(|_| {
-        eprintln!("spoa-sim: the simulator itself has failed: please report it");
+    let exit = std::panic::catch_unwind(|| report::command(&cli.command)).unwrap_or_else(|panic| {
+        let words = spoa_sim::failure::panic_text(&*panic);
+        // Whoever reads has seen enough.
+        if words.contains("Broken pipe") {
+            return Exit::Held;
+        }
+        eprintln!("spoa-sim: the simulator itself has failed, please report it: {words}");
         Exit::Internal
     });
     ExitCode::from(exit as u8)

@@ -1,16 +1,18 @@
 //! What the commands do and print.
 
+mod bugs;
 mod chart;
 mod json;
 mod progress;
 
-use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::{fs, io};
 
 use spoa_core::table::{Input, StateName};
 use spoa_sim::coverage::{Coverage, Mark};
+use spoa_sim::distil::distil;
 use spoa_sim::failure::Failure;
 use spoa_sim::generate::{GENERATOR_VERSION, Profile, generate};
 use spoa_sim::metamorphic::examine;
@@ -39,7 +41,7 @@ pub(crate) fn command(command: &Command) -> Exit {
             Exit::Held
         }
         Command::Script { files, trace } => {
-            let exits = files.iter().map(|file| match read(file) {
+            worst(files.iter().map(|file| match read(file) {
                 Ok(script) => {
                     // A chart is a page of its own.
                     if *trace != Some(TraceFormat::Chart) {
@@ -48,16 +50,63 @@ pub(crate) fn command(command: &Command) -> Exit {
                     replay(&script, *trace)
                 }
                 Err(exit) => exit,
-            });
-            exits.fold(Exit::Held, |worst, exit| if worst as u8 >= exit as u8 { worst } else { exit })
+            }))
         }
-        Command::Shrink { what, output } => shrink_it(what, output.as_deref()),
-        Command::Coverage { seeds } => {
+        Command::Shrink { what, profile, output } => shrink_it(what, *profile, output.as_deref()),
+        Command::Corpus { folder } => run_corpus(folder),
+        Command::Bugs { names } => match bugs::plant(names) {
+            Ok(true) => Exit::Held,
+            Ok(false) => Exit::Failed,
+            Err(error) => {
+                eprintln!("spoa-sim: {error}");
+                Exit::Usage
+            }
+        },
+        Command::Coverage { seeds, distil: Some(folder) } => write_distilled(seeds, folder),
+        Command::Coverage { seeds, distil: None } => {
             let findings = run_search(seeds, Profile::Standard, None);
             show_coverage(&findings.coverage);
             coverage_exit(&findings.coverage)
         }
     }
+}
+
+/// The exit that says most.
+fn worst(exits: impl Iterator<Item = Exit>) -> Exit {
+    exits.fold(Exit::Held, |worst, exit| if worst as u8 >= exit as u8 { worst } else { exit })
+}
+
+fn run_corpus(folder: &Path) -> Exit {
+    let mut paths = Vec::new();
+    if let Err(error) = find_scripts(folder, &mut paths) {
+        eprintln!("spoa-sim: cannot read {}: {error}", folder.display());
+        return Exit::Unreadable;
+    }
+    paths.sort();
+    if paths.is_empty() {
+        eprintln!("spoa-sim: no script (*.spop) in {}", folder.display());
+        return Exit::Unreadable;
+    }
+    worst(paths.iter().map(|path| match read(path) {
+        Ok(script) => {
+            println!("{}\n    {}", path.display(), script.story.join("\n    "));
+            replay(&script, None)
+        }
+        Err(exit) => exit,
+    }))
+}
+
+/// The scripts of a folder and of those in it.
+fn find_scripts(folder: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            find_scripts(&path, paths)?;
+        } else if path.extension().is_some_and(|extension| extension == "spop") {
+            paths.push(path);
+        }
+    }
+    Ok(())
 }
 
 fn run_search(seeds: &Range<u64>, profile: Profile, jobs: Option<usize>) -> Findings {
@@ -172,9 +221,9 @@ fn replay(script: &Script, trace: Option<TraceFormat>) -> Exit {
     }
 }
 
-fn shrink_it(what: &str, output: Option<&Path>) -> Exit {
+fn shrink_it(what: &str, profile: Profile, output: Option<&Path>) -> Exit {
     let (script, seed) = match what.parse::<u64>() {
-        Ok(seed) => (generate(seed, Profile::Standard), Some(seed)),
+        Ok(seed) => (generate(seed, profile), Some(seed)),
         Err(_) => match read(&PathBuf::from(what)) {
             Ok(script) => (script, None),
             Err(exit) => return exit,
@@ -229,6 +278,21 @@ fn show_coverage(coverage: &Coverage) {
         }
         println!("{:>9}  {}", coverage.mark(mark), mark.words());
     }
+}
+
+fn write_distilled(seeds: &Range<u64>, folder: &Path) -> Exit {
+    for script in distil(seeds.clone()) {
+        let words = script.story.first().map_or("", String::as_str);
+        let name: String =
+            words.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+        let path = folder.join(format!("{}.spop", name.trim_matches('-').replace("--", "-")));
+        if let Err(error) = fs::write(&path, script.to_string()) {
+            eprintln!("spoa-sim: cannot write {}: {error}", path.display());
+            return Exit::Usage;
+        }
+        println!("{}", path.display());
+    }
+    Exit::Held
 }
 
 fn coverage_exit(coverage: &Coverage) -> Exit {

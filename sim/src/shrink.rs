@@ -6,7 +6,7 @@
 
 mod simpler;
 
-use crate::failure::{Failure, Fingerprint};
+use crate::failure::Failure;
 use crate::metamorphic::examine;
 use crate::script::{AgentSetup, Script};
 use simpler::{simpler_agents, simpler_steps};
@@ -14,7 +14,7 @@ use simpler::{simpler_agents, simpler_steps};
 /// What shrinking came to.
 #[derive(Clone, Debug)]
 pub struct Shrunk {
-    /// The small script; no step of it can go, and none be made simpler, without losing the failure.
+    /// The small script; no step of it can go, and none be made simpler, without losing what it is for.
     pub script: Script,
     /// How many scripts were run on the way.
     pub tries: u32,
@@ -28,7 +28,12 @@ pub fn shrink(script: &Script) -> Option<Shrunk> {
 /// The smallest script to be had from `script`, which fails with `failure`, that fails the same way.
 pub fn shrink_failure(script: &Script, failure: &Failure) -> Shrunk {
     let (check, fingerprint) = (failure.check, failure.fingerprint());
-    let mut search = Search { best: script.clone(), check, fingerprint, tries: 0 };
+    reduce(script, |script| examine(script, Some(check)).is_some_and(|failure| failure.fingerprint() == fingerprint))
+}
+
+/// The smallest script to be had from `script` that still `does` what it is for.
+pub fn reduce(script: &Script, does: impl FnMut(&Script) -> bool) -> Shrunk {
+    let mut search = Search { best: script.clone(), does, tries: 0 };
     loop {
         let removed = search.remove_steps();
         let simplified = search.simplify();
@@ -39,19 +44,17 @@ pub fn shrink_failure(script: &Script, failure: &Failure) -> Shrunk {
     Shrunk { script: search.best, tries: search.tries }
 }
 
-struct Search {
+struct Search<F> {
     best: Script,
-    check: &'static str,
-    fingerprint: Fingerprint,
+    does: F,
     tries: u32,
 }
 
-impl Search {
-    /// Takes `script` if it still fails the same way.
+impl<F: FnMut(&Script) -> bool> Search<F> {
+    /// Takes `script` if it still does it.
     fn try_script(&mut self, script: Script) -> bool {
         self.tries += 1;
-        let failure = examine(&script, Some(self.check));
-        let same = failure.is_some_and(|failure| failure.fingerprint() == self.fingerprint);
+        let same = (self.does)(&script);
         if same {
             self.best = script;
         }

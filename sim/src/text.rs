@@ -1,7 +1,7 @@
 //! Scripts as text: one step a line, to be read, edited, compared and kept.
 //!
 //! ```text
-//! spop-script 1
+//! spop-script 2
 //! # An answer that comes after HAProxy's DISCONNECT.
 //! agent ack-timeout=50ms
 //! connect c1
@@ -27,7 +27,9 @@ pub(crate) use write::Time;
 pub use read::{ScriptError, parse};
 
 /// The version this program writes; it reads this one and all before it.
-pub const VERSION: u32 = 1;
+///
+/// 2 added HAProxy's processes and `connections-max`; all that 1 had is the same.
+pub const VERSION: u32 = 2;
 
 /// The first word of a script.
 const MAGIC: &str = "spop-script";
@@ -149,6 +151,14 @@ mod tests {
     }
 
     #[test]
+    fn scripts_of_every_version_are_read() {
+        let lines = "connect c1\ncut c1 3,1,*\nsend c1 notify sid=1 fid=1 m(plan=score@3ms, =192.0.2.1)\nwait 40ms\n";
+        let all: Vec<_> = (1..=VERSION).map(|version| parse(&format!("{MAGIC} {version}\n{lines}"))).collect();
+        assert!(all.iter().all(|script| script == &all[0] && script.is_ok()), "{all:?}");
+        assert_eq!(all[0].as_ref().unwrap().to_string(), format!("{MAGIC} {VERSION}\n{lines}"));
+    }
+
+    #[test]
     fn the_example_is_a_script() {
         let example: String = include_str!("text.rs")
             .lines()
@@ -166,7 +176,7 @@ mod tests {
     fn what_cannot_be_read_is_named_with_its_line() {
         for (text, line, what) in [
             ("", 1, "spop-script"),
-            ("spop-script 2", 1, "version"),
+            ("spop-script 3", 1, "version"),
             ("spop-script 1\nconnect", 2, "link"),
             ("spop-script 1\n\n# x\njump c1", 4, "jump"),
             ("spop-script 1\nsend c1 notify sid=x", 2, "sid"),

@@ -1,6 +1,5 @@
 //! A run: the core on one end, the script on the other, the checker beside both.
 
-use std::any::Any;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -15,7 +14,7 @@ mod haproxy;
 use crate::application::{Owed, handle};
 use crate::conversation::Conversation;
 use crate::coverage::{Coverage, Mark, Observer};
-use crate::failure::Failure;
+use crate::failure::{Failure, panic_text};
 use crate::link::{Inlet, Outlet};
 use crate::plan::Answer;
 use crate::script::{AgentSetup, Link, Nanos, Script, Step};
@@ -81,7 +80,7 @@ fn play(buffers: &mut Buffers, mut world: World, script: &Script) -> Outcome {
     let done = catch_unwind(AssertUnwindSafe(|| world.play(script)));
     let failure = match done {
         Ok(done) => done.err(),
-        Err(panic) => Some(world.failure(0, "panic", panic_text(&*panic))),
+        Err(panic) => Some(world.failure(0, "panic", panic_text(&*panic).into())),
     };
     let World { trace, coverage, sockets, now, .. } = world;
     *buffers = world.buffers;
@@ -91,11 +90,6 @@ fn play(buffers: &mut Buffers, mut world: World, script: &Script) -> Outcome {
         buffers.gone.push((socket.oracle, socket.inlet));
     }
     Outcome { trace, coverage, failure, conversations, end: now }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("without a message").into()
 }
 
 struct World {

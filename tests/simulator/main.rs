@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+use spoa_sim::coverage::{Coverage, Goal};
 use spoa_sim::generate::{Profile, generate};
 use spoa_sim::metamorphic::examine;
 use spoa_sim::search::search;
@@ -36,6 +37,15 @@ fn every_script_of_the_corpus_holds() {
             panic!("{}: {failure}", path.display());
         }
     }
+}
+
+/// Everything that runs have to reach is reached by a script of a few lines, in a moment.
+#[test]
+fn the_corpus_reaches_everything() {
+    let mut coverage = Coverage::default();
+    corpus().iter().for_each(|(_, text)| coverage.add(&run(&parse(text).expect("it is a script"), false).coverage));
+    let open: Vec<_> = Goal::all().filter(|goal| !coverage.has(*goal)).map(|goal| goal.to_string()).collect();
+    assert_eq!(open, [""; 0], "make it anew: spoa-sim coverage --distil sim/corpus/covers");
 }
 
 #[test]
@@ -74,7 +84,7 @@ fn the_checker_depends_on_nothing_of_the_core() {
     assert_eq!(tree.lines().count(), 1, "the checker has dependencies:\n{tree}");
 }
 
-/// What `sim/bugs/run` plants has to fit the core as it is; CI itself plants only one.
+/// What `spoa-sim bugs` plants has to fit the core as it is; CI itself plants only one.
 #[test]
 fn every_planted_bug_fits_the_core() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -94,12 +104,17 @@ fn every_planted_bug_fits_the_core() {
 
 fn corpus() -> Vec<(PathBuf, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sim/corpus");
-    let mut scripts: Vec<_> = fs::read_dir(&folder)
-        .expect("the corpus is there")
-        .map(|entry| entry.expect("it can be read").path())
+    let files = |folder: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).expect("the corpus is there");
+        entries.map(|entry| entry.expect("it can be read").path()).filter(|path| path.is_file()).collect()
+    };
+    let named = files(&folder);
+    assert!(named.len() >= 16, "the corpus has shrunk to {}", named.len());
+    let mut scripts: Vec<_> = named
+        .into_iter()
+        .chain(files(&folder.join("covers")))
         .map(|path| (path.clone(), fs::read_to_string(&path).expect("so can its scripts")))
         .collect();
     scripts.sort();
-    assert!(scripts.len() >= 16, "the corpus has shrunk to {}", scripts.len());
     scripts
 }

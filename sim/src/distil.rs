@@ -1,0 +1,60 @@
+//! A small set of small scripts that together reach everything that runs have to reach.
+
+use std::ops::Range;
+
+use crate::coverage::Goal;
+use crate::generate::{Profile, generate};
+use crate::script::Script;
+use crate::shrink::reduce;
+use crate::world::run;
+
+/// For each goal not yet reached on the way a script, as small as it can be: the first of `seeds` that reaches it, made
+/// small. A goal that no seed reaches has none.
+pub fn distil(seeds: Range<u64>) -> Vec<Script> {
+    let mut first: Vec<(Goal, Option<u64>)> = Goal::all().map(|goal| (goal, None)).collect();
+    for seed in seeds {
+        if first.iter().all(|(_, seed)| seed.is_some()) {
+            break;
+        }
+        let coverage = run(&generate(seed, Profile::Standard), false).coverage;
+        let reached = first.iter_mut().filter(|(goal, found)| found.is_none() && coverage.has(*goal));
+        reached.for_each(|(_, found)| *found = Some(seed));
+    }
+    let mut open: Vec<_> = first.iter().map(|(goal, _)| *goal).collect();
+    let mut scripts = Vec::new();
+    for (goal, seed) in first {
+        let Some(seed) = seed.filter(|_| open.contains(&goal)) else { continue };
+        let reaches = |script: &Script| {
+            let outcome = run(script, false);
+            outcome.failure.is_none() && outcome.coverage.has(goal)
+        };
+        let mut script = reduce(&generate(seed, Profile::Standard), reaches).script;
+        let coverage = run(&script, false).coverage;
+        let (reached, left) = open.iter().partition::<Vec<Goal>, _>(|goal| coverage.has(**goal));
+        // The goal it was made for first.
+        let others = reached.iter().filter(|other| **other != goal).map(ToString::to_string);
+        script.story = [goal.to_string()].into_iter().chain(others).collect();
+        scripts.push(script);
+        open = left;
+    }
+    scripts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_distilled_reaches_what_the_seeds_do() {
+        let seeds = 0..40;
+        let scripts = distil(seeds.clone());
+        let reached = |goal: Goal| scripts.iter().any(|script| run(script, false).coverage.has(goal));
+        let all =
+            |goal: Goal| seeds.clone().any(|seed| run(&generate(seed, Profile::Standard), false).coverage.has(goal));
+        for goal in Goal::all() {
+            assert_eq!(reached(goal), all(goal), "{goal}");
+        }
+        let steps: usize = scripts.iter().map(|script| script.steps.len()).sum();
+        assert!(steps < 6 * scripts.len(), "{steps} steps in {} scripts", scripts.len());
+    }
+}
