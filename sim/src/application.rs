@@ -1,5 +1,7 @@
 //! The application behind the agent: does with each NOTIFY what the NOTIFY itself says.
 
+use std::net::IpAddr;
+
 use spoa_core::wire::{Actions, Message, Messages, NameError, Scope, SetVarError, TypedData};
 use spoa_core::{Ack, Notify, OwnedMessages, Ticket};
 
@@ -141,29 +143,33 @@ fn sums(message: &Message<'_>) -> (Option<u32>, u64) {
     add(message.name());
     for (name, value) in message.args() {
         add(name);
-        match value {
-            TypedData::Null => add(&[0]),
-            TypedData::Bool(value) => add(&[1, u8::from(value)]),
-            TypedData::Int32(_) | TypedData::Uint32(_) | TypedData::Int64(_) | TypedData::Uint64(_) => {
-                add(&[2]);
-                add(&integer(value).to_le_bytes());
-            }
-            TypedData::Ipv4(address) => {
-                first = first.or(Some(sum(&address.octets())));
-                add(&address.octets());
-            }
-            TypedData::Ipv6(address) => {
-                first = first.or(Some(sum(&address.octets())));
-                add(&address.octets());
-            }
-            TypedData::String(bytes) => {
+        match (value, value.as_bytes()) {
+            (TypedData::String(_), Some(bytes)) => {
+                // What is text is to be had as text.
+                assert_eq!(value.as_str().map(str::as_bytes), str::from_utf8(bytes).ok().map(str::as_bytes));
                 add(&[8]);
                 add(bytes);
             }
-            TypedData::Binary(bytes) => {
+            (_, Some(bytes)) => {
                 add(&[9]);
                 add(bytes);
             }
+            (TypedData::Null, _) => add(&[0]),
+            (TypedData::Bool(value), _) => add(&[1, u8::from(value)]),
+            _ => match value.as_ip() {
+                Some(address) => {
+                    let octets: &[u8] = match &address {
+                        IpAddr::V4(address) => &address.octets(),
+                        IpAddr::V6(address) => &address.octets(),
+                    };
+                    first = first.or(Some(sum(octets)));
+                    add(octets);
+                }
+                None => {
+                    add(&[2]);
+                    add(&integer(value).to_le_bytes());
+                }
+            },
         }
     }
     (first, fnv)
@@ -176,15 +182,15 @@ fn integer(value: TypedData<'_>) -> u64 {
     }
 }
 
-fn types(mut set: impl FnMut(Scope, &str, TypedData<'_>)) {
-    set(Scope::Process, "t0", TypedData::Bool(true));
-    set(Scope::Session, "t1", TypedData::Bool(false));
-    set(Scope::Transaction, "t2", TypedData::Int32(i32::MIN));
-    set(Scope::Request, "t3", TypedData::Uint32(u32::MAX));
-    set(Scope::Response, "t4", TypedData::Int64(i64::MIN));
-    set(Scope::Session, "t5", TypedData::Uint64(i64::MAX as u64));
-    set(Scope::Session, "t6", TypedData::Ipv4([192, 0, 2, 1].into()));
-    set(Scope::Session, "t7", TypedData::Ipv6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1].into()));
-    set(Scope::Session, "t8", TypedData::String("é\n".as_bytes()));
-    set(Scope::Session, "t9", TypedData::Binary(&[0, 255]));
+fn types<'v>(mut set: impl FnMut(Scope, &str, TypedData<'v>)) {
+    set(Scope::Process, "t0", true.into());
+    set(Scope::Session, "t1", false.into());
+    set(Scope::Transaction, "t2", i32::MIN.into());
+    set(Scope::Request, "t3", u32::MAX.into());
+    set(Scope::Response, "t4", i64::MIN.into());
+    set(Scope::Session, "t5", (i64::MAX as u64).into());
+    set(Scope::Session, "t6", IpAddr::from([192, 0, 2, 1]).into());
+    set(Scope::Session, "t7", IpAddr::from([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]).into());
+    set(Scope::Session, "t8", "é\n".into());
+    set(Scope::Session, "t9", (&[0, 255][..]).into());
 }

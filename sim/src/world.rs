@@ -9,6 +9,7 @@ use spoa_core::wire::Capabilities;
 use spoa_core::{CloseReason, Config, Connection, Event, Instant, LocalReason, Stats, Ticket};
 use spoa_sim_checker::{Counts, Event as Expected, Limits, Oracle, SILENT};
 
+mod codec;
 mod haproxy;
 
 use crate::application::{Owed, handle};
@@ -408,12 +409,14 @@ impl World {
                 }
                 Err(error) => return Err(self.failure(at, "ticket", format!("a NOTIFY in time: {error}"))),
             }
-            if !allowed || !live || socket.connection.is_live(id) {
-                return Err(self.failure(
-                    at,
-                    "ticket",
-                    "an answer that is too late was taken, or may come again".into(),
-                ));
+            let fault = match (allowed, live, socket.connection.is_live(id)) {
+                (false, ..) => "an answer that is too late was taken",
+                (_, false, _) => "a ticket in time counted as void",
+                (.., true) => "a ticket that was used counts as live",
+                _ => "",
+            };
+            if !fault.is_empty() {
+                return Err(self.failure(at, "ticket", fault.into()));
             }
             self.poll(at)?;
             self.drive(at)?;

@@ -9,7 +9,7 @@ use spoa_sim_checker::Answer;
 use spoa_sim_haproxy::codec::{AppliedActions, Arg, Messages, code};
 use spoa_sim_haproxy::{Action, Defects, Engine, EventId, LinkId, Process, Settings};
 
-use super::World;
+use super::{World, codec};
 use crate::coverage::Mark;
 use crate::failure::Failure;
 use crate::script::{AgentSetup, Cuts, EventSpec, Haproxy, Link, MessageSpec, Nanos, Step, Value};
@@ -306,6 +306,7 @@ impl World {
             Deed::Connect(link) => self.open(player, link),
             Deed::Send(link, bytes) => match socket(self, link) {
                 Some(at) => {
+                    codec::check(&bytes).map_err(|detail| self.failure(at, "codec", detail))?;
                     self.sockets[at].inlet.end().extend_from_slice(&bytes);
                     self.deliver(at)
                 }
