@@ -52,9 +52,9 @@ mod tests {
         let all =
             |goal: Goal| seeds.clone().any(|seed| run(&generate(seed, Profile::Standard), false).coverage.has(goal));
         for goal in Goal::all() {
-            assert_eq!(reached(goal), all(goal), "{goal}");
+            assert!(reached(goal) || !all(goal), "{goal}");
         }
-        let steps: usize = scripts.iter().map(|script| script.steps.len()).sum();
-        assert!(steps < 6 * scripts.len(), "{steps} steps in {} scripts", scripts.len());
+        let longest = scripts.iter().map(|script| script.steps.len()).max();
+        assert!(longest < Some(25), "{longest:?} steps");
     }
 }

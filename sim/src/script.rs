@@ -150,6 +150,42 @@ impl Step {
             | Self::Stop { .. } => None,
         }
     }
+
+    /// The process it is about, or whose connection.
+    pub const fn haproxy(&self) -> Option<Haproxy> {
+        match self {
+            Self::Start(haproxy, _) | Self::Ask(haproxy, _) | Self::Check(haproxy) | Self::SoftStop(haproxy) => {
+                Some(*haproxy)
+            }
+            _ => match self.link() {
+                Some(Link::Of(haproxy, _) | Link::All(haproxy)) => Some(haproxy),
+                _ => None,
+            },
+        }
+    }
+
+    /// Gives what it is about another name: a link of the script's own, or a process and its connections.
+    pub fn rename(&mut self, link: impl Fn(u8) -> u8, process: impl Fn(u8) -> u8) {
+        match self {
+            Self::Connect(at)
+            | Self::Send(at, _)
+            | Self::Raw(at, _)
+            | Self::Cut(at, _)
+            | Self::Hold(at)
+            | Self::Release(at)
+            | Self::Room(at, _)
+            | Self::Take(at, _)
+            | Self::Fin(at)
+            | Self::Reset(at) => match at {
+                Link::Scripted(number) => *number = link(*number),
+                Link::Of(haproxy, _) | Link::All(haproxy) => haproxy.0 = process(haproxy.0),
+            },
+            Self::Start(haproxy, _) | Self::Ask(haproxy, _) | Self::Check(haproxy) | Self::SoftStop(haproxy) => {
+                haproxy.0 = process(haproxy.0);
+            }
+            Self::Wait(_) | Self::Stop { .. } => {}
+        }
+    }
 }
 
 /// An event of a client's transaction, about which HAProxy asks the agent.

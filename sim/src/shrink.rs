@@ -8,8 +8,8 @@ mod simpler;
 
 use crate::failure::Failure;
 use crate::metamorphic::examine;
-use crate::script::{AgentSetup, Script};
-use simpler::{simpler_agents, simpler_steps};
+use crate::script::{AgentSetup, Haproxy, Link, Script};
+use simpler::{rounder_agents, simpler_agents, simpler_steps};
 
 /// What shrinking came to.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ impl<F: FnMut(&Script) -> bool> Search<F> {
 
     /// Makes each step, and the agent, as simple as it can be.
     fn simplify(&mut self) -> bool {
-        let mut any = self.simplify_agent();
+        let mut any = self.simplify_agent() | self.simplify_names();
         for at in 0..self.best.steps.len() {
             let mut again = true;
             while again {
@@ -101,6 +101,23 @@ impl<F: FnMut(&Script) -> bool> Search<F> {
         any
     }
 
+    /// Numbers links and processes from 1, in the order they come.
+    fn simplify_names(&mut self) -> bool {
+        let (mut links, mut processes) = (Vec::new(), Vec::new());
+        for step in &self.best.steps {
+            match (step.link(), step.haproxy()) {
+                (Some(Link::Scripted(number)), _) if !links.contains(&number) => links.push(number),
+                (_, Some(Haproxy(number))) if !processes.contains(&number) => processes.push(number),
+                _ => {}
+            }
+        }
+        let place =
+            |all: &[u8], number| all.iter().position(|other| *other == number).map_or(number, |at| at as u8 + 1);
+        let mut script = self.best.clone();
+        script.steps.iter_mut().for_each(|step| step.rename(|n| place(&links, n), |n| place(&processes, n)));
+        script != self.best && self.try_script(script)
+    }
+
     fn simplify_agent(&mut self) -> bool {
         if self.best.agent == AgentSetup::default() {
             return false;
@@ -112,6 +129,10 @@ impl<F: FnMut(&Script) -> bool> Search<F> {
             if script.agent != self.best.agent {
                 any |= self.try_script(script);
             }
+        }
+        for rounder in rounder_agents(&self.best.agent) {
+            let script = Script { agent: rounder, ..self.best.clone() };
+            any |= self.try_script(script);
         }
         any
     }

@@ -2,8 +2,9 @@
 
 use spoa_sim_haproxy::{Engine, Settings};
 
+use crate::plan::{Answer, Plan};
 use crate::script::{
-    AgentSetup, Bytes, Cuts, Damage, EventSpec, FrameKind, FrameSpec, MS, MessageSpec, Nanos, Step, Value,
+    AgentSetup, Bytes, Cuts, Damage, EventSpec, FrameKind, FrameSpec, MessageSpec, Nanos, Step, Value,
 };
 
 /// Changes of the agent, each back to one of its defaults.
@@ -31,6 +32,22 @@ pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 16] {
         default!(linger),
         default!(send_timeout),
     ]
+}
+
+/// The agent with one of its times rounder.
+pub(super) fn rounder_agents(agent: &AgentSetup) -> Vec<AgentSetup> {
+    // A default is not rounder than another time, it is simpler.
+    let defaults = AgentSetup::default();
+    let mut rounder = Vec::new();
+    macro_rules! round {
+        ($($field:ident)*) => {
+            $(if agent.$field != defaults.$field {
+                rounder.extend(simpler_times(agent.$field).into_iter().map(|$field| AgentSetup { $field, ..agent.clone() }));
+            })*
+        };
+    }
+    round!(hello_timeout idle_timeout ack_timeout refuse_delay linger send_timeout);
+    rounder
 }
 
 /// Steps that say less than `step`. Each is smaller by a measure of its own, so that trying ends.
@@ -72,6 +89,14 @@ fn simpler_settings(settings: &Settings) -> Vec<Settings> {
     default!(threads max_frame_size pipelining asynchronous fragmentation max_waiting_frames processing_timeout);
     default!(hello_timeout idle_timeout check_timeout retries retry_delay pool_purge reuse maxconn reconnect_gap);
     default!(fragment_gap engine_of_process defects);
+    macro_rules! round {
+        ($($field:ident)*) => {
+            $(if settings.$field != defaults.$field {
+                simpler.extend(simpler_times(settings.$field).into_iter().map(|$field| Settings { $field, ..settings.clone() }));
+            })*
+        };
+    }
+    round!(processing_timeout hello_timeout idle_timeout check_timeout retry_delay pool_purge reconnect_gap fragment_gap);
     simpler
 }
 
@@ -132,14 +157,28 @@ type Item = (Bytes, Value);
 /// Without one of the items, or with a simpler one.
 fn simpler_items(items: &[Item]) -> Vec<Vec<Item>> {
     let mut simpler = without_each(items);
-    for (at, (_, value)) in items.iter().enumerate() {
-        for value in simpler_values(value) {
+    for (at, (key, value)) in items.iter().enumerate() {
+        for value in usual_value(key, value).into_iter().chain(simpler_values(value)) {
             let mut changed = items.to_vec();
             changed[at].1 = value;
             simpler.push(changed);
         }
     }
     simpler
+}
+
+/// What stands for this key where it does not matter, unless it stands there already.
+fn usual_value(key: &[u8], value: &Value) -> Option<Value> {
+    let usual = match (key, value) {
+        (b"max-frame-size", _) => Value::Uint32(16_380),
+        (b"capabilities", _) => Value::Text(b"pipelining"[..].into()),
+        // The same bytes, said so that they can be read.
+        (b"plan", Value::Int64(wire)) if Plan::from_wire(*wire).to_wire() == *wire => {
+            Value::Plan(Plan::from_wire(*wire))
+        }
+        _ => return None,
+    };
+    (usual != *value).then_some(usual)
 }
 
 fn simpler_messages(messages: &[MessageSpec]) -> Vec<Vec<MessageSpec>> {
@@ -165,10 +204,11 @@ fn simpler_messages(messages: &[MessageSpec]) -> Vec<Vec<MessageSpec>> {
 
 fn simpler_values(value: &Value) -> Vec<Value> {
     match value {
-        Value::Plan(plan) if plan.after > 0 => simpler_times(plan.after)
-            .into_iter()
-            .map(|after| Value::Plan(crate::plan::Plan { after, ..*plan }))
-            .collect(),
+        Value::Plan(plan) => {
+            let scores = (plan.answer != Answer::Score).then_some(Plan { answer: Answer::Score, ..*plan });
+            let rounder = simpler_times(plan.after).into_iter().map(|after| Plan { after, ..*plan });
+            scores.into_iter().chain(rounder).map(Value::Plan).collect()
+        }
         Value::LongText(len) if *len > 0 => {
             vec![Value::LongText(0), Value::LongText(len / 2), Value::LongText(len - 1)]
         }
@@ -198,13 +238,14 @@ fn simpler_cuts(cuts: &Cuts) -> Vec<Cuts> {
     simpler
 }
 
-/// Rounder and shorter times.
+/// Rounder and shorter times, the roundest first.
 fn simpler_times(time: Nanos) -> Vec<Nanos> {
     let mut round = vec![0];
-    for unit in [1000 * MS, MS, MS / 1000] {
-        round.extend([time / unit * unit, time.div_ceil(unit) * unit]);
+    for power in (0..=time.checked_ilog10().unwrap_or(0)).rev() {
+        let unit = Nanos::pow(10, power);
+        round.extend([time / unit * unit, (time / unit).saturating_add(1).saturating_mul(unit)]);
     }
-    round.retain(|&simpler| simpler != time && digits(simpler) < digits(time));
+    round.retain(|&simpler| digits(simpler) < digits(time));
     round.dedup();
     round
 }
