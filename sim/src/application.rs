@@ -8,12 +8,18 @@ use spoa_core::{Ack, Notify, OwnedMessages, Ticket};
 use crate::plan::{Answer, Plan};
 
 /// How many variables a `big` answer sets: more than a frame of HAProxy's has room for.
-pub const BIG_VARS: usize = 300;
+const BIG_VARS: usize = 300;
 
-/// The value of the nth of them. The first hundred are of odd sizes, so that some end right at a small frame's edge.
-pub fn big_value(n: usize) -> &'static [u8] {
+/// The value of the nth of them. The first hundred are of odd sizes, so that some end right at a small frame's edge, and
+/// integers right at those of varints.
+fn big_value(n: usize) -> TypedData<'static> {
     const LONGEST: [u8; 100] = [b'x'; 100];
-    if n < 100 { &LONGEST[..n % 13] } else { &LONGEST }
+    const EDGES: [i64; 9] = [239, 240, 2287, 2288, 264_431, 264_432, 33_818_863, 33_818_864, -1];
+    match n {
+        0..100 if n % 2 == 1 => TypedData::Int64(EDGES[n / 2 % EDGES.len()]),
+        0..100 => TypedData::String(&LONGEST[..n % 13]),
+        _ => TypedData::String(&LONGEST),
+    }
 }
 
 /// A NOTIFY that is answered later: what a deferred handler keeps.
@@ -102,7 +108,7 @@ fn write(plan: Plan, messages: Messages<'_>, sink: &mut impl Sink) {
     let mut set = |scope, name: &str, value: TypedData<'_>| sink.set(scope, name, value).expect("they are all good");
     match plan.answer {
         Answer::Score => messages.for_each(|message| score(&message, &mut set)),
-        Answer::Big => (0..BIG_VARS).for_each(|n| set(Scope::Process, "big", TypedData::String(big_value(n)))),
+        Answer::Big => (0..BIG_VARS).for_each(|n| set(Scope::Process, "big", big_value(n))),
         Answer::Types => {
             types(&mut set);
             refused(sink);
@@ -114,7 +120,8 @@ fn write(plan: Plan, messages: Messages<'_>, sink: &mut impl Sink) {
 
 /// What HAProxy could not take is an error and leaves the answer as it was.
 fn refused(sink: &mut impl Sink) {
-    let long = "n".repeat(256);
+    // 63 bytes for scope, prefix and name together are HAProxy's limit; the agent's own leaves room for the others.
+    let long = "n".repeat(53);
     for name in ["", "a b", "é", &long] {
         assert!(sink.set(Scope::Session, name, TypedData::Bool(true)).is_err(), "{name:?} is no name");
         assert!(sink.unset(Scope::Session, name).is_err(), "{name:?} is no name");

@@ -362,8 +362,9 @@ impl World {
 
     /// Lets time pass, from one thing that is due to the next.
     fn wait_until(&mut self, end: Nanos) -> Result<(), Failure> {
-        // As drivers do before they wait, lest idle connections keep what they do not need.
-        self.sockets.iter_mut().for_each(|socket| socket.connection.release_buffers());
+        for at in 0..self.sockets.len() {
+            self.rest(at)?;
+        }
         while let Some(due) = self.next_due().filter(|due| *due <= end) {
             self.now = self.now.max(due);
             if self.all_due().filter(|&other| other == due).nth(1).is_some() {
@@ -376,6 +377,17 @@ impl World {
             self.settle()?;
         }
         self.now = self.now.max(end);
+        Ok(())
+    }
+
+    /// Gives buffers back, as drivers do before they wait: idle connections keep nothing.
+    fn rest(&mut self, at: usize) -> Result<(), Failure> {
+        let Socket { connection, oracle, .. } = &mut self.sockets[at];
+        connection.release_buffers();
+        let kept = connection.memory();
+        if kept > 0 && oracle.holds_nothing() {
+            return Err(self.failure(at, "memory", format!("{kept} bytes are kept for nothing")));
+        }
         Ok(())
     }
 
@@ -691,6 +703,7 @@ fn seen<'e>(event: &Event<'e>, handed: u64) -> Expected<&'e [u8]> {
             number: handed,
             payload: notify.payload(),
         },
+        &Event::Closed(CloseReason::Eof { in_flight, mid_frame }) => Expected::Ended { in_flight, mid_frame },
         Event::Closed(reason) => Expected::Closed(match reason {
             CloseReason::HealthCheck | CloseReason::Eof { .. } | CloseReason::Local(LocalReason::SendTimeout) => SILENT,
             CloseReason::Peer(status) => status.known_or_unknown().0,

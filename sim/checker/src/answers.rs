@@ -26,6 +26,9 @@ pub(crate) const DROP: u8 = 5;
 pub(crate) const HALF: u8 = 6;
 pub(crate) const NEVER: u8 = 7;
 
+/// The last number of each size of varint and the first of the next; and the largest.
+const EDGES: [u64; 9] = [239, 240, 2287, 2288, 264_431, 264_432, 33_818_863, 33_818_864, u64::MAX];
+
 impl Answer {
     /// How long after it was handed out it is answered, in nanoseconds; `None` for never.
     pub fn after(&self) -> Option<u64> {
@@ -91,7 +94,11 @@ impl Answer {
                 }
             }
             BIG => {
-                for n in 0..300 {
+                for n in 0..300_usize {
+                    if n < 100 && n % 2 == 1 {
+                        self.set(0, "big", 4, |out| varint(EDGES[n / 2 % 9], out));
+                        continue;
+                    }
                     let len = if n < 100 { n % 13 } else { 100 };
                     self.set(0, "big", 8, |out| string(&[b'x'; 100][..len], out));
                 }

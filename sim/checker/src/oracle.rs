@@ -39,7 +39,7 @@ pub struct Oracle {
     joined: Vec<u8>,
     /// The answer to the last NOTIFY, unless it waits in flight.
     answer: Answer,
-    end: Option<u32>,
+    end: Option<End>,
     last_active: u64,
     last_sent: u64,
 }
@@ -63,6 +63,13 @@ enum State {
         until: u64,
     },
     Closed,
+}
+
+/// How a conversation ended.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Code(u32),
+    Eof { in_flight: usize, mid_frame: bool },
 }
 
 /// A NOTIFY that waits for its answer.
@@ -93,6 +100,13 @@ pub enum Event<P> {
         number: u64,
         /// Its payload.
         payload: P,
+    },
+    /// HAProxy's end came, with so many NOTIFYs in flight, and bytes that were not looked at or not.
+    Ended {
+        /// How many were in flight.
+        in_flight: usize,
+        /// Whether something was left over.
+        mid_frame: bool,
     },
     /// The end, with the code that it was or would have been given; [`SILENT`] without any.
     Closed(u32),
@@ -162,7 +176,8 @@ impl Oracle {
     /// The agent read the end.
     pub fn eof(&mut self, now: u64) {
         self.tick(now);
-        self.die();
+        let end = End::Eof { in_flight: self.flight.len(), mid_frame: self.looked < self.input.len() };
+        self.die(end);
     }
 
     /// The agent was told to stop.
@@ -187,7 +202,7 @@ impl Oracle {
             State::Hello { until } if until <= now => self.close(Some(2), 2),
             State::Refusing { code, told, until } if until <= now => self.close(Some(code), told),
             State::Running | State::Draining { .. } => self.overdue(),
-            State::Closing { until } if until.min(self.stalled_at()) <= now => self.die(),
+            State::Closing { until } if until.min(self.stalled_at()) <= now => self.die(End::Code(SILENT)),
             _ => {}
         }
     }
@@ -226,13 +241,16 @@ impl Oracle {
                 Event::Notify { ids, number, payload: payload.bytes(&self.input, &self.joined) }
             }
             Event::Closed(code) => Event::Closed(code),
+            Event::Ended { in_flight, mid_frame } => Event::Ended { in_flight, mid_frame },
         })
     }
 
     fn advance(&mut self) -> Option<Event<Place>> {
         loop {
-            if let Some(code) = self.end.take() {
-                return Some(Event::Closed(code));
+            match self.end.take() {
+                Some(End::Code(code)) => return Some(Event::Closed(code)),
+                Some(End::Eof { in_flight, mid_frame }) => return Some(Event::Ended { in_flight, mid_frame }),
+                None => {}
             }
             if !self.looks() || self.is_blocked() && self.is_notify_next() {
                 return None;
@@ -286,6 +304,12 @@ impl Oracle {
     /// True when all is said.
     pub fn is_send_finished(&self) -> bool {
         matches!(self.state, State::Closing { .. } | State::Closed) && self.output().is_empty()
+    }
+
+    /// True if nothing is left to be kept: no part of a frame, no answer, no fragment.
+    pub fn holds_nothing(&self) -> bool {
+        let read = self.looked == self.input.len();
+        read && self.output().is_empty() && self.flight.is_empty() && !self.fragments.is_open()
     }
 
     /// How many NOTIFYs wait for their answer.
@@ -522,7 +546,7 @@ impl Oracle {
             self.last_active = self.now;
         }
         if self.stalled_at() <= self.now {
-            self.die();
+            self.die(End::Code(SILENT));
             return;
         }
         let over = match self.state {
@@ -549,23 +573,23 @@ impl Oracle {
         if let Some(code) = say {
             write::disconnect(code, &mut self.output);
         }
-        self.cancel(code);
+        self.cancel(End::Code(code));
         self.state = State::Closing { until: self.now + self.limits.send_timeout };
     }
 
-    fn die(&mut self) {
+    fn die(&mut self, end: End) {
         if self.state == State::Closed {
             return;
         }
-        self.cancel(SILENT);
+        self.cancel(end);
         self.output.clear();
         self.sent = 0;
         self.state = State::Closed;
     }
 
-    fn cancel(&mut self, code: u32) {
+    fn cancel(&mut self, end: End) {
         if !matches!(self.state, State::Closing { .. } | State::Closed) {
-            self.end = Some(code);
+            self.end = Some(end);
         }
         self.flight.clear();
         self.fragments.forget();
