@@ -23,6 +23,8 @@ use crate::trace::{Kind, Trace};
 
 /// How often a run may do something at most; one that does it oftener is stuck.
 const ACTIONS_MAX: u32 = 1_000_000;
+/// How long a run may last, lest sums of times overflow: some thirty years.
+const RUN_MAX: Nanos = 1 << 60;
 /// How long after its last step a run may still have something to wait for.
 const AFTER_MAX: Nanos = 3_600_000_000_000;
 
@@ -193,7 +195,7 @@ impl World {
     fn take(&mut self, step: &Step) -> Result<(), Failure> {
         match step {
             Step::Connect(link) => self.connect(*link),
-            Step::Wait(time) => self.wait_until(self.now.saturating_add(*time)),
+            Step::Wait(time) => self.wait_until(self.now.saturating_add(*time).min(RUN_MAX)),
             Step::Stop { grace } => self.stop(*grace),
             Step::Start(name, settings) => {
                 self.start(*name, settings);

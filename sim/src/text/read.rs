@@ -211,6 +211,9 @@ pub(super) fn number<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("{text} is no number that fits here"))
 }
 
+/// Two years: far from where sums of times would overflow.
+const TIME_MAX: Nanos = 1 << 56;
+
 pub(super) fn time(text: &str) -> Result<Nanos, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (digits, unit) = text.split_at(digits);
@@ -221,7 +224,8 @@ pub(super) fn time(text: &str) -> Result<Nanos, String> {
         "s" => 1_000_000_000,
         _ => return Err(format!("{text} is no time: a whole number and ns, us, ms or s")),
     };
-    digits.parse::<Nanos>().ok().and_then(|n| n.checked_mul(size)).ok_or(format!("{text} is no time that fits here"))
+    let time = digits.parse::<Nanos>().ok().and_then(|n| n.checked_mul(size)).filter(|time| *time <= TIME_MAX);
+    time.ok_or(format!("{text} is no time that fits here"))
 }
 
 fn hex(text: &str) -> Result<Vec<u8>, String> {
