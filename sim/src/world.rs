@@ -26,7 +26,8 @@ const ACTIONS_MAX: u32 = 1_000_000;
 /// How long a run may last, lest sums of times overflow: some thirty years.
 const RUN_MAX: Nanos = 1 << 60;
 /// How long after its last step a run may still have something to wait for.
-const AFTER_MAX: Nanos = 3_600_000_000_000;
+/// A handler may take an hour, and others wait behind it.
+const AFTER_MAX: Nanos = 100 * 3_600_000_000_000;
 
 /// Room for what most runs have of connections, and of answers on their way.
 const SOCKETS_USUAL: usize = 8;
