@@ -14,9 +14,9 @@ use crate::addr::ListenAddr;
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::listener::Listener;
+use crate::pool::Pool;
 use crate::settings::Settings;
 use crate::shutdown::Stopper;
-use crate::worker::{self, Pool};
 
 /// An agent to be: where it listens and within which limits.
 #[derive(Clone, Debug)]
@@ -141,7 +141,7 @@ impl Server {
     {
         // The stopper is kept: without one the other end of `stops` would read as a stop.
         let Self { addrs, listeners, settings, stopper: _stopper, stops } = self;
-        let (pool, ended) = worker::start(&settings, handler)?;
+        let (pool, ended) = Pool::start(&settings, handler)?;
         let pool = Arc::new(pool);
         for addr in &addrs {
             tracing::info!("listening on {addr}");

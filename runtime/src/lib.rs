@@ -1,4 +1,5 @@
-//! Runs SPOE agents: [`spoa_core`] driven over smol sockets, on as many threads as there are processors.
+//! Runs SPOE agents: [`spoa_core`] driven over sockets, on as many threads as there are processors, with smol for all that
+//! takes time.
 //!
 //! An application is a [`Handler`]: HAProxy's messages in, variables to set out. One that knows its answer at once:
 //!
@@ -44,6 +45,7 @@
 
 mod addr;
 mod agent;
+mod answers;
 mod clock;
 mod driver;
 mod error;
@@ -51,10 +53,13 @@ mod frame_log;
 mod handler;
 mod listener;
 mod log_limit;
+mod mailbox;
+mod pool;
 pub mod reputation;
 mod settings;
 mod shared;
 mod shutdown;
+mod timers;
 mod worker;
 
 pub use addr::{AddrError, ListenAddr};

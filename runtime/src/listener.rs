@@ -72,6 +72,7 @@ impl Listener {
             // An ACK must not wait for the one before it to be acknowledged. A socket that refuses is dead already.
             let _ = socket.set_tcp_nodelay(true);
         }
+        socket.set_nonblocking(true)?;
         self.accepted.set(self.accepted.get() + 1);
         let number = || format!("{}#{}", self.addr, self.accepted.get());
         let name = peer.as_socket().map_or_else(number, |peer| peer.to_string());

@@ -1,160 +1,312 @@
-//! The worker threads and the connections they own.
+//! A worker thread: the connections it owns, and the loop that gives each its turn.
 
-use std::panic::AssertUnwindSafe;
-use std::rc::Rc;
+use std::future;
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-use std::time::Duration;
+use std::task::{self, Context, Waker};
+use std::time::{Duration, Instant};
 
-use futures_lite::FutureExt;
-use smol::LocalExecutor;
-use smol::channel::{Receiver, Sender, bounded, unbounded};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+use smol::{Async, Timer};
 use socket2::Socket;
 
-use crate::driver::Driver;
-use crate::error::Error;
+use crate::answers::Answer;
+use crate::driver::{Driver, Turn};
 use crate::handler::Handler;
+use crate::mailbox::{Command, Mailbox};
 use crate::settings::Settings;
 use crate::shared::Shared;
+use crate::timers::{Armed, Timers};
 
-/// All workers, as the accepting thread sees them.
-#[derive(Debug)]
-pub(crate) struct Pool {
-    workers: Vec<Mailbox>,
-    connections_max: usize,
+/// Serves its connections, one thread for all of them.
+///
+/// A connection is no task and has no waker, just a turn when its socket, one of its answers or its time says so. Each
+/// pass of the loop collects these, then gives the turns. What sockets are watched for changes only while one is full,
+/// so that a frame costs no system call but the wait, the read and the write, each for as many frames as there are.
+///
+/// The answers that come later are futures with smol's timers and sockets in them. While there are any, the worker
+/// waits as smol does, for them and its own sockets together; that takes more system calls.
+pub(crate) struct Worker<H> {
+    poll: Poll,
+    /// That `poll` has something to tell, for smol.
+    polled: Async<OwnedFd>,
+    mailbox: Arc<Mailbox>,
+    connections: Slab<Box<Served>>,
+    timers: Timers,
+    timer: LazyTimer,
+    /// The connections whose turn it is, each once.
+    ready: Vec<usize>,
+    shared: Shared<H>,
+    end: End,
 }
 
-/// How many connections above the limit are told that there is no room.
-const TURNED_AWAY_MAX: usize = 1024;
-
-/// The way to one worker.
-#[derive(Debug)]
-struct Mailbox {
-    commands: Sender<Command>,
-    connections: Arc<AtomicUsize>,
+/// A connection, and what the worker knows of it.
+struct Served {
+    driver: Driver,
+    /// What its socket is watched for.
+    interest: Interest,
+    armed: Armed,
+    is_ready: bool,
 }
 
-#[derive(Debug)]
-enum Command {
-    /// Serve this connection, or only turn it away.
-    Serve { socket: Socket, peer: String, welcome: bool },
-    /// Answer what is in flight for so long, then end.
-    Drain(Duration),
-    /// End now.
-    Abort,
+/// Whether the worker is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    No,
+    WithTheLastConnection,
+    Now,
 }
 
-impl Pool {
-    /// Gives a connection to the worker that has the fewest. Above the limit some are taken to be told so; beyond that
-    /// they are just closed, or a flood of them would take what the others need.
-    pub(crate) fn assign(&self, socket: Socket, peer: String) {
-        let open = self.connections();
-        if open >= self.connections_max.saturating_add(TURNED_AWAY_MAX) {
+/// What a call through the mailbox shows as; connections have their number.
+const CALLED: Token = Token(usize::MAX);
+
+/// How many sockets one wait tells of.
+const EVENTS_MAX: usize = 256;
+
+/// What a worker waits on, made before its thread so that a failure shows.
+pub(crate) struct Sockets {
+    poll: Poll,
+    polled: Async<OwnedFd>,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Sockets {
+    pub(crate) fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let polled = Async::new_nonblocking(poll.registry().as_fd().try_clone_to_owned()?)?;
+        let mailbox = Mailbox::new(poll.registry(), CALLED)?;
+        Ok(Self { poll, polled, mailbox })
+    }
+
+    /// The way to the worker.
+    pub(crate) const fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+}
+
+impl<H: Handler> Worker<H> {
+    /// A worker, on the thread that will run it.
+    pub(crate) fn new(settings: Settings, handler: H, sockets: Sockets) -> Self {
+        let Sockets { poll, polled, mailbox } = sockets;
+        Self {
+            poll,
+            polled,
+            mailbox,
+            connections: Slab::new(),
+            timers: Timers::default(),
+            timer: LazyTimer::default(),
+            ready: Vec::new(),
+            shared: Shared::new(settings, handler),
+            end: End::No,
+        }
+    }
+
+    /// Serves until it is told to end.
+    pub(crate) fn run(self) {
+        // Entered once: whenever a thread leaves it, smol's own thread wakes to take over.
+        smol::block_on(self.serve_all());
+    }
+
+    async fn serve_all(mut self) {
+        let (mut events, mut answers, mut turns) = (Events::with_capacity(EVENTS_MAX), Vec::new(), Vec::new());
+        while !self.is_done() {
+            self.wait(&mut events).await;
+            for event in &events {
+                match event.token() {
+                    CALLED => self.heed_commands(),
+                    Token(key) => self.socket_is_ready(key, event),
+                }
+            }
+            self.look_at_timers();
+            self.deliver(&mut answers);
+            mem::swap(&mut self.ready, &mut turns);
+            for key in turns.drain(..) {
+                self.turn(key);
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        match self.end {
+            End::No => false,
+            End::WithTheLastConnection => self.connections.is_empty(),
+            End::Now => true,
+        }
+    }
+
+    /// Waits until there is something to do, not at all if there already is.
+    async fn wait(&mut self, events: &mut Events) {
+        let timeout = if self.shared.answers.are_pending() {
+            self.run_answers().await;
+            Some(Duration::ZERO)
+        } else if self.ready.is_empty() {
+            self.timers.first().map(|at| at.saturating_since(self.shared.clock.now()))
+        } else {
+            Some(Duration::ZERO)
+        };
+        match self.poll.poll(events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => panic!("a worker cannot wait for its sockets: {error}"),
+        }
+    }
+
+    /// Runs the answers that are under way until one has come or there is something else to do.
+    async fn run_answers(&mut self) {
+        let Self { polled, timers, timer, ready, shared, .. } = self;
+        if !ready.is_empty() {
+            shared.answers.run(&mut Context::from_waker(Waker::noop()));
             return;
         }
-        let welcome = open < self.connections_max;
-        let load = |worker: &&Mailbox| worker.connections.load(Ordering::Relaxed);
-        let worker = self.workers.iter().min_by_key(load).expect("there is at least one worker");
-        worker.connections.fetch_add(1, Ordering::Relaxed);
-        // A worker that is gone takes nothing more: the agent is on its way down, and the socket closes.
-        let _ = worker.commands.try_send(Command::Serve { socket, peer, welcome });
+        future::poll_fn(|cx| {
+            let came = shared.answers.run(cx);
+            let due = timers.first().is_some_and(|at| timer.poll(cx, shared.clock.std_time(at)));
+            if came || due || polled.poll_readable(cx).is_ready() { task::Poll::Ready(()) } else { task::Poll::Pending }
+        })
+        .await;
     }
 
-    /// How many connections are open.
-    pub(crate) fn connections(&self) -> usize {
-        self.workers.iter().map(|worker| worker.connections.load(Ordering::Relaxed)).sum()
-    }
-
-    /// Tells every worker to end its connections in good order, within `grace`.
-    pub(crate) fn drain(&self, grace: Duration) {
-        self.tell(|| Command::Drain(grace));
-    }
-
-    /// Tells every worker to end.
-    pub(crate) fn abort(&self) {
-        self.tell(|| Command::Abort);
-    }
-
-    fn tell(&self, command: impl Fn() -> Command) {
-        for worker in &self.workers {
-            let _ = worker.commands.try_send(command());
+    fn socket_is_ready(&mut self, key: usize, event: &mio::event::Event) {
+        if let Some(served) = self.connections.get_mut(key) {
+            served.driver.socket_is_ready(event);
+            served.make_ready(key, &mut self.ready);
         }
     }
-}
 
-/// Starts the worker threads. The channel says nothing, and closes when the last of them has ended.
-pub(crate) fn start<H>(settings: &Settings, handler: H) -> Result<(Pool, Receiver<()>), Error>
-where
-    H: Handler + Clone + Send,
-{
-    let (working, ended) = bounded(1);
-    let mut workers = Vec::new();
-    for (number, handler) in vec![handler; settings.workers.get()].into_iter().enumerate() {
-        let (commands, received) = unbounded();
-        let connections = Arc::new(AtomicUsize::new(0));
-        workers.push(Mailbox { commands, connections: Arc::clone(&connections) });
-        let (settings, working) = (settings.clone(), working.clone());
-        let body = move || {
-            run(settings, handler, connections, &received);
-            drop(working);
-        };
-        thread::Builder::new().name(format!("spoa-{number}")).spawn(body).map_err(Error::Worker)?;
+    fn look_at_timers(&mut self) {
+        if self.timers.first().is_none() {
+            return;
+        }
+        let now = self.shared.clock.now();
+        while let Some(key) = self.timers.pop_due(now) {
+            let served = &mut self.connections[key];
+            served.armed.clear();
+            served.make_ready(key, &mut self.ready);
+        }
     }
-    Ok((Pool { workers, connections_max: settings.connections_max }, ended))
-}
 
-fn run<H: Handler>(settings: Settings, handler: H, connections: Arc<AtomicUsize>, commands: &Receiver<Command>) {
-    let executor = Rc::new(LocalExecutor::new());
-    let shared = Rc::new(Shared::new(settings, handler, connections, &executor));
-    smol::block_on(executor.run(serve(&shared, &executor, commands)));
-}
-
-async fn serve<H: Handler>(shared: &Rc<Shared<H>>, executor: &LocalExecutor<'static>, commands: &Receiver<Command>) {
-    // Each connection holds its end until it is closed.
-    let (serving, served) = bounded::<()>(1);
-    while let Ok(command) = commands.recv().await {
-        match command {
-            Command::Serve { socket, peer, welcome } => {
-                let (shared, serving) = (Rc::clone(shared), serving.clone());
-                let task = async move {
-                    let _open = Open(Rc::clone(&shared));
-                    match Driver::new(Rc::clone(&shared), socket, peer, welcome) {
-                        Ok(driver) => {
-                            // A bug of ours costs one connection, not the thread and all of its others.
-                            if AssertUnwindSafe(driver).catch_unwind().await.is_err() {
-                                tracing::error!("a connection was lost to a panic: please report it");
-                            }
-                        }
-                        Err(error) => tracing::warn!("cannot serve a connection: {error}"),
+    fn heed_commands(&mut self) {
+        while let Some(command) = self.mailbox.command() {
+            match command {
+                Command::Serve { socket, peer, welcome } => self.serve(socket, peer, welcome),
+                Command::Drain(grace) => {
+                    self.shared.drain = Some(grace);
+                    self.end = End::WithTheLastConnection;
+                    for (key, served) in &mut self.connections {
+                        served.make_ready(key, &mut self.ready);
                     }
-                    drop(serving);
-                };
-                executor.spawn(task).detach();
-            }
-            Command::Drain(grace) => {
-                shared.drain.set(Some(grace));
-                for (_, waker) in shared.wakers.borrow().iter() {
-                    waker.wake_by_ref();
                 }
-                break;
+                Command::Abort => self.end = End::Now,
             }
-            Command::Abort => return,
         }
     }
-    drop(serving);
-    let aborted = async { while !matches!(commands.recv().await, Ok(Command::Abort) | Err(_)) {} };
-    let drained = async {
-        let _ = served.recv().await;
-    };
-    futures_lite::future::or(drained, aborted).await;
+
+    fn serve(&mut self, socket: Socket, peer: String, welcome: bool) {
+        let entry = self.connections.vacant_entry();
+        let (key, interest) = (entry.key(), Interest::READABLE);
+        if let Err(error) = self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(key), interest) {
+            tracing::warn!("cannot serve a connection: {error}");
+            self.mailbox.ended();
+            return;
+        }
+        let driver = Driver::new(&self.shared, key, socket, peer, welcome);
+        let served = entry.insert(Box::new(Served { driver, interest, armed: Armed::default(), is_ready: false }));
+        // For its first deadline.
+        served.make_ready(key, &mut self.ready);
+    }
+
+    /// Hands answers that came to their connections. A connection closes in its turn alone, which comes later in the pass
+    /// and cancels what it still waits for: no answer meets the next owner of a number.
+    fn deliver(&mut self, answers: &mut Vec<Answer>) {
+        self.shared.answers.take(answers);
+        for answer in answers.drain(..) {
+            let key = answer.key;
+            if let Some(served) = self.connections.get_mut(key) {
+                served.driver.answer(&self.shared, answer);
+                served.make_ready(key, &mut self.ready);
+            }
+        }
+    }
+
+    fn turn(&mut self, key: usize) {
+        let Some(served) = self.connections.get_mut(key) else { return };
+        served.is_ready = false;
+        // A bug of ours costs one connection, not the thread and all of its others.
+        let turn = catch_unwind(AssertUnwindSafe(|| served.driver.turn(&mut self.shared)));
+        match turn {
+            Ok(Turn::Again) => served.make_ready(key, &mut self.ready),
+            Ok(Turn::Wait) => {
+                if let Err(error) = served.watch(key, &self.poll) {
+                    tracing::warn!("cannot serve a connection any more: {error}");
+                    self.close(key);
+                    return;
+                }
+            }
+            Ok(Turn::Closed) => {
+                self.close(key);
+                return;
+            }
+            Err(_) => {
+                tracing::error!("a connection was lost to a panic: please report it");
+                self.close(key);
+                return;
+            }
+        }
+        let Served { driver, armed, .. } = &mut **served;
+        self.timers.arm(key, armed, driver.due());
+    }
+
+    fn close(&mut self, key: usize) {
+        let mut served = self.connections.remove(key);
+        self.timers.disarm(key, &mut served.armed);
+        self.mailbox.ended();
+    }
 }
 
-/// Counts a connection out again, however it ends.
-struct Open<H>(Rc<Shared<H>>);
+impl Served {
+    fn make_ready(&mut self, key: usize, ready: &mut Vec<usize>) {
+        if !mem::replace(&mut self.is_ready, true) {
+            ready.push(key);
+        }
+    }
 
-impl<H> Drop for Open<H> {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    /// Watches the socket for what the connection waits for.
+    fn watch(&mut self, key: usize, poll: &Poll) -> io::Result<()> {
+        let interest = self.driver.interest();
+        if interest != self.interest {
+            poll.registry().reregister(&mut SourceFd(&self.driver.as_raw_fd()), Token(key), interest)?;
+            self.interest = interest;
+        }
+        Ok(())
+    }
+}
+
+/// A timer that is moved only when its time comes nearer: arming one takes a lock of smol's.
+#[derive(Debug, Default)]
+struct LazyTimer(Option<(Instant, Timer)>);
+
+impl LazyTimer {
+    /// True if it went off, which may be before `at`.
+    fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> bool {
+        let timer = match &mut self.0 {
+            Some((armed, timer)) if *armed <= at => timer,
+            Some((armed, timer)) => {
+                *armed = at;
+                timer.set_at(at);
+                timer
+            }
+            None => &mut self.0.insert((at, Timer::at(at))).1,
+        };
+        let went_off = Pin::new(timer).poll(cx).is_ready();
+        if went_off {
+            self.0 = None;
+        }
+        went_off
     }
 }

@@ -1,0 +1,92 @@
+//! When each connection of a worker is due.
+
+use std::collections::BTreeSet;
+
+use spoa_core::Instant;
+
+/// At most one time for each connection.
+///
+/// A time is moved only when it comes nearer: most deadlines go by unneeded, and a connection that is woken too early
+/// just says when it is due.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    armed: BTreeSet<(Instant, usize)>,
+}
+
+/// The time of one connection, which it keeps.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Armed(Option<Instant>);
+
+impl Timers {
+    /// Sees to it that connection `key` is due at `at` or before.
+    #[inline]
+    pub(crate) fn arm(&mut self, key: usize, armed: &mut Armed, at: Option<Instant>) {
+        let Some(at) = at else { return };
+        if armed.0.is_none_or(|armed| at < armed) {
+            self.disarm(key, armed);
+            self.armed.insert((at, key));
+            armed.0 = Some(at);
+        }
+    }
+
+    /// Forgets the time of connection `key`, which is gone.
+    pub(crate) fn disarm(&mut self, key: usize, armed: &mut Armed) {
+        if let Some(at) = armed.0.take() {
+            self.armed.remove(&(at, key));
+        }
+    }
+
+    /// Takes a connection whose time is `now` or before; its `Armed` is to be [cleared](Armed::clear).
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<usize> {
+        let &(at, key) = self.armed.first()?;
+        if at > now {
+            return None;
+        }
+        self.armed.pop_first();
+        Some(key)
+    }
+
+    /// The earliest time of all.
+    pub(crate) fn first(&self) -> Option<Instant> {
+        self.armed.first().map(|(at, _)| *at)
+    }
+}
+
+impl Armed {
+    pub(crate) fn clear(&mut self) {
+        self.0 = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(nanos: u64) -> Option<Instant> {
+        Some(Instant::from_nanos(nanos))
+    }
+
+    #[test]
+    fn a_time_only_comes_nearer() {
+        let (mut timers, mut armed) = (Timers::default(), Armed::default());
+        timers.arm(7, &mut armed, at(50));
+        timers.arm(7, &mut armed, at(90));
+        timers.arm(7, &mut armed, None);
+        assert_eq!(timers.first(), at(50));
+        timers.arm(7, &mut armed, at(20));
+        assert_eq!((timers.first(), timers.armed.len()), (at(20), 1));
+        assert_eq!(timers.pop_due(Instant::from_nanos(19)), None);
+        assert_eq!(timers.pop_due(Instant::from_nanos(20)), Some(7));
+        assert_eq!(timers.first(), None);
+    }
+
+    #[test]
+    fn the_times_of_those_gone_are_forgotten() {
+        let (mut timers, mut one, mut two) = (Timers::default(), Armed::default(), Armed::default());
+        timers.arm(1, &mut one, at(5));
+        timers.arm(2, &mut two, at(5));
+        timers.disarm(1, &mut one);
+        assert_eq!(timers.pop_due(Instant::from_nanos(9)), Some(2));
+        assert_eq!(timers.pop_due(Instant::from_nanos(9)), None);
+    }
+}
