@@ -5,7 +5,8 @@
 //! - [`peer`]: HAProxy against a `Connection`, with a virtual clock;
 //! - [`feed`]: the same input in several ways;
 //! - [`agent`]: the binary `spoa` as a child process;
-//! - [`client`]: HAProxy's end of a real socket.
+//! - [`client`]: HAProxy's end of a real socket;
+//! - [`steady`]: a conversation that is measured.
 
 #[path = "harness/agent.rs"]
 pub mod agent;
@@ -19,3 +20,5 @@ pub mod feed;
 pub mod frames;
 #[path = "harness/peer.rs"]
 pub mod peer;
+#[path = "harness/steady.rs"]
+pub mod steady;

@@ -1,0 +1,134 @@
+//! How long the core takes, in process: `cargo bench -p spoa-tests --bench core`.
+//!
+//! A NOTIFY is check-client-ip with an IPv4 address, and its ACK sets `ip_score`. `spop` is the crate of that name, driven
+//! as its own agent and benchmark do, with the same bytes in and out.
+
+use bytes::BytesMut;
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use spoa_core::Notify;
+use spoa_core::wire::Scope;
+use spoa_tests::bytes::{FIN, Frame, NOTIFY, UNSET, Value};
+use spoa_tests::frames::{Hello, ack};
+use spoa_tests::steady::{self, SCORE, Steady, Waiting, notifys};
+use spop::actions::VarScope;
+use spop::frame::{FramePayload, FrameType};
+use spop::{SpopCodec, TypedData};
+use tokio_util::codec::{Decoder, Encoder};
+
+/// NOTIFYs a read.
+const BATCHES: [u64; 3] = [1, 16, 64];
+
+fn main() {
+    for n in BATCHES {
+        let acks: Vec<u8> = (0..n).flat_map(|i| ack(2 * i + 1, 1, &[u64::from(SCORE)])).collect();
+        let input = notifys(n);
+        for handler in [steady::in_place, steady::deferred, steady::copied] {
+            let mut sent = Vec::new();
+            Steady::default().turn(&input, handler, |bytes| sent.extend_from_slice(bytes));
+            assert_eq!(sent, acks);
+        }
+        let mut sent = Vec::new();
+        Spop::default().turn(&input, |bytes| sent.extend_from_slice(bytes));
+        assert_eq!(sent, acks, "spop does the same work");
+    }
+    divan::main();
+}
+
+#[divan::bench(args = BATCHES, sample_size = 500)]
+fn notify_in_place(bencher: Bencher<'_, '_>, n: u64) {
+    bench(bencher, n, steady::in_place);
+}
+
+#[divan::bench(args = BATCHES, sample_size = 500)]
+fn notify_deferred(bencher: Bencher<'_, '_>, n: u64) {
+    bench(bencher, n, steady::deferred);
+}
+
+#[divan::bench(args = BATCHES, sample_size = 500)]
+fn notify_deferred_with_a_copy(bencher: Bencher<'_, '_>, n: u64) {
+    bench(bencher, n, steady::copied);
+}
+
+fn bench(bencher: Bencher<'_, '_>, n: u64, handle: impl Fn(Notify<'_>) -> Option<Waiting> + Copy + Sync) {
+    let (mut steady, input) = (Steady::default(), notifys(n));
+    bencher.counter(ItemsCount::new(n)).bench_local(|| steady.turn(divan::black_box(&input), handle, see));
+}
+
+#[divan::bench(args = BATCHES, sample_size = 500)]
+fn notify_by_spop(bencher: Bencher<'_, '_>, n: u64) {
+    let (mut spop, input) = (Spop::default(), notifys(n));
+    bencher.counter(ItemsCount::new(n)).bench_local(|| spop.turn(divan::black_box(&input), see));
+}
+
+/// A connection from its start to the AGENT-HELLO.
+#[divan::bench(sample_size = 100)]
+fn hello(bencher: Bencher<'_, '_>) {
+    let hello = Hello::mux();
+    bencher.bench_local(|| Steady::new(divan::black_box(&hello)));
+}
+
+/// A NOTIFY of 40 000 bytes in three frames.
+#[divan::bench(sample_size = 100)]
+fn notify_in_fragments(bencher: Bencher<'_, '_>) {
+    let message = spoa_tests::bytes::message(
+        "check-client-ip",
+        &[("", Value::Ipv4([192, 0, 2, SCORE as u8])), ("body", Value::Binary(vec![7; 40_000]))],
+    );
+    let parts = message.chunks(16_000);
+    let last = parts.len() - 1;
+    let frame = |(i, part): (usize, &[u8])| {
+        let kind = if i == 0 { NOTIFY } else { UNSET };
+        Frame::new(kind, (1, 1), part).flags(if i == last { FIN } else { 0 }).encode()
+    };
+    let input: Vec<u8> = parts.enumerate().flat_map(frame).collect();
+    let mut steady = Steady::new(&Hello::mux().with("capabilities", Value::text("pipelining,fragmentation")));
+    bencher.bench_local(|| steady.turn(divan::black_box(&input), steady::in_place, see));
+}
+
+/// An ACK of 100 variables and 15 KB.
+#[divan::bench(sample_size = 100)]
+fn big_ack(bencher: Bencher<'_, '_>) {
+    let (mut steady, input, value) = (Steady::default(), notifys(1), "v".repeat(140));
+    let handle = |notify: Notify<'_>| {
+        let mut ack = notify.ack();
+        for _ in 0..100 {
+            ack.set_var(Scope::Session, "name", value.as_str()).expect("HAProxy takes it");
+        }
+        ack.finish().expect("it fits");
+        None
+    };
+    bencher.bench_local(|| steady.turn(divan::black_box(&input), handle, see));
+}
+
+fn see(bytes: &[u8]) {
+    divan::black_box(bytes);
+}
+
+/// An agent on `spop`: its codec, as `Framed` would drive it, with buffers that are kept.
+#[derive(Default)]
+struct Spop {
+    codec: SpopCodec,
+    read: BytesMut,
+    unsent: BytesMut,
+}
+
+impl Spop {
+    fn turn(&mut self, input: &[u8], mut out: impl FnMut(&[u8])) {
+        self.read.extend_from_slice(input);
+        while let Some(frame) = self.codec.decode(&mut self.read).expect("it is a frame") {
+            assert_eq!(*frame.frame_type(), FrameType::Notify);
+            let FramePayload::ListOfMessages(messages) = frame.payload() else { panic!("a NOTIFY has messages") };
+            let metadata = frame.metadata();
+            let mut ack = spop::frames::Ack::new(metadata.stream_id, metadata.frame_id);
+            for message in messages.iter().filter(|message| message.name == "check-client-ip") {
+                if let Some((_, TypedData::IPv4(address))) = message.args.first() {
+                    ack = ack.set_var(VarScope::Session, "ip_score", u32::from(address.octets()[3]));
+                }
+            }
+            self.codec.encode(Box::new(ack), &mut self.unsent).expect("it fits");
+        }
+        out(&self.unsent);
+        self.unsent.clear();
+    }
+}
