@@ -1,7 +1,6 @@
 //! An ACK under construction.
 
-use crate::send::SendBuf;
-use crate::stats::Stats;
+use crate::outbox::Outbox;
 use crate::wire::{
     Actions, Flags, FrameId, FrameType, LENGTH_LEN, NameError, Scope, SetVarError, StreamId, TypedData, encode_set_var,
     encode_unset_var, set_var_len, unset_var_len,
@@ -14,19 +13,9 @@ use crate::wire::{
 #[derive(Debug)]
 #[must_use = "an ACK that is not finished leaves empty"]
 pub struct Ack<'c> {
-    parts: AnswerParts<'c>,
+    outbox: &'c mut Outbox,
     /// Actions that found no room; once there is one, no later action is taken, so that what leaves is a prefix.
     dropped: u32,
-}
-
-/// The parts of a connection that an answer writes to.
-#[derive(Debug)]
-pub(crate) struct AnswerParts<'c> {
-    pub(crate) send: &'c mut SendBuf,
-    pub(crate) open: &'c mut Option<(StreamId, FrameId)>,
-    pub(crate) stats: &'c mut Stats,
-    /// The negotiated frame size.
-    pub(crate) max_frame_size: u32,
 }
 
 /// Some actions did not fit into the negotiated frame size. The ACK left with those before them.
@@ -42,10 +31,11 @@ pub struct AckTooBig {
 }
 
 impl<'c> Ack<'c> {
-    pub(crate) fn begin(parts: AnswerParts<'c>, stream_id: StreamId, frame_id: FrameId) -> Self {
-        *parts.open = Some((stream_id, frame_id));
-        parts.send.begin(FrameType::ACK, Flags::FIN, stream_id, frame_id);
-        Self { parts, dropped: 0 }
+    #[inline]
+    pub(crate) fn begin(outbox: &'c mut Outbox, (stream_id, frame_id): (StreamId, FrameId)) -> Self {
+        outbox.open = Some((stream_id, frame_id));
+        outbox.send.begin(FrameType::ACK, Flags::FIN, stream_id, frame_id);
+        Self { outbox, dropped: 0 }
     }
 
     /// Gives a variable a value. HAProxy puts its scope and the agent's `var-prefix` before the name.
@@ -62,7 +52,7 @@ impl<'c> Ack<'c> {
         let value = value.into();
         let len = set_var_len(name, &value)?;
         if self.has_room(len) {
-            encode_set_var(scope, name, &value, self.parts.send.draft(len));
+            encode_set_var(scope, name, &value, self.outbox.send.draft(len));
         }
         Ok(self)
     }
@@ -75,7 +65,7 @@ impl<'c> Ack<'c> {
     pub fn unset_var(&mut self, scope: Scope, name: &str) -> Result<&mut Self, NameError> {
         let len = unset_var_len(name)?;
         if self.has_room(len) {
-            encode_unset_var(scope, name, self.parts.send.draft(len));
+            encode_unset_var(scope, name, self.outbox.send.draft(len));
         }
         Ok(self)
     }
@@ -90,7 +80,7 @@ impl<'c> Ack<'c> {
         } else {
             actions.prefix_len(self.room())
         };
-        self.parts.send.draft(fitting).extend_from_slice(&bytes[..fitting]);
+        self.outbox.send.draft(fitting).extend_from_slice(&bytes[..fitting]);
         if fitting < bytes.len() {
             self.dropped += actions.iter().count() as u32 - count(&bytes[..fitting]);
         }
@@ -103,19 +93,19 @@ impl<'c> Ack<'c> {
     /// The last actions did not fit. The ACK leaves all the same, with those that did.
     #[inline]
     pub fn finish(self) -> Result<(), AckTooBig> {
-        let AnswerParts { send, open, stats, max_frame_size } = self.parts;
-        send.commit();
-        *open = None;
-        stats.acks += 1;
-        if self.dropped > 0 {
-            stats.acks_cut += 1;
-            return Err(AckTooBig { dropped: self.dropped, max_frame_size });
+        let Self { outbox, dropped } = self;
+        outbox.send.commit();
+        outbox.open = None;
+        outbox.stats.acks += 1;
+        if dropped > 0 {
+            outbox.stats.acks_cut += 1;
+            return Err(AckTooBig { dropped, max_frame_size: outbox.max_frame_size });
         }
         Ok(())
     }
 
     fn room(&self) -> usize {
-        (self.parts.max_frame_size as usize + LENGTH_LEN).saturating_sub(self.parts.send.draft_len())
+        (self.outbox.max_frame_size as usize + LENGTH_LEN).saturating_sub(self.outbox.send.draft_len())
     }
 
     #[inline]
@@ -135,17 +125,17 @@ fn count(actions: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::Stats;
 
     const IDS: (StreamId, FrameId) = (StreamId(1), FrameId(1));
 
     fn with_ack(
         write: impl FnOnce(Ack<'_>) -> Result<(), AckTooBig>,
     ) -> (alloc::vec::Vec<u8>, Result<(), AckTooBig>, Stats) {
-        let (mut send, mut open, mut stats) = (SendBuf::new(4096), None, Stats::default());
-        let parts = AnswerParts { send: &mut send, open: &mut open, stats: &mut stats, max_frame_size: 256 };
-        let result = write(Ack::begin(parts, IDS.0, IDS.1));
-        assert_eq!(open, None);
-        (send.bytes().to_vec(), result, stats)
+        let mut outbox = Outbox::new(4096, 256);
+        let result = write(Ack::begin(&mut outbox, IDS));
+        assert_eq!(outbox.open, None);
+        (outbox.send.bytes().to_vec(), result, outbox.stats)
     }
 
     #[test]

@@ -5,20 +5,20 @@ mod frames;
 use core::ops::Range;
 use core::time::Duration;
 
-use crate::ack::{Ack, AnswerParts};
+use crate::ack::Ack;
 use crate::config::Config;
 use crate::error::PeerError;
 use crate::event::{CloseReason, Event, LocalReason, Notify};
 use crate::handshake::Negotiated;
 use crate::in_flight::{InFlight, Ticket, TicketId};
+use crate::outbox::Outbox;
 use crate::reassembly::Reassembly;
 use crate::recv::RecvBuf;
-use crate::send::SendBuf;
 use crate::stats::Stats;
 use crate::status::Status;
 use crate::table::{Input, StateName, Step, step};
 use crate::time::Instant;
-use crate::wire::{Capabilities, Flags, FrameId, FrameType, HaproxyHello, Messages, StreamId};
+use crate::wire::{Capabilities, FrameId, FrameType, HaproxyHello, StreamId};
 
 /// The agent's end of one socket. See the [crate] for the loop that drives it.
 #[derive(Debug)]
@@ -28,19 +28,15 @@ pub struct Connection {
     /// The latest time handed in.
     now: Instant,
     recv: RecvBuf,
-    send: SendBuf,
+    outbox: Outbox,
     in_flight: InFlight,
     reassembly: Reassembly,
-    /// The NOTIFY that was handed out, until it is answered or deferred; or the deferred one whose ACK is being
-    /// written. If it is still here at the next call, nobody will answer it any more.
-    open: Option<(StreamId, FrameId)>,
     /// The end, until it is told.
     closed: Option<CloseReason>,
     /// When the last NOTIFY came, or the last deferred one was answered or overdue.
     last_active: Instant,
     /// When the socket last took a byte of ours, or had none to take.
     last_sent: Instant,
-    stats: Stats,
 }
 
 /// The states of the [table](crate::table), each with what only it knows.
@@ -81,7 +77,7 @@ pub enum TicketError {
 /// An event, as places instead of borrows: what [`Connection::advance`] found.
 enum Found {
     Ready { negotiated: Negotiated, hello: Range<usize> },
-    Notify { stream_id: StreamId, frame_id: FrameId, payload: Payload },
+    Notify { ids: (StreamId, FrameId), payload: Payload, messages: u32 },
     Closed(CloseReason),
 }
 
@@ -105,14 +101,12 @@ impl Connection {
             state: State::AwaitHello { until: now + config.hello_timeout },
             now,
             recv: RecvBuf::new(config.recv_memory_max()),
-            send: SendBuf::new(config.send_memory_max()),
+            outbox: Outbox::new(config.send_memory_max(), config.max_frame_size),
             in_flight: InFlight::new(config.in_flight_max),
             reassembly: Reassembly::new(config.reassembly_max),
-            open: None,
             closed: None,
             last_active: now,
             last_sent: now,
-            stats: Stats::default(),
         }
     }
 
@@ -189,35 +183,33 @@ impl Connection {
     #[inline]
     pub fn poll_event(&mut self) -> Option<Event<'_>> {
         self.settle();
-        let (stream_id, frame_id, payload) = match self.advance()? {
+        let (ids, payload, messages) = match self.advance()? {
             Found::Ready { negotiated, hello } => {
                 let hello = HaproxyHello::decode(self.recv.bytes(hello)).expect("it was decoded to be judged");
                 return Some(Event::Ready { negotiated, engine_id: hello.engine_id });
             }
             Found::Closed(reason) => return Some(Event::Closed(reason)),
-            Found::Notify { stream_id, frame_id, payload } => (stream_id, frame_id, payload),
+            Found::Notify { ids, payload, messages } => (ids, payload, messages),
         };
-        self.open = Some((stream_id, frame_id));
-        let max_frame_size = self.max_frame_size();
+        self.outbox.open = Some(ids);
         let payload = match payload {
             Payload::Recv(range) => self.recv.bytes(range),
             Payload::Reassembled => self.reassembly.payload(),
         };
         Some(Event::Notify(Notify {
-            stream_id,
-            frame_id,
+            ids,
             payload,
-            messages: Messages::of_checked(payload),
-            deadline: self.now + self.config.ack_timeout,
+            messages,
+            outbox: &mut self.outbox,
             in_flight: &mut self.in_flight,
-            answer: AnswerParts { send: &mut self.send, open: &mut self.open, stats: &mut self.stats, max_frame_size },
+            deadline: self.now + self.config.ack_timeout,
         }))
     }
 
     /// Whole frames to send, if any; say with [`transmitted`](Self::transmitted) how much of them the socket took.
     pub fn poll_transmit(&mut self) -> Option<&[u8]> {
         self.settle();
-        match self.send.bytes() {
+        match self.outbox.send.bytes() {
             [] => None,
             bytes => Some(bytes),
         }
@@ -229,12 +221,12 @@ impl Connection {
     /// If that is more than were lent.
     pub fn transmitted(&mut self, now: Instant, len: usize) {
         self.tick(now);
-        self.send.sent(len);
+        self.outbox.send.sent(len);
         if len > 0 {
             self.last_sent = self.now;
         }
         if let State::Closing { until } = &mut self.state
-            && self.send.unsent() == 0
+            && self.outbox.send.unsent() == 0
         {
             *until = self.now + self.config.linger;
         }
@@ -257,13 +249,11 @@ impl Connection {
     /// The ticket is void: its deadline has passed, or the conversation is over.
     pub fn ack(&mut self, now: Instant, ticket: Ticket) -> Result<Ack<'_>, TicketError> {
         self.tick(now);
-        let max_frame_size = self.max_frame_size();
         let closed = matches!(self.state, State::Closing { .. } | State::Closed);
         let void = if closed { TicketError::Closed } else { TicketError::Expired };
         let slot = self.in_flight.remove(ticket).ok_or(void)?;
         self.last_active = self.now;
-        let parts = AnswerParts { send: &mut self.send, open: &mut self.open, stats: &mut self.stats, max_frame_size };
-        Ok(Ack::begin(parts, slot.stream_id, slot.frame_id))
+        Ok(Ack::begin(&mut self.outbox, (slot.stream_id, slot.frame_id)))
     }
 
     /// True while the ticket of this name can still be answered. When it cannot, there is no point in working on.
@@ -281,7 +271,7 @@ impl Connection {
 
     /// True when our last byte was sent: shut the socket's write side down, then go on reading.
     pub fn is_send_finished(&self) -> bool {
-        matches!(self.state, State::Closing { .. } | State::Closed) && self.send.unsent() == 0
+        matches!(self.state, State::Closing { .. } | State::Closed) && self.outbox.send.unsent() == 0
     }
 
     /// True when the socket can be closed.
@@ -301,26 +291,26 @@ impl Connection {
 
     /// What was seen so far.
     pub const fn stats(&self) -> Stats {
-        self.stats
+        self.outbox.stats
     }
 
     /// Heap memory held now, in bytes: at most [`Config::memory_max`].
     pub fn memory(&self) -> usize {
-        self.recv.memory() + self.send.memory() + self.in_flight.memory() + self.reassembly.memory()
+        self.recv.memory() + self.outbox.send.memory() + self.in_flight.memory() + self.reassembly.memory()
     }
 
     /// Gives back every buffer that holds nothing. Best called before a wait that may be long.
     pub fn release_buffers(&mut self) {
         self.settle();
         self.recv.release();
-        self.send.release();
+        self.outbox.send.release();
         self.in_flight.release();
     }
 
     fn tick(&mut self, now: Instant) {
         self.settle();
         self.now = self.now.max(now);
-        if self.send.unsent() == 0 {
+        if self.outbox.send.unsent() == 0 {
             self.last_sent = self.now;
         }
     }
@@ -328,11 +318,7 @@ impl Connection {
     /// Answers the NOTIFY that was handed out and forgotten, or whose ACK was left half-written.
     #[inline]
     fn settle(&mut self) {
-        if let Some((stream_id, frame_id)) = self.open.take() {
-            self.send.empty_ack(Flags::FIN, stream_id, frame_id);
-            self.stats.acks += 1;
-            self.stats.acks_unanswered += 1;
-        }
+        self.outbox.settle();
         self.reassembly.settle();
     }
 
@@ -340,13 +326,13 @@ impl Connection {
     #[inline]
     fn advance(&mut self) -> Option<Found> {
         loop {
-            if let Some(reason) = self.closed.take() {
-                return Some(Found::Closed(reason));
+            if self.closed.is_some() {
+                return self.closed.take().map(Found::Closed);
             }
             if !self.looks_at_frames() || self.holds_back() {
                 return None;
             }
-            match self.recv.next_frame(self.max_frame_size()) {
+            match self.recv.next_frame(self.outbox.max_frame_size) {
                 Ok(Some(place)) => {
                     if let Some(found) = self.handle_frame(place) {
                         return Some(found);
@@ -371,9 +357,8 @@ impl Connection {
     /// What is due while NOTIFYs are served.
     fn expire(&mut self) {
         while let Some(slot) = self.in_flight.pop_expired(self.now) {
-            self.send.empty_ack(Flags::FIN, slot.stream_id, slot.frame_id);
-            self.stats.acks += 1;
-            self.stats.acks_expired += 1;
+            self.outbox.empty_ack((slot.stream_id, slot.frame_id));
+            self.outbox.stats.acks_expired += 1;
             self.last_active = self.now;
         }
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
@@ -420,7 +405,7 @@ impl Connection {
     /// Says the last word, if there is one to say, and lets HAProxy read it.
     fn close(&mut self, status: Option<Status>, reason: CloseReason) {
         if let Some(status) = status {
-            self.send.disconnect(status);
+            self.outbox.send.disconnect(status);
         }
         self.cancel(reason);
         self.state = State::Closing { until: self.now + self.config.send_timeout };
@@ -429,7 +414,7 @@ impl Connection {
     /// The socket is of no use any more.
     fn end(&mut self, reason: CloseReason) {
         self.cancel(reason);
-        self.send.clear();
+        self.outbox.send.clear();
         self.state = State::Closed;
     }
 
@@ -456,7 +441,7 @@ impl Connection {
         let in_flight_max = if pipelining { self.config.in_flight_max } else { 1 };
         let at_limit = self.in_flight.len() >= in_flight_max
             || self.in_flight.bytes() >= self.config.deferred_max
-            || self.send.unsent() >= self.config.unsent_max;
+            || self.outbox.send.unsent() >= self.config.unsent_max;
         at_limit && matches!(self.recv.next_type(), None | Some(FrameType::NOTIFY | FrameType::UNSET))
     }
 
@@ -471,13 +456,9 @@ impl Connection {
         }
     }
 
-    fn max_frame_size(&self) -> u32 {
-        self.negotiated().map_or(self.config.max_frame_size, |negotiated| negotiated.max_frame_size)
-    }
-
     fn idle_deadline(&self) -> Option<Instant> {
         let quiet = self.in_flight.len() == 0
-            && self.send.unsent() == 0
+            && self.outbox.send.unsent() == 0
             && self.recv.is_empty()
             && !self.reassembly.is_pending();
         match (self.state, self.config.idle_timeout) {
@@ -487,7 +468,7 @@ impl Connection {
     }
 
     fn send_deadline(&self) -> Option<Instant> {
-        (self.send.unsent() > 0).then(|| self.last_sent + self.config.send_timeout)
+        (self.outbox.send.unsent() > 0).then(|| self.last_sent + self.config.send_timeout)
     }
 }
 

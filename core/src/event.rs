@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::ack::{Ack, AnswerParts};
+use crate::ack::Ack;
 use crate::error::PeerError;
 use crate::handshake::Negotiated;
 use crate::in_flight::{InFlight, Ticket};
+use crate::outbox::Outbox;
 use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::{FrameId, Messages, StreamId};
@@ -34,11 +35,12 @@ pub enum Event<'c> {
 /// Answer it with [`ack`](Self::ack) or [`defer`](Self::defer); dropped, it is answered empty.
 #[derive(Debug)]
 pub struct Notify<'c> {
-    pub(crate) stream_id: StreamId,
-    pub(crate) frame_id: FrameId,
+    pub(crate) ids: (StreamId, FrameId),
+    /// Checked to its last byte.
     pub(crate) payload: &'c [u8],
-    pub(crate) messages: Messages<'c>,
-    pub(crate) answer: AnswerParts<'c>,
+    /// How many messages are in it.
+    pub(crate) messages: u32,
+    pub(crate) outbox: &'c mut Outbox,
     pub(crate) in_flight: &'c mut InFlight,
     pub(crate) deadline: Instant,
 }
@@ -46,22 +48,22 @@ pub struct Notify<'c> {
 impl<'c> Notify<'c> {
     /// The largest ACK there may be, in bytes without its length.
     pub const fn max_frame_size(&self) -> u32 {
-        self.answer.max_frame_size
+        self.outbox.max_frame_size
     }
 
     /// HAProxy's stream. Not unique: the multiplexer uses the same numbers on every connection.
     pub const fn stream_id(&self) -> StreamId {
-        self.stream_id
+        self.ids.0
     }
 
     /// The event in its stream.
     pub const fn frame_id(&self) -> FrameId {
-        self.frame_id
+        self.ids.1
     }
 
     /// The messages, borrowed from the receive buffer.
-    pub fn messages(&self) -> Messages<'c> {
-        self.messages.clone()
+    pub const fn messages(&self) -> Messages<'c> {
+        Messages::of_checked(self.payload, self.messages)
     }
 
     /// The encoded messages, borrowed.
@@ -71,20 +73,21 @@ impl<'c> Notify<'c> {
 
     /// A copy of the messages that outlives this event, for an answer that comes later.
     pub fn to_owned(&self) -> OwnedMessages {
-        OwnedMessages { payload: Bytes::copy_from_slice(self.payload) }
+        OwnedMessages { payload: Bytes::copy_from_slice(self.payload), messages: self.messages }
     }
 
     /// Answers now.
+    #[inline]
     pub fn ack(self) -> Ack<'c> {
-        Ack::begin(self.answer, self.stream_id, self.frame_id)
+        Ack::begin(self.outbox, self.ids)
     }
 
     /// Answers later, in any order, with [`Connection::ack`](crate::Connection::ack).
     ///
     /// At [`ack_timeout`](crate::Config::ack_timeout) an empty ACK leaves and the ticket is void.
     pub fn defer(self) -> Ticket {
-        *self.answer.open = None;
-        self.in_flight.insert((self.stream_id, self.frame_id), self.payload.len(), self.deadline)
+        self.outbox.open = None;
+        self.in_flight.insert(self.ids, self.payload.len(), self.deadline)
     }
 }
 
@@ -92,12 +95,13 @@ impl<'c> Notify<'c> {
 #[derive(Clone, Debug)]
 pub struct OwnedMessages {
     payload: Bytes,
+    messages: u32,
 }
 
 impl OwnedMessages {
     /// The messages.
     pub fn messages(&self) -> Messages<'_> {
-        Messages::of_checked(&self.payload) // copied from a NOTIFY, which is checked before it is shown
+        Messages::of_checked(&self.payload, self.messages) // copied from a NOTIFY, which is checked before it is shown
     }
 }
 

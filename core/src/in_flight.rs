@@ -28,13 +28,16 @@ impl Ticket {
     }
 }
 
-/// A flat array of slots, scanned from the front: HAProxy keeps about 20 NOTIFYs on a connection, so that a scan beats
-/// any index, and a window in order of arrival would let one slow answer hold up the rest.
+/// A flat array of slots: HAProxy keeps about 20 NOTIFYs on a connection, so that a scan beats any index, and a window in
+/// order of arrival would let one slow answer hold up the rest.
 ///
-/// Invariant: `len` slots are taken, at most `max`, of `bytes` payload in all; serial numbers are never used again.
+/// Invariant: `len` slots are taken, at most `max`, of `bytes` payload in all, and every one before `full_to`; serial
+/// numbers are never used again.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     slots: Vec<Option<Slot>>,
+    /// No slot before this one is free, so that a burst of NOTIFYs does not look through each other's again and again.
+    full_to: usize,
     len: usize,
     bytes: usize,
     max: usize,
@@ -54,7 +57,7 @@ pub(crate) struct Slot {
 
 impl InFlight {
     pub(crate) const fn new(max: usize) -> Self {
-        Self { slots: Vec::new(), len: 0, bytes: 0, max, serial: 0 }
+        Self { slots: Vec::new(), full_to: 0, len: 0, bytes: 0, max, serial: 0 }
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -77,24 +80,31 @@ impl InFlight {
         let serial = core::num::NonZeroU64::new(self.serial).expect("it was just raised, and never reaches 2^64");
         let payload_len = u32::try_from(payload_len).unwrap_or(u32::MAX);
         let slot = Some(Slot { serial, stream_id, frame_id, deadline, payload_len });
-        let index = match self.slots.iter().position(Option::is_none) {
-            Some(free) => {
-                self.slots[free] = slot;
-                free
-            }
-            None => {
-                if self.slots.len() == self.slots.capacity() {
-                    let capacity = (2 * self.slots.len()).clamp(4, self.max.max(4)).min(self.max);
-                    self.slots.reserve_exact(capacity - self.slots.len());
-                }
-                self.slots.push(slot);
-                self.slots.len() - 1
-            }
-        };
+        let index = self.free_slot();
+        self.slots[index] = slot;
+        self.full_to = index + 1;
         self.len += 1;
         self.bytes += payload_len as usize;
         self.invariants();
         Ticket(TicketId { index: index as u32, serial: self.serial })
+    }
+
+    /// Where there is room for one more.
+    fn free_slot(&mut self) -> usize {
+        match self.slots[self.full_to..].iter().position(Option::is_none) {
+            Some(free) => self.full_to + free,
+            None => self.new_slot(),
+        }
+    }
+
+    #[cold]
+    fn new_slot(&mut self) -> usize {
+        if self.slots.len() == self.slots.capacity() {
+            let capacity = (2 * self.slots.len()).clamp(4, self.max.max(4)).min(self.max);
+            self.slots.reserve_exact(capacity - self.slots.len());
+        }
+        self.slots.push(None);
+        self.slots.len() - 1
     }
 
     /// Gives a slot back, if it is still the ticket's.
@@ -117,6 +127,7 @@ impl InFlight {
 
     fn free(&mut self, index: usize) -> Option<Slot> {
         let slot = self.slots[index].take()?;
+        self.full_to = self.full_to.min(index);
         self.len -= 1;
         self.bytes -= slot.payload_len as usize;
         Some(slot)
@@ -133,13 +144,13 @@ impl InFlight {
     /// Cancels all.
     pub(crate) fn clear(&mut self) {
         self.slots = Vec::new();
-        (self.len, self.bytes) = (0, 0);
+        (self.full_to, self.len, self.bytes) = (0, 0, 0);
     }
 
     /// Gives the memory back if nothing waits. The serial numbers go on, so old tickets stay dead.
     pub(crate) fn release(&mut self) {
         if self.len == 0 {
-            self.slots = Vec::new();
+            self.clear();
         }
     }
 
@@ -154,6 +165,7 @@ impl InFlight {
     fn invariants(&self) {
         debug_assert_eq!(self.taken().count(), self.len);
         debug_assert_eq!(self.taken().map(|slot| slot.payload_len as usize).sum::<usize>(), self.bytes);
+        debug_assert!(self.slots[..self.full_to].iter().all(Option::is_some));
         debug_assert!(self.len <= self.max && self.slots.capacity() <= self.max);
     }
 }

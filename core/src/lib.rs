@@ -86,6 +86,7 @@ mod error;
 mod event;
 mod handshake;
 mod in_flight;
+mod outbox;
 mod reassembly;
 mod recv;
 mod send;

@@ -62,11 +62,13 @@ impl Reassembly {
     ///
     /// # Errors
     /// Another one is not complete yet.
+    #[inline]
     pub(crate) fn no_other(&mut self, frame_type: FrameType) -> Result<(), PeerError> {
-        if self.is_pending() {
-            return Err(PeerError::Interlaced(frame_type));
+        match self.state {
+            State::Idle => {}
+            State::Pending(..) => return Err(PeerError::Interlaced(frame_type)),
+            State::Aborted(..) | State::Whole => self.clear(),
         }
-        self.clear();
         Ok(())
     }
 

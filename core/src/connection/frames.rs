@@ -31,7 +31,7 @@ impl Connection {
             Step::Reassemble => return self.handle_unset(flags, (stream_id, frame_id), payload),
             Step::Negotiate => return self.handle_hello(flags, (stream_id, frame_id), payload),
             Step::Echo => self.handle_disconnect(flags, (stream_id, frame_id), payload),
-            Step::Skip => self.stats.frames_skipped += 1,
+            Step::Skip => self.outbox.stats.frames_skipped += 1,
             _ => self.fail(PeerError::Unexpected(frame_type)),
         }
         None
@@ -63,11 +63,12 @@ impl Connection {
         };
         let healthcheck = hello.healthcheck;
         let Negotiated { max_frame_size, capabilities } = negotiated;
-        self.send.whole(|out| AgentHello { version: VERSION, max_frame_size, capabilities }.encode(out));
+        self.outbox.send.whole(|out| AgentHello { version: VERSION, max_frame_size, capabilities }.encode(out));
         if healthcheck {
             self.close(None, CloseReason::HealthCheck);
             return None;
         }
+        self.outbox.max_frame_size = max_frame_size;
         self.state = State::Running { negotiated };
         self.last_active = self.now;
         Some(Found::Ready { negotiated, hello: place })
@@ -97,7 +98,7 @@ impl Connection {
         }
         let fragment = if flags.is_abort() {
             self.reassembly.abort(ids).map(|()| {
-                self.stats.aborted_by_haproxy += 1;
+                self.outbox.stats.aborted_by_haproxy += 1;
                 Fragment::Taken
             })
         } else {
@@ -111,8 +112,8 @@ impl Connection {
             Ok(Fragment::Taken) => None,
             Ok(Fragment::Last) => self.deliver(ids, Payload::Reassembled),
             Ok(Fragment::TooLarge) => {
-                self.send.empty_ack(Flags::FIN_ABORT, ids.0, ids.1);
-                self.stats.aborted_by_agent += 1;
+                self.outbox.send.empty_ack(Flags::FIN_ABORT, ids.0, ids.1);
+                self.outbox.stats.aborted_by_agent += 1;
                 None
             }
             Err(error) => {
@@ -125,27 +126,28 @@ impl Connection {
     /// Checks a whole NOTIFY to its last byte and hands it out, or declines it.
     #[inline]
     fn deliver(&mut self, ids: (StreamId, FrameId), payload: Payload) -> Option<Found> {
-        let (stream_id, frame_id) = ids;
         let bytes = match &payload {
             Payload::Recv(place) => self.recv.bytes(place.clone()),
             Payload::Reassembled => self.reassembly.payload(),
         };
-        if let Err(error) = Messages::decode(bytes) {
-            self.fail(PeerError::Malformed { frame_type: FrameType::NOTIFY, error });
-            return None;
-        }
-        self.stats.notifies += 1;
+        let messages = match Messages::decode(bytes) {
+            Ok(messages) => messages.len() as u32,
+            Err(error) => {
+                self.fail(PeerError::Malformed { frame_type: FrameType::NOTIFY, error });
+                return None;
+            }
+        };
+        self.outbox.stats.notifies += 1;
         self.last_active = self.now;
         if step(self.state.name(), Input::Notify) == Step::Decline {
-            self.send.empty_ack(Flags::FIN, stream_id, frame_id);
-            self.stats.acks += 1;
+            self.outbox.empty_ack(ids);
             self.reassembly.settle();
             return None;
         }
-        if self.config.notify_max.is_some_and(|max| self.stats.notifies >= max.get()) {
+        if self.config.notify_max.is_some_and(|max| self.outbox.stats.notifies >= max.get()) {
             self.drain(LocalReason::NotifyMax, self.now + self.config.ack_timeout);
         }
-        Some(Found::Notify { stream_id, frame_id, payload })
+        Some(Found::Notify { ids, payload, messages })
     }
 
     fn handle_disconnect(&mut self, flags: Flags, ids: (StreamId, FrameId), place: Range<usize>) {

@@ -154,9 +154,8 @@ impl<'o> FrameEncoder<'o> {
         frame_id: FrameId,
     ) -> Self {
         let start = out.len();
-        out.extend_from_slice(&[0xff; LENGTH_LEN]);
-        out.push(frame_type.0);
-        out.extend_from_slice(&flags.0.to_be_bytes());
+        let [a, b, c, d] = flags.0.to_be_bytes();
+        out.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, frame_type.0, a, b, c, d]);
         encode_varint(stream_id.0, out);
         encode_varint(frame_id.0, out);
         Self { out, start }

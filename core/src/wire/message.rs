@@ -13,6 +13,9 @@ use crate::error::{DecodeError, Field};
 #[derive(Clone, Debug)]
 pub struct Messages<'b> {
     reader: Reader<'b>,
+    /// Arguments of the message handed out last, which are only stepped over when there is another one.
+    behind: u8,
+    left: u32,
 }
 
 impl<'b> Messages<'b> {
@@ -22,17 +25,31 @@ impl<'b> Messages<'b> {
     /// The first field that is cut, overflows or is of a reserved type.
     #[inline]
     pub fn decode(payload: &'b [u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(payload);
-        while !reader.is_empty() {
-            Message::decode(&mut reader)?;
-        }
-        Ok(Self::of_checked(payload))
+        Ok(Self::of_checked(payload, Self::check(payload)?))
     }
 
-    /// The messages of a payload that [`decode`](Self::decode) has passed.
+    /// How many messages are in `payload`.
+    #[inline(never)] // it has all registers for itself
+    fn check(payload: &[u8]) -> Result<u32, DecodeError> {
+        let (mut reader, mut count) = (Reader::new(payload), 0);
+        while !reader.is_empty() {
+            let message = Message::decode(&mut reader)?;
+            Args::skip(&mut reader, message.args.left)?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// The `count` messages of a payload that [`decode`](Self::decode) has passed.
     #[inline]
-    pub(crate) const fn of_checked(payload: &'b [u8]) -> Self {
-        Self { reader: Reader::new(payload) }
+    pub(crate) const fn of_checked(payload: &'b [u8], count: u32) -> Self {
+        Self { reader: Reader::new(payload), behind: 0, left: count }
+    }
+
+    #[inline(never)]
+    fn step_over_args(&mut self) {
+        let stepped = Args::skip(&mut self.reader, self.behind);
+        debug_assert!(stepped.is_ok(), "the payload was checked when this was made");
     }
 }
 
@@ -41,14 +58,23 @@ impl<'b> Iterator for Messages<'b> {
 
     #[inline]
     fn next(&mut self) -> Option<Message<'b>> {
-        if self.reader.is_empty() {
-            return None;
+        self.left = self.left.checked_sub(1)?;
+        if self.behind > 0 {
+            self.step_over_args();
         }
         let message = Message::decode(&mut self.reader);
         debug_assert!(message.is_ok(), "the payload was checked when this was made");
-        message.ok()
+        let message = message.ok()?;
+        self.behind = message.args.left;
+        Some(message)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left as usize, Some(self.left as usize))
     }
 }
+
+impl ExactSizeIterator for Messages<'_> {}
 
 /// One message: what a `spoe-message` section of HAProxy's configuration sends.
 #[derive(Clone, Debug)]
@@ -73,16 +99,12 @@ impl<'b> Message<'b> {
         self.args().find(|(arg, _)| *arg == name.as_bytes()).map(|(_, value)| value)
     }
 
-    /// Reads one message and steps over its arguments, each of which it checks.
+    /// Reads the head of a message, up to its arguments.
     #[inline]
     fn decode(reader: &mut Reader<'b>) -> Result<Self, DecodeError> {
         let name = reader.string(Field::MessageName)?;
-        let count = reader.u8(Field::ArgCount)?;
-        let args = Args { reader: *reader, left: count };
-        for _ in 0..count {
-            Args::decode(reader)?;
-        }
-        Ok(Self { name, args })
+        let left = reader.u8(Field::ArgCount)?;
+        Ok(Self { name, args: Args { reader: *reader, left } })
     }
 }
 
@@ -94,6 +116,16 @@ pub struct Args<'b> {
 }
 
 impl<'b> Args<'b> {
+    /// Steps over `count` arguments, each of which it checks.
+    #[inline(always)] // where it is called, its reader is in registers
+    fn skip(reader: &mut Reader<'b>, count: u8) -> Result<(), DecodeError> {
+        for _ in 0..count {
+            reader.string(Field::ArgName)?;
+            TypedData::skip(reader, Field::ArgValue)?;
+        }
+        Ok(())
+    }
+
     #[inline]
     fn decode(reader: &mut Reader<'b>) -> Result<(&'b [u8], TypedData<'b>), DecodeError> {
         let name = reader.string(Field::ArgName)?;

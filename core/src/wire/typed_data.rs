@@ -80,6 +80,22 @@ impl<'b> TypedData<'b> {
         })
     }
 
+    /// Steps over one value: fails where [`decode`](Self::decode) does, in a fraction of its time.
+    ///
+    /// # Errors
+    /// Those of [`decode`](Self::decode).
+    #[inline(always)] // as what it is called by
+    pub(super) fn skip(reader: &mut Reader<'b>, field: Field) -> Result<(), DecodeError> {
+        match reader.u8(field)? & 0x0f {
+            NULL | BOOL => Ok(()),
+            INT32 | UINT32 | INT64 | UINT64 => reader.varint(field).map(drop),
+            IPV4 => reader.array::<4>(field).map(drop),
+            IPV6 => reader.array::<16>(field).map(drop),
+            STRING | BINARY => reader.string(field).map(drop),
+            reserved => Err(DecodeError::new(field, Fault::ReservedType(reserved))),
+        }
+    }
+
     /// Appends the value. The flags are zero but for true: HAProxy compares a STRING's first byte whole.
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
@@ -210,9 +226,13 @@ impl<'b> From<&'b [u8]> for TypedData<'b> {
 mod tests {
     use super::*;
 
+    /// What `bytes` are, all of them; stepping over them has to come to the same.
     fn decode(bytes: &[u8]) -> Result<TypedData<'_>, DecodeError> {
-        let mut reader = Reader::new(bytes);
-        let value = TypedData::decode(&mut reader, Field::Value)?;
+        let (mut reader, mut skipping) = (Reader::new(bytes), Reader::new(bytes));
+        let value = TypedData::decode(&mut reader, Field::Value);
+        assert_eq!(TypedData::skip(&mut skipping, Field::Value), value.map(drop));
+        assert!(value.is_err() || skipping.is_empty());
+        let value = value?;
         assert!(reader.is_empty(), "{value:?} left {:?}", reader.rest());
         Ok(value)
     }

@@ -55,7 +55,7 @@ pub(super) fn decode_varint(bytes: &[u8]) -> Result<(u64, usize), Fault> {
     }
 }
 
-#[cold]
+#[inline(never)] // ids of a connection in long use are three or four bytes; most other numbers are one
 fn decode_long(bytes: &[u8]) -> Result<(u64, usize), Fault> {
     let mut value = u64::from(*bytes.first().ok_or(Fault::Truncated)?);
     let mut shift = 4;
