@@ -26,15 +26,17 @@ pub(crate) struct RecvBuf {
     buf: Vec<u8>,
     start: usize,
     end: usize,
+    /// The last read took all the room there was: with more of it, more would have come at once.
+    is_short: bool,
     len_max: usize,
 }
 
 /// The first allocation. Enough for any HELLO and for dozens of small NOTIFYs; a busy connection grows from here.
-const LEN_FIRST: usize = 2048;
+const LEN_FIRST: usize = 4096;
 
 impl RecvBuf {
     pub(crate) const fn new(len_max: usize) -> Self {
-        Self { buf: Vec::new(), start: 0, end: 0, len_max }
+        Self { buf: Vec::new(), start: 0, end: 0, is_short: true, len_max }
     }
 
     /// Room for the socket, at least one byte unless the buffer is full of frames nobody took.
@@ -43,7 +45,7 @@ impl RecvBuf {
             self.start = 0;
             self.end = 0;
         }
-        if self.end == self.buf.len() {
+        if self.is_short {
             self.make_room();
         }
         self.invariants();
@@ -57,6 +59,7 @@ impl RecvBuf {
     pub(crate) fn filled(&mut self, len: usize) {
         assert!(len <= self.buf.len() - self.end, "more bytes filled than lent");
         self.end += len;
+        self.is_short = self.end == self.buf.len();
         self.invariants();
     }
 
@@ -125,25 +128,20 @@ impl RecvBuf {
 
     #[cold]
     fn make_room(&mut self) {
-        if self.start > 0 {
-            self.buf.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-            // A buffer that is mostly free now is large enough.
-            if self.end < self.buf.len() / 2 {
-                return;
-            }
-        }
+        self.buf.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
         let len = (self.buf.len() * 4).clamp(LEN_FIRST, self.len_max.max(LEN_FIRST)).min(self.len_max);
         if len > self.buf.len() {
             self.buf.reserve_exact(len - self.buf.len());
             self.buf.resize(len, 0);
         }
+        self.is_short = self.end == self.buf.len();
     }
 
     fn invariants(&self) {
         debug_assert!(self.start <= self.end && self.end <= self.buf.len(), "{self:?}");
-        debug_assert!(self.buf.len() <= self.len_max);
+        debug_assert!(self.buf.len() <= self.len_max && (self.is_short || self.end < self.buf.len()));
     }
 }
 

@@ -24,8 +24,8 @@ const READS_MAX: usize = 8;
 /// and a crowd of idle ones holds none.
 const BUFFERS_KEPT: Duration = Duration::from_secs(1);
 
-/// The bytes it may keep: enough for a read of 200 small NOTIFYs and their ACKs.
-const BUFFERS_KEPT_MAX: usize = 16 << 10;
+/// The bytes it may keep: enough for two frames of the largest size and the ACKs of a thousand small ones.
+const BUFFERS_KEPT_MAX: usize = 64 << 10;
 
 /// One connection on its socket.
 ///

@@ -161,8 +161,20 @@ impl Agent {
     /// # Panics
     /// If it has ended.
     pub fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most memory it ever held, in bytes.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn memory_peak(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, figure: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of every process");
+        let line = status.lines().find_map(|line| line.strip_prefix(figure)).expect("a line of every process");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
     }
 }

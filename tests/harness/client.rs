@@ -192,6 +192,17 @@ impl Client {
         set_socket_linger(self.fd(), Some(Duration::ZERO)).expect("a socket");
     }
 
+    /// Its TCP socket, to go on without this.
+    ///
+    /// # Panics
+    /// If it has a unix socket.
+    pub fn into_tcp(self) -> TcpStream {
+        match self.stream {
+            Stream::Tcp(stream) => stream,
+            Stream::Unix(_) => panic!("it is connected to a unix socket"),
+        }
+    }
+
     fn fd(&self) -> BorrowedFd<'_> {
         match &self.stream {
             Stream::Tcp(stream) => stream.as_fd(),

@@ -8,13 +8,22 @@ use spoa_core::wire::{Message, TypedData};
 ///
 /// It is in the argument `ip`, else in the first without a name, else in the only one there is. NULL (a client on a
 /// unix socket has no address) and anything else that is no address give `None`.
+#[inline]
 pub fn client_address(message: &Message<'_>) -> Option<IpAddr> {
-    let mut args = message.args();
-    let only = if args.len() == 1 { args.next().map(|(_, value)| value) } else { None };
-    let value = message.arg("ip").or_else(|| message.arg("")).or(only)?;
-    address(value).map(canonical)
+    let args = message.args();
+    let (is_only, mut unnamed) = (args.len() == 1, None);
+    for (name, value) in args {
+        if name == b"ip" {
+            return address(value).map(canonical);
+        }
+        if unnamed.is_none() && (is_only || name.is_empty()) {
+            unnamed = Some(value);
+        }
+    }
+    address(unnamed?).map(canonical)
 }
 
+#[inline]
 fn address(value: TypedData<'_>) -> Option<IpAddr> {
     value.as_ip().or_else(|| value.as_str()?.parse().ok())
 }

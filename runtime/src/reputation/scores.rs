@@ -21,6 +21,7 @@ pub enum Scores {
 
 impl Scores {
     /// The score of a client, whose address is [canonical](super::canonical).
+    #[inline]
     pub fn score(self, address: IpAddr) -> u32 {
         match self {
             Self::Fresh => below(rand::rng().next_u64()),

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use smol::Timer;
 use spoa_core::Notify;
-use spoa_core::wire::{Actions, Messages, Scope};
+use spoa_core::wire::{Actions, Message, Scope};
 
 use super::address::client_address;
 use super::scores::Scores;
 use crate::handler::{Handler, HandlerError, Reply};
 
-/// The messages it answers: that of HAProxy's example agent, and that of SPOE.txt section 2.5.
-const MESSAGES: [&[u8]; 2] = [b"check-client-ip", b"get-ip-reputation"];
+/// True for the messages it answers: that of HAProxy's example agent, and that of SPOE.txt section 2.5.
+fn is_known(message: &Message<'_>) -> bool {
+    // Not a list to look through: a comparison with a name of known length is two instructions.
+    message.name() == b"check-client-ip" || message.name() == b"get-ip-reputation"
+}
 
 /// The variable it sets, in session scope: `var(sess.PREFIX.ip_score)` in HAProxy.
 pub const VARIABLE: &str = "ip_score";
@@ -30,11 +33,12 @@ impl Service {
         Self { scores, delay }
     }
 
-    fn scores_of(&self, messages: Messages<'_>) -> impl Iterator<Item = u32> {
-        messages
-            .filter(|message| MESSAGES.contains(&message.name()))
-            .filter_map(|message| client_address(&message))
-            .map(|address| self.scores.score(address))
+    #[inline]
+    fn score(&self, message: &Message<'_>) -> Option<u32> {
+        if !is_known(message) {
+            return None;
+        }
+        client_address(message).map(|address| self.scores.score(address))
     }
 }
 
@@ -45,14 +49,16 @@ impl Handler for Service {
         let messages = notify.messages();
         if self.delay.is_zero() {
             let mut ack = notify.ack();
-            for score in self.scores_of(messages) {
-                ack.set_var(Scope::Session, VARIABLE, score)?;
+            for message in messages {
+                if let Some(score) = self.score(&message) {
+                    ack.set_var(Scope::Session, VARIABLE, score)?;
+                }
             }
             ack.finish()?;
             return Ok(Reply::Done);
         }
         let (mut actions, max) = (Actions::new(), notify.max_frame_size() as usize);
-        for score in self.scores_of(messages) {
+        for score in messages.filter_map(|message| self.score(&message)) {
             actions.set_var(Scope::Session, VARIABLE, score)?;
             // Nothing behind that would fit into the ACK; keeping it would cost memory for nothing.
             if actions.as_bytes().len() > max {
