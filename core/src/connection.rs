@@ -6,6 +6,7 @@ use core::ops::Range;
 use core::time::Duration;
 
 use crate::ack::Ack;
+use crate::buffers::Buffers;
 use crate::config::Config;
 use crate::error::PeerError;
 use crate::event::{CloseReason, Event, LocalReason, Notify};
@@ -299,12 +300,24 @@ impl Connection {
         self.recv.memory() + self.outbox.send.memory() + self.in_flight.memory() + self.reassembly.memory()
     }
 
-    /// Gives back every buffer that holds nothing. Best called before a wait that may be long.
-    pub fn release_buffers(&mut self) {
+    /// Takes buffers that it lacks from `spare`, best called before each turn. A connection that is lent none makes its
+    /// own.
+    ///
+    /// None larger than it may have is taken, so [`Config::memory_max`] holds with them.
+    #[inline]
+    pub fn lend_buffers(&mut self, spare: &mut Buffers) {
+        self.recv.lend(&mut spare.recv);
+        self.outbox.send.lend(&mut spare.send);
+        self.in_flight.lend(&mut spare.slots);
+    }
+
+    /// Gives every buffer that holds nothing to `spare`, best called before each wait. Of two the larger one is kept there.
+    #[inline]
+    pub fn release_buffers(&mut self, spare: &mut Buffers) {
         self.settle();
-        self.recv.release();
-        self.outbox.send.release();
-        self.in_flight.release();
+        self.recv.release(&mut spare.recv);
+        self.outbox.send.release(&mut spare.send);
+        self.in_flight.release(&mut spare.slots);
     }
 
     fn tick(&mut self, now: Instant) {

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::buffers;
 use crate::time::Instant;
 use crate::wire::{FrameId, StreamId};
 
@@ -147,10 +148,19 @@ impl InFlight {
         (self.full_to, self.len, self.bytes) = (0, 0, 0);
     }
 
+    /// Takes the memory of `spare` if it has none.
+    #[inline]
+    pub(crate) fn lend(&mut self, spare: &mut Vec<Option<Slot>>) {
+        buffers::lend(&mut self.slots, spare, self.max);
+    }
+
     /// Gives the memory back if nothing waits. The serial numbers go on, so old tickets stay dead.
-    pub(crate) fn release(&mut self) {
+    #[inline]
+    pub(crate) fn release(&mut self, spare: &mut Vec<Option<Slot>>) {
         if self.len == 0 {
-            self.clear();
+            self.slots.clear();
+            self.full_to = 0;
+            buffers::release(&mut self.slots, spare);
         }
     }
 
@@ -190,7 +200,7 @@ mod tests {
         let second = in_flight.insert((StreamId(2), FrameId(1)), 10, at(0));
         assert!(in_flight.remove(stale()).is_none(), "the slot is another's now");
         assert_eq!(in_flight.remove(second).unwrap().stream_id, StreamId(2));
-        in_flight.release();
+        in_flight.release(&mut Vec::new());
         let third = in_flight.insert((StreamId(3), FrameId(1)), 10, at(0));
         assert!(in_flight.remove(stale()).is_none(), "not even after the array was freed");
         assert!(in_flight.contains(third.id()));

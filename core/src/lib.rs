@@ -80,6 +80,7 @@ extern crate alloc;
 extern crate std;
 
 mod ack;
+mod buffers;
 mod config;
 mod connection;
 mod error;
@@ -97,6 +98,7 @@ mod time;
 pub mod wire;
 
 pub use ack::{Ack, AckTooBig};
+pub use buffers::Buffers;
 pub use config::{Config, ConfigError};
 pub use connection::{Connection, TicketError};
 pub use error::{DecodeError, Fault, Field, PeerError};

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use crate::buffers;
 use crate::error::PeerError;
 use crate::wire::{FRAME_LEN_MIN, FrameType, LENGTH_LEN};
 
@@ -115,10 +116,19 @@ impl RecvBuf {
         self.start = self.end;
     }
 
+    /// Takes the memory of `spare` if it has none.
+    #[inline]
+    pub(crate) fn lend(&mut self, spare: &mut Vec<u8>) {
+        buffers::lend(&mut self.buf, spare, self.len_max);
+        self.is_short = self.end == self.buf.len();
+    }
+
     /// Gives the memory back if nothing waits.
-    pub(crate) fn release(&mut self) {
+    #[inline]
+    pub(crate) fn release(&mut self, spare: &mut Vec<u8>) {
         if self.is_empty() {
-            *self = Self::new(self.len_max);
+            buffers::release(&mut self.buf, spare);
+            (self.start, self.end, self.is_short) = (0, 0, true);
         }
     }
 
@@ -207,11 +217,19 @@ mod tests {
     #[test]
     fn an_empty_buffer_gives_its_memory_back() {
         let mut recv = RecvBuf::new(2 * 16388);
+        let mut spare = Vec::new();
         write(&mut recv, &frame(16384));
-        recv.release();
+        recv.release(&mut spare);
         assert!(recv.memory() > 0, "half a frame is kept");
         recv.next_frame(16384).unwrap().unwrap();
-        recv.release();
+        recv.release(&mut spare);
         assert_eq!(recv.memory(), 0);
+        let mut other = RecvBuf::new(2 * 16388);
+        other.lend(&mut spare);
+        assert!(other.memory() > 16384);
+        write(&mut other, &frame(7));
+        let found = other.next_frame(256).unwrap().unwrap();
+        assert_eq!(other.bytes(found), &frame(7)[4..], "nothing is left of the other connection");
+        assert_eq!(other.next_frame(256), Ok(None));
     }
 }

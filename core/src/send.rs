@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::buffers;
 use crate::status::Status;
 use crate::wire::{Disconnect, Flags, FrameEncoder, FrameId, FrameType, HEADER_LEN_MAX, StreamId, patch_length};
 
@@ -119,10 +120,19 @@ impl SendBuf {
         *self = Self::new(self.capacity_max);
     }
 
+    /// Takes the memory of `spare` if it has none.
+    #[inline]
+    pub(crate) fn lend(&mut self, spare: &mut Vec<u8>) {
+        buffers::lend(&mut self.buf, spare, self.capacity_max);
+    }
+
     /// Gives the memory back if nothing waits.
-    pub(crate) fn release(&mut self) {
+    #[inline]
+    pub(crate) fn release(&mut self, spare: &mut Vec<u8>) {
         if self.unsent() == 0 {
-            self.clear();
+            self.buf.clear();
+            (self.head, self.committed) = (0, 0);
+            buffers::release(&mut self.buf, spare);
         }
     }
 
@@ -188,11 +198,18 @@ mod tests {
     #[test]
     fn an_empty_buffer_gives_its_memory_back() {
         let mut send = SendBuf::new(1024);
+        let mut spare = Vec::new();
         send.disconnect(Status::NORMAL);
-        send.release();
+        send.release(&mut spare);
         assert!(send.memory() > 0);
         send.sent(send.unsent());
-        send.release();
+        send.begin(FrameType::ACK, Flags::FIN, StreamId(1), FrameId(1));
+        send.release(&mut spare);
         assert_eq!(send.memory(), 0);
+        let mut other = SendBuf::new(1024);
+        other.lend(&mut spare);
+        assert!(other.memory() > 0 && other.bytes().is_empty(), "nothing is left of the other connection");
+        other.empty_ack(Flags::FIN, StreamId(2), FrameId(1));
+        assert_eq!(other.bytes(), [0, 0, 0, 7, 103, 0, 0, 0, 1, 2, 1]);
     }
 }

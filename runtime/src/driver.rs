@@ -20,13 +20,6 @@ use crate::shared::Shared;
 /// How often a connection with more to do goes on before the others of its worker have their turn.
 const READS_MAX: usize = 8;
 
-/// How long a connection keeps its buffers when nothing moves, so that one in use does not make them anew for each frame,
-/// and a crowd of idle ones holds none.
-const BUFFERS_KEPT: Duration = Duration::from_secs(1);
-
-/// The bytes it may keep: enough for two frames of the largest size and the ACKs of a thousand small ones.
-const BUFFERS_KEPT_MAX: usize = 64 << 10;
-
 /// One connection on its socket.
 ///
 /// In each turn it reads, hands out events, takes finished answers and writes what is ready, all frames of it in one
@@ -46,8 +39,6 @@ pub(crate) struct Driver {
     ended: bool,
     /// What was left of the last write waits for room in the socket.
     blocked: bool,
-    /// When its buffers are given back, if it has any.
-    release_at: Option<Instant>,
     draining: bool,
     write_shut: bool,
     /// What was logged about so far.
@@ -85,7 +76,6 @@ impl Driver {
             readable: false,
             ended: false,
             blocked: false,
-            release_at: None,
             draining: false,
             write_shut: false,
             seen: Stats::default(),
@@ -112,14 +102,18 @@ impl Driver {
 
     /// When it has to have its turn, if nothing happens before.
     pub(crate) fn due(&self) -> Option<Instant> {
-        match (self.connection.poll_timeout(), self.release_at) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (one, other) => one.or(other),
-        }
+        self.connection.poll_timeout()
     }
 
-    /// Does what there is to do.
+    /// Does what there is to do, in buffers that it is lent for it.
     pub(crate) fn turn<H: Handler>(&mut self, shared: &mut Shared<H>) -> Turn {
+        self.connection.lend_buffers(&mut shared.spare);
+        let turn = self.serve(shared);
+        self.connection.release_buffers(&mut shared.spare);
+        turn
+    }
+
+    fn serve<H: Handler>(&mut self, shared: &mut Shared<H>) -> Turn {
         let now = shared.clock.now();
         self.heed_drain(now, shared.drain);
         for _ in 0..READS_MAX {
@@ -145,11 +139,7 @@ impl Driver {
             self.hand_out_events(shared);
             return Turn::Closed;
         }
-        if self.wants_read() {
-            return Turn::Again;
-        }
-        self.release_buffers(now);
-        Turn::Wait
+        if self.wants_read() { Turn::Again } else { Turn::Wait }
     }
 
     /// Sends the answer to one of its NOTIFYs, in its next turn.
@@ -199,7 +189,6 @@ impl Driver {
                 // told with these bytes is not.
                 self.readable = len == buf.len() || self.ended;
                 self.connection.handle_input(now, len);
-                self.release_at = Some(now + BUFFERS_KEPT);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -223,7 +212,6 @@ impl Driver {
                     }
                     self.blocked = len < bytes.len();
                     self.connection.transmitted(now, len);
-                    self.release_at = Some(now + BUFFERS_KEPT);
                     wrote |= len > 0;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
@@ -271,16 +259,6 @@ impl Driver {
             }
         }
         self.log_losses(shared);
-    }
-
-    /// Gives the buffers back in time. One that never had a NOTIFY, a health check or a spare one of HAProxy's, may
-    /// never need them again.
-    fn release_buffers(&mut self, now: Instant) {
-        let Some(at) = self.release_at else { return };
-        if at <= now || self.connection.memory() > BUFFERS_KEPT_MAX || self.connection.stats().notifies == 0 {
-            self.connection.release_buffers();
-            self.release_at = None;
-        }
     }
 
     /// Tells of answers that HAProxy did not get, each kind once for each time its count was seen to rise.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use spoa_core::Buffers;
+
 use crate::answers::Answers;
 use crate::clock::Clock;
 use crate::log_limit::LogLimit;
@@ -13,6 +15,8 @@ pub(crate) struct Shared<H> {
     pub(crate) clock: Clock,
     pub(crate) handler: H,
     pub(crate) answers: Answers,
+    /// The buffers of whichever connection has its turn.
+    pub(crate) spare: Buffers,
     pub(crate) log_limit: LogLimit,
     /// Set once, when the agent drains: for how long.
     pub(crate) drain: Option<Duration>,
@@ -25,6 +29,7 @@ impl<H> Shared<H> {
             clock: Clock::new(),
             handler,
             answers: Answers::new(),
+            spare: Buffers::default(),
             log_limit: LogLimit::default(),
             drain: None,
         }

@@ -113,6 +113,8 @@ struct World {
     step: usize,
     keep: Keep,
     buffers: Buffers,
+    /// What the agent's connections lend each other.
+    spare: spoa_core::Buffers,
     /// When HAProxy ends what is open, at the earliest.
     end_min: Nanos,
 }
@@ -176,6 +178,7 @@ impl World {
             step: 0,
             keep,
             buffers,
+            spare: spoa_core::Buffers::default(),
             end_min: 0,
         }
     }
@@ -386,7 +389,7 @@ impl World {
     /// Gives buffers back, as drivers do before they wait: idle connections keep nothing.
     fn rest(&mut self, at: usize) -> Result<(), Failure> {
         let Socket { connection, oracle, .. } = &mut self.sockets[at];
-        connection.release_buffers();
+        connection.release_buffers(&mut self.spare);
         let kept = connection.memory();
         if kept > 0 && oracle.holds_nothing() {
             return Err(self.failure(at, "memory", format!("{kept} bytes are kept for nothing")));
@@ -507,7 +510,12 @@ impl World {
             let wrote = self.write(at)?;
             // After a write the core may read on; after a read there may be more to read.
             if !(wrote || read && self.sockets[at].inlet.is_ready()) {
-                return self.check_rest(at);
+                self.check_rest(at)?;
+                // As a driver does after a turn; now and then not, since it need not.
+                if !self.actions.is_multiple_of(3) {
+                    self.sockets[at].connection.release_buffers(&mut self.spare);
+                }
+                return Ok(());
             }
         }
     }
@@ -534,6 +542,7 @@ impl World {
         if readable.is_empty() {
             return Ok(false);
         }
+        socket.connection.lend_buffers(&mut self.spare);
         let buf = socket.connection.recv_buf();
         if buf.is_empty() {
             socket.mark_full(true);

@@ -45,7 +45,7 @@ fn f01_fragments_get_one_ack_behind_the_last() {
         peer.send(&input[2]);
         assert_eq!(peer.take_events(), [Seen::Notify { ids: IDS, payload: payload.clone() }], "cut at {a} and {b}");
         assert_eq!(peer.take_bytes(), ack(IDS.0, IDS.1, &[score]));
-        peer.connection.release_buffers();
+        peer.release();
         assert_eq!(peer.connection.memory(), 0, "what was collected is given back");
         is_alive(&mut peer);
     }

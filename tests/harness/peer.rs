@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use spoa_core::wire::{Capabilities, Message, Scope, TypedData};
-use spoa_core::{CloseReason, Config, Connection, Event, Instant, Notify, Ticket, TicketError};
+use spoa_core::{Buffers, CloseReason, Config, Connection, Event, Instant, Notify, Ticket, TicketError};
 
 use crate::bytes::{AGENT_DISCONNECT, AGENT_HELLO, Frame, Value};
 use crate::frames::{Hello, agent_hello};
@@ -27,6 +27,8 @@ pub type Handler = Box<dyn FnMut(Notify<'_>) -> Option<Ticket>>;
 pub struct Peer {
     /// The agent.
     pub connection: Connection,
+    /// What it was lent and has given back.
+    spare: Buffers,
     config: Config,
     now: Instant,
     handler: Handler,
@@ -52,6 +54,7 @@ impl Peer {
         let now = Instant::from_nanos(1_000);
         Self {
             connection: Connection::new(config, now),
+            spare: Buffers::default(),
             config,
             now,
             handler: Box::new(score),
@@ -274,10 +277,17 @@ impl Peer {
         any
     }
 
+    /// The agent gives its buffers back, to have them lent when it reads next.
+    pub fn release(&mut self) {
+        self.connection.release_buffers(&mut self.spare);
+        self.check();
+    }
+
     fn receive(&mut self) -> bool {
         if self.unread.is_empty() {
             return false;
         }
+        self.connection.lend_buffers(&mut self.spare);
         let buf = self.connection.recv_buf();
         let len = buf.len().min(self.unread.len());
         if len == 0 {

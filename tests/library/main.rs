@@ -123,9 +123,10 @@ fn work_is_dropped_with_its_connection() {
     let agent = Running::start(
         ConnectionConfig { in_flight_max: 3, ..ConnectionConfig::default() },
         deferred(move |_| {
-            let dropped = dropped.clone();
+            // Part of the future from the start: it may be dropped before it first runs.
+            let told = TellsWhenDropped(dropped.clone());
             async move {
-                let _told = TellsWhenDropped(dropped);
+                let _told = told;
                 std::future::pending::<Result<Actions, HandlerError>>().await
             }
         }),

@@ -120,7 +120,7 @@ fn apply(peer: &mut Peer, config: &Config, act: &Act) {
         Act::StoppedReading => peer.stop_reading(),
         Act::Read(len) => peer.read(*len),
         Act::Waited(time) => peer.advance(*time),
-        Act::Released => peer.connection.release_buffers(),
+        Act::Released => peer.release(),
         Act::Stopped(grace) => peer.stop(*grace),
         Act::Eof => peer.eof(),
     }
