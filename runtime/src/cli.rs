@@ -1,6 +1,7 @@
 //! The options of `spoa`: those of HAProxy's example agent with the same meaning, and more.
 
 use std::num::{NonZeroU64, NonZeroUsize};
+use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
@@ -25,7 +26,9 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "ADDR")]
     listen: Vec<ListenAddr>,
 
-    /// Threads that serve connections [default: one a processor]
+    /// Threads that serve connections, at most one a processor [default: one a processor]
+    ///
+    /// None of them ever waits for anything but its sockets, so that more would only keep each other waiting.
     #[arg(short = 'n', long, value_name = "NUMBER")]
     workers: Option<NonZeroUsize>,
 
@@ -101,7 +104,11 @@ impl Cli {
             .grace(self.grace)
             .connections_max(self.connections_max)
             .log_frames(self.debug);
-        if let Some(workers) = self.workers {
+        if let Some(asked) = self.workers {
+            let workers = at_most_one_a_processor(asked);
+            if workers < asked {
+                tracing::info!("{workers} workers, not {asked}: there is a processor for each of these");
+            }
             agent = agent.workers(workers);
         }
         self.addrs().into_iter().fold(agent, Agent::listen)
@@ -142,6 +149,12 @@ impl Cli {
             ..defaults
         }
     }
+}
+
+/// Two workers on one processor answer fewer NOTIFYs than one does, and the slowest of them several times later: each
+/// keeps the other from running for a whole time slice.
+fn at_most_one_a_processor(workers: NonZeroUsize) -> NonZeroUsize {
+    thread::available_parallelism().map_or(workers, |processors| workers.min(processors))
 }
 
 fn capability(name: &str) -> Result<Capabilities, &'static str> {
@@ -201,6 +214,14 @@ mod tests {
         assert_eq!(config.notify_max, NonZeroU64::new(9));
         assert_eq!(cli.delay, Duration::from_millis(5));
         assert_eq!(config.ack_timeout, Duration::from_millis(10_005));
+    }
+
+    #[test]
+    fn there_is_a_worker_a_processor_at_most() {
+        let processors = thread::available_parallelism().unwrap();
+        assert_eq!(at_most_one_a_processor(NonZeroUsize::MIN), NonZeroUsize::MIN);
+        assert_eq!(at_most_one_a_processor(processors), processors);
+        assert_eq!(at_most_one_a_processor(NonZeroUsize::MAX), processors);
     }
 
     #[test]

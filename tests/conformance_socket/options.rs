@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::process::Output;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use spoa_tests::agent::{Agent, LIMIT, run};
@@ -79,6 +80,14 @@ fn it_listens_everywhere_it_is_told_to() {
     for addr in agent.addrs() {
         Client::ready(addr).exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
     }
+}
+
+#[test]
+fn more_workers_than_processors_are_told_of() {
+    let processors = thread::available_parallelism().expect("it can be asked").get();
+    let agent = Agent::spawn(&["-n", &(processors + 3).to_string()]);
+    agent.wait_for_line(&format!("{processors} workers, not {}", processors + 3));
+    Client::ready(agent.addr()).exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
 }
 
 #[test]
