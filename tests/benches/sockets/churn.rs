@@ -1,0 +1,36 @@
+//! A connection an event, as HAProxy 3.1 and later open them where they do not reuse: HELLO, NOTIFY, ACK, and a reset.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use spoa_tests::bytes::{ACK, Value};
+use spoa_tests::client::Client;
+use spoa_tests::frames::{Hello, check_client_ip, notify};
+
+use crate::Load;
+
+/// Lets so many clients do that at once, for so long.
+pub(crate) fn load(addr: &str, clients: usize, time: Duration) -> Load {
+    let notify = notify(1, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 33]))]);
+    let start = Instant::now();
+    let mut times = thread::scope(|scope| {
+        let client = || {
+            let mut times = Vec::new();
+            while start.elapsed() < time {
+                let started = Instant::now();
+                let mut client = Client::greeted(addr, &Hello::mux());
+                client.send(&notify);
+                let answer = client.frame();
+                assert_eq!((answer.kind, answer.sid, answer.fid), (ACK, 1, 1));
+                client.reset();
+                times.push(started.elapsed());
+            }
+            times
+        };
+        let clients: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
+        clients.into_iter().flat_map(|client| client.join().expect("it was answered")).collect::<Vec<_>>()
+    });
+    let elapsed = start.elapsed();
+    times.sort_unstable();
+    Load { acks_per_sec: times.len() as f64 / elapsed.as_secs_f64(), p99: times[times.len() * 99 / 100] }
+}

@@ -1,0 +1,118 @@
+//! The least that an agent does: one wait for all sockets, one read and one write for each that is ready, and of each
+//! NOTIFY the ids, copied into an ACK that was written beforehand. Nothing is checked, nothing looked at, and there is no
+//! limit: what parses cannot be faster on the same sockets.
+
+use std::io::{ErrorKind, Read, Write};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use spoa_tests::bytes::{HELLO, NOTIFY};
+use spoa_tests::frames::{ack, agent_hello};
+
+/// The socket that listens; connections have their places as numbers.
+const LISTENER: Token = Token(usize::MAX);
+
+/// Bytes that one read takes.
+const BUFFER_LEN: usize = 1 << 18;
+
+/// Serves on a free port, which it prints, until it is killed.
+pub(crate) fn serve() -> ! {
+    let mut poll = Poll::new().expect("a poll");
+    let mut listener = TcpListener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    println!("{}", listener.local_addr().expect("it is bound"));
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE).expect("it is a socket");
+    let mut connections: Vec<Option<Connection>> = Vec::new();
+    let (canned, mut buf, mut out) = (Canned::new(), vec![0; BUFFER_LEN], Vec::new());
+    let mut events = Events::with_capacity(256);
+    loop {
+        if poll.poll(&mut events, None).is_err() {
+            continue;
+        }
+        for event in &events {
+            if event.token() == LISTENER {
+                while let Ok((mut socket, _)) = listener.accept() {
+                    let token = Token(connections.len());
+                    socket.set_nodelay(true).expect("it is a TCP socket");
+                    poll.registry().register(&mut socket, token, Interest::READABLE).expect("it is a socket");
+                    connections.push(Some(Connection { socket, part: Vec::new() }));
+                }
+                continue;
+            }
+            let connection = &mut connections[event.token().0];
+            if connection.as_mut().is_some_and(|connection| !connection.turn(&canned, &mut buf, &mut out)) {
+                *connection = None;
+            }
+        }
+    }
+}
+
+/// What it sends.
+struct Canned {
+    hello: Vec<u8>,
+    /// An ACK up to its ids, and from there.
+    ack: (Vec<u8>, Vec<u8>),
+}
+
+impl Canned {
+    fn new() -> Self {
+        let ack = ack(1, 1, &[42]);
+        Self { hello: agent_hello(16380, "pipelining"), ack: (ack[4..9].to_vec(), ack[11..].to_vec()) }
+    }
+}
+
+struct Connection {
+    socket: TcpStream,
+    /// The part of a frame that has come.
+    part: Vec<u8>,
+}
+
+impl Connection {
+    /// Answers what has come; false at the end.
+    fn turn(&mut self, canned: &Canned, buf: &mut [u8], out: &mut Vec<u8>) -> bool {
+        let had = self.part.len();
+        buf[..had].copy_from_slice(&self.part);
+        let len = match self.socket.read(&mut buf[had..]) {
+            Ok(0) => return false,
+            Ok(len) => had + len,
+            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+        };
+        out.clear();
+        let mut rest = &buf[..len];
+        while let Some((length, behind)) = rest.split_first_chunk::<4>()
+            && let Some((frame, behind)) = behind.split_at_checked(u32::from_be_bytes(*length) as usize)
+        {
+            match frame[0] {
+                HELLO => out.extend_from_slice(&canned.hello),
+                NOTIFY => {
+                    let (head, tail) = &canned.ack;
+                    let ids = &frame[5..5 + ids_len(&frame[5..])];
+                    let len = head.len() + ids.len() + tail.len();
+                    out.extend_from_slice(&(len as u32).to_be_bytes());
+                    out.extend_from_slice(head);
+                    out.extend_from_slice(ids);
+                    out.extend_from_slice(tail);
+                }
+                _ => return false,
+            }
+            rest = behind;
+        }
+        self.part.clear();
+        self.part.extend_from_slice(rest);
+        // The client never has more in flight than a socket holds.
+        out.is_empty() || matches!(self.socket.write(out), Ok(len) if len == out.len())
+    }
+}
+
+/// The length of two varints: each ends with a first byte below 240, or a later one below 128.
+fn ids_len(bytes: &[u8]) -> usize {
+    let mut len = 0;
+    for _ in 0..2 {
+        let mut last = 240;
+        while bytes[len] >= last {
+            len += 1;
+            last = 128;
+        }
+        len += 1;
+    }
+    len
+}

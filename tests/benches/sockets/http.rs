@@ -1,0 +1,106 @@
+//! Requests a second of real HAProxy that asks the agent about each.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::figures::{Ratio, grouped, median};
+use crate::haproxy::{Install, Setup};
+use crate::processors::start_server;
+use crate::server::{Floor, Server, Spoa};
+
+/// Clients that keep asking, each on one connection.
+const CLIENTS: usize = 16;
+
+/// How long HAProxy may be silent.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// What every request is.
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n";
+
+/// The body of every response; what is before it has the score.
+const BODY: &[u8] = b"\r\n\r\nok";
+
+pub(crate) fn measure(turns: usize, time: Duration) {
+    let installs = Install::all();
+    if installs.is_empty() {
+        println!("No HAProxy is at hand: tests/haproxy/install brings some.");
+        return;
+    }
+    println!("| HAProxy, one thread, {CLIENTS} clients | requests/s before the floor | before `spoa -n 1`, of it |");
+    println!("|---|---|---|");
+    for install in installs {
+        let (mut floors, mut ours) = (Vec::new(), Vec::new());
+        for _ in 0..turns {
+            floors.push(requests_per_sec(&install, &Floor::start(), time));
+            ours.push(requests_per_sec(&install, &Spoa::start(&["-n", "1"]), time));
+        }
+        let floor = grouped(median(floors.iter().copied()));
+        println!("| {} | {floor} | {} |", install.full, Ratio::of(&ours, &floors));
+    }
+    println!();
+}
+
+/// HAProxy has a processor; the agent and the clients share the other.
+fn requests_per_sec(install: &Install, agent: &impl Server, time: Duration) -> f64 {
+    let mut setup = Setup::asking(agent.addr(), "on-frontend-http-request", "src");
+    setup.messages = setup.messages.replace("spoe-message m", "spoe-message check-client-ip");
+    setup.agent = "messages check-client-ip\n    option dontlog-normal".into();
+    setup.global = "    nbthread 1".into();
+    let haproxy = start_server(|| setup.header("x-score", "%[var(sess.t.ip_score)]").start(install));
+    load(haproxy.addr, time)
+}
+
+struct Client {
+    socket: TcpStream,
+    received: Vec<u8>,
+}
+
+fn load(addr: SocketAddr, time: Duration) -> f64 {
+    let (mut poll, mut events) = (Poll::new().expect("a poll"), Events::with_capacity(CLIENTS));
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|number| {
+            let socket = std::net::TcpStream::connect(addr).expect("HAProxy listens");
+            socket.set_nodelay(true).and_then(|()| socket.set_nonblocking(true)).expect("it is a socket");
+            let mut socket = TcpStream::from_std(socket);
+            poll.registry().register(&mut socket, Token(number), Interest::READABLE).expect("it is a socket");
+            socket.write_all(REQUEST).expect("HAProxy takes it");
+            Client { socket, received: Vec::new() }
+        })
+        .collect();
+    let (start, mut responses) = (Instant::now(), 0);
+    while start.elapsed() < time {
+        poll.poll(&mut events, Some(SILENCE_MAX)).expect("it waits");
+        assert!(!events.is_empty(), "no response for {SILENCE_MAX:?}");
+        for event in &events {
+            responses += usize::from(clients[event.token().0].goes_on());
+        }
+    }
+    responses as f64 / start.elapsed().as_secs_f64()
+}
+
+impl Client {
+    /// Reads; true if the response has come, and the next request is sent.
+    fn goes_on(&mut self) -> bool {
+        let mut bytes = [0; 4096];
+        match self.socket.read(&mut bytes) {
+            Ok(0) => panic!("HAProxy ended a connection"),
+            Ok(len) => self.received.extend_from_slice(&bytes[..len]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+            Err(error) => panic!("{error}"),
+        }
+        if !self.received.ends_with(BODY) {
+            return false;
+        }
+        let response = String::from_utf8_lossy(&self.received);
+        let score =
+            response.split("x-score: ").nth(1).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        assert!(response.starts_with("HTTP/1.1 200") && score, "no score: {response}");
+        self.received.clear();
+        self.socket.write_all(REQUEST).expect("HAProxy takes it");
+        true
+    }
+}

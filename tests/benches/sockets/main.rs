@@ -1,0 +1,157 @@
+//! How fast `spoa` is on real sockets: `cargo bench -p spoa-tests --bench sockets`, a few minutes.
+//!
+//! Times mean nothing across machines, and little across minutes of one. So each figure is a ratio to the *floor*, a
+//! program that does what no agent can do without and checks nothing, measured in turns with it; and its median of several
+//! turns, with the lowest and the highest. The server has one processor, the client another.
+//!
+//! With that one processor `-n 2` is a single worker too. What two workers on two processors come to cannot be measured on
+//! as many: the client needs as much as one of them.
+
+mod churn;
+mod figures;
+mod floor;
+#[path = "../../haproxy/haproxy.rs"]
+#[expect(dead_code, reason = "shared with the trials of real HAProxy, which use more of it")]
+mod haproxy;
+mod http;
+mod idle;
+#[path = "../../haproxy/log.rs"]
+#[expect(dead_code, reason = "shared with the trials of real HAProxy, which use more of it")]
+mod log;
+mod pipeline;
+mod processors;
+mod server;
+mod storm;
+
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+use figures::{Ratio, grouped};
+use server::{Floor, Server, Spoa};
+
+/// Measures `spoa` on real sockets, against the floor.
+#[derive(Debug, Parser)]
+struct Options {
+    /// What to measure [default: all]
+    #[arg(value_enum)]
+    what: Vec<What>,
+    /// How often to take turns
+    #[arg(long, default_value_t = 5)]
+    turns: usize,
+    /// Seconds of each turn
+    #[arg(long, default_value_t = 1.0)]
+    secs: f64,
+    /// Be the floor, on a free port that is printed
+    #[arg(long, hide = true)]
+    floor: bool,
+    /// Cargo says so
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// ACKs a second
+    Throughput,
+    /// Connections that have nothing to do
+    Idle,
+    /// Connections that all come at once
+    Storm,
+    /// Requests a second of HAProxy
+    Haproxy,
+}
+
+/// How clients ask: connections, and NOTIFYs in flight on each; or a connection an event, so many at once.
+#[derive(Clone, Copy, Debug)]
+enum Pattern {
+    Pipeline { connections: usize, in_flight: usize },
+    Churn { clients: usize },
+}
+
+const PATTERNS: [Pattern; 6] = [
+    Pattern::Pipeline { connections: 1, in_flight: 1 },
+    Pattern::Pipeline { connections: 8, in_flight: 1 },
+    Pattern::Pipeline { connections: 8, in_flight: 16 },
+    Pattern::Pipeline { connections: 8, in_flight: 64 },
+    Pattern::Pipeline { connections: 64, in_flight: 16 },
+    Pattern::Churn { clients: 4 },
+];
+
+/// What a load came to.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    acks_per_sec: f64,
+    p99: Duration,
+}
+
+fn main() {
+    let options = Options::parse();
+    if options.floor {
+        floor::serve();
+    }
+    processors::raise_file_limit();
+    processors::be_the_client();
+    let wanted = |what| options.what.is_empty() || options.what.contains(&what);
+    let (turns, time) = (options.turns, Duration::from_secs_f64(options.secs));
+    if wanted(What::Throughput) {
+        throughput(turns, time);
+    }
+    if wanted(What::Idle) {
+        idle::measure(turns, time);
+    }
+    if wanted(What::Storm) {
+        storm::measure(turns);
+    }
+    if wanted(What::Haproxy) {
+        http::measure(turns, time);
+    }
+}
+
+fn throughput(turns: usize, time: Duration) {
+    println!(
+        "| connections × in flight | floor, ACKs/s | `spoa -n 1` of it | p99, floor | p99, `spoa` | `-n 2` of `-n 1` |"
+    );
+    println!("|---|---|---|---|---|---|");
+    for pattern in PATTERNS {
+        let (mut floors, mut ones, mut twos) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..turns {
+            floors.push(pattern.load(&Floor::start(), time));
+            ones.push(pattern.load(&Spoa::start(&["-n", "1"]), time));
+            twos.push(pattern.load(&Spoa::start(&["-n", "2"]), time));
+        }
+        let rates = |loads: &[Load]| loads.iter().map(|load| load.acks_per_sec).collect::<Vec<_>>();
+        let p99 = |loads: &[Load]| figures::median(loads.iter().map(|load| load.p99.as_secs_f64() * 1e6));
+        println!(
+            "| {} | {} | {} | {:.0} µs | {:.0} µs | {} |",
+            pattern.name(),
+            grouped(figures::median(rates(&floors))),
+            Ratio::of(&rates(&ones), &rates(&floors)),
+            p99(&floors),
+            p99(&ones),
+            Ratio::of(&rates(&twos), &rates(&ones)),
+        );
+    }
+    let server = Spoa::start(&["-n", "1"]);
+    Pattern::Pipeline { connections: 64, in_flight: 16 }.load(&server, time);
+    println!(
+        "\nMost memory that `spoa -n 1` held under 64 × 16: {:.1} MiB.\n",
+        server.memory_peak() as f64 / 1_048_576.0
+    );
+}
+
+impl Pattern {
+    fn name(self) -> String {
+        match self {
+            Self::Pipeline { connections, in_flight } => format!("{connections} × {in_flight}"),
+            Self::Churn { clients } => format!("one an event, {clients} at once"),
+        }
+    }
+
+    fn load(self, server: &impl Server, time: Duration) -> Load {
+        match self {
+            Self::Pipeline { connections, in_flight } => pipeline::load(server.addr(), connections, in_flight, time),
+            Self::Churn { clients } => churn::load(server.addr(), clients, time),
+        }
+    }
+}
