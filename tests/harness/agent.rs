@@ -96,6 +96,11 @@ impl Agent {
         &self.addrs
     }
 
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     /// Asks it to stop.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
@@ -106,7 +111,7 @@ impl Agent {
     /// # Panics
     /// If it has ended.
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+        kill_process(self.pid(), signal).expect("it runs");
     }
 
     /// Waits until it logs a line with `text`.
@@ -153,7 +158,7 @@ impl Agent {
     /// If it has ended.
     pub fn limit_files(&self, count: u64) {
         let limit = Rlimit { current: Some(count), maximum: Some(count) };
-        prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).expect("it runs");
+        prlimit(Some(self.pid()), Resource::Nofile, limit).expect("it runs");
     }
 
     /// The memory it holds now, in bytes.

@@ -44,8 +44,9 @@ pub(crate) fn measure(turns: usize, time: Duration) {
     println!();
 }
 
-/// HAProxy has a processor; the agent and the clients share the other.
+/// HAProxy, which has the most to do, has a processor; the agent and the clients share the other.
 fn requests_per_sec(install: &Install, agent: &impl Server, time: Duration) -> f64 {
+    agent.join_the_client();
     let mut setup = Setup::asking(agent.addr(), "on-frontend-http-request", "src");
     setup.messages = setup.messages.replace("spoe-message m", "spoe-message check-client-ip");
     setup.agent = "messages check-client-ip\n    option dontlog-normal".into();

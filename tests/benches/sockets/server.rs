@@ -3,14 +3,23 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::Pid;
 use spoa_tests::agent::Agent;
 
-use crate::processors::start_server;
+use crate::processors::{self, start_server};
 
 /// A running agent.
 pub(crate) trait Server {
     /// Where it listens.
     fn addr(&self) -> &str;
+
+    /// Its process.
+    fn pid(&self) -> Pid;
+
+    /// It goes on, with all of its threads, on the client's processor.
+    fn join_the_client(&self) {
+        processors::move_to_the_client(self.pid());
+    }
 }
 
 /// The binary `spoa`; ends with the value.
@@ -36,6 +45,10 @@ impl Server for Spoa {
     fn addr(&self) -> &str {
         self.0.addr()
     }
+
+    fn pid(&self) -> Pid {
+        self.0.pid()
+    }
 }
 
 /// The [floor](crate::floor), in a process of its own, which ends with the value.
@@ -59,6 +72,10 @@ impl Floor {
 impl Server for Floor {
     fn addr(&self) -> &str {
         &self.addr
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 }
 
