@@ -10,7 +10,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::figures::{Ratio, grouped, median};
 use crate::haproxy::{Install, Setup};
 use crate::processors::start_server;
-use crate::server::{Floor, Server, Spoa};
+use crate::server::{Rival, Server, Spoa};
 
 /// Clients that keep asking, each on one connection.
 const CLIENTS: usize = 16;
@@ -35,7 +35,7 @@ pub(crate) fn measure(turns: usize, time: Duration) {
     for install in installs {
         let (mut floors, mut ours) = (Vec::new(), Vec::new());
         for _ in 0..turns {
-            floors.push(requests_per_sec(&install, &Floor::start(), time));
+            floors.push(requests_per_sec(&install, &Rival::Floor.start(), time));
             ours.push(requests_per_sec(&install, &Spoa::start(&["-n", "1"]), time));
         }
         let floor = grouped(median(floors.iter().copied()));

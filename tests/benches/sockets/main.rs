@@ -2,10 +2,8 @@
 //!
 //! Times mean nothing across machines, and little across minutes of one. So each figure is a ratio to the *floor*, a
 //! program that does what no agent can do without and checks nothing, measured in turns with it; and its median of several
-//! turns, with the lowest and the highest. The server has one processor, the client another.
-//!
-//! With that one processor `-n 2` is a single worker too. What two workers on two processors come to cannot be measured on
-//! as many: the client needs as much as one of them.
+//! turns, with the lowest and the highest. The server has one processor, the client another. On one processor there is one
+//! worker, whatever `-n` says; what several workers come to would need more processors for clients than for them.
 
 mod churn;
 mod figures;
@@ -18,6 +16,7 @@ mod idle;
 #[path = "../../haproxy/log.rs"]
 #[expect(dead_code, reason = "shared with the trials of real HAProxy, which use more of it")]
 mod log;
+mod peer;
 mod pipeline;
 mod processors;
 mod server;
@@ -28,7 +27,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 
 use figures::{Ratio, grouped};
-use server::{Floor, Server, Spoa};
+use server::{Rival, Server, Spoa};
 
 /// Measures `spoa` on real sockets, against the floor.
 #[derive(Debug, Parser)]
@@ -42,9 +41,9 @@ struct Options {
     /// Seconds of each turn
     #[arg(long, default_value_t = 1.0)]
     secs: f64,
-    /// Be the floor, on a free port that is printed
+    /// Be what it is compared with, on a free port that is printed
     #[arg(long, hide = true)]
-    floor: bool,
+    be: Option<Rival>,
     /// Cargo says so
     #[arg(long, hide = true)]
     bench: bool,
@@ -87,8 +86,8 @@ struct Load {
 
 fn main() {
     let options = Options::parse();
-    if options.floor {
-        floor::serve();
+    if let Some(rival) = options.be {
+        rival.serve();
     }
     processors::raise_file_limit();
     processors::be_the_client();
@@ -110,26 +109,27 @@ fn main() {
 
 fn throughput(turns: usize, time: Duration) {
     println!(
-        "| connections × in flight | floor, ACKs/s | `spoa -n 1` of it | p99, floor | p99, `spoa` | `-n 2` of `-n 1` |"
+        "| connections × in flight | floor, ACKs/s | `spoa` of it | `spop` of it | p99: floor | `spoa` | `spop` |"
     );
-    println!("|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|");
     for pattern in PATTERNS {
-        let (mut floors, mut ones, mut twos) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut floors, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..turns {
-            floors.push(pattern.load(&Floor::start(), time));
-            ones.push(pattern.load(&Spoa::start(&["-n", "1"]), time));
-            twos.push(pattern.load(&Spoa::start(&["-n", "2"]), time));
+            floors.push(pattern.load(&Rival::Floor.start(), time));
+            ours.push(pattern.load(&Spoa::start(&["-n", "1"]), time));
+            theirs.push(pattern.load(&Rival::Spop.start(), time));
         }
         let rates = |loads: &[Load]| loads.iter().map(|load| load.acks_per_sec).collect::<Vec<_>>();
         let p99 = |loads: &[Load]| figures::median(loads.iter().map(|load| load.p99.as_secs_f64() * 1e6));
         println!(
-            "| {} | {} | {} | {:.0} µs | {:.0} µs | {} |",
+            "| {} | {} | {} | {} | {:.0} µs | {:.0} µs | {:.0} µs |",
             pattern.name(),
             grouped(figures::median(rates(&floors))),
-            Ratio::of(&rates(&ones), &rates(&floors)),
+            Ratio::of(&rates(&ours), &rates(&floors)),
+            Ratio::of(&rates(&theirs), &rates(&floors)),
             p99(&floors),
-            p99(&ones),
-            Ratio::of(&rates(&twos), &rates(&ones)),
+            p99(&ours),
+            p99(&theirs),
         );
     }
     let server = Spoa::start(&["-n", "1"]);

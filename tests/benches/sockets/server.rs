@@ -1,12 +1,14 @@
-//! What is measured: `spoa`, and the floor below it.
+//! What is measured: `spoa`, and what it is compared with.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use clap::ValueEnum;
 use rustix::process::Pid;
 use spoa_tests::agent::Agent;
 
 use crate::processors::{self, start_server};
+use crate::{floor, peer};
 
 /// A running agent.
 pub(crate) trait Server {
@@ -51,25 +53,45 @@ impl Server for Spoa {
     }
 }
 
-/// The [floor](crate::floor), in a process of its own, which ends with the value.
-pub(crate) struct Floor {
+/// What `spoa` is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rival {
+    /// The [floor](crate::floor).
+    Floor,
+    /// The crate `spop`, as a [peer](crate::peer).
+    Spop,
+}
+
+impl Rival {
+    /// Serves as this one until the process is killed.
+    pub(crate) fn serve(self) -> ! {
+        match self {
+            Self::Floor => floor::serve(),
+            Self::Spop => peer::serve(),
+        }
+    }
+
+    /// Starts it in a process of its own.
+    pub(crate) fn start(self) -> RivalProcess {
+        let program = std::env::current_exe().expect("it is this one");
+        let name = self.to_possible_value().expect("it is no secret").get_name().to_owned();
+        let mut command = Command::new(program);
+        command.args(["--be", &name]).stdout(Stdio::piped());
+        let mut child = start_server(|| command.spawn().expect("it can be run"));
+        let mut addr = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut addr).expect("it says where it listens");
+        RivalProcess { child, addr: addr.trim_end().into() }
+    }
+}
+
+/// A rival at work; ends with the value.
+pub(crate) struct RivalProcess {
     child: Child,
     addr: String,
 }
 
-impl Floor {
-    pub(crate) fn start() -> Self {
-        let program = std::env::current_exe().expect("it is this one");
-        let start = || Command::new(program).arg("--floor").stdout(Stdio::piped()).spawn().expect("it can be run");
-        let mut child = start_server(start);
-        let mut addr = String::new();
-        let stdout = child.stdout.take().expect("it is piped");
-        BufReader::new(stdout).read_line(&mut addr).expect("it says where it listens");
-        Self { child, addr: addr.trim_end().into() }
-    }
-}
-
-impl Server for Floor {
+impl Server for RivalProcess {
     fn addr(&self) -> &str {
         &self.addr
     }
@@ -79,7 +101,7 @@ impl Server for Floor {
     }
 }
 
-impl Drop for Floor {
+impl Drop for RivalProcess {
     fn drop(&mut self) {
         let _ = self.child.kill(); // it never ends by itself
         let _ = self.child.wait();
