@@ -129,15 +129,15 @@ impl Driver {
                 break;
             }
         }
-        if self.connection.is_send_finished() && !self.write_shut {
-            // An error means that the peer is gone, which the next read tells.
-            let _ = self.socket.shutdown(Shutdown::Write);
-            self.write_shut = true;
-        }
         if self.connection.is_closed() {
             // A write that failed may have ended it.
             self.hand_out_events(shared);
             return Turn::Closed;
+        }
+        if self.connection.is_send_finished() && !self.write_shut {
+            // An error means that the peer is gone, which the next read tells.
+            let _ = self.socket.shutdown(Shutdown::Write);
+            self.write_shut = true;
         }
         if self.wants_read() { Turn::Again } else { Turn::Wait }
     }

@@ -3,9 +3,12 @@
 use std::cell::Cell;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use mio::net::{TcpListener, UnixListener};
 use smol::Async;
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -18,9 +21,9 @@ const BACKLOG: i32 = 4096;
 /// An open socket, which removes its file at the end if it has one.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    socket: Async<Socket>,
+    socket: Async<ListeningSocket>,
     addr: ListenAddr,
-    file: Option<SocketFile>,
+    _file: Option<SocketFile>,
     /// Connections accepted: on a unix socket peers have no name but a number.
     accepted: Cell<u64>,
 }
@@ -33,13 +36,16 @@ impl Listener {
             ListenAddr::Tcp(tcp) => {
                 let socket = Socket::new(Domain::for_address(*tcp), Type::STREAM, None).map_err(failed)?;
                 socket.set_reuse_address(true).map_err(failed)?;
+                // An ACK must not wait for the one before it to be acknowledged. Connections have this from their listener.
+                socket.set_tcp_nodelay(true).map_err(failed)?;
                 socket.bind(&(*tcp).into()).map_err(failed)?;
                 socket.listen(BACKLOG).map_err(failed)?;
                 let bound = socket.local_addr().map_err(failed)?.as_socket().unwrap_or(*tcp);
+                let socket = ListeningSocket::Tcp(TcpListener::from_std(socket.into()));
                 Ok(Self {
                     socket: Async::new(socket).map_err(failed)?,
                     addr: ListenAddr::Tcp(bound),
-                    file: None,
+                    _file: None,
                     accepted: Cell::new(0),
                 })
             }
@@ -50,10 +56,11 @@ impl Listener {
                 socket.bind(&name).map_err(failed)?;
                 let file = SocketFile::of(path);
                 socket.listen(BACKLOG).map_err(failed)?;
+                let socket = ListeningSocket::Unix(UnixListener::from_std(OwnedFd::from(socket).into()));
                 Ok(Self {
                     socket: Async::new(socket).map_err(failed)?,
                     addr: addr.clone(),
-                    file,
+                    _file: file,
                     accepted: Cell::new(0),
                 })
             }
@@ -67,16 +74,40 @@ impl Listener {
 
     /// The next connection, and a name for it in logs.
     pub(crate) async fn accept(&self) -> io::Result<(Socket, String)> {
-        let (socket, peer) = self.socket.read_with(Socket::accept).await?;
-        if self.file.is_none() {
-            // An ACK must not wait for the one before it to be acknowledged. A socket that refuses is dead already.
-            let _ = socket.set_tcp_nodelay(true);
-        }
-        socket.set_nonblocking(true)?;
+        let (socket, peer) = self.socket.read_with(ListeningSocket::accept).await?;
         self.accepted.set(self.accepted.get() + 1);
         let number = || format!("{}#{}", self.addr, self.accepted.get());
-        let name = peer.as_socket().map_or_else(number, |peer| peer.to_string());
+        let name = peer.map_or_else(number, |peer| peer.to_string());
         Ok((socket, name))
+    }
+}
+
+/// A socket whose connections do not block from the start: mio's, which asks for that as it accepts them.
+#[derive(Debug)]
+enum ListeningSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl ListeningSocket {
+    /// The next connection, with its address if it has one.
+    fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
+        Ok(match self {
+            Self::Tcp(socket) => {
+                let (connection, peer) = socket.accept()?;
+                (OwnedFd::from(connection).into(), Some(peer))
+            }
+            Self::Unix(socket) => (OwnedFd::from(socket.accept()?.0).into(), None),
+        })
+    }
+}
+
+impl AsFd for ListeningSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
     }
 }
 
@@ -123,5 +154,20 @@ impl Drop for SocketFile {
         if Self::id(&self.path) == Some(self.id) {
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    #[test]
+    fn connections_neither_block_nor_delay() {
+        let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+        let client = TcpStream::connect(listener.addr().to_string()).unwrap();
+        let (socket, peer) = smol::block_on(listener.accept()).unwrap();
+        assert!(socket.tcp_nodelay().unwrap() && socket.nonblocking().unwrap());
+        assert_eq!(peer, client.local_addr().unwrap().to_string());
     }
 }

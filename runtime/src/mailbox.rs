@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mio::{Registry, Token, Waker};
@@ -17,6 +17,8 @@ use socket2::Socket;
 pub(crate) struct Mailbox {
     commands: (Sender<Command>, Receiver<Command>),
     waker: Waker,
+    /// The worker was woken and has not looked since: of many commands at once one wakes it.
+    is_called: AtomicBool,
     connections: AtomicUsize,
 }
 
@@ -34,7 +36,7 @@ impl Mailbox {
     /// A way to the worker that waits on `registry`; that there are commands shows there as `token`.
     pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Arc<Self>> {
         let (waker, connections) = (Waker::new(registry, token)?, AtomicUsize::new(0));
-        Ok(Arc::new(Self { commands: unbounded(), waker, connections }))
+        Ok(Arc::new(Self { commands: unbounded(), waker, is_called: AtomicBool::new(false), connections }))
     }
 
     /// How many connections the worker has, those on their way to it included.
@@ -51,9 +53,17 @@ impl Mailbox {
     pub(crate) fn tell(&self, command: Command) {
         // The channel has no bound, and both of its ends are here.
         let _ = self.commands.0.try_send(command);
-        if let Err(error) = self.waker.wake() {
+        if !self.is_called.swap(true, Ordering::AcqRel)
+            && let Err(error) = self.waker.wake()
+        {
+            self.heard();
             tracing::error!("cannot wake a worker: {error}");
         }
+    }
+
+    /// The worker: it heard the call, and looks at its commands now. Whatever comes from here on calls again.
+    pub(crate) fn heard(&self) {
+        self.is_called.swap(false, Ordering::AcqRel);
     }
 
     /// The worker: takes the next command.

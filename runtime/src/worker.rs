@@ -192,6 +192,7 @@ impl<H: Handler> Worker<H> {
     }
 
     fn heed_commands(&mut self) {
+        self.mailbox.heard();
         while let Some(command) = self.mailbox.command() {
             match command {
                 Command::Serve { socket, peer, welcome } => self.serve(socket, peer, welcome),
