@@ -12,6 +12,7 @@ use crate::in_flight::Slot;
 /// [`release`](crate::Connection::release_buffers) behind it. Idle connections then have no buffer at all, and busy ones
 /// share one that stays in the processor's cache.
 ///
+/// It keeps the largest of each kind that it was given: no more than one connection [may have](crate::Config::memory_max).
 /// What is left in it of earlier connections is never handed out as input or sent, but [`recv_buf`] shows it to whoever
 /// reads there before writing.
 ///

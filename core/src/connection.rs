@@ -445,8 +445,8 @@ impl Connection {
         matches!(self.state, State::AwaitHello { .. } | State::Running { .. } | State::Draining { .. })
     }
 
-    /// True while a limit is reached (too much unsent, or as many NOTIFYs in flight as may be, by number or size) and a NOTIFY is next, or
-    /// nothing is known to be. Other frames need no room: a DISCONNECT is answered whatever is in work, unless NOTIFYs
+    /// True while a limit is reached (too much unsent, or as many NOTIFYs in flight as may be, by number or size) and a
+    /// NOTIFY is next, or nothing is known to be. Other frames need no room: a DISCONNECT is answered whatever is in work, unless NOTIFYs
     /// that wait were sent before it.
     fn holds_back(&self) -> bool {
         let Some(negotiated) = self.negotiated() else { return false };

@@ -144,7 +144,7 @@ impl InFlight {
 
     /// Cancels all.
     pub(crate) fn clear(&mut self) {
-        self.slots = Vec::new();
+        self.slots.clear();
         (self.full_to, self.len, self.bytes) = (0, 0, 0);
     }
 
@@ -158,8 +158,7 @@ impl InFlight {
     #[inline]
     pub(crate) fn release(&mut self, spare: &mut Vec<Option<Slot>>) {
         if self.len == 0 {
-            self.slots.clear();
-            self.full_to = 0;
+            self.clear();
             buffers::release(&mut self.slots, spare);
         }
     }

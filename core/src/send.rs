@@ -117,7 +117,8 @@ impl SendBuf {
 
     /// Forgets everything: the socket is gone.
     pub(crate) fn clear(&mut self) {
-        *self = Self::new(self.capacity_max);
+        self.buf.clear();
+        (self.head, self.committed) = (0, 0);
     }
 
     /// Takes the memory of `spare` if it has none.
@@ -130,8 +131,7 @@ impl SendBuf {
     #[inline]
     pub(crate) fn release(&mut self, spare: &mut Vec<u8>) {
         if self.unsent() == 0 {
-            self.buf.clear();
-            (self.head, self.committed) = (0, 0);
+            self.clear();
             buffers::release(&mut self.buf, spare);
         }
     }

@@ -130,7 +130,7 @@ impl Server {
     /// Serves HAProxy until [stopped](Stopper::stop); then the sockets are closed and all threads are on their way out.
     ///
     /// # Errors
-    /// No thread can be started.
+    /// No thread can be started, or all of them were lost to panics.
     pub fn serve<H: Handler + Clone + Send>(self, handler: H) -> Result<(), Error> {
         self.serve_beside(handler, future::pending())
     }
@@ -147,15 +147,20 @@ impl Server {
             tracing::info!("listening on {addr}");
         }
         let serve = async {
-            accept_until(listeners, &pool, &stops).await;
+            let stop = async { Ok(_ = stops.recv().await) };
+            let lost = async {
+                let _ = ended.recv().await;
+                Err(Error::WorkersLost)
+            };
+            accept_until(listeners, &pool, future::or(stop, lost)).await?;
             wind_down(&pool, &settings, &stops, &ended).await;
+            Ok(())
         };
         let beside = async {
             beside.await;
-            future::pending::<()>().await;
+            future::pending().await
         };
-        smol::block_on(future::or(serve, beside));
-        Ok(())
+        smol::block_on(future::or(serve, beside))
     }
 }
 
@@ -185,13 +190,13 @@ async fn wind_down(pool: &Pool, settings: &Settings, stops: &Receiver<()>, ended
     pool.abort();
 }
 
-/// Accepts connections on all sockets until a stop, and closes the sockets.
-async fn accept_until(listeners: Vec<Listener>, pool: &Arc<Pool>, stops: &Receiver<()>) {
+/// Accepts connections on all sockets until there is an `end`, and closes the sockets.
+async fn accept_until<E>(listeners: Vec<Listener>, pool: &Arc<Pool>, end: impl Future<Output = E>) -> E {
     let executor = LocalExecutor::new();
     for listener in listeners {
         executor.spawn(accept(listener, Arc::clone(pool))).detach();
     }
-    let _ = executor.run(stops.recv()).await;
+    executor.run(end).await
 }
 
 /// Hands every connection of one socket to a worker.

@@ -1,40 +1,59 @@
 //! The answers that come later.
 
-use std::cell::{Cell, RefCell};
-use std::future;
-use std::mem;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::rc::Rc;
-use std::task::Context;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 
-use futures_lite::FutureExt;
-use smol::{LocalExecutor, Task};
-use spoa_core::Ticket;
+use slab::Slab;
 use spoa_core::wire::Actions;
+use spoa_core::{Ticket, TicketId};
 
 use crate::handler::HandlerError;
 
 /// The futures of a worker's handler, which run on its thread, and what came of them.
+///
+/// Not an executor's tasks: a task that is cancelled lives on until the executor comes to it, with its copy of the
+/// messages, and peers that come and go could pile such tasks up faster than they are come to. Here a future is gone when
+/// it is cancelled, and a run takes each future that can go on, once.
 pub(crate) struct Answers {
-    executor: Rc<LocalExecutor<'static>>,
-    /// The executor at work.
-    running: Pin<Box<dyn Future<Output = ()>>>,
-    outcome: Rc<Outcome>,
+    work: Slab<Work>,
+    /// Those to be run next.
+    running: Vec<usize>,
+    /// Those to be run after these, as their wakers tell.
+    ready: Arc<Ready>,
+    came: Vec<Answer>,
 }
 
-/// What the futures tell.
-#[derive(Default)]
-struct Outcome {
-    came: RefCell<Vec<Answer>>,
-    /// How many futures there are, those included that were cancelled but not dropped yet.
-    pending: Cell<usize>,
+/// A future at work, and whose answer it gives.
+struct Work {
+    connection: usize,
+    ticket: Ticket,
+    later: Pin<Box<dyn Future<Output = Result<Actions, HandlerError>>>>,
+    flag: Arc<Flag>,
+    waker: Waker,
+}
+
+/// The name of a future at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WorkId {
+    number: usize,
+    connection: usize,
+    ticket: TicketId,
+}
+
+impl WorkId {
+    /// The NOTIFY it answers.
+    pub(crate) const fn ticket(self) -> TicketId {
+        self.ticket
+    }
 }
 
 /// The answer to one NOTIFY of a connection.
 pub(crate) struct Answer {
     /// The connection's number.
-    pub(crate) key: usize,
+    pub(crate) connection: usize,
     pub(crate) ticket: Ticket,
     pub(crate) actions: Result<Actions, HandlerError>,
 }
@@ -44,54 +63,231 @@ pub(crate) const PANICKED: &str = "the handler panicked, answered empty";
 
 impl Answers {
     pub(crate) fn new() -> Self {
-        let executor = Rc::new(LocalExecutor::new());
-        let run = Rc::clone(&executor);
-        let running = Box::pin(async move { run.run(future::pending()).await });
-        Self { executor, running, outcome: Rc::default() }
+        Self { work: Slab::new(), running: Vec::new(), ready: Arc::default(), came: Vec::new() }
     }
 
-    /// Runs `later` for connection `key`, whose `ticket` it answers; dropping the task cancels it.
-    pub(crate) fn spawn<L>(&self, key: usize, ticket: Ticket, later: L) -> Task<()>
+    /// Runs `later`, from the next [run](Self::run) on, for `connection`, whose `ticket` it answers.
+    pub(crate) fn spawn<L>(&mut self, connection: usize, ticket: Ticket, later: L) -> WorkId
     where
         L: Future<Output = Result<Actions, HandlerError>> + 'static,
     {
-        let pending = Pending::new(&self.outcome);
-        self.executor.spawn(async move {
-            let actions = AssertUnwindSafe(later).catch_unwind().await.unwrap_or_else(|_| Err(PANICKED.into()));
-            pending.0.came.borrow_mut().push(Answer { key, ticket, actions });
-        })
+        let entry = self.work.vacant_entry();
+        let number = entry.key();
+        let id = WorkId { number, connection, ticket: ticket.id() };
+        let flag = Arc::new(Flag { number, is_up: AtomicBool::new(true), ready: Arc::clone(&self.ready) });
+        let waker = Waker::from(Arc::clone(&flag));
+        entry.insert(Work { connection, ticket, later: Box::pin(later), flag, waker });
+        self.running.push(number);
+        id
+    }
+
+    /// Drops a future, unless its answer has come already.
+    pub(crate) fn cancel(&mut self, id: WorkId) {
+        let is_there = |work: &Work| (work.connection, work.ticket.id()) == (id.connection, id.ticket);
+        if self.work.get(id.number).is_some_and(is_there) {
+            bury(self.work.remove(id.number));
+        }
     }
 
     /// True if there are futures to run.
     pub(crate) fn are_pending(&self) -> bool {
-        self.outcome.pending.get() > 0
+        !self.work.is_empty()
     }
 
-    /// Runs the futures as far as they go now; true if answers came. The waker of `cx` is told when one can go on.
-    pub(crate) fn run(&mut self, cx: &mut Context<'_>) -> bool {
-        // It never ends, and takes a break after some hundred futures.
-        let _ = self.running.as_mut().poll(cx);
-        !self.outcome.came.borrow().is_empty()
+    /// Runs each future that can go on, as far as it goes now; true if answers came. The waker of `cx` is told when there
+    /// is one again.
+    pub(crate) fn run(&mut self, cx: &Context<'_>) -> bool {
+        let Self { work, running, ready, came } = self;
+        ready.lock().hand_over(running, cx.waker());
+        for number in running.drain(..) {
+            // The waker of one that is gone may have told late, of whichever has its number now.
+            let Some(Work { later, flag, waker, .. }) = work.get_mut(number) else { continue };
+            flag.is_up.store(false, Ordering::Release);
+            let poll = catch_unwind(AssertUnwindSafe(|| later.as_mut().poll(&mut Context::from_waker(waker))));
+            let actions = match poll {
+                Ok(Poll::Pending) => continue,
+                Ok(Poll::Ready(actions)) => actions,
+                Err(_) => Err(PANICKED.into()),
+            };
+            let Work { connection, ticket, later, .. } = work.remove(number);
+            bury(later);
+            came.push(Answer { connection, ticket, actions });
+        }
+        !came.is_empty()
     }
 
-    /// Puts the answers that came into `taken`, which is empty.
-    pub(crate) fn take(&self, taken: &mut Vec<Answer>) {
-        mem::swap(&mut *self.outcome.came.borrow_mut(), taken);
+    /// Takes the answers that came.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = Answer> {
+        self.came.drain(..)
     }
 }
 
-/// Counts a future, until it is dropped.
-struct Pending(Rc<Outcome>);
-
-impl Pending {
-    fn new(outcome: &Rc<Outcome>) -> Self {
-        outcome.pending.set(outcome.pending.get() + 1);
-        Self(Rc::clone(outcome))
+/// Drops what belongs to a handler, which may panic.
+fn bury<T>(what: T) {
+    if catch_unwind(AssertUnwindSafe(|| drop(what))).is_err() {
+        tracing::error!("what a handler left behind panicked when it was dropped");
     }
 }
 
-impl Drop for Pending {
-    fn drop(&mut self) {
-        self.0.pending.set(self.0.pending.get() - 1);
+/// Which futures can go on; wakers tell from any thread.
+#[derive(Default)]
+struct Ready(Mutex<Raised>);
+
+#[derive(Default)]
+struct Raised {
+    numbers: Vec<usize>,
+    worker: Option<Waker>,
+}
+
+impl Ready {
+    fn lock(&self) -> MutexGuard<'_, Raised> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Raised {
+    /// Moves the numbers behind those of `running`; from here on `worker` is told of new ones.
+    fn hand_over(&mut self, running: &mut Vec<usize>, worker: &Waker) {
+        running.append(&mut self.numbers);
+        match &mut self.worker {
+            Some(known) => known.clone_from(worker),
+            none => *none = Some(worker.clone()),
+        }
+    }
+}
+
+/// That one future can go on.
+struct Flag {
+    number: usize,
+    /// It is among those to be run.
+    is_up: AtomicBool,
+    ready: Arc<Ready>,
+}
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.is_up.swap(true, Ordering::AcqRel) {
+            let mut raised = self.ready.lock();
+            raised.numbers.push(self.number);
+            // Once is enough: it looks at all of them.
+            let worker = raised.worker.take();
+            drop(raised);
+            worker.iter().for_each(Waker::wake_by_ref);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::future::{self, poll_fn};
+    use std::rc::Rc;
+
+    use spoa_core::wire::HaproxyHello;
+    use spoa_core::{Config, Connection, Event, Instant};
+
+    /// The tickets of `count` NOTIFYs.
+    fn tickets(count: u8) -> Vec<Ticket> {
+        let mut input = Vec::new();
+        let hello = HaproxyHello {
+            supported_versions: Some(b"2.0"),
+            max_frame_size: Some(spoa_core::wire::TypedData::Uint32(16380)),
+            capabilities: Some(b"pipelining"),
+            ..HaproxyHello::default()
+        };
+        hello.encode(&mut input);
+        (0..count).for_each(|sid| input.extend_from_slice(&[0, 0, 0, 7, 3, 0, 0, 0, 1, sid, 1]));
+        let mut connection = Connection::new(Config::default(), Instant::ZERO);
+        connection.recv_buf()[..input.len()].copy_from_slice(&input);
+        connection.handle_input(Instant::ZERO, input.len());
+        let mut tickets = Vec::new();
+        while let Some(event) = connection.poll_event() {
+            if let Event::Notify(notify) = event {
+                tickets.push(notify.defer());
+            }
+        }
+        tickets
+    }
+
+    struct CountsDrops(Rc<Cell<usize>>);
+
+    impl Drop for CountsDrops {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+
+    #[test]
+    fn what_is_cancelled_is_gone_at_once_however_much_of_it_there_is() {
+        let (mut answers, drops) = (Answers::new(), Rc::new(Cell::new(0)));
+        for round in 1..=100 {
+            let spawned: Vec<_> = tickets(64)
+                .into_iter()
+                .map(|ticket| {
+                    let counts = CountsDrops(Rc::clone(&drops));
+                    answers.spawn(round, ticket, async move {
+                        let _counts = counts;
+                        future::pending().await
+                    })
+                })
+                .collect();
+            answers.run(&Context::from_waker(Waker::noop()));
+            spawned.into_iter().for_each(|id| answers.cancel(id));
+            assert_eq!(drops.get(), round * 64);
+        }
+        assert!(!answers.are_pending());
+    }
+
+    #[test]
+    fn a_run_takes_each_once_and_a_late_waker_does_no_harm() {
+        let (mut answers, runs) = (Answers::new(), Rc::new(Cell::new(0)));
+        let waker = Rc::new(Cell::new(None));
+        let mut tickets = tickets(2).into_iter();
+        let (seen, kept) = (Rc::clone(&runs), Rc::clone(&waker));
+        let restless = poll_fn(move |cx| {
+            seen.set(seen.get() + 1);
+            cx.waker().wake_by_ref();
+            kept.set(Some(cx.waker().clone()));
+            Poll::Pending
+        });
+        let id = answers.spawn(1, tickets.next().unwrap(), restless);
+        for run in 1..=3 {
+            assert!(!answers.run(&Context::from_waker(Waker::noop())));
+            assert_eq!(runs.get(), run);
+        }
+        answers.cancel(id);
+        let next = answers.spawn(2, tickets.next().unwrap(), future::ready(Ok(Actions::new())));
+        assert_eq!(next.number, id.number);
+        answers.cancel(id);
+        waker.take().unwrap().wake();
+        assert!(answers.run(&Context::from_waker(Waker::noop())), "the answer of the other one came");
+        assert_eq!(answers.take().map(|answer| answer.connection).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn a_panic_costs_one_answer() {
+        struct PanicsWhenDropped;
+        impl Drop for PanicsWhenDropped {
+            fn drop(&mut self) {
+                panic!("as a handler's own may");
+            }
+        }
+        let (mut answers, mut tickets) = (Answers::new(), tickets(3).into_iter());
+        answers.spawn(1, tickets.next().unwrap(), poll_fn(|_| panic!("as a handler may")));
+        let kept = PanicsWhenDropped;
+        let id = answers.spawn(1, tickets.next().unwrap(), async move {
+            let _kept = kept;
+            future::pending().await
+        });
+        answers.spawn(2, tickets.next().unwrap(), future::ready(Ok(Actions::new())));
+        assert!(answers.run(&Context::from_waker(Waker::noop())));
+        answers.cancel(id);
+        let came: Vec<_> = answers.take().map(|answer| (answer.connection, answer.actions.is_ok())).collect();
+        assert_eq!(came, [(1, false), (2, true)]);
     }
 }

@@ -2,17 +2,17 @@
 
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
+use std::mem;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use mio::Interest;
-use smol::Task;
 use socket2::Socket;
-use spoa_core::{CloseReason, Connection, Event, Instant, LocalReason, Stats, Status, TicketId};
+use spoa_core::{CloseReason, Connection, Event, Instant, LocalReason, Stats, Status};
 
-use crate::answers::{Answer, PANICKED};
+use crate::answers::{Answer, PANICKED, WorkId};
 use crate::frame_log::FrameLog;
 use crate::handler::{Handler, Reply};
 use crate::shared::Shared;
@@ -22,8 +22,8 @@ const READS_MAX: usize = 8;
 
 /// One connection on its socket.
 ///
-/// In each turn it reads, hands out events, takes finished answers and writes what is ready, all frames of it in one
-/// system call, until there is nothing left to do. What SPOP asks for is the core's to know.
+/// In each turn it takes answers that have come, reads, hands out events and writes what is ready, all frames of it in
+/// one system call, until there is nothing left to do. What SPOP asks for is the core's to know.
 pub(crate) struct Driver {
     /// Its number among the worker's connections.
     key: usize,
@@ -31,8 +31,9 @@ pub(crate) struct Driver {
     connection: Connection,
     peer: String,
     frame_log: Option<Box<FrameLog>>,
-    /// The answers in progress. Dropping a task cancels it.
-    deferred: Vec<(TicketId, Task<()>)>,
+    /// The answers at work, and those that have come.
+    deferred: Vec<WorkId>,
+    answers: Vec<Answer>,
     /// The socket may have bytes. It says so once, so this stays until a read has found it empty.
     readable: bool,
     /// The socket has come to its end, behind bytes that may still be there.
@@ -73,6 +74,7 @@ impl Driver {
             connection,
             peer,
             deferred: Vec::new(),
+            answers: Vec::new(),
             readable: false,
             ended: false,
             blocked: false,
@@ -110,11 +112,15 @@ impl Driver {
         self.connection.lend_buffers(&mut shared.spare);
         let turn = self.serve(shared);
         self.connection.release_buffers(&mut shared.spare);
+        if self.deferred.is_empty() {
+            (self.deferred, self.answers) = (Vec::new(), Vec::new());
+        }
         turn
     }
 
     fn serve<H: Handler>(&mut self, shared: &mut Shared<H>) -> Turn {
         let now = shared.clock.now();
+        self.send_answers(now, shared);
         self.heed_drain(now, shared.drain);
         for _ in 0..READS_MAX {
             self.read(now);
@@ -142,22 +148,36 @@ impl Driver {
         if self.wants_read() { Turn::Again } else { Turn::Wait }
     }
 
-    /// Sends the answer to one of its NOTIFYs, in its next turn.
-    pub(crate) fn answer<H: Handler>(&mut self, shared: &Shared<H>, Answer { ticket, actions, .. }: Answer) {
-        if let Some(done) = self.deferred.iter().position(|(id, _)| *id == ticket.id()) {
-            drop(self.deferred.swap_remove(done));
-        }
-        let Ok(mut ack) = self.connection.ack(shared.clock.now(), ticket) else { return };
-        match actions {
-            Ok(actions) => {
-                ack.actions(&actions);
-                if let Err(cut) = ack.finish() {
-                    self.warn(shared, &cut);
-                }
+    /// Takes the answer to one of its NOTIFYs, for its next turn.
+    pub(crate) fn answer(&mut self, answer: Answer) {
+        self.answers.push(answer);
+    }
+
+    /// Drops what is still at work for it.
+    pub(crate) fn cancel_work<H: Handler>(&mut self, shared: &mut Shared<H>) {
+        self.deferred.drain(..).for_each(|id| shared.answers.cancel(id));
+    }
+
+    /// Writes the answers that have come.
+    fn send_answers<H: Handler>(&mut self, now: Instant, shared: &Shared<H>) {
+        let mut answers = mem::take(&mut self.answers);
+        for Answer { ticket, actions, .. } in answers.drain(..) {
+            if let Some(done) = self.deferred.iter().position(|id| id.ticket() == ticket.id()) {
+                self.deferred.swap_remove(done);
             }
-            // The unfinished ACK leaves empty.
-            Err(error) => self.warn(shared, &error),
+            let Ok(mut ack) = self.connection.ack(now, ticket) else { continue };
+            match actions {
+                Ok(actions) => {
+                    ack.actions(&actions);
+                    if let Err(cut) = ack.finish() {
+                        self.warn(shared, &cut);
+                    }
+                }
+                // The unfinished ACK leaves empty.
+                Err(error) => self.warn(shared, &error),
+            }
         }
+        self.answers = answers;
     }
 
     fn heed_drain(&mut self, now: Instant, drain: Option<Duration>) {
@@ -186,7 +206,8 @@ impl Driver {
                     log.received(&buf[..len]);
                 }
                 // A short read has emptied the socket, and what comes from here on is told anew; but an end that was
-                // told with these bytes is not.
+                // told with these bytes is not. (Urgent data or descriptors, which no HAProxy sends, cut a read short too:
+                // what is behind them waits for more bytes, the end or a deadline.)
                 self.readable = len == buf.len() || self.ended;
                 self.connection.handle_input(now, len);
             }
@@ -229,7 +250,13 @@ impl Driver {
         if self.connection.poll_timeout().is_some_and(|at| at <= now) {
             self.connection.handle_timeout(now);
             let Self { connection, deferred, .. } = self;
-            deferred.retain(|(ticket, _)| connection.is_live(*ticket));
+            deferred.retain(|id| {
+                let is_live = connection.is_live(id.ticket());
+                if !is_live {
+                    shared.answers.cancel(*id);
+                }
+                is_live
+            });
             self.hand_out_events(shared);
         }
     }
@@ -247,13 +274,13 @@ impl Driver {
                 Event::Notify(notify) => match catch_unwind(AssertUnwindSafe(|| shared.handler.handle(notify))) {
                     Ok(Ok(Reply::Done)) => {}
                     Ok(Ok(Reply::Later(ticket, later))) => {
-                        self.deferred.push((ticket.id(), shared.answers.spawn(self.key, ticket, later)));
+                        self.deferred.push(shared.answers.spawn(self.key, ticket, later));
                     }
                     Ok(Err(error)) => self.warn(shared, &error),
                     Err(_) => self.warn(shared, &PANICKED),
                 },
                 Event::Closed(reason) => {
-                    self.deferred.clear();
+                    self.cancel_work(shared);
                     self.log_close(shared, reason);
                 }
             }

@@ -37,4 +37,7 @@ pub enum Error {
     /// A thread cannot be started.
     #[error("cannot start a worker: {0}")]
     Worker(io::Error),
+    /// Every worker ended in a panic: a bug, for a handler's own are caught.
+    #[error("no worker is left: each was lost to a panic")]
+    WorkersLost,
 }

@@ -9,13 +9,14 @@ use mio::{Registry, Token, Waker};
 use smol::channel::{Receiver, Sender, unbounded};
 use socket2::Socket;
 
-/// All that a worker shares with another thread, the accepting one. Nothing of it is touched while frames are served.
+/// All that a worker shares with another thread, the accepting one, but for the other end of `commands`, which is its own.
+/// Nothing of it is touched while frames are served.
 ///
 /// Aligned so that no two workers' have a cache line in common (128 bytes: x86 fetches lines in pairs).
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Mailbox {
-    commands: (Sender<Command>, Receiver<Command>),
+    commands: Sender<Command>,
     waker: Waker,
     /// The worker was woken and has not looked since: of many commands at once one wakes it.
     is_called: AtomicBool,
@@ -33,15 +34,21 @@ pub(crate) enum Command {
 }
 
 impl Mailbox {
-    /// A way to the worker that waits on `registry`; that there are commands shows there as `token`.
-    pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Arc<Self>> {
-        let (waker, connections) = (Waker::new(registry, token)?, AtomicUsize::new(0));
-        Ok(Arc::new(Self { commands: unbounded(), waker, is_called: AtomicBool::new(false), connections }))
+    /// A way to the worker that waits on `registry`, and its end of it. That there are commands shows there as `token`.
+    pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<(Arc<Self>, Receiver<Command>)> {
+        let (waker, (commands, received)) = (Waker::new(registry, token)?, unbounded());
+        let (is_called, connections) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Ok((Arc::new(Self { commands, waker, is_called, connections }), received))
     }
 
     /// How many connections the worker has, those on their way to it included.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// True if the worker has ended: it takes no command any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.commands.is_closed()
     }
 
     /// Gives it one more.
@@ -51,8 +58,8 @@ impl Mailbox {
     }
 
     pub(crate) fn tell(&self, command: Command) {
-        // The channel has no bound, and both of its ends are here.
-        let _ = self.commands.0.try_send(command);
+        // The channel has no bound. If the worker has ended, a connection is closed with the command.
+        let _ = self.commands.try_send(command);
         if !self.is_called.swap(true, Ordering::AcqRel)
             && let Err(error) = self.waker.wake()
         {
@@ -64,11 +71,6 @@ impl Mailbox {
     /// The worker: it heard the call, and looks at its commands now. Whatever comes from here on calls again.
     pub(crate) fn heard(&self) {
         self.is_called.swap(false, Ordering::AcqRel);
-    }
-
-    /// The worker: takes the next command.
-    pub(crate) fn command(&self) -> Option<Command> {
-        self.commands.1.try_recv().ok()
     }
 
     /// The worker: a connection is gone.

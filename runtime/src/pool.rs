@@ -54,13 +54,19 @@ impl Pool {
         if open >= self.connections_max.saturating_add(TURNED_AWAY_MAX) {
             return;
         }
-        let worker = self.workers.iter().min_by_key(|worker| worker.connections()).expect("there is at least one");
-        worker.assign(socket, peer, open < self.connections_max);
+        if let Some(worker) = self.working().min_by_key(|worker| worker.connections()) {
+            worker.assign(socket, peer, open < self.connections_max);
+        }
     }
 
     /// How many connections are open.
     pub(crate) fn connections(&self) -> usize {
-        self.workers.iter().map(|worker| worker.connections()).sum()
+        self.working().map(|worker| worker.connections()).sum()
+    }
+
+    /// The workers, but for those that a panic has ended.
+    fn working(&self) -> impl Iterator<Item = &Arc<Mailbox>> {
+        self.workers.iter().filter(|worker| !worker.is_closed())
     }
 
     /// Tells every worker to end its connections in good order, within `grace`.

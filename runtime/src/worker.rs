@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
+use smol::channel::Receiver;
 use smol::{Async, Timer};
 use socket2::Socket;
 
-use crate::answers::Answer;
 use crate::driver::{Driver, Turn};
 use crate::handler::Handler;
 use crate::mailbox::{Command, Mailbox};
@@ -37,6 +37,7 @@ pub(crate) struct Worker<H> {
     /// That `poll` has something to tell, for smol.
     polled: Async<OwnedFd>,
     mailbox: Arc<Mailbox>,
+    commands: Receiver<Command>,
     connections: Slab<Box<Served>>,
     timers: Timers,
     timer: LazyTimer,
@@ -74,14 +75,15 @@ pub(crate) struct Sockets {
     poll: Poll,
     polled: Async<OwnedFd>,
     mailbox: Arc<Mailbox>,
+    commands: Receiver<Command>,
 }
 
 impl Sockets {
     pub(crate) fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let polled = Async::new_nonblocking(poll.registry().as_fd().try_clone_to_owned()?)?;
-        let mailbox = Mailbox::new(poll.registry(), CALLED)?;
-        Ok(Self { poll, polled, mailbox })
+        let (mailbox, commands) = Mailbox::new(poll.registry(), CALLED)?;
+        Ok(Self { poll, polled, mailbox, commands })
     }
 
     /// The way to the worker.
@@ -93,11 +95,12 @@ impl Sockets {
 impl<H: Handler> Worker<H> {
     /// A worker, on the thread that will run it.
     pub(crate) fn new(settings: Settings, handler: H, sockets: Sockets) -> Self {
-        let Sockets { poll, polled, mailbox } = sockets;
+        let Sockets { poll, polled, mailbox, commands } = sockets;
         Self {
             poll,
             polled,
             mailbox,
+            commands,
             connections: Slab::new(),
             timers: Timers::default(),
             timer: LazyTimer::default(),
@@ -114,7 +117,7 @@ impl<H: Handler> Worker<H> {
     }
 
     async fn serve_all(mut self) {
-        let (mut events, mut answers, mut turns) = (Events::with_capacity(EVENTS_MAX), Vec::new(), Vec::new());
+        let (mut events, mut turns) = (Events::with_capacity(EVENTS_MAX), Vec::new());
         while !self.is_done() {
             self.wait(&mut events).await;
             for event in &events {
@@ -124,7 +127,7 @@ impl<H: Handler> Worker<H> {
                 }
             }
             self.look_at_timers();
-            self.deliver(&mut answers);
+            self.deliver();
             mem::swap(&mut self.ready, &mut turns);
             for key in turns.drain(..) {
                 self.turn(key);
@@ -161,7 +164,7 @@ impl<H: Handler> Worker<H> {
     async fn run_answers(&mut self) {
         let Self { polled, timers, timer, ready, shared, .. } = self;
         if !ready.is_empty() {
-            shared.answers.run(&mut Context::from_waker(Waker::noop()));
+            shared.answers.run(&Context::from_waker(Waker::noop()));
             return;
         }
         future::poll_fn(|cx| {
@@ -193,7 +196,7 @@ impl<H: Handler> Worker<H> {
 
     fn heed_commands(&mut self) {
         self.mailbox.heard();
-        while let Some(command) = self.mailbox.command() {
+        while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Serve { socket, peer, welcome } => self.serve(socket, peer, welcome),
                 Command::Drain(grace) => {
@@ -224,12 +227,11 @@ impl<H: Handler> Worker<H> {
 
     /// Hands answers that came to their connections. A connection closes in its turn alone, which comes later in the pass
     /// and cancels what it still waits for: no answer meets the next owner of a number.
-    fn deliver(&mut self, answers: &mut Vec<Answer>) {
-        self.shared.answers.take(answers);
-        for answer in answers.drain(..) {
-            let key = answer.key;
+    fn deliver(&mut self) {
+        for answer in self.shared.answers.take() {
+            let key = answer.connection;
             if let Some(served) = self.connections.get_mut(key) {
-                served.driver.answer(&self.shared, answer);
+                served.driver.answer(answer);
                 served.make_ready(key, &mut self.ready);
             }
         }
@@ -265,6 +267,7 @@ impl<H: Handler> Worker<H> {
 
     fn close(&mut self, key: usize) {
         let mut served = self.connections.remove(key);
+        served.driver.cancel_work(&mut self.shared);
         self.timers.disarm(key, &mut served.armed);
         self.mailbox.ended();
     }

@@ -64,7 +64,7 @@ fn notify_by_spop(bencher: Bencher<'_, '_>, n: u64) {
 /// A connection from its start to the AGENT-HELLO.
 #[divan::bench(sample_size = 100)]
 fn hello(bencher: Bencher<'_, '_>) {
-    let hello = Hello::mux();
+    let hello = Hello::mux().encode();
     bencher.bench_local(|| Steady::new(divan::black_box(&hello)));
 }
 
@@ -82,7 +82,7 @@ fn notify_in_fragments(bencher: Bencher<'_, '_>) {
         Frame::new(kind, (1, 1), part).flags(if i == last { FIN } else { 0 }).encode()
     };
     let input: Vec<u8> = parts.enumerate().flat_map(frame).collect();
-    let mut steady = Steady::new(&Hello::mux().with("capabilities", Value::text("pipelining,fragmentation")));
+    let mut steady = Steady::new(&Hello::mux().with("capabilities", Value::text("pipelining,fragmentation")).encode());
     bencher.bench_local(|| steady.turn(divan::black_box(&input), steady::in_place, see));
 }
 

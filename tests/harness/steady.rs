@@ -1,15 +1,16 @@
 //! A conversation in its steady state: what is measured, in time, in instructions and in allocations.
 
 use spoa_core::wire::{Messages, Scope};
-use spoa_core::{Ack, Config, Connection, Event, Instant, Notify, OwnedMessages, Ticket};
+use spoa_core::{Ack, Buffers, Config, Connection, Event, Instant, Notify, OwnedMessages, Ticket};
 
 use crate::bytes::Value;
 use crate::frames::{Hello, check_client_ip, notify};
 
-/// A connection behind its HELLO, with a driver that does what a socket's would: copies bytes in, takes bytes out and
-/// asks for the next deadline.
+/// A connection behind its HELLO, with a driver that does what a socket's would: lends buffers for a turn, copies bytes
+/// in, takes bytes out and asks for the next deadline.
 pub struct Steady {
     connection: Connection,
+    spare: Buffers,
     now: u64,
     waiting: Vec<Waiting>,
 }
@@ -32,26 +33,26 @@ pub const SCORE: u32 = 42;
 
 impl Default for Steady {
     fn default() -> Self {
-        Self::new(&Hello::mux())
+        Self::new(&Hello::mux().encode())
     }
 }
 
 impl Steady {
-    /// A connection that took this HELLO.
+    /// A connection that took this HELLO, encoded.
     ///
     /// # Panics
     /// If it did not.
-    pub fn new(hello: &Hello) -> Self {
+    pub fn new(hello: &[u8]) -> Self {
         let connection = Connection::new(Config::default(), Instant::ZERO);
-        let mut steady = Self { connection, now: 0, waiting: Vec::new() };
+        let mut steady = Self { connection, spare: Buffers::default(), now: 0, waiting: Vec::new() };
         let mut is_answered = false;
-        steady.turn(&hello.encode(), |_| unreachable!("a HELLO is no NOTIFY"), |_| is_answered = true);
+        steady.turn(hello, |_| unreachable!("a HELLO is no NOTIFY"), |_| is_answered = true);
         assert!(is_answered);
         steady
     }
 
     /// Hands `input` to the connection, in as many reads as its buffer takes, and each read's answers to `out`. What
-    /// `handle` leaves waiting is answered when the read has no event left.
+    /// `handle` leaves waiting is answered in a turn of its own.
     #[inline]
     pub fn turn(
         &mut self,
@@ -62,6 +63,7 @@ impl Steady {
         while !input.is_empty() {
             self.now += 1_000;
             let now = Instant::from_nanos(self.now);
+            self.connection.lend_buffers(&mut self.spare);
             let buf = self.connection.recv_buf();
             let (read, rest) = input.split_at(input.len().min(buf.len()));
             buf[..read.len()].copy_from_slice(read);
@@ -74,20 +76,31 @@ impl Steady {
                     Event::Closed(reason) => panic!("{reason:?}"),
                 }
             }
-            for waiting in self.waiting.drain(..) {
-                let (ticket, score) = match waiting {
-                    Waiting::Score(ticket, score) => (ticket, score),
-                    Waiting::Messages(ticket, messages) => (ticket, score(messages.messages())),
-                };
-                answer(self.connection.ack(now, ticket).expect("it is live"), score);
+            self.send(now, &mut out);
+            if !self.waiting.is_empty() {
+                self.connection.lend_buffers(&mut self.spare);
+                for waiting in self.waiting.drain(..) {
+                    let (ticket, score) = match waiting {
+                        Waiting::Score(ticket, score) => (ticket, score),
+                        Waiting::Messages(ticket, messages) => (ticket, score(messages.messages())),
+                    };
+                    answer(self.connection.ack(now, ticket).expect("it is live"), score);
+                }
+                self.send(now, &mut out);
             }
-            while let Some(bytes) = self.connection.poll_transmit() {
-                let len = bytes.len();
-                out(bytes);
-                self.connection.transmitted(now, len);
-            }
-            std::hint::black_box(self.connection.poll_timeout());
         }
+    }
+
+    /// The end of a turn.
+    #[inline]
+    fn send(&mut self, now: Instant, out: &mut impl FnMut(&[u8])) {
+        while let Some(bytes) = self.connection.poll_transmit() {
+            let len = bytes.len();
+            out(bytes);
+            self.connection.transmitted(now, len);
+        }
+        self.connection.release_buffers(&mut self.spare);
+        std::hint::black_box(self.connection.poll_timeout());
     }
 }
 
