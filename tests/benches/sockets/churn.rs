@@ -8,9 +8,11 @@ use spoa_tests::client::Client;
 use spoa_tests::frames::{Hello, check_client_ip, notify};
 
 use crate::Load;
+use crate::server::Server;
 
 /// Lets so many clients do that at once, for so long.
-pub(crate) fn load(addr: &str, clients: usize, time: Duration) -> Load {
+pub(crate) fn load(server: &impl Server, clients: usize, time: Duration) -> Load {
+    let (addr, cpu_before) = (server.addr(), server.cpu_time());
     let notify = notify(1, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 33]))]);
     let start = Instant::now();
     let mut times = thread::scope(|scope| {
@@ -32,5 +34,9 @@ pub(crate) fn load(addr: &str, clients: usize, time: Duration) -> Load {
     });
     let elapsed = start.elapsed();
     times.sort_unstable();
-    Load { acks_per_sec: times.len() as f64 / elapsed.as_secs_f64(), p99: times[times.len() * 99 / 100] }
+    Load {
+        acks_per_sec: times.len() as f64 / elapsed.as_secs_f64(),
+        p99: times[times.len() * 99 / 100],
+        cpu: (server.cpu_time() - cpu_before).div_f64(times.len() as f64),
+    }
 }

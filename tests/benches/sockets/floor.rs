@@ -1,11 +1,12 @@
-//! The least that an agent does: one wait for all sockets, one read and one write for each that is ready, and of each
-//! NOTIFY the ids, copied into an ACK that was written beforehand. Nothing is checked, nothing looked at, and there is no
-//! limit: what parses cannot be faster on the same sockets.
+//! Less than any agent does: one wait for all sockets, one read and one write for each that is ready, and of each NOTIFY
+//! the ids, copied into an ACK that was written beforehand. Nothing is checked, nothing looked at, and there is no limit.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Socket, Type};
 use spoa_tests::bytes::{HELLO, NOTIFY};
 use spoa_tests::frames::{ack, agent_hello};
 
@@ -18,7 +19,7 @@ const BUFFER_LEN: usize = 1 << 18;
 /// Serves on a free port, which it prints, until it is killed.
 pub(crate) fn serve() -> ! {
     let mut poll = Poll::new().expect("a poll");
-    let mut listener = TcpListener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let mut listener = TcpListener::from_std(listen().expect("a free port"));
     println!("{}", listener.local_addr().expect("it is bound"));
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE).expect("it is a socket");
     let mut connections: Vec<Option<Connection>> = Vec::new();
@@ -32,7 +33,6 @@ pub(crate) fn serve() -> ! {
             if event.token() == LISTENER {
                 while let Ok((mut socket, _)) = listener.accept() {
                     let token = Token(connections.len());
-                    socket.set_nodelay(true).expect("it is a TCP socket");
                     poll.registry().register(&mut socket, token, Interest::READABLE).expect("it is a socket");
                     connections.push(Some(Connection { socket, part: Vec::new() }));
                 }
@@ -44,6 +44,16 @@ pub(crate) fn serve() -> ! {
             }
         }
     }
+}
+
+/// A socket like that of `spoa`: its connections do not delay what is written, and thousands may wait.
+fn listen() -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+    socket.listen(4096)?;
+    Ok(socket.into())
 }
 
 /// What it sends.

@@ -26,7 +26,7 @@ pub(crate) fn measure(turns: usize, time: Duration) {
     drop(Client::ready(crowded.addr()));
     let each = crowded.memory().saturating_sub(before) / IDLE as u64;
     println!("{IDLE} connections that were asked once and have nothing to do: {each} bytes resident each.");
-    let load = |server: &Spoa| pipeline::load(server.addr(), 8, 16, time).acks_per_sec;
+    let load = |server: &Spoa| pipeline::load(server, 8, 16, time).acks_per_sec;
     let (among, without): (Vec<_>, Vec<_>) = (0..turns).map(|_| (load(&crowded), load(&alone))).unzip();
     println!("8 × 16 among them, of 8 × 16 alone: {}.\n", Ratio::of(&among, &without));
 }

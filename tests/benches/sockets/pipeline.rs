@@ -12,6 +12,7 @@ use spoa_tests::client::Client;
 use spoa_tests::frames::{Hello, ack, check_client_ip};
 
 use crate::Load;
+use crate::server::Server;
 
 /// How long the load runs before it is measured.
 const WARM_UP: Duration = Duration::from_millis(300);
@@ -34,18 +35,18 @@ struct Connection {
     received: Vec<u8>,
     len: usize,
     out: Vec<u8>,
-    /// The stream of each slot, and when its NOTIFY was written.
+    /// The stream of each slot, and since when it waits: since the client saw the answer before it.
     slots: Vec<(u64, Instant)>,
     /// How many NOTIFYs were sent.
     sent: u64,
 }
 
 /// Keeps `in_flight` NOTIFYs waiting on each of `connections` for so long, and checks every ACK.
-pub(crate) fn load(addr: &str, connections: usize, in_flight: usize, time: Duration) -> Load {
+pub(crate) fn load(server: &impl Server, connections: usize, in_flight: usize, time: Duration) -> Load {
     let mut poll = Poll::new().expect("a poll");
     let notify = check_client_ip(Value::Ipv4([192, 0, 2, 33]));
     let answer = answer();
-    let mut connections: Vec<_> = (0..connections).map(|_| Connection::new(addr, in_flight)).collect();
+    let mut connections: Vec<_> = (0..connections).map(|_| Connection::new(server.addr(), in_flight)).collect();
     let start = Instant::now();
     for (number, connection) in connections.iter_mut().enumerate() {
         poll.registry().register(&mut connection.socket, Token(number), Interest::READABLE).expect("it is a socket");
@@ -53,6 +54,7 @@ pub(crate) fn load(addr: &str, connections: usize, in_flight: usize, time: Durat
         connection.flush();
     }
     let (mut latencies, mut acks, mut since) = (vec![0_u32; LATENCY_MAX], 0, None);
+    let mut cpu_before = Duration::ZERO;
     let mut events = Events::with_capacity(256);
     loop {
         poll.poll(&mut events, Some(SILENCE_MAX)).expect("it waits");
@@ -60,6 +62,7 @@ pub(crate) fn load(addr: &str, connections: usize, in_flight: usize, time: Durat
         let now = Instant::now();
         if since.is_none() && now - start >= WARM_UP {
             since = Some(now);
+            cpu_before = server.cpu_time();
             latencies.fill(0);
             acks = 0;
         }
@@ -77,15 +80,20 @@ pub(crate) fn load(addr: &str, connections: usize, in_flight: usize, time: Durat
         }
     }
     let measured = since.expect("the time is longer than the warm-up").elapsed();
-    Load { acks_per_sec: f64::from(acks) / measured.as_secs_f64(), p99: p99(&latencies, acks) }
+    let cpu = server.cpu_time() - cpu_before;
+    Load {
+        acks_per_sec: f64::from(acks) / measured.as_secs_f64(),
+        p99: p99(&latencies, acks),
+        cpu: cpu.div_f64(f64::from(acks)),
+    }
 }
 
-/// The latency that one in a hundred is above.
+/// The time within which 99 of a hundred were answered.
 fn p99(latencies: &[u32], acks: u32) -> Duration {
     let mut below = 0;
     let slow = latencies.iter().position(|count| {
         below += count;
-        below > acks / 100 * 99
+        u64::from(below) * 100 >= u64::from(acks) * 99
     });
     Duration::from_micros(slow.unwrap_or(LATENCY_MAX) as u64)
 }
