@@ -6,6 +6,7 @@
 //! - [`feed`]: the same input in several ways;
 //! - [`agent`]: the binary `spoa` as a child process;
 //! - [`client`]: HAProxy's end of a real socket;
+//! - [`process`]: what a process takes;
 //! - [`steady`]: a conversation that is measured.
 
 #[path = "harness/agent.rs"]
@@ -20,5 +21,7 @@ pub mod feed;
 pub mod frames;
 #[path = "harness/peer.rs"]
 pub mod peer;
+#[path = "harness/process.rs"]
+pub mod process;
 #[path = "harness/steady.rs"]
 pub mod steady;

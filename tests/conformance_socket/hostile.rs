@@ -9,6 +9,7 @@ use spoa_tests::agent::{Agent, binary};
 use spoa_tests::bytes::{AGENT_HELLO, FIN, Frame, NOTIFY, UNSET, Value, hex, message};
 use spoa_tests::client::Client;
 use spoa_tests::frames::{Hello, ack, check_client_ip, disconnect, documented_notify, notify};
+use spoa_tests::process;
 
 const MIB: u64 = 1 << 20;
 /// Far more than the kernel buffers for one connection.
@@ -27,14 +28,14 @@ fn serves(agent: &Agent) {
 fn a_peer_that_never_reads_is_held_up_alone() {
     let agent = one_worker(&[]);
     serves(&agent);
-    let before = agent.memory();
+    let before = process::memory(agent.pid());
     let mut stuck: Vec<_> = (0..2).map(|_| Client::ready(agent.addr())).collect();
     let input = notify(1, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 1]))]).repeat(1000);
     for client in &mut stuck {
         assert!(client.send_until_stuck(&input, FLOOD) < FLOOD, "the agent stops reading");
         serves(&agent);
     }
-    let grown = agent.memory().saturating_sub(before);
+    let grown = process::memory(agent.pid()).saturating_sub(before);
     assert!(grown < 8 * MIB, "{grown} bytes for two connections");
 }
 
@@ -57,11 +58,11 @@ fn a_peer_that_never_reads_is_given_up() {
 #[test]
 fn endless_questions_are_bounded() {
     let agent = one_worker(&["-t", "3600s"]);
-    let before = agent.memory();
+    let before = process::memory(agent.pid());
     let mut client = Client::ready(agent.addr());
     let large = notify(1, 1, &[message("m", &[("", Value::String(vec![b'x'; 16000]))])]);
     assert!(client.send_until_stuck(&large, FLOOD) < FLOOD, "the agent stops reading");
-    let grown = agent.memory().saturating_sub(before);
+    let grown = process::memory(agent.pid()).saturating_sub(before);
     assert!(grown < 8 * MIB, "{grown} bytes for one connection");
     let mut other = Client::ready(agent.addr());
     other.is_disconnected(&disconnect(0), 0);
@@ -71,7 +72,7 @@ fn endless_questions_are_bounded() {
 fn endless_fragments_are_bounded() {
     let agent = one_worker(&["-d"]);
     serves(&agent);
-    let before = agent.memory();
+    let before = process::memory(agent.pid());
     let mut client = Client::ready(agent.addr());
     let piece = vec![0; 16000];
     client.send(&Frame::new(NOTIFY, (7, 1), piece.clone()).flags(0).encode());
@@ -82,7 +83,7 @@ fn endless_fragments_are_bounded() {
     let end = Frame::new(UNSET, (7, 1), []).encode();
     let refusal = hex("00000007 67 00000003 07 01");
     client.exchange(&[end, notify(1, 1, &[])].concat(), &[refusal, ack(1, 1, &[])].concat());
-    let grown = agent.memory().saturating_sub(before);
+    let grown = process::memory(agent.pid()).saturating_sub(before);
     assert!(grown < 8 * MIB, "{grown} bytes for one connection");
     serves(&agent);
 }
@@ -108,10 +109,10 @@ fn idle_connections_are_small() {
     let large = notify(1, 1, &[message("m", &[("", Value::String(vec![b'x'; 16000]))])]);
     let ask = |client: &mut Client| client.exchange(&large, &ack(1, 1, &[]));
     ask(&mut Client::ready(agent.addr()));
-    let before = agent.memory();
+    let before = process::memory(agent.pid());
     let mut idle: Vec<_> = (0..400).map(|_| Client::ready(agent.addr())).collect();
     idle.iter_mut().for_each(ask);
-    let each = agent.memory().saturating_sub(before) / 400;
+    let each = process::memory(agent.pid()).saturating_sub(before) / 400;
     assert!(each < 8192, "{each} bytes for each connection");
 }
 

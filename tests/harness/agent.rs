@@ -1,6 +1,5 @@
 //! The binary `spoa` as a child process.
 
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -159,28 +158,6 @@ impl Agent {
     pub fn limit_files(&self, count: u64) {
         let limit = Rlimit { current: Some(count), maximum: Some(count) };
         prlimit(Some(self.pid()), Resource::Nofile, limit).expect("it runs");
-    }
-
-    /// The memory it holds now, in bytes.
-    ///
-    /// # Panics
-    /// If it has ended.
-    pub fn memory(&self) -> u64 {
-        self.status("VmRSS:")
-    }
-
-    /// The most memory it ever held, in bytes.
-    ///
-    /// # Panics
-    /// If it has ended.
-    pub fn memory_peak(&self) -> u64 {
-        self.status("VmHWM:")
-    }
-
-    fn status(&self, figure: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix(figure)).expect("a line of every process");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
     }
 }
 

@@ -6,6 +6,7 @@ mod agreement;
 mod answers;
 mod any_input;
 mod codec;
+mod lists;
 mod model;
 mod splits;
 mod words;

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use spoa_tests::bytes::{ACK, Value};
 use spoa_tests::client::Client;
 use spoa_tests::frames::{Hello, check_client_ip, notify};
+use spoa_tests::process;
 
 use crate::Load;
 use crate::server::Server;
 
 /// Lets so many clients do that at once, for so long.
 pub(crate) fn load(server: &impl Server, clients: usize, time: Duration) -> Load {
-    let (addr, cpu_before) = (server.addr(), server.cpu_time());
+    let (addr, cpu_before) = (server.addr(), process::cpu_time(server.pid()));
     let notify = notify(1, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 33]))]);
     let start = Instant::now();
     let mut times = thread::scope(|scope| {
@@ -37,6 +38,6 @@ pub(crate) fn load(server: &impl Server, clients: usize, time: Duration) -> Load
     Load {
         acks_per_sec: times.len() as f64 / elapsed.as_secs_f64(),
         p99: times[times.len() * 99 / 100],
-        cpu: (server.cpu_time() - cpu_before).div_f64(times.len() as f64),
+        cpu: (process::cpu_time(server.pid()) - cpu_before).div_f64(times.len() as f64),
     }
 }

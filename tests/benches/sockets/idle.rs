@@ -5,6 +5,7 @@ use std::time::Duration;
 use spoa_tests::bytes::Value;
 use spoa_tests::client::Client;
 use spoa_tests::frames::{check_client_ip, notify};
+use spoa_tests::process;
 
 use crate::figures::Ratio;
 use crate::pipeline;
@@ -16,7 +17,7 @@ const IDLE: usize = 10_000;
 pub(crate) fn measure(turns: usize, time: Duration) {
     let (crowded, alone) = (Spoa::start(&["-n", "1"]), Spoa::start(&["-n", "1"]));
     let notify = notify(1, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 33]))]);
-    let before = crowded.memory();
+    let before = process::memory(crowded.pid());
     let mut idle: Vec<_> = (0..IDLE).map(|_| Client::ready(crowded.addr())).collect();
     for client in &mut idle {
         client.send(&notify);
@@ -24,7 +25,7 @@ pub(crate) fn measure(turns: usize, time: Duration) {
     }
     // Once this one is served, the last of them has had its turn and given back what it had for it.
     drop(Client::ready(crowded.addr()));
-    let each = crowded.memory().saturating_sub(before) / IDLE as u64;
+    let each = process::memory(crowded.pid()).saturating_sub(before) / IDLE as u64;
     println!("{IDLE} connections that were asked once and have nothing to do: {each} bytes resident each.");
     let load = |server: &Spoa| pipeline::load(server, 8, 16, time).acks_per_sec;
     let (among, without): (Vec<_>, Vec<_>) = (0..turns).map(|_| (load(&crowded), load(&alone))).unzip();

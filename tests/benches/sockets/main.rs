@@ -29,6 +29,7 @@ use clap::{Parser, ValueEnum};
 
 use figures::{Ratio, grouped};
 use server::{Rival, Server, Spoa};
+use spoa_tests::process;
 
 /// Measures `spoa` on real sockets, against the floor.
 #[derive(Debug, Parser)]
@@ -142,7 +143,7 @@ fn throughput(turns: usize, time: Duration) {
     Pattern::Pipeline { connections: 64, in_flight: 16 }.load(&server, time);
     println!(
         "\nMost memory that `spoa -n 1` held under 64 × 16: {:.1} MiB.\n",
-        server.memory_peak() as f64 / 1_048_576.0
+        process::memory_peak(server.pid()) as f64 / 1_048_576.0
     );
 }
 

@@ -10,6 +10,7 @@ use spoa_core::wire::{Flags, Frame, FrameEncoder, FrameId, FrameType, StreamId};
 use spoa_tests::bytes::Value;
 use spoa_tests::client::Client;
 use spoa_tests::frames::{Hello, ack, check_client_ip};
+use spoa_tests::process;
 
 use crate::Load;
 use crate::server::Server;
@@ -62,7 +63,7 @@ pub(crate) fn load(server: &impl Server, connections: usize, in_flight: usize, t
         let now = Instant::now();
         if since.is_none() && now - start >= WARM_UP {
             since = Some(now);
-            cpu_before = server.cpu_time();
+            cpu_before = process::cpu_time(server.pid());
             latencies.fill(0);
             acks = 0;
         }
@@ -80,7 +81,7 @@ pub(crate) fn load(server: &impl Server, connections: usize, in_flight: usize, t
         }
     }
     let measured = since.expect("the time is longer than the warm-up").elapsed();
-    let cpu = server.cpu_time() - cpu_before;
+    let cpu = process::cpu_time(server.pid()) - cpu_before;
     Load {
         acks_per_sec: f64::from(acks) / measured.as_secs_f64(),
         p99: p99(&latencies, acks),

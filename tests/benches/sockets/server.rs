@@ -1,12 +1,9 @@
 //! What is measured: `spoa`, and what it is compared with.
 
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use clap::ValueEnum;
-use rustix::param::clock_ticks_per_second;
 use rustix::process::Pid;
 use spoa_tests::agent::Agent;
 
@@ -21,15 +18,6 @@ pub(crate) trait Server {
     /// Its process.
     fn pid(&self) -> Pid;
 
-    /// The processor time that it has used, in steps of ten milliseconds.
-    fn cpu_time(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid().as_raw_nonzero())).expect("it runs");
-        // Behind the name, which may hold anything: fields 14 and 15, user and system time in ticks.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
-        let ticks = |field: usize| fields[field - 2].parse::<f64>().expect("a number of ticks");
-        Duration::from_secs_f64((ticks(14) + ticks(15)) / clock_ticks_per_second() as f64)
-    }
-
     /// It goes on, with all of its threads, on the client's processor.
     fn join_the_client(&self) {
         processors::move_to_the_client(self.pid());
@@ -42,16 +30,6 @@ pub(crate) struct Spoa(Agent);
 impl Spoa {
     pub(crate) fn start(options: &[&str]) -> Self {
         Self(start_server(|| Agent::spawn(options)))
-    }
-
-    /// The memory that it holds, in bytes.
-    pub(crate) fn memory(&self) -> u64 {
-        self.0.memory()
-    }
-
-    /// The most that it ever held.
-    pub(crate) fn memory_peak(&self) -> u64 {
-        self.0.memory_peak()
     }
 }
 

@@ -1,0 +1,329 @@
+//! How lists are written, and how they are read: line by line, whatever is in them.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+use std::str;
+
+use flate2::bufread::MultiGzDecoder;
+use serde::Deserialize;
+
+use super::prefix::{Item, ItemError};
+
+/// How a list is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// As its first line with something in it tells: JSON if that begins with `{`, CSV with the address in the first
+    /// column if it has a comma, else lines.
+    #[default]
+    Auto,
+    /// An address, prefix or range a line; what is behind `#` or `;` is a comment. FireHOL's `.netset` and `.ipset`, and the
+    /// text of Spamhaus DROP.
+    Lines,
+    /// A JSON object a line, with the address in `cidr`, `prefix`, `network`, `range` or `ip`: Spamhaus DROP. Lines with a
+    /// `type` but no address (metadata) are passed over.
+    JsonLines,
+    /// Columns between commas.
+    Csv(Column),
+}
+
+/// Which column of a CSV file has the address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// The first is 1. A first line without an address there is taken for a header.
+    Number(usize),
+    /// What the header, the first line, calls it.
+    Name(String),
+}
+
+/// Why a line says nothing of an address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LineError {
+    /// See [`ItemError`].
+    #[error("\"{text}\" is {error}")]
+    Item {
+        /// What should have been one, its beginning at least.
+        text: String,
+        /// What is wrong with it.
+        error: ItemError,
+    },
+    /// Above [`LINE_LEN_MAX`].
+    #[error("a line above {LINE_LEN_MAX} bytes")]
+    TooLong,
+    /// Bytes that are no UTF-8.
+    #[error("not text")]
+    NotText,
+    /// A line of JSON that is none.
+    #[error("not JSON: {0}")]
+    Json(String),
+    /// A line of JSON without an address.
+    #[error("no address under \"cidr\", \"prefix\", \"network\", \"range\" or \"ip\"")]
+    NoAddress,
+    /// A line of CSV with fewer columns.
+    #[error("no such column")]
+    NoColumn,
+}
+
+/// The longest line that is looked at, in bytes.
+pub const LINE_LEN_MAX: usize = 4096;
+
+/// Opens a list, compressed with gzip or not.
+///
+/// # Errors
+/// The file cannot be opened or read.
+pub fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
+    let mut file = BufReader::with_capacity(1 << 16, File::open(path)?);
+    Ok(if file.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
+        Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(file)))
+    } else {
+        Box::new(file)
+    })
+}
+
+/// Reads `input` to its end and tells of each line that has something in it: its number, from 1, and what it says.
+///
+/// # Errors
+/// The input cannot be read on, or, where a column has a name, there is none of that name.
+pub fn read(
+    mut input: impl BufRead,
+    format: &Format,
+    mut tell: impl FnMut(u64, Result<Item, LineError>),
+) -> io::Result<()> {
+    let mut reader: Option<LineReader> = None;
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        let Some(is_whole) = read_line(&mut input, &mut line)? else { break };
+        if !is_whole {
+            tell(number, Err(LineError::TooLong));
+            continue;
+        }
+        let Ok(text) = str::from_utf8(&line) else {
+            tell(number, Err(LineError::NotText));
+            continue;
+        };
+        // Some editors put a mark before the first line.
+        let text = text.trim_start_matches('\u{feff}').trim();
+        if text.is_empty() || text.starts_with(['#', ';']) {
+            continue;
+        }
+        let reader = match &mut reader {
+            Some(reader) => reader,
+            none => match LineReader::begin(format, text)? {
+                (begun, true) => {
+                    *none = Some(begun);
+                    continue;
+                }
+                (begun, false) => none.insert(begun),
+            },
+        };
+        if let Some(said) = reader.line(text) {
+            tell(number, said);
+        }
+    }
+    Ok(())
+}
+
+/// Appends the next line to `line`, without its end; false if it was longer than [`LINE_LEN_MAX`], `None` at the end.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
+    let len = input.by_ref().take(LINE_LEN_MAX as u64 + 1).read_until(b'\n', line)?;
+    if len == 0 {
+        return Ok(None);
+    }
+    if line.last() == Some(&b'\n') || line.len() <= LINE_LEN_MAX {
+        return Ok(Some(true));
+    }
+    input.skip_until(b'\n')?;
+    Ok(Some(false))
+}
+
+/// Reads the lines of a file whose format is known.
+enum LineReader {
+    Lines,
+    JsonLines,
+    Csv(Box<Columns>),
+}
+
+impl LineReader {
+    /// The reader for a file that begins with this line; true if that is a header.
+    fn begin(format: &Format, first: &str) -> io::Result<(Self, bool)> {
+        Ok(match format {
+            Format::Auto if first.starts_with('{') => (Self::JsonLines, false),
+            Format::Auto if first.split(['#', ';']).next().is_some_and(|text| text.contains(',')) => {
+                Self::numbered(0, first)
+            }
+            Format::Auto | Format::Lines => (Self::Lines, false),
+            Format::JsonLines => (Self::JsonLines, false),
+            Format::Csv(Column::Number(number)) => Self::numbered(number.saturating_sub(1), first),
+            Format::Csv(Column::Name(name)) => {
+                let mut columns = Columns::new(0);
+                columns.split(first);
+                let missing = || io::Error::new(io::ErrorKind::InvalidData, format!("there is no column \"{name}\""));
+                let wanted = (0..columns.count)
+                    .find(|&column| columns.text(column) == Some(name.as_str()))
+                    .ok_or_else(missing)?;
+                columns.wanted = wanted;
+                (Self::Csv(Box::new(columns)), true)
+            }
+        })
+    }
+
+    /// The reader of a column, from 0; true if the first line is a header.
+    fn numbered(column: usize, first: &str) -> (Self, bool) {
+        let mut columns = Columns::new(column);
+        columns.split(first);
+        let is_header = columns.text(column).is_some_and(|text| text.parse::<Item>().is_err());
+        (Self::Csv(Box::new(columns)), is_header)
+    }
+
+    /// What a line says, if it is one that should.
+    fn line(&mut self, text: &str) -> Option<Result<Item, LineError>> {
+        match self {
+            Self::Lines => {
+                let text = text.split(['#', ';']).next().unwrap_or_default().trim();
+                Some(item(text))
+            }
+            Self::JsonLines => json(text),
+            Self::Csv(columns) => {
+                columns.split(text);
+                Some(columns.text(columns.wanted).ok_or(LineError::NoColumn).and_then(item))
+            }
+        }
+    }
+}
+
+fn item(text: &str) -> Result<Item, LineError> {
+    text.parse().map_err(|error| LineError::Item { text: text.chars().take(60).collect(), error })
+}
+
+/// The keys under which lists of JSON are known to have addresses; the rest is passed over.
+#[derive(Deserialize)]
+struct JsonLine<'t> {
+    #[serde(borrow, alias = "prefix", alias = "network", alias = "range", alias = "ip")]
+    cidr: Option<Cow<'t, str>>,
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'t, str>>,
+}
+
+fn json(text: &str) -> Option<Result<Item, LineError>> {
+    match serde_json::from_str::<JsonLine<'_>>(text) {
+        Ok(JsonLine { cidr: Some(cidr), .. }) => Some(item(cidr.trim())),
+        Ok(JsonLine { kind: Some(_), .. }) => None,
+        Ok(_) => Some(Err(LineError::NoAddress)),
+        Err(error) => Some(Err(LineError::Json(error.to_string()))),
+    }
+}
+
+/// A line of CSV in its columns. No address has the end of a line in it, so lines are read one by one: one with an open
+/// quote spoils itself alone.
+struct Columns {
+    reader: csv_core::Reader,
+    /// The column that has the address, from 0.
+    wanted: usize,
+    bytes: Vec<u8>,
+    /// Where each column ends in `bytes`: the first `count` are the line's.
+    ends: Vec<usize>,
+    count: usize,
+}
+
+impl Columns {
+    fn new(wanted: usize) -> Self {
+        let (bytes, ends) = (vec![0; LINE_LEN_MAX], vec![0; LINE_LEN_MAX + 1]);
+        Self { reader: csv_core::Reader::new(), wanted, bytes, ends, count: 0 }
+    }
+
+    /// Splits a line of at most [`LINE_LEN_MAX`] bytes.
+    fn split(&mut self, line: &str) {
+        let Self { reader, bytes, ends, .. } = self;
+        reader.reset();
+        let (_, _, written, count) = reader.read_record(line.as_bytes(), bytes, ends);
+        // The end of the input is what ends the last column.
+        let (_, _, _, last) = reader.read_record(&[], &mut bytes[written..], &mut ends[count..]);
+        self.count = count + last;
+    }
+
+    /// The text of a column of the last line, without blanks and quotes around it.
+    fn text(&self, column: usize) -> Option<&str> {
+        let ends = &self.ends[..self.count];
+        let from = if column == 0 { 0 } else { *ends.get(column - 1)? };
+        let text = str::from_utf8(self.bytes.get(from..*ends.get(column)?)?).ok()?;
+        Some(text.trim().trim_matches('"').trim())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The prefixes of a list, and the numbers of its bad lines with what is wrong with them.
+    fn read_all(text: &[u8], format: &Format) -> (Vec<String>, Vec<(u64, String)>) {
+        let (mut prefixes, mut bad) = (Vec::new(), Vec::new());
+        read(text, format, |number, said| match said {
+            Ok(item) => item.prefixes(|prefix| prefixes.push(prefix.to_string())),
+            Err(error) => bad.push((number, error.to_string())),
+        })
+        .unwrap();
+        (prefixes, bad)
+    }
+
+    #[test]
+    fn lines_of_firehol_and_spamhaus() {
+        let text = "\u{feff}# FireHOL\r\n#\r\n\r\n1.10.16.0/20\r\n1.2.3.4\n; Spamhaus DROP\n5.134.128.0/19 ; SBL270738\n\
+                    \t2001:db8::/32 # a note\n10.0.0.1-10.0.0.2\nno address\n1.2.3.4/33\n1.2.3.4 5.6.7.8";
+        let (prefixes, bad) = read_all(text.as_bytes(), &Format::Auto);
+        assert_eq!(prefixes, ["1.10.16.0/20", "1.2.3.4", "5.134.128.0/19", "2001:db8::/32", "10.0.0.1", "10.0.0.2"]);
+        let wanted = [
+            (10, "\"no address\" is not an address".into()),
+            (11, "\"1.2.3.4/33\" is not a prefix length from 0 to 32".into()),
+            (12, "\"1.2.3.4 5.6.7.8\" is not an address".into()),
+        ];
+        assert_eq!(bad, wanted);
+    }
+
+    #[test]
+    fn lines_of_json() {
+        let text = br#"{"cidr":"1.10.16.0/20","sblid":"SBL256894","rir":"apnic"}
+{"sblid":"SBL1","cidr":"2001:db8::\/32"}
+{"type":"metadata","timestamp":1763999000,"size":2}
+{"asn":213371}
+{"cidr":"nowhere"}
+{"cidr":
+{"ip":"192.0.2.1","n":[1,{"x":null}]}"#;
+        let (prefixes, bad) = read_all(text, &Format::Auto);
+        assert_eq!(prefixes, ["1.10.16.0/20", "2001:db8::/32", "192.0.2.1"]);
+        assert_eq!(bad.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [4, 5, 6]);
+    }
+
+    #[test]
+    fn columns_by_number_and_name() {
+        let text = b"first_seen, \"dst_ip\" ,port\n\"2026-01-01, noon\",192.0.2.1,443\n# comment\nx, \"192.0.2.0/25\",1\nx\nx,y\n";
+        for column in [Column::Number(2), Column::Name("dst_ip".into())] {
+            let (prefixes, bad) = read_all(text, &Format::Csv(column));
+            assert_eq!(prefixes, ["192.0.2.1", "192.0.2.0/25"]);
+            assert_eq!(bad, [(5, "no such column".into()), (6, "\"y\" is not an address".into())]);
+        }
+        let missing = read(&text[..], &Format::Csv(Column::Name("ip".into())), |_, _| {}).unwrap_err();
+        assert_eq!(missing.to_string(), "there is no column \"ip\"");
+        let (prefixes, bad) = read_all(b"ip,score\n192.0.2.1,7\n", &Format::Auto);
+        assert_eq!((prefixes.len(), bad.len()), (1, 0), "a header is no bad line");
+    }
+
+    #[test]
+    fn what_is_no_text_costs_its_line_alone() {
+        let long = [b'1'; LINE_LEN_MAX + 1];
+        let text =
+            [&b"192.0.2.1\n\xff\xfe\n"[..], &long, b"\n192.0.2.2\n", &long[..LINE_LEN_MAX], b"\n192.0.2.3"].concat();
+        let (prefixes, bad) = read_all(&text, &Format::Auto);
+        assert_eq!(prefixes, ["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
+        assert_eq!(bad.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3, 5]);
+        assert_eq!(bad[1].1, "a line above 4096 bytes");
+    }
+
+    #[test]
+    fn comments_and_nothing() {
+        for text in ["", "\n\n", "# only\n; comments", "\u{feff}"] {
+            assert_eq!(read_all(text.as_bytes(), &Format::Auto), (Vec::new(), Vec::new()), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Lists of addresses at scale: `cargo bench -p spoa-tests --bench lists`.
+//!
+//! Prefixes as they are in the lists people use, most of IPv4 /32 and /24, those of IPv6 /32 to /64, in 20 lists that overlap.
+//! For each number of them a process of its own loads them from files and says what that took; then the structure is held
+//! against crates that could be in its place.
+
+use std::fs;
+use std::hint::black_box;
+use std::io::Write;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use clap::Parser;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rustix::process::getpid;
+use spoa_runtime::reputation::lists::{List, ListConfig, Lists};
+use spoa_runtime::reputation::table::Bits;
+use spoa_tests::process;
+
+/// Lists that the prefixes are in.
+const LISTS: usize = 20;
+
+/// One prefix of IPv6 on five of IPv4.
+const V4_OF_SIX: usize = 5;
+
+/// Addresses that are looked up.
+const LOOK_UPS: usize = 1_000_000;
+
+#[derive(Parser)]
+struct Options {
+    /// Numbers of prefixes
+    #[arg(long, value_delimiter = ',', default_values_t = [1_200, 12_000, 120_000, 1_200_000, 12_000_000])]
+    prefixes: Vec<usize>,
+    /// Load the lists of this folder and say what it took
+    #[arg(long, hide = true)]
+    load: Option<PathBuf>,
+    /// Cargo says so
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() {
+    let options = Options::parse();
+    if let Some(folder) = options.load {
+        println!("{}", load(&folder));
+        return;
+    }
+    println!(
+        "| prefixes in {LISTS} lists | of files | loaded in processor time | resident | of it look-ups need | a look-up: IPv4 hit | IPv4 | IPv6 hit | IPv6 |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|");
+    for prefixes in options.prefixes {
+        let folder = std::env::temp_dir().join(format!("spoa-bench-lists-{}", std::process::id()));
+        let size = write_lists(&folder, prefixes);
+        let program = std::env::current_exe().expect("it is this one");
+        let child = Command::new(program).arg("--load").arg(&folder).output().expect("it can be run");
+        fs::remove_dir_all(&folder).expect("it is ours");
+        assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
+        println!("| {prefixes} | {} | {}", mebibytes(size), String::from_utf8_lossy(&child.stdout).trim_end());
+    }
+}
+
+/// A prefix of IPv4 as lists have them.
+fn v4(random: &mut impl Rng) -> (u32, u8) {
+    let len = match random.random_range(0..10) {
+        0..6 => 32,
+        6..9 => 24,
+        _ => random.random_range(12..=31),
+    };
+    // Unicast addresses, 1.0.0.0 to 223.255.255.255.
+    (random.random_range(0x0100_0000..0xe000_0000_u32).network(len), len)
+}
+
+/// A prefix of IPv6 as lists have them: in the blocks that were handed out.
+fn v6(random: &mut impl Rng) -> (u128, u8) {
+    let block = [0x2001_u128, 0x2400, 0x2600, 0x2800, 0x2a00, 0x2a01, 0x2c00][random.random_range(0..7)];
+    let len = [32, 40, 48, 56, 64][random.random_range(0..5)];
+    ((block << 112 | u128::from(random.next_u64()) << 48).network(len), len)
+}
+
+/// Writes `prefixes` to files of equal size; gives their size in all.
+fn write_lists(folder: &Path, prefixes: usize) -> u64 {
+    fs::create_dir(folder).expect("there is no such folder yet");
+    let mut random = ChaCha8Rng::seed_from_u64(prefixes as u64);
+    let mut size = 0;
+    for list in 0..LISTS {
+        let mut text = Vec::new();
+        for n in 0..prefixes / LISTS {
+            if n % (V4_OF_SIX + 1) < V4_OF_SIX {
+                let (start, len) = v4(&mut random);
+                writeln!(text, "{}/{len}", Ipv4Addr::from_bits(start)).expect("there is memory");
+            } else {
+                let (start, len) = v6(&mut random);
+                writeln!(text, "{}/{len}", Ipv6Addr::from_bits(start)).expect("there is memory");
+            }
+        }
+        size += text.len() as u64;
+        fs::write(folder.join(list.to_string()), text).expect("there is room");
+    }
+    size
+}
+
+/// Loads the lists of a folder and looks addresses up: the rest of a row.
+fn load(folder: &Path) -> String {
+    let configs: Vec<ListConfig> = (0..LISTS)
+        .map(|list| {
+            format!("{list}={},score={}", folder.join(list.to_string()).display(), list * 5).parse().expect("a list")
+        })
+        .collect();
+    let (own, before) = (getpid(), process::cpu_time(getpid()));
+    let lists = Lists::load(&configs).expect("they are lists");
+    let (time, resident) = (process::cpu_time(own) - before, process::memory(own));
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    let prefixes: u64 = lists.iter().map(List::prefixes).sum();
+    // The same prefixes as in the files, from the same seed.
+    let mut same = ChaCha8Rng::seed_from_u64(prefixes);
+    let (mut hits_v4, mut hits_v6) = (Vec::new(), Vec::new());
+    for n in 0..prefixes as usize / LISTS {
+        if n % (V4_OF_SIX + 1) < V4_OF_SIX {
+            let (start, len) = v4(&mut same);
+            hits_v4.push(start | (random.next_u32() & !u32::MAX.network(len)));
+        } else {
+            let (start, len) = v6(&mut same);
+            hits_v6.push(start | (u128::from(random.next_u64()) & !u128::MAX.network(len)));
+        }
+    }
+    let any_v4 = (0..LOOK_UPS).map(|_| random.next_u32());
+    let any_v4: Vec<_> = any_v4.collect();
+    let any_v6: Vec<_> = (0..LOOK_UPS).map(|_| v6(&mut random).0 | 1).collect();
+    let again = |of: usize| LOOK_UPS.div_ceil(of.max(1));
+    format!(
+        "{:.2} s | {} | {} | {} | {} | {} | {} |",
+        time.as_secs_f64(),
+        mebibytes(resident),
+        mebibytes(lists.memory() as u64),
+        look_ups(&hits_v4, again(hits_v4.len()), |address| lists.verdict(Ipv4Addr::from_bits(address).into()).score()),
+        look_ups(&any_v4, 1, |address| lists.verdict(Ipv4Addr::from_bits(address).into()).score()),
+        look_ups(&hits_v6, again(hits_v6.len()), |address| lists.verdict(Ipv6Addr::from_bits(address).into()).score()),
+        look_ups(&any_v6, 1, |address| lists.verdict(Ipv6Addr::from_bits(address).into()).score()),
+    )
+}
+
+/// The time of one.
+fn look_ups<A: Copy>(addresses: &[A], again: usize, look_up: impl Fn(A) -> Option<u32>) -> String {
+    let start = Instant::now();
+    for _ in 0..again {
+        for address in addresses {
+            black_box(look_up(*address));
+        }
+    }
+    format!("{} ns", start.elapsed().as_nanos() as usize / (again * addresses.len().max(1)))
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / 1_048_576.0)
+}
