@@ -6,6 +6,7 @@
 //! - [`feed`]: the same input in several ways;
 //! - [`agent`]: the binary `spoa` as a child process;
 //! - [`client`]: HAProxy's end of a real socket;
+//! - [`folder`]: files of a test;
 //! - [`process`]: what a process takes;
 //! - [`steady`]: a conversation that is measured.
 
@@ -17,6 +18,8 @@ pub mod bytes;
 pub mod client;
 #[path = "harness/feed.rs"]
 pub mod feed;
+#[path = "harness/folder.rs"]
+pub mod folder;
 #[path = "harness/frames.rs"]
 pub mod frames;
 #[path = "harness/peer.rs"]

@@ -1,17 +1,22 @@
 //! The options of `spoa`: those of HAProxy's example agent with the same meaning, and more.
 
+use std::net::IpAddr;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::thread;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
+use spoa_runtime::reputation::lists::ListConfig;
 use spoa_runtime::reputation::{Scores, Service};
 use spoa_runtime::{Agent, Capabilities, ConnectionConfig, ListenAddr};
 
-/// A random IP reputation agent for HAProxy (SPOE): scores clients from 0 (bad) to 100 (trusted).
+/// An IP reputation agent for HAProxy (SPOE): scores clients from 0 (bad) to 100 (trusted), by lists or at random.
 #[derive(Debug, Parser)]
-#[command(name = "spoa", version, args_override_self = true)]
+#[command(name = "spoa", version, args_override_self = true, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
     /// Log each frame and connection
     #[arg(short, long)]
     pub(crate) debug: bool,
@@ -44,7 +49,7 @@ pub(crate) struct Cli {
     capabilities: Vec<Capabilities>,
 
     /// Time before each answer: in ms, or with a unit (us, ms, s)
-    #[arg(short = 't', long, value_name = "TIME", default_value = "0", value_parser = time)]
+    #[arg(short = 't', long, value_name = "TIME", default_value = "0", value_parser = time, conflicts_with = "lists")]
     delay: Duration,
 
     /// NOTIFYs before a connection is ended; 0 for no limit
@@ -52,8 +57,17 @@ pub(crate) struct Cli {
     frames: u64,
 
     /// Scores are a function of this and the address, not fresh each time
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", conflicts_with = "lists")]
     seed: Option<u64>,
+
+    #[command(flatten)]
+    pub(crate) lists: ListArgs,
+
+    /// Percent of a list's prefixes that may go at a SIGHUP
+    ///
+    /// Where more are gone, the file may have been cut off: all lists stay as they are.
+    #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(..=100))]
+    pub(crate) max_shrink: u8,
 
     /// Time to end after SIGTERM or SIGINT, most of it to answer what is in flight
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
@@ -94,6 +108,36 @@ pub(crate) struct Cli {
     /// Connections to serve at once; more are turned away
     #[arg(long, value_name = "NUMBER", default_value_t = 65_536)]
     connections_max: usize,
+}
+
+/// What it does instead of serving.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Tell what lists say of addresses, and why
+    Check {
+        /// The addresses
+        #[arg(required = true, value_name = "IP")]
+        addresses: Vec<IpAddr>,
+
+        #[command(flatten)]
+        lists: ListArgs,
+    },
+}
+
+/// Which lists there are.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Answer by this list: NAME=PATH[,score=N][,category=TEXT][,allow]; repeatable
+    ///
+    /// The file has an address, prefix or range a line, JSON lines or CSV, and may be compressed with gzip. An address in an
+    /// "allow" list is let in; else the lowest score of the lists that it is in counts. The score is 0 unless given, 100
+    /// with "allow".
+    #[arg(long = "list", value_name = "LIST")]
+    pub(crate) lists: Vec<ListConfig>,
+
+    /// Score of an address in no list
+    #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u32).range(..=100))]
+    pub(crate) default_score: u32,
 }
 
 impl Cli {

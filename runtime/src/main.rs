@@ -1,17 +1,22 @@
-//! `spoa`: a random IP reputation agent, a drop-in for HAProxy's example.
+//! `spoa`: an IP reputation agent, by lists or, as a drop-in for HAProxy's example, at random.
 
 #![forbid(unsafe_code)]
 
+mod check;
 mod cli;
+mod reload;
 
+use std::error::Error;
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use spoa_runtime::reputation::lists::Lists;
+use spoa_runtime::reputation::{Library, Listed};
 
-use cli::Cli;
+use cli::{Cli, Command, ListArgs};
 
 /// The exit code of a wrong option; 1 is for all that fails later.
 const USAGE: u8 = 2;
@@ -26,8 +31,8 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            complain(&format_args!("{line} (spoa -h lists the options)"));
+            let line = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
+            complain(&format_args!("{} (spoa -h lists the options)", line.trim_start_matches("error: ")));
             return ExitCode::from(USAGE);
         }
     };
@@ -36,27 +41,47 @@ fn main() -> ExitCode {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!("cannot raise the limit of open files: {error}");
     }
-    match cli.agent().run(cli.service()) {
+    match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
-            match error {
-                spoa_runtime::Error::Config(_) => ExitCode::from(USAGE),
+            match error.downcast_ref() {
+                Some(spoa_runtime::Error::Config(_)) => ExitCode::from(USAGE),
                 _ => ExitCode::FAILURE,
             }
         }
     }
 }
 
+/// Serves, or does what else was asked for.
+fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+    if let Some(Command::Check { addresses, lists: ListArgs { lists, default_score } }) = cli.command {
+        let lists = Lists::load(&lists)?;
+        for address in addresses {
+            let text = check::explain(&lists, default_score, address)?;
+            // Nobody may be reading; that is no failure.
+            let _ = io::stdout().write_all(text.as_bytes());
+        }
+        return Ok(());
+    }
+    if cli.lists.lists.is_empty() {
+        return Ok(cli.agent().run(cli.service())?);
+    }
+    let library = Library::open(cli.lists.lists.clone(), cli.max_shrink)?;
+    check::summary(&library.edition().lists).for_each(|list| tracing::info!("{list}"));
+    reload::at_hangup(library.clone())?;
+    Ok(cli.agent().run(Listed::new(library, cli.lists.default_score))?)
+}
+
 /// The one line that says why it does not run. Nobody may be reading.
 fn complain(what: &dyn Display) {
-    let _ = writeln!(std::io::stderr(), "spoa: {what}");
+    let _ = writeln!(io::stderr(), "spoa: {what}");
 }
 
 fn log_to_stderr(debug: bool) {
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         // It would tell of a log that nobody reads any more on that same log, and panic over it.
         .log_internal_errors(false)

@@ -5,6 +5,7 @@ mod disconnect;
 mod fragments;
 mod hello;
 mod hostile;
+mod lists;
 mod notify;
 mod options;
 mod scores;

@@ -41,6 +41,13 @@ fn wrong_options_are_told_in_one_line() {
         &["--listen", "127.0.0.1:65536"],
         &["--in-flight-max", "0"],
         &["--seed", "x"],
+        &["--list", "x"],
+        &["--list", "a=/x,score=101"],
+        &["--list", "a=/x", "--seed", "1"],
+        &["--default-score", "101"],
+        &["--max-shrink", "101"],
+        &["check"],
+        &["check", "host"],
         &["--grace", "soon"],
     ] {
         // If it took the options after all, it must not be on the default port.

@@ -6,6 +6,7 @@
 mod agent;
 mod client;
 mod haproxy;
+mod lists;
 mod load;
 mod log;
 mod raw_agent;
@@ -60,6 +61,8 @@ const SCENARIOS: &[Scenario] = &[
     ("oversized_refused", Needs::Engine(Engine::Mux), oversized::refused),
     ("several_messages", Needs::Any, several_messages::run),
     ("addresses", Needs::Ipv6, addresses::run),
+    ("lists_of_each_kind", Needs::Any, lists::each_kind),
+    ("lists_replaced_under_load", Needs::Any, lists::replaced_under_load),
     ("agent_on_unix_socket", Needs::Any, agent_sockets::unix),
     ("agent_on_ipv6", Needs::Ipv6, agent_sockets::ipv6),
     ("reload_under_load", Needs::Any, reload_under_load::run),

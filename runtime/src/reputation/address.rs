@@ -1,6 +1,7 @@
 //! Which address a message is about.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::str;
 
 use spoa_core::wire::{Message, TypedData};
 
@@ -21,6 +22,42 @@ pub fn client_address(message: &Message<'_>) -> Option<IpAddr> {
         }
     }
     address(unnamed?).map(canonical)
+}
+
+/// Tells of every address that a message asks about, as it came.
+///
+/// They are in the argument `ip`, else in the first without a name, else in the first that has any. A string may have
+/// several between commas, as X-Forwarded-For does, with ports or without; what is no address is passed over.
+pub fn addresses(message: &Message<'_>, mut tell: impl FnMut(IpAddr)) {
+    let chosen = message.arg("ip").or_else(|| message.arg(""));
+    if let Some(value) = chosen {
+        addresses_in(value, &mut tell);
+        return;
+    }
+    for (_, value) in message.args() {
+        let mut any = false;
+        addresses_in(value, &mut |address| {
+            any = true;
+            tell(address);
+        });
+        if any {
+            return;
+        }
+    }
+}
+
+fn addresses_in(value: TypedData<'_>, tell: &mut impl FnMut(IpAddr)) {
+    if let Some(address) = value.as_ip() {
+        tell(address);
+    } else if let TypedData::String(text) = value {
+        let texts = text.split(|byte| *byte == b',').filter_map(|text| str::from_utf8(text).ok());
+        texts.filter_map(|text| text_address(text.trim())).for_each(tell);
+    }
+}
+
+fn text_address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 #[inline]
@@ -67,6 +104,30 @@ mod tests {
         }
         assert_eq!(found(&[("x", a), ("y", b)]), None, "two named arguments, neither called ip");
         assert_eq!(found(&[]), None);
+    }
+
+    #[test]
+    fn one_message_may_ask_about_several() {
+        let all = |args: &[(&str, TypedData<'_>)]| {
+            let mut payload = Vec::new();
+            let mut message = MessageEncoder::begin(&mut payload, "m");
+            args.iter().for_each(|(name, value)| _ = message.arg(name, *value).unwrap());
+            let mut all = Vec::new();
+            addresses(&Messages::decode(&payload).unwrap().next().unwrap(), |address| all.push(address.to_string()));
+            all.join(" ")
+        };
+        let list = "192.0.2.1, unknown,[2001:db8::1]:443 ,[2001:db8::2], 192.0.2.2:80,_x,";
+        for (args, wanted) in [
+            (&[("ip", list.into())][..], "192.0.2.1 2001:db8::1 2001:db8::2 192.0.2.2"),
+            (&[("a", 7.into()), ("b", "host".into()), ("c", ip("192.0.2.3")), ("d", ip("192.0.2.4"))], "192.0.2.3"),
+            (&[("x", ip("192.0.2.1")), ("", ip("192.0.2.2"))], "192.0.2.2"),
+            (&[("ip", TypedData::Null), ("", ip("192.0.2.2"))], ""),
+            (&[("ip", (&b"\xff,192.0.2.1"[..]).into())], ""),
+            (&[("", TypedData::String(b"\xff,192.0.2.1"))], "192.0.2.1"),
+            (&[], ""),
+        ] {
+            assert_eq!(all(args), wanted, "{args:?}");
+        }
     }
 
     #[test]

@@ -137,6 +137,9 @@ pub enum LoadError {
         /// Its file.
         path: PathBuf,
     },
+    /// Two lists with one name: answers could not tell them apart.
+    #[error("two lists are called {0}")]
+    SameName(String),
     /// More lists than there are numbers for.
     #[error("more than {LISTS_MAX} lists")]
     TooMany,
@@ -170,20 +173,25 @@ impl<'l> Verdict<'l> {
         }
     }
 
+    /// `allow`, `listed` or `unknown`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allow(..) => "allow",
+            Self::Listed(..) => "listed",
+            Self::Unknown => "unknown",
+        }
+    }
+
     /// Its score, if a list has one for it.
     pub fn score(self) -> Option<u32> {
         self.because().map(|(list, _)| list.config.score)
     }
 }
 
-/// `allow`, `listed` or `unknown`.
+/// Its [name](Verdict::name).
 impl fmt::Display for Verdict<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Allow(..) => "allow",
-            Self::Listed(..) => "listed",
-            Self::Unknown => "unknown",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -195,6 +203,11 @@ impl Lists {
     pub fn load(configs: &[ListConfig]) -> Result<Self, LoadError> {
         if configs.len() > usize::from(LISTS_MAX) {
             return Err(LoadError::TooMany);
+        }
+        let mut names: Vec<_> = configs.iter().map(|config| config.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(LoadError::SameName(pair[0].into()));
         }
         let (mut lists, mut v4, mut v6) = (Vec::new(), Vec::new(), Vec::new());
         for (config, number) in configs.iter().zip(0..) {

@@ -2,13 +2,17 @@
 
 mod address;
 pub mod format;
+mod library;
+mod listed;
 pub mod lists;
 mod prefix;
 mod scores;
 mod service;
 pub mod table;
 
-pub use address::{canonical, client_address};
+pub use address::{addresses, canonical, client_address};
+pub use library::{Edition, Library, ReloadError};
+pub use listed::Listed;
 pub use prefix::{Item, ItemError, Prefix};
 pub use scores::{SCORE_MAX, Scores};
 pub use service::{Service, VARIABLE};

@@ -12,7 +12,7 @@ use super::scores::Scores;
 use crate::handler::{Handler, HandlerError, Reply};
 
 /// True for the messages it answers: that of HAProxy's example agent, and that of SPOE.txt section 2.5.
-fn is_known(message: &Message<'_>) -> bool {
+pub(super) fn is_known(message: &Message<'_>) -> bool {
     // Not a list to look through: a comparison with a name of known length is two instructions.
     message.name() == b"check-client-ip" || message.name() == b"get-ip-reputation"
 }

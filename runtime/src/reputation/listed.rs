@@ -1,0 +1,98 @@
+//! The service with lists: what they say of an address, in variables.
+
+use std::cell::RefCell;
+use std::fmt::Write;
+use std::future::Pending;
+use std::net::IpAddr;
+
+use spoa_core::Ack;
+use spoa_core::Notify;
+use spoa_core::wire::{Actions, Message, Scope};
+
+use super::address::addresses;
+use super::library::{Edition, Library};
+use super::lists::Verdict;
+use super::service::{VARIABLE, is_known};
+use crate::handler::{Handler, HandlerError, Reply};
+
+/// Answers each message it knows with what the lists say of its address, in session scope:
+///
+/// | variable | type | what |
+/// |---|---|---|
+/// | `ip_score` | integer | 0 (bad) to 100 (trusted): the list's, or the default |
+/// | `ip_listed` | boolean | true if it is in a list that is no `allow` list |
+/// | `ip_verdict` | string | `allow`, `listed` or `unknown` |
+/// | `ip_list`, `ip_category` | string | the list that explains it, and its category; empty if none does |
+/// | `ip_prefix` | string | the prefix in that list, `192.0.2.0/24`; empty if there is none |
+/// | `ip_generation` | integer | the edition of the lists, from 1 |
+///
+/// All of them are always set, also where there is no address: then it is unknown. Of several addresses in one message the
+/// one with the lowest score counts.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    library: Library,
+    default_score: u32,
+    /// The text of a prefix, kept so that none is allocated for each.
+    prefix: RefCell<String>,
+}
+
+impl Listed {
+    /// Answers by `library`; addresses in no list have the `default_score`.
+    pub const fn new(library: Library, default_score: u32) -> Self {
+        Self { library, default_score, prefix: RefCell::new(String::new()) }
+    }
+
+    /// The score of a verdict.
+    pub fn score(&self, verdict: Verdict<'_>) -> u32 {
+        verdict.score().unwrap_or(self.default_score)
+    }
+
+    /// The worst that the lists say of the addresses of a message.
+    fn worst<'e>(&self, edition: &'e Edition, message: &Message<'_>) -> Verdict<'e> {
+        let mut worst: Option<Verdict<'e>> = None;
+        addresses(message, |address: IpAddr| {
+            let verdict = edition.lists.verdict(address);
+            if worst.is_none_or(|worst| self.score(verdict) < self.score(worst)) {
+                worst = Some(verdict);
+            }
+        });
+        worst.unwrap_or(Verdict::Unknown)
+    }
+
+    fn answer(&self, edition: &Edition, verdict: Verdict<'_>, ack: &mut Ack<'_>) -> Result<(), HandlerError> {
+        let (list, category) = verdict.because().map_or(("", ""), |(list, _)| {
+            let config = list.config();
+            (config.name.as_str(), config.category.as_str())
+        });
+        let mut prefix = self.prefix.borrow_mut();
+        prefix.clear();
+        if let Some((_, found)) = verdict.because() {
+            write!(prefix, "{found}")?;
+        }
+        let session = Scope::Session;
+        ack.set_var(session, VARIABLE, self.score(verdict))?
+            .set_var(session, "ip_listed", matches!(verdict, Verdict::Listed(..)))?
+            .set_var(session, "ip_verdict", verdict.name())?
+            .set_var(session, "ip_list", list)?
+            .set_var(session, "ip_category", category)?
+            .set_var(session, "ip_prefix", prefix.as_str())?
+            .set_var(session, "ip_generation", edition.generation)?;
+        Ok(())
+    }
+}
+
+impl Handler for Listed {
+    type Later = Pending<Result<Actions, HandlerError>>;
+
+    fn handle(&mut self, notify: Notify<'_>) -> Result<Reply<Self::Later>, HandlerError> {
+        let edition = self.library.edition();
+        let messages = notify.messages();
+        let mut ack = notify.ack();
+        for message in messages.filter(is_known) {
+            let verdict = self.worst(&edition, &message);
+            self.answer(&edition, verdict, &mut ack)?;
+        }
+        ack.finish()?;
+        Ok(Reply::Done)
+    }
+}

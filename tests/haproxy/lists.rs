@@ -1,0 +1,75 @@
+//! Answers by lists that change while HAProxy asks.
+
+use std::io;
+
+use spoa_tests::folder::Folder;
+
+use crate::agent::Spoa;
+use crate::client::{Request, Response, loopback};
+use crate::haproxy::{Install, Setup};
+use crate::load::Load;
+
+/// The variables, as headers.
+const VARIABLES: [&str; 7] = ["score", "listed", "verdict", "list", "category", "prefix", "generation"];
+
+/// A client in each kind of list, and in none.
+pub(crate) fn each_kind(install: &Install) {
+    let folder = Folder::with(&[
+        ("bad", b"127.0.0.8/29\n"),
+        ("worse", b"{\"cidr\":\"127.0.0.10/31\"}\n"),
+        ("ours", b"ip,why\n127.0.0.11,\"us, ourselves\"\n"),
+    ]);
+    let (bad, worse) = (folder.list("bad", ",score=30"), folder.list("worse", ",score=10,category=attacks"));
+    let (ours, listen) = (folder.list("ours", ",allow"), "127.0.0.1:0");
+    let spoa = Spoa::start(&["--listen", listen, "--list", &bad, "--list", &worse, "--list", &ours], 1);
+    let setup = VARIABLES.iter().fold(Setup::scoring(spoa.addr()), |setup, name| {
+        setup.header(&format!("x-{name}"), &format!("%[var(sess.t.ip_{name})]"))
+    });
+    let haproxy = setup.start(install);
+    for (client, wanted) in [
+        (9, ["30", "1", "listed", "bad", "", "127.0.0.8/29", "1"]),
+        (10, ["10", "1", "listed", "worse", "attacks", "127.0.0.10/31", "1"]),
+        (11, ["100", "0", "allow", "ours", "", "127.0.0.11", "1"]),
+        (16, ["50", "0", "unknown", "", "", "", "1"]),
+    ] {
+        let response = Request::get("/").from(loopback(client)).send(haproxy.addr);
+        let said = VARIABLES.map(|name| response.header(&format!("x-{name}")).to_owned());
+        assert_eq!(said, wanted, "127.0.0.{client}");
+    }
+    let unix = Request::get("/").send_unix(&haproxy.unix());
+    assert_eq!(unix.header("x-verdict"), "unknown", "a client without an address");
+    assert_eq!(haproxy.log.failed(), [""; 0]);
+    assert!(spoa.stop().success());
+}
+
+/// New lists are in use from one request to the next, and bad ones never; no event fails meanwhile.
+pub(crate) fn replaced_under_load(install: &Install) {
+    let folder = Folder::with(&[("list", b"127.0.0.1\n")]);
+    let mut spoa = Spoa::start(&["--listen", "127.0.0.1:0", "--list", &folder.list("list", "")], 1);
+    let haproxy = Setup::scoring(spoa.addr()).header("x-generation", "%[var(sess.t.ip_generation)]").start(install);
+    let load = Load::start(2, haproxy.addr);
+    let seen = |generation: &'static str| {
+        move |answers: &[io::Result<Response>]| {
+            let of_it = |answer: &&io::Result<Response>| {
+                answer.as_ref().is_ok_and(|answer| answer.header("x-generation") == generation)
+            };
+            answers.iter().filter(of_it).count() >= 50
+        }
+    };
+    load.wait("answers of the first lists", seen("1"));
+    folder.write("list", b"<html>404</html>\n");
+    spoa.process.signal("HUP");
+    spoa.process.lines.wait_count("the lists in use stay", 1);
+    folder.write("list", b"127.0.0.2\n");
+    spoa.process.signal("HUP");
+    load.wait("answers of the second lists", seen("2"));
+    for answer in load.stop() {
+        let answer = answer.expect("HAProxy answers");
+        let (generation, score) = (answer.header("x-generation"), answer.header("x-score"));
+        // 127.0.0.1 is in the first list, 127.0.0.2 in the second.
+        assert!(["1", "2"].contains(&generation) && ["0", "50"].contains(&score), "{answer:?}");
+    }
+    assert_eq!(haproxy.log.failed(), [""; 0]);
+    spoa.process.signal("TERM");
+    assert!(spoa.process.wait().success());
+}
