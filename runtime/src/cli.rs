@@ -124,15 +124,17 @@ pub(crate) enum Command {
     },
 }
 
+// No doc comments: rustdoc takes brackets for links.
+const LIST_HELP: &str = "Answer by this list: NAME=PATH[,score=N][,category=TEXT][,allow]; repeatable";
+const LIST_HELP_MORE: &str = "The file has an address, prefix or range a line, JSON lines or CSV, and may be compressed \
+with gzip. An address in an \"allow\" list is let in; else the lowest score of the lists that it is in counts. The score \
+is 0 unless given, 100 with \"allow\".";
+
 /// Which lists there are.
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// Answer by this list: NAME=PATH[,score=N][,category=TEXT][,allow]; repeatable
-    ///
-    /// The file has an address, prefix or range a line, JSON lines or CSV, and may be compressed with gzip. An address in an
-    /// "allow" list is let in; else the lowest score of the lists that it is in counts. The score is 0 unless given, 100
-    /// with "allow".
-    #[arg(long = "list", value_name = "LIST")]
+    /// The lists to answer by.
+    #[arg(long = "list", value_name = "LIST", help = LIST_HELP, long_help = format!("{LIST_HELP}\n\n{LIST_HELP_MORE}"))]
     pub(crate) lists: Vec<ListConfig>,
 
     /// Score of an address in no list
