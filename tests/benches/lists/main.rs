@@ -4,6 +4,8 @@
 //! For each number of them a process of its own loads them from files and says what that took; then the structure is held
 //! against crates that could be in its place.
 
+mod structures;
+
 use std::fs;
 use std::hint::black_box;
 use std::io::Write;
@@ -12,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustix::process::getpid;
@@ -20,11 +22,16 @@ use spoa_runtime::reputation::lists::{List, ListConfig, Lists};
 use spoa_runtime::reputation::table::Bits;
 use spoa_tests::process;
 
+use structures::Structure;
+
 /// Lists that the prefixes are in.
 const LISTS: usize = 20;
 
 /// One prefix of IPv6 on five of IPv4.
 const V4_OF_SIX: usize = 5;
+
+/// Prefixes that structures are compared with.
+const COMPARED: usize = 1_200_000;
 
 /// Addresses that are looked up.
 const LOOK_UPS: usize = 1_000_000;
@@ -37,6 +44,9 @@ struct Options {
     /// Load the lists of this folder and say what it took
     #[arg(long, hide = true)]
     load: Option<PathBuf>,
+    /// Measure this structure with so many prefixes
+    #[arg(long, hide = true)]
+    structure: Option<Structure>,
     /// Cargo says so
     #[arg(long, hide = true)]
     bench: bool,
@@ -48,11 +58,21 @@ fn main() {
         println!("{}", load(&folder));
         return;
     }
+    if let Some(structure) = options.structure {
+        println!("{}", structure.measure(options.prefixes[0]));
+        return;
+    }
+    scale(&options.prefixes);
+    compare();
+}
+
+/// How loading and look-ups grow.
+fn scale(prefixes: &[usize]) {
     println!(
         "| prefixes in {LISTS} lists | of files | loaded in processor time | resident | of it look-ups need | a look-up: IPv4 hit | IPv4 | IPv6 hit | IPv6 |"
     );
     println!("|---|---|---|---|---|---|---|---|---|");
-    for prefixes in options.prefixes {
+    for &prefixes in prefixes {
         let folder = std::env::temp_dir().join(format!("spoa-bench-lists-{}", std::process::id()));
         let size = write_lists(&folder, prefixes);
         let program = std::env::current_exe().expect("it is this one");
@@ -60,6 +80,20 @@ fn main() {
         fs::remove_dir_all(&folder).expect("it is ours");
         assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
         println!("| {prefixes} | {} | {}", mebibytes(size), String::from_utf8_lossy(&child.stdout).trim_end());
+    }
+}
+
+/// The structure beside others.
+fn compare() {
+    println!(
+        "\n| {COMPARED} prefixes | built in processor time | memory | a look-up: IPv4 hit | IPv4 | IPv6 hit | IPv6 |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    for structure in Structure::value_variants() {
+        let name = structure.to_possible_value().expect("it is no secret").get_name().to_owned();
+        let mut command = Command::new(std::env::current_exe().expect("it is this one"));
+        let child = command.args(["--structure", &name, "--prefixes", &COMPARED.to_string()]).output();
+        println!("| `{name}` | {}", String::from_utf8_lossy(&child.expect("it can be run").stdout).trim_end());
     }
 }
 
@@ -144,7 +178,7 @@ fn load(folder: &Path) -> String {
 }
 
 /// The time of one.
-fn look_ups<A: Copy>(addresses: &[A], again: usize, look_up: impl Fn(A) -> Option<u32>) -> String {
+fn look_ups<A: Copy, T>(addresses: &[A], again: usize, look_up: impl Fn(A) -> T) -> String {
     let start = Instant::now();
     for _ in 0..again {
         for address in addresses {
