@@ -87,6 +87,10 @@ impl Answers {
         if self.work.get(id.number).is_some_and(is_there) {
             bury(self.work.remove(id.number));
         }
+        if self.work.is_empty() {
+            // With nothing to run there is no run that would take these out.
+            self.running.clear();
+        }
     }
 
     /// True if there are futures to run.
@@ -100,9 +104,12 @@ impl Answers {
         let Self { work, running, ready, came } = self;
         ready.lock().hand_over(running, cx.waker());
         for number in running.drain(..) {
-            // The waker of one that is gone may have told late, of whichever has its number now.
+            // A number may be that of one that is gone, or of whichever has it now: that is run once all the same, since
+            // its flag is down then. It is lowered before the poll, so that what happens during it raises it again.
             let Some(Work { later, flag, waker, .. }) = work.get_mut(number) else { continue };
-            flag.is_up.store(false, Ordering::Release);
+            if !flag.is_up.swap(false, Ordering::AcqRel) {
+                continue;
+            }
             let poll = catch_unwind(AssertUnwindSafe(|| later.as_mut().poll(&mut Context::from_waker(waker))));
             let actions = match poll {
                 Ok(Poll::Pending) => continue,
@@ -119,6 +126,12 @@ impl Answers {
     /// Takes the answers that came.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = Answer> {
         self.came.drain(..)
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.work.drain().for_each(bury);
     }
 }
 
@@ -267,6 +280,29 @@ mod tests {
         waker.take().unwrap().wake();
         assert!(answers.run(&Context::from_waker(Waker::noop())), "the answer of the other one came");
         assert_eq!(answers.take().map(|answer| answer.connection).collect::<Vec<_>>(), [2]);
+    }
+
+    /// Peers that ask and leave in one go are spawned for and cancelled before anything runs.
+    #[test]
+    fn what_never_ran_leaves_no_number_behind() {
+        let (mut answers, runs) = (Answers::new(), Rc::new(Cell::new(0)));
+        let kept = answers.spawn(0, tickets(1).remove(0), future::pending());
+        for round in 1..=100 {
+            let ids: Vec<_> = tickets(64).into_iter().map(|t| answers.spawn(round, t, future::pending())).collect();
+            ids.into_iter().for_each(|id| answers.cancel(id));
+        }
+        let seen = Rc::clone(&runs);
+        let counting = poll_fn(move |_| {
+            seen.set(seen.get() + 1);
+            Poll::Pending
+        });
+        let counted = answers.spawn(101, tickets(1).remove(0), counting);
+        answers.run(&Context::from_waker(Waker::noop()));
+        assert_eq!(runs.get(), 1, "once, for all of the numbers it shares");
+        [kept, counted].into_iter().for_each(|id| answers.cancel(id));
+        let id = answers.spawn(1, tickets(1).remove(0), future::pending());
+        answers.cancel(id);
+        assert_eq!((answers.running.len(), answers.are_pending()), (0, false));
     }
 
     #[test]
