@@ -143,6 +143,20 @@ pub(crate) struct ListArgs {
 }
 
 impl Cli {
+    /// Says what is wrong with options that are right one by one.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let lists = match &self.command {
+            Some(Command::Check { lists, .. }) if lists.lists.is_empty() => return Err("check takes a --list".into()),
+            Some(Command::Check { lists, .. }) => &lists.lists,
+            None => &self.lists.lists,
+        };
+        let is_twice = |(at, list): (usize, &ListConfig)| lists[..at].iter().any(|other| other.name == list.name);
+        match lists.iter().enumerate().find(|list| is_twice(*list)) {
+            Some((_, list)) => Err(format!("two lists are called {}", list.name)),
+            None => Ok(()),
+        }
+    }
+
     /// The agent these options describe.
     pub(crate) fn agent(&self) -> Agent {
         let mut agent = Agent::new()

@@ -17,6 +17,7 @@ use spoa_runtime::reputation::lists::Lists;
 use spoa_runtime::reputation::{Library, Listed};
 
 use cli::{Cli, Command, ListArgs};
+use reload::Hangups;
 
 /// The exit code of a wrong option; 1 is for all that fails later.
 const USAGE: u8 = 2;
@@ -41,6 +42,10 @@ fn main() -> ExitCode {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!("cannot raise the limit of open files: {error}");
     }
+    if let Err(wrong) = cli.check() {
+        complain(&wrong);
+        return ExitCode::from(USAGE);
+    }
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -64,12 +69,14 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         }
         return Ok(());
     }
+    let hangups = Hangups::new()?;
     if cli.lists.lists.is_empty() {
+        hangups.reload(None)?;
         return Ok(cli.agent().run(cli.service())?);
     }
     let library = Library::open(cli.lists.lists.clone(), cli.max_shrink)?;
     check::summary(&library.edition().lists).for_each(|list| tracing::info!("{list}"));
-    reload::at_hangup(library.clone())?;
+    hangups.reload(Some(library.clone()))?;
     Ok(cli.agent().run(Listed::new(library, cli.lists.default_score))?)
 }
 

@@ -14,28 +14,46 @@ use crate::check::summary;
 /// The last of all: Linux gives it what others leave.
 const PRIORITY_LOWEST: i32 = 19;
 
-/// From now on loads the lists anew at each SIGHUP, on a thread of its own: whoever asks meanwhile is answered from those
-/// in use.
-///
-/// # Errors
-/// The signal cannot be caught, or no thread be started.
-pub(crate) fn at_hangup(library: Library) -> io::Result<()> {
-    let mut signals = Signals::new([Signal::Hup])?;
-    let reload = move || {
-        // Those who are answered meanwhile come first. It may not be allowed, and goes on without.
-        let _ = setpriority_process(Some(gettid()), PRIORITY_LOWEST);
-        smol::block_on(async {
-            while signals.next().await.is_some() {
-                match library.reload() {
-                    Ok(generation) => {
-                        summary(&library.edition().lists).for_each(|list| tracing::info!("{list}"));
-                        tracing::info!("SIGHUP: lists are loaded, generation {generation}");
+/// SIGHUPs, caught from when this is made: until then, or without it, one ends the process.
+pub(crate) struct Hangups(Signals);
+
+impl Hangups {
+    /// # Errors
+    /// The signal cannot be caught.
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(Signals::new([Signal::Hup])?))
+    }
+
+    /// Loads the lists anew at each SIGHUP, if there are any, on a thread of its own: whoever asks meanwhile is answered
+    /// from those in use.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub(crate) fn reload(self, library: Option<Library>) -> io::Result<()> {
+        let Self(mut signals) = self;
+        let reload = move || {
+            // Those who are answered meanwhile come first. It may not be allowed, and goes on without.
+            let _ = setpriority_process(Some(gettid()), PRIORITY_LOWEST);
+            smol::block_on(async {
+                while let Some(Ok(_)) = signals.next().await {
+                    match &library {
+                        Some(library) => load_anew(library),
+                        None => tracing::info!("SIGHUP: there are no lists to load anew"),
                     }
-                    Err(error) => tracing::error!("SIGHUP: the lists in use stay: {error}"),
                 }
-            }
-        });
-    };
-    thread::Builder::new().name("spoa-lists".into()).spawn(reload)?;
-    Ok(())
+            });
+        };
+        thread::Builder::new().name("spoa-lists".into()).spawn(reload)?;
+        Ok(())
+    }
+}
+
+fn load_anew(library: &Library) {
+    match library.reload() {
+        Ok(generation) => {
+            summary(&library.edition().lists).for_each(|list| tracing::info!("{list}"));
+            tracing::info!("SIGHUP: lists are loaded, generation {generation}");
+        }
+        Err(error) => tracing::error!("SIGHUP: the lists in use stay: {error}"),
+    }
 }

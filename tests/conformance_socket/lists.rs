@@ -63,6 +63,7 @@ fn all_variables_are_set_whatever_the_lists_say() {
         (Value::Int64(7), unknown),
         (Value::text("no address"), unknown),
         (Value::text("198.51.100.1, 192.0.2.99, junk, 192.0.2.7"), listed),
+        (Value::text("192.0.2.99, 198.51.100.1"), unknown),
     ] {
         assert_eq!(ask(&mut client, &check_client_ip(value.clone())), wanted, "{value:?}");
     }
@@ -96,6 +97,14 @@ fn lists_are_replaced_at_sighup_or_stay_as_they_are() {
     agent.signal(Signal::HUP);
     agent.wait_for_line("generation 3");
     assert_eq!(score(), "ip_score=10");
+}
+
+#[test]
+fn sighup_without_lists_does_no_harm() {
+    let agent = Agent::spawn(&[]);
+    agent.signal(Signal::HUP);
+    agent.wait_for_line("there are no lists to load anew");
+    assert!(ask(&mut Client::ready(agent.addr()), &check_client_ip(ipv4(1))).starts_with("ip_score="));
 }
 
 #[test]
@@ -143,12 +152,11 @@ fn check_tells_why() {
 
 #[test]
 fn lists_that_cannot_be_used_are_told_in_one_line() {
-    let folder = Folder::with(&[("list", b"192.0.2.1\n"), ("empty", b"# nothing\n")]);
-    let (list, empty, none) = (folder.list("list", ""), folder.list("empty", ""), folder.list("none", ""));
+    let folder = Folder::with(&[("empty", b"# nothing\n")]);
+    let (empty, none) = (folder.list("empty", ""), folder.list("none", ""));
     for (options, wanted) in [
         (["--list", &none, "--listen", "127.0.0.1:0"], "list none: cannot read"),
         (["--list", &empty, "--listen", "127.0.0.1:0"], "list empty: there is no address in"),
-        (["--list", &list, "--list", &list], "two lists are called list"),
         (["check", "192.0.2.1", "--list", &none], "list none: cannot read"),
     ] {
         let output = run(&options);

@@ -46,7 +46,9 @@ fn wrong_options_are_told_in_one_line() {
         &["--list", "a=/x", "--seed", "1"],
         &["--default-score", "101"],
         &["--max-shrink", "101"],
+        &["--list", "a=/x", "--list", "a=/y"],
         &["check"],
+        &["check", "192.0.2.1"],
         &["check", "host"],
         &["--grace", "soon"],
     ] {

@@ -46,7 +46,10 @@ pub(crate) fn each_kind(install: &Install) {
 pub(crate) fn replaced_under_load(install: &Install) {
     let folder = Folder::with(&[("list", b"127.0.0.1\n")]);
     let mut spoa = Spoa::start(&["--listen", "127.0.0.1:0", "--list", &folder.list("list", "")], 1);
-    let haproxy = Setup::scoring(spoa.addr()).header("x-generation", "%[var(sess.t.ip_generation)]").start(install);
+    let haproxy = Setup::scoring(spoa.addr())
+        .header("x-generation", "%[var(sess.t.ip_generation)]")
+        .header("x-client", "%[src]")
+        .start(install);
     let load = Load::start(2, haproxy.addr);
     let seen = |generation: &'static str| {
         move |answers: &[io::Result<Response>]| {
@@ -65,9 +68,14 @@ pub(crate) fn replaced_under_load(install: &Install) {
     load.wait("answers of the second lists", seen("2"));
     for answer in load.stop() {
         let answer = answer.expect("HAProxy answers");
-        let (generation, score) = (answer.header("x-generation"), answer.header("x-score"));
         // 127.0.0.1 is in the first list, 127.0.0.2 in the second.
-        assert!(["1", "2"].contains(&generation) && ["0", "50"].contains(&score), "{answer:?}");
+        let is_in = match answer.header("x-generation") {
+            "1" => "127.0.0.1",
+            "2" => "127.0.0.2",
+            other => panic!("generation {other}"),
+        };
+        let score = if answer.header("x-client") == is_in { "0" } else { "50" };
+        assert_eq!(answer.header("x-score"), score, "{answer:?}");
     }
     assert_eq!(haproxy.log.failed(), [""; 0]);
     spoa.process.signal("TERM");

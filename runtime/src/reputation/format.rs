@@ -1,6 +1,5 @@
 //! How lists are written, and how they are read: line by line, whatever is in them.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -8,6 +7,7 @@ use std::str;
 
 use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::prefix::{Item, ItemError};
 
@@ -54,8 +54,8 @@ pub enum LineError {
     /// Bytes that are no UTF-8.
     #[error("not text")]
     NotText,
-    /// A line of JSON that is none.
-    #[error("not JSON: {0}")]
+    /// A line of JSON that is none, or has something else than text where an address should be.
+    #[error("not what a line of JSON should be: {0}")]
     Json(String),
     /// A line of JSON without an address.
     #[error("no address under \"cidr\", \"prefix\", \"network\", \"range\" or \"ip\"")]
@@ -197,21 +197,27 @@ fn item(text: &str) -> Result<Item, LineError> {
     text.parse().map_err(|error| LineError::Item { text: text.chars().take(60).collect(), error })
 }
 
-/// The keys under which lists of JSON are known to have addresses; the rest is passed over.
+/// The keys under which lists of JSON are known to have addresses, the first counts; the rest is passed over.
 #[derive(Deserialize)]
-struct JsonLine<'t> {
-    #[serde(borrow, alias = "prefix", alias = "network", alias = "range", alias = "ip")]
-    cidr: Option<Cow<'t, str>>,
-    #[serde(borrow, rename = "type")]
-    kind: Option<Cow<'t, str>>,
+struct JsonLine {
+    cidr: Option<String>,
+    prefix: Option<String>,
+    network: Option<String>,
+    range: Option<String>,
+    ip: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<IgnoredAny>,
 }
 
 fn json(text: &str) -> Option<Result<Item, LineError>> {
-    match serde_json::from_str::<JsonLine<'_>>(text) {
-        Ok(JsonLine { cidr: Some(cidr), .. }) => Some(item(cidr.trim())),
-        Ok(JsonLine { kind: Some(_), .. }) => None,
-        Ok(_) => Some(Err(LineError::NoAddress)),
-        Err(error) => Some(Err(LineError::Json(error.to_string()))),
+    let JsonLine { cidr, prefix, network, range, ip, kind } = match serde_json::from_str(text) {
+        Ok(line) => line,
+        Err(error) => return Some(Err(LineError::Json(error.to_string()))),
+    };
+    match cidr.or(prefix).or(network).or(range).or(ip) {
+        Some(text) => Some(item(text.trim())),
+        None if kind.is_some() => None,
+        None => Some(Err(LineError::NoAddress)),
     }
 }
 
@@ -289,9 +295,10 @@ mod tests {
 {"asn":213371}
 {"cidr":"nowhere"}
 {"cidr":
-{"ip":"192.0.2.1","n":[1,{"x":null}]}"#;
+{"ip":"192.0.2.1","n":[1,{"x":null}]}
+{"ip":"192.0.2.1","type":4,"network":"192.0.2.0/24"}"#;
         let (prefixes, bad) = read_all(text, &Format::Auto);
-        assert_eq!(prefixes, ["1.10.16.0/20", "2001:db8::/32", "192.0.2.1"]);
+        assert_eq!(prefixes, ["1.10.16.0/20", "2001:db8::/32", "192.0.2.1", "192.0.2.0/24"]);
         assert_eq!(bad.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [4, 5, 6]);
     }
 

@@ -1,6 +1,6 @@
 //! The lists in use, and how they are replaced while they are.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -12,6 +12,8 @@ pub struct Library {
     edition: Arc<ArcSwap<Edition>>,
     configs: Arc<[ListConfig]>,
     max_shrink: u8,
+    /// One reload at a time.
+    reloading: Arc<Mutex<()>>,
 }
 
 /// All lists as they were loaded at one time.
@@ -50,7 +52,12 @@ impl Library {
     /// One of them cannot be loaded.
     pub fn open(configs: Vec<ListConfig>, max_shrink: u8) -> Result<Self, LoadError> {
         let edition = Edition { lists: Lists::load(&configs)?, generation: 1 };
-        Ok(Self { edition: Arc::new(ArcSwap::from_pointee(edition)), configs: configs.into(), max_shrink })
+        Ok(Self {
+            edition: Arc::new(ArcSwap::from_pointee(edition)),
+            configs: configs.into(),
+            max_shrink,
+            reloading: Arc::default(),
+        })
     }
 
     /// The edition in use. It stays as it is for whoever holds it.
@@ -64,6 +71,7 @@ impl Library {
     /// # Errors
     /// The lists in use stay, all of them: one of the new ones cannot be loaded, or lost too much.
     pub fn reload(&self) -> Result<u64, ReloadError> {
+        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let lists = Lists::load(&self.configs)?;
         let before = self.edition.load_full();
         for (old, new) in before.lists.iter().zip(lists.iter()) {

@@ -20,14 +20,15 @@ use crate::handler::{Handler, HandlerError, Reply};
 /// | variable | type | what |
 /// |---|---|---|
 /// | `ip_score` | integer | 0 (bad) to 100 (trusted): the list's, or the default |
-/// | `ip_listed` | boolean | true if it is in a list that is no `allow` list |
+/// | `ip_listed` | boolean | true if the verdict is `listed` |
 /// | `ip_verdict` | string | `allow`, `listed` or `unknown` |
 /// | `ip_list`, `ip_category` | string | the list that explains it, and its category; empty if none does |
 /// | `ip_prefix` | string | the prefix in that list, `192.0.2.0/24`; empty if there is none |
 /// | `ip_generation` | integer | the edition of the lists, from 1 |
 ///
-/// All of them are always set, also where there is no address: then it is unknown. Of several addresses in one message the
-/// one with the lowest score counts.
+/// All of them are always set, also where there is no address: then it is unknown. Of several addresses in one message one
+/// that is listed counts before any other, and one that is unknown before one that is allowed; then the lowest score. So
+/// nobody hides behind addresses of their own making, as X-Forwarded-For may have.
 #[derive(Clone, Debug)]
 pub struct Listed {
     library: Library,
@@ -47,12 +48,22 @@ impl Listed {
         verdict.score().unwrap_or(self.default_score)
     }
 
+    /// The lower the worse.
+    fn badness(&self, verdict: Verdict<'_>) -> (u8, u32) {
+        let kind = match verdict {
+            Verdict::Listed(..) => 0,
+            Verdict::Unknown => 1,
+            Verdict::Allow(..) => 2,
+        };
+        (kind, self.score(verdict))
+    }
+
     /// The worst that the lists say of the addresses of a message.
     fn worst<'e>(&self, edition: &'e Edition, message: &Message<'_>) -> Verdict<'e> {
         let mut worst: Option<Verdict<'e>> = None;
         addresses(message, |address: IpAddr| {
             let verdict = edition.lists.verdict(address);
-            if worst.is_none_or(|worst| self.score(verdict) < self.score(worst)) {
+            if worst.is_none_or(|worst| self.badness(verdict) < self.badness(worst)) {
                 worst = Some(verdict);
             }
         });

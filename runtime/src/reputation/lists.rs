@@ -111,8 +111,8 @@ impl List {
     }
 
     /// Whether it counts before another: the lower the more.
-    const fn rank(&self) -> u16 {
-        if self.config.allow { 0 } else { 1 + self.config.score as u16 }
+    fn rank(&self) -> u16 {
+        if self.config.allow { 0 } else { 1 + self.config.score.min(SCORE_MAX) as u16 }
     }
 }
 
@@ -140,10 +140,22 @@ pub enum LoadError {
     /// Two lists with one name: answers could not tell them apart.
     #[error("two lists are called {0}")]
     SameName(String),
+    /// All lists together have too many prefixes: something is not what it should be.
+    #[error("list {name}: with {} there are more than {PREFIXES_MAX} prefixes in all", path.display())]
+    TooManyPrefixes {
+        /// The list that passed the limit.
+        name: String,
+        /// Its file.
+        path: PathBuf,
+    },
     /// More lists than there are numbers for.
     #[error("more than {LISTS_MAX} lists")]
     TooMany,
 }
+
+/// How many prefixes all lists may have. It bounds the memory that loading takes, to about 36 bytes for each of IPv4 and 140
+/// for each of IPv6, whatever a file unpacks to or its ranges are cut into.
+pub const PREFIXES_MAX: usize = 16_000_000;
 
 /// All lists, loaded once and then only asked.
 #[derive(Debug, Default)]
@@ -218,16 +230,25 @@ impl Lists {
         Ok(Self { lists, v4, v6 })
     }
 
-    /// What they say of an address. One with an IPv4 address in it is [looked up](embedded) as that.
+    /// What they say of an address. One with an IPv4 address [in it](embedded) is looked up as that too, and what counts
+    /// more counts.
     pub fn verdict(&self, address: IpAddr) -> Verdict<'_> {
-        let address = embedded(address);
+        let (written, embedded) = (address.to_canonical(), embedded(address));
+        let mut found = self.get(embedded);
+        if written != embedded {
+            let counts = |(list, _): &(&List, Prefix)| list.rank();
+            found = found.into_iter().chain(self.get(written)).min_by_key(counts);
+        }
+        let Some((list, prefix)) = found else { return Verdict::Unknown };
+        if list.config.allow { Verdict::Allow(list, prefix) } else { Verdict::Listed(list, prefix) }
+    }
+
+    fn get(&self, address: IpAddr) -> Option<(&List, Prefix)> {
         let hit = match address {
             IpAddr::V4(v4) => self.v4.get(v4.to_bits()),
             IpAddr::V6(v6) => self.v6.get(v6.to_bits()),
-        };
-        let Some(hit) = hit else { return Verdict::Unknown };
-        let (list, prefix) = (&self.lists[usize::from(hit.list())], Prefix::of(address, hit.prefix_len()));
-        if list.config.allow { Verdict::Allow(list, prefix) } else { Verdict::Listed(list, prefix) }
+        }?;
+        Some((&self.lists[usize::from(hit.list())], Prefix::of(address, hit.prefix_len())))
     }
 
     /// The lists, in the order of their configuration.
@@ -247,10 +268,15 @@ fn load(
     v4: &mut Vec<Entry<u32>>,
     v6: &mut Vec<Entry<u128>>,
 ) -> Result<List, LoadError> {
+    let mut is_too_much = false;
     let mut list = List { config: config.clone(), prefixes: 0, bad_lines: 0, bad: Vec::new() };
     let done = each_line(&config.path, &config.format, |line, said| match said {
         Ok(item) => item.prefixes(|prefix| {
             list.prefixes += 1;
+            if v4.len() + v6.len() >= PREFIXES_MAX {
+                is_too_much = true;
+                return;
+            }
             let len = prefix.bits();
             match prefix.address() {
                 IpAddr::V4(start) => v4.push(Entry { start: start.to_bits(), len, list: number }),
@@ -266,6 +292,9 @@ fn load(
     });
     let (name, path) = (config.name.clone(), config.path.clone());
     done.map_err(|error| LoadError::Io { name, path, error })?;
+    if is_too_much {
+        return Err(LoadError::TooManyPrefixes { name: config.name.clone(), path: config.path.clone() });
+    }
     if list.prefixes == 0 {
         return Err(LoadError::Empty { name: config.name.clone(), path: config.path.clone() });
     }
@@ -283,11 +312,11 @@ impl List {
     /// # Errors
     /// The file cannot be read.
     pub fn lines_with(&self, address: IpAddr) -> io::Result<Vec<(u64, Prefix)>> {
-        let (address, mut lines) = (embedded(address), Vec::new());
+        let (ways, mut lines) = ([address.to_canonical(), embedded(address)], Vec::new());
         each_line(&self.config.path, &self.config.format, |line, said| {
             let Ok(item) = said else { return };
             item.prefixes(|prefix| {
-                if Prefix::of(address, prefix.bits()) == prefix {
+                if ways.iter().any(|way| Prefix::of(*way, prefix.bits()) == prefix) {
                     lines.push((line, prefix));
                 }
             });
@@ -354,12 +383,16 @@ mod tests {
             ("worse", "10.1.0.0/16"),
             ("also", "10.2.3.0/24\n10.0.0.0/8"),
             ("ours", "10.1.1.0/24\n10.0.0.9"),
+            ("tunnels", "2002:c000:204::/48"),
+            ("nat64", "64:ff9b::/96"),
         ]);
         let configs = [
             files.list("bad", ",score=30"),
             files.list("worse", ",score=10,category=attacks"),
             files.list("also", ",score=30"),
             files.list("ours", ",allow"),
+            files.list("tunnels", ",score=10"),
+            files.list("nat64", ",allow"),
         ];
         let lists = Lists::load(&configs).unwrap();
         for (address, wanted) in [
@@ -373,6 +406,9 @@ mod tests {
             ("2002:0a00:0001::1", "listed 30 bad 10.0.0.0/8"),
             ("64:ff9b::10.1.1.1", "allow 100 ours 10.1.1.0/24"),
             ("64:ff9b:1::10.1.1.1", "unknown"),
+            ("2002:c000:0204::1", "listed 10 tunnels 2002:c000:204::/48"),
+            ("2002:a00:1::1", "listed 30 bad 10.0.0.0/8"),
+            ("64:ff9b::192.0.2.1", "allow 100 nat64 64:ff9b::/96"),
             ("192.0.2.1", "unknown"),
             ("2001:db9::1", "unknown"),
         ] {

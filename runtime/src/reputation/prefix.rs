@@ -48,7 +48,7 @@ impl fmt::Display for Prefix {
 /// An IPv4-mapped address or prefix (`::ffff:192.0.2.0/120`) is read as the IPv4 one, which is what it is looked up as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item {
-    /// A single address or a prefix. Bits behind its length are ignored.
+    /// A single address or a prefix.
     Prefix(Prefix),
     /// From the first address to the last, both included, of one family.
     Range(IpAddr, IpAddr),
@@ -63,6 +63,9 @@ pub enum ItemError {
     /// Behind the slash is no number, or one above 32 or 128.
     #[error("not a prefix length from 0 to {0}")]
     Len(u8),
+    /// The address has bits behind the length: it was meant otherwise, or a digit of the length was cut off.
+    #[error("an address with bits behind its prefix length")]
+    BitsBehind,
     /// The two ends are of different families.
     #[error("a range from IPv4 to IPv6")]
     Families,
@@ -92,7 +95,11 @@ impl FromStr for Item {
         // Digits alone: a number of Rust's may have a sign.
         let len = Some(len).filter(|len| len.bytes().all(|byte| byte.is_ascii_digit()));
         let len = len.and_then(|len| len.parse().ok()).filter(|len| *len <= max).ok_or(ItemError::Len(max))?;
-        Ok(Self::Prefix(unmapped(Prefix::of(start, len))))
+        let prefix = Prefix::of(start, len);
+        if prefix.address != start {
+            return Err(ItemError::BitsBehind);
+        }
+        Ok(Self::Prefix(unmapped(prefix)))
     }
 }
 
@@ -154,7 +161,7 @@ mod tests {
     fn addresses_prefixes_and_ranges() {
         for (text, wanted) in [
             ("192.0.2.1", &["192.0.2.1"][..]),
-            ("192.0.2.1/24", &["192.0.2.0/24"]),
+            ("192.0.2.0/24", &["192.0.2.0/24"]),
             ("0.0.0.0/0", &["0.0.0.0/0"]),
             ("2001:db8::1", &["2001:db8::1"]),
             ("2001:db8::/32", &["2001:db8::/32"]),
@@ -189,6 +196,9 @@ mod tests {
             ("192.0.2.1/33", ItemError::Len(32)),
             ("192.0.2.1/+8", ItemError::Len(32)),
             ("192.0.2.1/255.255.255.0", ItemError::Len(32)),
+            ("192.0.2.1/24", ItemError::BitsBehind),
+            ("1.10.16.0/2", ItemError::BitsBehind),
+            ("2001:db8::1/64", ItemError::BitsBehind),
             ("2001:db8::/129", ItemError::Len(128)),
             ("2001:db8::/256", ItemError::Len(128)),
             ("192.0.2.1-", ItemError::Address),

@@ -8,13 +8,13 @@ mod structures;
 
 use std::fs;
 use std::hint::black_box;
-use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
+use rand::seq::SliceRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustix::process::getpid;
@@ -69,9 +69,9 @@ fn main() {
 /// How loading and look-ups grow.
 fn scale(prefixes: &[usize]) {
     println!(
-        "| prefixes in {LISTS} lists | of files | loaded in processor time | resident | of it look-ups need | a look-up: IPv4 hit | IPv4 | IPv6 hit | IPv6 |"
+        "| prefixes in {LISTS} lists | of files | loaded in processor time | resident | at most | look-ups need | a look-up: IPv4 hit | IPv4 | IPv6 hit | IPv6 |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     for &prefixes in prefixes {
         let folder = std::env::temp_dir().join(format!("spoa-bench-lists-{}", std::process::id()));
         let size = write_lists(&folder, prefixes);
@@ -92,8 +92,10 @@ fn compare() {
     for structure in Structure::value_variants() {
         let name = structure.to_possible_value().expect("it is no secret").get_name().to_owned();
         let mut command = Command::new(std::env::current_exe().expect("it is this one"));
-        let child = command.args(["--structure", &name, "--prefixes", &COMPARED.to_string()]).output();
-        println!("| `{name}` | {}", String::from_utf8_lossy(&child.expect("it can be run").stdout).trim_end());
+        command.args(["--structure", &name, "--prefixes", &COMPARED.to_string()]);
+        let child = command.output().expect("it can be run");
+        assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
+        println!("| `{name}` | {}", String::from_utf8_lossy(&child.stdout).trim_end());
     }
 }
 
@@ -102,7 +104,7 @@ fn v4(random: &mut impl Rng) -> (u32, u8) {
     let len = match random.random_range(0..10) {
         0..6 => 32,
         6..9 => 24,
-        _ => random.random_range(12..=31),
+        _ => random.random_range(19..=31),
     };
     // Unicast addresses, 1.0.0.0 to 223.255.255.255.
     (random.random_range(0x0100_0000..0xe000_0000_u32).network(len), len)
@@ -115,65 +117,83 @@ fn v6(random: &mut impl Rng) -> (u128, u8) {
     ((block << 112 | u128::from(random.next_u64()) << 48).network(len), len)
 }
 
+/// A prefix of either family.
+enum Listed {
+    V4(u32, u8),
+    V6(u128, u8),
+}
+
+/// The prefixes of one of the lists, the same each time.
+fn list(number: usize, count: usize) -> impl Iterator<Item = Listed> {
+    let mut random = ChaCha8Rng::seed_from_u64(number as u64);
+    (0..count).map(move |n| {
+        if n % (V4_OF_SIX + 1) < V4_OF_SIX {
+            let (start, len) = v4(&mut random);
+            Listed::V4(start, len)
+        } else {
+            let (start, len) = v6(&mut random);
+            Listed::V6(start, len)
+        }
+    })
+}
+
 /// Writes `prefixes` to files of equal size; gives their size in all.
 fn write_lists(folder: &Path, prefixes: usize) -> u64 {
     fs::create_dir(folder).expect("there is no such folder yet");
-    let mut random = ChaCha8Rng::seed_from_u64(prefixes as u64);
     let mut size = 0;
-    for list in 0..LISTS {
-        let mut text = Vec::new();
-        for n in 0..prefixes / LISTS {
-            if n % (V4_OF_SIX + 1) < V4_OF_SIX {
-                let (start, len) = v4(&mut random);
-                writeln!(text, "{}/{len}", Ipv4Addr::from_bits(start)).expect("there is memory");
-            } else {
-                let (start, len) = v6(&mut random);
-                writeln!(text, "{}/{len}", Ipv6Addr::from_bits(start)).expect("there is memory");
-            }
+    for number in 0..LISTS {
+        let mut text = String::new();
+        for listed in list(number, prefixes / LISTS) {
+            text += &match listed {
+                Listed::V4(start, len) => format!("{}/{len}\n", Ipv4Addr::from_bits(start)),
+                Listed::V6(start, len) => format!("{}/{len}\n", Ipv6Addr::from_bits(start)),
+            };
         }
         size += text.len() as u64;
-        fs::write(folder.join(list.to_string()), text).expect("there is room");
+        fs::write(folder.join(number.to_string()), text).expect("there is room");
     }
     size
 }
 
 /// Loads the lists of a folder and looks addresses up: the rest of a row.
 fn load(folder: &Path) -> String {
-    let configs: Vec<ListConfig> = (0..LISTS)
-        .map(|list| {
-            format!("{list}={},score={}", folder.join(list.to_string()).display(), list * 5).parse().expect("a list")
-        })
-        .collect();
+    let option = |list: usize| format!("{list}={},score={}", folder.join(list.to_string()).display(), list * 5);
+    let configs: Vec<ListConfig> = (0..LISTS).map(|list| option(list).parse().expect("a list")).collect();
     let (own, before) = (getpid(), process::cpu_time(getpid()));
     let lists = Lists::load(&configs).expect("they are lists");
-    let (time, resident) = (process::cpu_time(own) - before, process::memory(own));
-    let mut random = ChaCha8Rng::seed_from_u64(7);
-    let prefixes: u64 = lists.iter().map(List::prefixes).sum();
-    // The same prefixes as in the files, from the same seed.
-    let mut same = ChaCha8Rng::seed_from_u64(prefixes);
+    let time = process::cpu_time(own) - before;
+    let (resident, peak) = (process::memory(own), process::memory_peak(own));
+    let each = lists.iter().map(List::prefixes).sum::<u64>() as usize / LISTS;
+    let mut random = ChaCha8Rng::seed_from_u64(1 << 32);
     let (mut hits_v4, mut hits_v6) = (Vec::new(), Vec::new());
-    for n in 0..prefixes as usize / LISTS {
-        if n % (V4_OF_SIX + 1) < V4_OF_SIX {
-            let (start, len) = v4(&mut same);
-            hits_v4.push(start | (random.next_u32() & !u32::MAX.network(len)));
-        } else {
-            let (start, len) = v6(&mut same);
-            hits_v6.push(start | (u128::from(random.next_u64()) & !u128::MAX.network(len)));
+    for listed in (0..LISTS).flat_map(|number| list(number, each)) {
+        match listed {
+            Listed::V4(start, len) => hits_v4.push(start | random.next_u32() & !u32::MAX.network(len)),
+            Listed::V6(start, len) => hits_v6.push(start | u128::from(random.next_u64()) & !u128::MAX.network(len)),
         }
     }
-    let any_v4 = (0..LOOK_UPS).map(|_| random.next_u32());
-    let any_v4: Vec<_> = any_v4.collect();
+    hits_v4.shuffle(&mut random);
+    hits_v6.shuffle(&mut random);
+    hits_v4.truncate(LOOK_UPS);
+    hits_v6.truncate(LOOK_UPS);
+    let any_v4: Vec<_> = (0..LOOK_UPS).map(|_| random.next_u32()).collect();
     let any_v6: Vec<_> = (0..LOOK_UPS).map(|_| v6(&mut random).0 | 1).collect();
+    let (score_v4, score_v6) = (
+        |address| lists.verdict(Ipv4Addr::from_bits(address).into()).score(),
+        |address| lists.verdict(Ipv6Addr::from_bits(address).into()).score(),
+    );
+    assert!(hits_v4.iter().all(|address| score_v4(*address).is_some()), "they are in the lists");
     let again = |of: usize| LOOK_UPS.div_ceil(of.max(1));
     format!(
-        "{:.2} s | {} | {} | {} | {} | {} | {} |",
+        "{:.2} s | {} | {} | {} | {} | {} | {} | {} |",
         time.as_secs_f64(),
         mebibytes(resident),
+        mebibytes(peak),
         mebibytes(lists.memory() as u64),
-        look_ups(&hits_v4, again(hits_v4.len()), |address| lists.verdict(Ipv4Addr::from_bits(address).into()).score()),
-        look_ups(&any_v4, 1, |address| lists.verdict(Ipv4Addr::from_bits(address).into()).score()),
-        look_ups(&hits_v6, again(hits_v6.len()), |address| lists.verdict(Ipv6Addr::from_bits(address).into()).score()),
-        look_ups(&any_v6, 1, |address| lists.verdict(Ipv6Addr::from_bits(address).into()).score()),
+        look_ups(&hits_v4, again(hits_v4.len()), score_v4),
+        look_ups(&any_v4, 1, score_v4),
+        look_ups(&hits_v6, again(hits_v6.len()), score_v6),
+        look_ups(&any_v6, 1, score_v6),
     )
 }
 
