@@ -232,6 +232,7 @@ impl Lists {
 
     /// What they say of an address. One with an IPv4 address [in it](embedded) is looked up as that too, and what counts
     /// more counts.
+    #[inline]
     pub fn verdict(&self, address: IpAddr) -> Verdict<'_> {
         let (written, embedded) = (address.to_canonical(), embedded(address));
         let mut found = self.get(embedded);
@@ -243,6 +244,7 @@ impl Lists {
         if list.config.allow { Verdict::Allow(list, prefix) } else { Verdict::Listed(list, prefix) }
     }
 
+    #[inline]
     fn get(&self, address: IpAddr) -> Option<(&List, Prefix)> {
         let hit = match address {
             IpAddr::V4(v4) => self.v4.get(v4.to_bits()),
@@ -327,6 +329,7 @@ impl List {
 
 /// The IPv4 address that an IPv6 address stands for, else itself: of IPv4-mapped (`::ffff:0:0/96`), 6to4 (`2002::/16`) and
 /// NAT64 (`64:ff9b::/96`) addresses. Whoever is behind one of these comes from that IPv4 address.
+#[inline]
 pub fn embedded(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address.to_canonical() else { return address.to_canonical() };
     let v4 = match v6.segments() {

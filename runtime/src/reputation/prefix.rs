@@ -15,6 +15,7 @@ pub struct Prefix {
 
 impl Prefix {
     /// The prefix of `len` bits that `address` is in; all of its bits if `len` is more.
+    #[inline]
     pub fn of(address: IpAddr, len: u8) -> Self {
         match address {
             IpAddr::V4(v4) => Self { address: v4.to_bits().network(len.min(32)).to_ip(), len: len.min(32) },
