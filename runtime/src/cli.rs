@@ -125,10 +125,11 @@ pub(crate) enum Command {
 }
 
 // No doc comments: rustdoc takes brackets for links.
-const LIST_HELP: &str = "Answer by this list: NAME=PATH[,score=N][,category=TEXT][,allow]; repeatable";
+const LIST_HELP: &str = "Answer by this list: NAME=PATH[,score=N][,category=TEXT][,allow][,column=C]; repeatable";
 const LIST_HELP_MORE: &str = "The file has an address, prefix or range a line, JSON lines or CSV, and may be compressed \
 with gzip. An address in an \"allow\" list is let in; else the lowest score of the lists that it is in counts. The score \
-is 0 unless given, 100 with \"allow\".";
+is 0 unless given, 100 with \"allow\". Formats are told by the first line, or with \"format=lines\", \"json\" or \"csv\"; \
+with a column, a number from 1 or a name in the first line, it is CSV.";
 
 /// Which lists there are.
 #[derive(Debug, Args)]

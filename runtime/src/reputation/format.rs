@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
-use std::str;
+use std::str::{self, FromStr};
 
 use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
@@ -35,6 +35,45 @@ pub enum Column {
     Number(usize),
     /// What the header, the first line, calls it.
     Name(String),
+}
+
+/// Why a text names no format or column.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    /// No format is called that.
+    #[error("a format is lines, json or csv")]
+    Format,
+    /// It is empty, or a number below 1.
+    #[error("a column is a number from 1, or a name in the first line")]
+    Column,
+}
+
+/// `lines`, `json`, or `csv` with the address in the first column.
+impl FromStr for Format {
+    type Err = FormatError;
+
+    fn from_str(text: &str) -> Result<Self, FormatError> {
+        match text {
+            "lines" => Ok(Self::Lines),
+            "json" => Ok(Self::JsonLines),
+            "csv" => Ok(Self::Csv(Column::Number(1))),
+            _ => Err(FormatError::Format),
+        }
+    }
+}
+
+/// A number from 1, or a name.
+impl FromStr for Column {
+    type Err = FormatError;
+
+    fn from_str(text: &str) -> Result<Self, FormatError> {
+        match text.parse() {
+            Ok(0) => Err(FormatError::Column),
+            Ok(number) => Ok(Self::Number(number)),
+            Err(_) if text.is_empty() => Err(FormatError::Column),
+            Err(_) => Ok(Self::Name(text.into())),
+        }
+    }
 }
 
 /// Why a line says nothing of an address.

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::format::{self, Format, LineError};
+use super::format::{self, Format, FormatError, LineError};
 use super::prefix::{Item, Prefix};
 use super::scores::SCORE_MAX;
 use super::table::{Entry, LISTS_MAX, Table};
@@ -34,7 +34,8 @@ pub struct ListConfig {
     pub allow: bool,
 }
 
-/// `NAME=PATH[,score=N][,category=TEXT][,allow]`. The score is 0 unless said, 100 with `allow`.
+/// `NAME=PATH[,score=N][,category=TEXT][,allow][,format=F][,column=C]`. The score is 0 unless said, 100 with `allow`; the
+/// format `lines`, `json` or `csv`, or told by the file; the column of CSV a number from 1, or a name in its first line.
 impl FromStr for ListConfig {
     type Err = ListConfigError;
 
@@ -45,7 +46,7 @@ impl FromStr for ListConfig {
         if name.is_empty() || path.is_empty() {
             return Err(ListConfigError::NoName);
         }
-        let (mut score, mut category, mut allow) = (None, String::new(), false);
+        let (mut score, mut category, mut allow, mut format) = (None, String::new(), false, Format::Auto);
         for part in parts {
             match part.split_once('=') {
                 Some(("score", value)) => {
@@ -53,12 +54,16 @@ impl FromStr for ListConfig {
                     score = Some(value.ok_or(ListConfigError::Score)?);
                 }
                 Some(("category", value)) => category = value.into(),
+                // A column that was named before stays.
+                Some(("format", "csv")) if matches!(format, Format::Csv(_)) => {}
+                Some(("format", value)) => format = value.parse()?,
+                Some(("column", value)) => format = Format::Csv(value.parse()?),
                 None if part == "allow" => allow = true,
                 _ => return Err(ListConfigError::Unknown(part.into())),
             }
         }
         let score = score.unwrap_or(if allow { SCORE_MAX } else { 0 });
-        Ok(Self { name: name.into(), path: path.into(), format: Format::Auto, score, category, allow })
+        Ok(Self { name: name.into(), path: path.into(), format, score, category, allow })
     }
 }
 
@@ -66,13 +71,16 @@ impl FromStr for ListConfig {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListConfigError {
     /// It does not begin with `NAME=PATH`.
-    #[error("it takes NAME=PATH[,score=N][,category=TEXT][,allow]")]
+    #[error("it takes NAME=PATH and then, each behind a comma, score=N, category=TEXT, allow, format=F or column=C")]
     NoName,
     /// The score is no number or above 100.
     #[error("a score is a number from 0 to {SCORE_MAX}")]
     Score,
+    /// The format or column is none.
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// Something else behind a comma.
-    #[error("\"{0}\" is none of score=N, category=TEXT and allow")]
+    #[error("\"{0}\" is none of score=N, category=TEXT, allow, format=F and column=C")]
     Unknown(String),
 }
 
@@ -341,6 +349,7 @@ pub fn embedded(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use super::super::format::Column;
     use super::*;
     use std::fs;
     use std::process;
@@ -448,8 +457,26 @@ mod tests {
         let config = "a=/x/y.netset,score=20,category=open proxies".parse::<ListConfig>().unwrap();
         assert_eq!((config.name.as_str(), config.score, config.category.as_str()), ("a", 20, "open proxies"));
         assert_eq!("a=/x,allow".parse::<ListConfig>().map(|config| (config.allow, config.score)), Ok((true, 100)));
+        let format = |text: &str| text.parse::<ListConfig>().map(|config| config.format);
+        assert_eq!(format("a=/x,column=2"), Ok(Format::Csv(Column::Number(2))));
+        assert_eq!(format("a=/x,format=csv,column=dst_ip"), Ok(Format::Csv(Column::Name("dst_ip".into()))));
+        assert_eq!(format("a=/x,column=3,format=csv"), Ok(Format::Csv(Column::Number(3))));
+        assert_eq!(format("a=/x,format=csv"), Ok(Format::Csv(Column::Number(1))));
+        assert_eq!(format("a=/x,format=json"), Ok(Format::JsonLines));
         assert_eq!("a=/x,allow,score=70".parse::<ListConfig>().map(|config| config.score), Ok(70));
-        for text in ["", "a", "a=", "=x", "a=x,score=101", "a=x,score=", "a=x,deny", "a=x,"] {
+        for text in [
+            "",
+            "a",
+            "a=",
+            "=x",
+            "a=x,score=101",
+            "a=x,score=",
+            "a=x,deny",
+            "a=x,",
+            "a=x,format=xml",
+            "a=x,column=0",
+            "a=x,column=",
+        ] {
             assert!(text.parse::<ListConfig>().is_err(), "{text}");
         }
     }
