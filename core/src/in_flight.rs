@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::buffers;
+use crate::spare;
 use crate::time::Instant;
 use crate::wire::{FrameId, StreamId};
 
@@ -151,7 +151,7 @@ impl InFlight {
     /// Takes the memory of `spare` if it has none.
     #[inline]
     pub(crate) fn lend(&mut self, spare: &mut Vec<Option<Slot>>) {
-        buffers::lend(&mut self.slots, spare, self.max);
+        spare::lend(&mut self.slots, spare, self.max);
     }
 
     /// Gives the memory back if nothing waits. The serial numbers go on, so old tickets stay dead.
@@ -159,7 +159,7 @@ impl InFlight {
     pub(crate) fn release(&mut self, spare: &mut Vec<Option<Slot>>) {
         if self.len == 0 {
             self.clear();
-            buffers::release(&mut self.slots, spare);
+            spare::release(&mut self.slots, spare);
         }
     }
 

@@ -91,6 +91,7 @@ mod outbox;
 mod reassembly;
 mod recv;
 mod send;
+mod spare;
 mod stats;
 mod status;
 pub mod table;

@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use crate::buffers;
 use crate::error::PeerError;
+use crate::spare;
 use crate::wire::{FRAME_LEN_MIN, FrameType, LENGTH_LEN};
 
 /// Bytes from the socket, in order:
@@ -119,7 +119,7 @@ impl RecvBuf {
     /// Takes the memory of `spare` if it has none.
     #[inline]
     pub(crate) fn lend(&mut self, spare: &mut Vec<u8>) {
-        buffers::lend(&mut self.buf, spare, self.len_max);
+        spare::lend(&mut self.buf, spare, self.len_max);
         self.is_short = self.end == self.buf.len();
     }
 
@@ -127,7 +127,7 @@ impl RecvBuf {
     #[inline]
     pub(crate) fn release(&mut self, spare: &mut Vec<u8>) {
         if self.is_empty() {
-            buffers::release(&mut self.buf, spare);
+            spare::release(&mut self.buf, spare);
             (self.start, self.end, self.is_short) = (0, 0, true);
         }
     }

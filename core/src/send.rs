@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::buffers;
+use crate::spare;
 use crate::status::Status;
 use crate::wire::{Disconnect, Flags, FrameEncoder, FrameId, FrameType, HEADER_LEN_MAX, StreamId, patch_length};
 
@@ -124,7 +124,7 @@ impl SendBuf {
     /// Takes the memory of `spare` if it has none.
     #[inline]
     pub(crate) fn lend(&mut self, spare: &mut Vec<u8>) {
-        buffers::lend(&mut self.buf, spare, self.capacity_max);
+        spare::lend(&mut self.buf, spare, self.capacity_max);
     }
 
     /// Gives the memory back if nothing waits.
@@ -132,7 +132,7 @@ impl SendBuf {
     pub(crate) fn release(&mut self, spare: &mut Vec<u8>) {
         if self.unsent() == 0 {
             self.clear();
-            buffers::release(&mut self.buf, spare);
+            spare::release(&mut self.buf, spare);
         }
     }
 
