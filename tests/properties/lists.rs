@@ -5,8 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use spoa_runtime::reputation::format::{self, Column, Format};
+use spoa_runtime::reputation::lists::{ListConfig, Lists, embedded};
 use spoa_runtime::reputation::table::{Bits, Entry, Table};
 use spoa_runtime::reputation::{Item, Prefix};
+use spoa_tests::folder::Folder;
 
 /// Addresses close to each other and to the ends, so that prefixes meet.
 fn v4() -> impl Strategy<Value = u32> {
@@ -108,8 +110,89 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Items that lie in each other, of both families and of those that stand for IPv4.
+fn item() -> impl Strategy<Value = String> {
+    let near =
+        (0_u32..64, 24_u8..=32).prop_map(|(n, len)| Prefix::of(Ipv4Addr::from_bits(0xc000_0200 | n).into(), len));
+    let tunnel = (0_u16..64, 28_u8..=64)
+        .prop_map(|(n, len)| Prefix::of(Ipv6Addr::new(0x2002, 0xc000, 0x0200 | n, 0, 0, 0, 0, 0).into(), len));
+    let wide =
+        prop::sample::select(vec!["0.0.0.0/0", "::/0", "2000::/3", "64:ff9b::/96", "192.0.2.7-192.0.2.40", "junk"]);
+    prop_oneof![
+        6 => near.prop_map(|prefix| prefix.to_string()),
+        2 => tunnel.prop_map(|prefix| prefix.to_string()),
+        1 => wide.prop_map(str::to_owned),
+    ]
+}
+
+/// A list's score, whether it is one of those allowed, and its lines.
+fn list() -> impl Strategy<Value = (u32, bool, Vec<String>)> {
+    (prop::sample::select(vec![0_u32, 10, 100]), prop::bool::weighted(0.2), vec(item(), 0..8))
+}
+
+/// Addresses in and around the items, in each of the ways in which IPv6 has IPv4 in it.
+fn asked() -> impl Strategy<Value = IpAddr> {
+    let near = (0_u32..80).prop_map(|n| Ipv4Addr::from_bits(0xc000_0200 | n));
+    (near, 0_usize..5).prop_map(|(v4, way)| {
+        let (high, low) = ((v4.to_bits() >> 16) as u16, v4.to_bits() as u16);
+        match way {
+            0 => v4.into(),
+            1 => v4.to_ipv6_mapped().into(),
+            2 => Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1).into(),
+            3 => Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low).into(),
+            _ => Ipv6Addr::new(0x2001, 0xdb8, high, low, 0, 0, 0, 1).into(),
+        }
+    })
+}
+
+/// Looks through the lines of all lists: which one counts, by what prefix.
+fn scan(lists: &[(u32, bool, Vec<String>)], address: IpAddr) -> Option<(usize, Prefix)> {
+    let rank = |at: usize| if lists[at].1 { 0 } else { 1 + lists[at].0 };
+    let in_way = |way: IpAddr| {
+        let mut found = Vec::new();
+        for (at, (_, _, lines)) in lists.iter().enumerate() {
+            for item in lines.iter().filter_map(|line| line.parse::<Item>().ok()) {
+                item.prefixes(|prefix| {
+                    if Prefix::of(way, prefix.bits()) == prefix {
+                        found.push((at, prefix));
+                    }
+                });
+            }
+        }
+        found.into_iter().min_by_key(|(at, prefix)| (rank(*at), u8::MAX - prefix.bits(), *at))
+    };
+    // As the IPv4 address in it, and as it is; the first where both count as much.
+    let ways = [embedded(address), address.to_canonical()];
+    ways.into_iter().filter_map(in_way).min_by_key(|(at, _)| rank(*at))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// From files to verdicts.
+    #[test]
+    fn lists_say_what_a_scan_of_their_lines_does(lists in vec(list(), 1..5), asked in vec(asked(), 40)) {
+        let usable = |(_, _, lines): &(u32, bool, Vec<String>)| lines.iter().any(|line| line.parse::<Item>().is_ok());
+        let lists: Vec<_> = lists.into_iter().filter(usable).collect();
+        let folder = Folder::with(&[]);
+        let options = lists.iter().enumerate().map(|(at, (score, allow, lines))| {
+            folder.write(&at.to_string(), lines.join("\n").as_bytes());
+            let allow = if *allow { ",allow" } else { "" };
+            folder.list(&at.to_string(), &format!(",score={score}{allow}")).parse().expect("it describes a list")
+        });
+        let loaded = Lists::load(&options.collect::<Vec<ListConfig>>()).expect("there is an address in each");
+        for address in asked {
+            let verdict = loaded.verdict(address);
+            let found = verdict.because().map(|(list, prefix)| (list.config().name.parse().expect("a number"), prefix));
+            prop_assert_eq!(found, scan(&lists, address), "{}", address);
+            let kind = match found {
+                None => "unknown",
+                Some((at, _)) if lists[at].1 => "allow",
+                Some(_) => "listed",
+            };
+            prop_assert_eq!(verdict.name(), kind);
+        }
+    }
 
     #[test]
     fn the_table_of_ipv4_agrees_with_a_scan(
