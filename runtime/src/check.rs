@@ -1,4 +1,4 @@
-//! `spoa check`: what the lists say of an address, and why.
+//! `spoa check` and `spoa validate`: what lists say of an address, and why; and what is wrong with them.
 
 use std::fmt;
 use std::io;
@@ -36,6 +36,35 @@ pub(crate) fn explain(lists: &Lists, default_score: u32, address: IpAddr) -> io:
         }
     }
     Ok(text)
+}
+
+/// The bad lines of lists, as far as they were kept:
+///
+/// ```text
+/// list bad: 2 prefixes
+/// list worse: 1 prefixes, 7 bad lines
+///   line 2 of lists/worse.netset: "nonsense" is not an address
+///   and 6 more
+/// ```
+pub(crate) fn report(lists: &Lists) -> String {
+    let mut text = String::new();
+    for list in lists.iter() {
+        let (name, path) = (&list.config().name, list.config().path.display());
+        let bad = match list.bad_lines() {
+            0 => String::new(),
+            count => format!(", {count} bad lines"),
+        };
+        line(&mut text, format_args!("list {name}: {} prefixes{bad}", list.prefixes()));
+        let mut more = list.bad_lines();
+        for (number, error) in list.bad() {
+            line(&mut text, format_args!("  line {number} of {path}: {error}"));
+            more -= 1;
+        }
+        if more > 0 {
+            line(&mut text, format_args!("  and {more} more"));
+        }
+    }
+    text
 }
 
 fn line(text: &mut String, line: fmt::Arguments<'_>) {

@@ -122,6 +122,28 @@ pub(crate) enum Command {
         #[command(flatten)]
         lists: ListArgs,
     },
+    /// Tell which lines of lists are bad; fail if any is
+    Validate {
+        #[command(flatten)]
+        lists: ListArgs,
+    },
+}
+
+impl Command {
+    /// What it is called.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Check { .. } => "check",
+            Self::Validate { .. } => "validate",
+        }
+    }
+
+    /// The lists it is about.
+    pub(crate) const fn lists(&self) -> &ListArgs {
+        match self {
+            Self::Check { lists, .. } | Self::Validate { lists } => lists,
+        }
+    }
 }
 
 // No doc comments: rustdoc takes brackets for links.
@@ -146,11 +168,10 @@ pub(crate) struct ListArgs {
 impl Cli {
     /// Says what is wrong with options that are right one by one.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let lists = match &self.command {
-            Some(Command::Check { lists, .. }) if lists.lists.is_empty() => return Err("check takes a --list".into()),
-            Some(Command::Check { lists, .. }) => &lists.lists,
-            None => &self.lists.lists,
-        };
+        let lists = &self.command.as_ref().map_or(&self.lists, Command::lists).lists;
+        if let Some(command) = self.command.as_ref().filter(|_| lists.is_empty()) {
+            return Err(format!("{} takes a --list", command.name()));
+        }
         let is_twice = |(at, list): (usize, &ListConfig)| lists[..at].iter().any(|other| other.name == list.name);
         match lists.iter().enumerate().find(|list| is_twice(*list)) {
             Some((_, list)) => Err(format!("two lists are called {}", list.name)),

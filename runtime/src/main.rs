@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use spoa_runtime::reputation::lists::Lists;
+use spoa_runtime::reputation::lists::{List, Lists};
 use spoa_runtime::reputation::{Library, Listed};
 
 use cli::{Cli, Command, ListArgs};
@@ -60,14 +60,8 @@ fn main() -> ExitCode {
 
 /// Serves, or does what else was asked for.
 fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
-    if let Some(Command::Check { addresses, lists: ListArgs { lists, default_score } }) = cli.command {
-        let lists = Lists::load(&lists)?;
-        for address in addresses {
-            let text = check::explain(&lists, default_score, address)?;
-            // Nobody may be reading; that is no failure.
-            let _ = io::stdout().write_all(text.as_bytes());
-        }
-        return Ok(());
+    if let Some(command) = &cli.command {
+        return look(command);
     }
     let hangups = Hangups::new()?;
     if cli.lists.lists.is_empty() {
@@ -78,6 +72,26 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     check::summary(&library.edition().lists).for_each(|list| tracing::info!("{list}"));
     hangups.reload(Some(library.clone()))?;
     Ok(cli.agent().run(Listed::new(library, cli.lists.default_score))?)
+}
+
+/// Looks at lists, without serving.
+fn look(command: &Command) -> Result<(), Box<dyn Error>> {
+    // Nobody may be reading; that is no failure.
+    let tell = |text: &str| _ = io::stdout().write_all(text.as_bytes());
+    let ListArgs { lists, default_score } = command.lists();
+    let lists = Lists::load(lists)?;
+    match command {
+        Command::Check { addresses, .. } => {
+            addresses.iter().try_for_each(|address| Ok(tell(&check::explain(&lists, *default_score, *address)?)))
+        }
+        Command::Validate { .. } => {
+            tell(&check::report(&lists));
+            match lists.iter().map(List::bad_lines).sum() {
+                0_u64 => Ok(()),
+                bad => Err(format!("{bad} bad lines").into()),
+            }
+        }
+    }
 }
 
 /// The one line that says why it does not run. Nobody may be reading.

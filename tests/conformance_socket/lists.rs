@@ -151,6 +151,22 @@ fn check_tells_why() {
 }
 
 #[test]
+fn validate_names_bad_lines_and_fails_over_them() {
+    let folder = Folder::with(&[("good", b"192.0.2.1\n"), ("bad", b"192.0.2.1\nx\n1.2.3.4/2\nx\nx\nx\nx\nx\n")]);
+    let (good, bad) = (folder.list("good", ""), folder.list("bad", ""));
+    let output = run(&["validate", "--list", &good]);
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"list good: 1 prefixes\n"[..]));
+    let output = run(&["validate", "--list", &good, "--list", &bad]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    let path = folder.path("bad");
+    let second =
+        format!("  line 3 of {}: \"1.2.3.4/2\" is an address with bits behind its prefix length", path.display());
+    assert_eq!(text.lines().nth(1), Some("list bad: 1 prefixes, 7 bad lines"));
+    assert_eq!((text.lines().nth(3), text.lines().last()), (Some(&*second), Some("  and 2 more")), "{text}");
+    assert_eq!((output.status.code(), &*output.stderr), (Some(1), &b"spoa: 7 bad lines\n"[..]));
+}
+
+#[test]
 fn lists_that_cannot_be_used_are_told_in_one_line() {
     let folder = Folder::with(&[("empty", b"# nothing\n")]);
     let (empty, none) = (folder.list("empty", ""), folder.list("none", ""));

@@ -48,6 +48,7 @@ fn wrong_options_are_told_in_one_line() {
         &["--max-shrink", "101"],
         &["--list", "a=/x", "--list", "a=/y"],
         &["check"],
+        &["validate"],
         &["check", "192.0.2.1"],
         &["check", "host"],
         &["--grace", "soon"],
