@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         complain(&wrong);
         return ExitCode::from(USAGE);
     }
-    match run(cli) {
+    match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
 }
 
 /// Serves, or does what else was asked for.
-fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
     if let Some(command) = &cli.command {
         return look(command);
     }
