@@ -82,7 +82,10 @@ fn look(command: &Command) -> Result<(), Box<dyn Error>> {
     let lists = Lists::load(lists)?;
     match command {
         Command::Check { addresses, .. } => {
-            addresses.iter().try_for_each(|address| Ok(tell(&check::explain(&lists, *default_score, *address)?)))
+            for address in addresses {
+                tell(&check::explain(&lists, *default_score, *address)?);
+            }
+            Ok(())
         }
         Command::Validate { .. } => {
             tell(&check::report(&lists));
