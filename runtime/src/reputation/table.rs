@@ -163,15 +163,14 @@ impl Hit {
 /// blocks    0000 .. 2001 2002 .. 2a00 ..      by the first 16 bits
 ///             |       |\___________ |\______
 /// buckets   [ . ..  [ . . . . ] . [ . . . . ] by the bits behind them: where each begins in
-/// starts    0, 2001:4:: , 2001:4:8000:: , ..  the first address of each range
-/// hits      0, 1,         2,              ..  what counts from there, as a number
+/// ranges    0, 2001:4:: , 2001:4:8000:: , ..  where each starts
+///           0, 1,         2,              ..  and what counts from there, as a number
 /// answers   none, list 3 by a /32, ..         of what can count
 /// ```
 #[derive(Debug)]
 pub struct Table<A: Bits> {
-    /// The first address of each range, in ascending order, without what its bucket tells; the first is 0.
-    starts: Box<[A::Behind]>,
-    hits: Box<[u16]>,
+    /// In ascending order; the first starts at 0.
+    ranges: Box<[Range<A::Behind>]>,
     /// Each list with each length of prefix that it has, behind "nothing".
     answers: Box<[Option<Hit>]>,
     buckets: Box<[u32]>,
@@ -180,6 +179,16 @@ pub struct Table<A: Bits> {
     /// How many bits tell the buckets of a block apart. With none, as for IPv4 in most cases, blocks are buckets, and one look
     /// into memory that is likely to be far is saved.
     bits: u8,
+}
+
+/// A range: its start and what counts from there are in one cache line, and nothing is between them and the next.
+#[derive(Clone, Copy, Debug)]
+#[repr(Rust, packed(2))]
+struct Range<B> {
+    /// Its first address, without what its bucket tells.
+    start: B,
+    /// A number of `answers`.
+    hit: u16,
 }
 
 /// How many lists a table can tell apart, whatever lengths their prefixes have.
@@ -230,19 +239,20 @@ impl<A: Bits> Table<A> {
             bucket = first as usize + if behind - first > 1 { address.bits_behind(self.bits) } else { 0 };
         }
         let (from, to) = (self.buckets[bucket] as usize, self.buckets[bucket + 1] as usize);
-        let below = self.starts[from..to].partition_point(|start| *start <= address.behind());
-        self.answers[usize::from(self.hits[from + below - 1])]
+        let behind = address.behind();
+        // A start is copied to be compared: in its place it may not be aligned.
+        let below = self.ranges[from..to].partition_point(|range| { range.start } <= behind);
+        self.answers[usize::from(self.ranges[from + below - 1].hit)]
     }
 
     /// How many ranges there are.
     pub const fn ranges(&self) -> usize {
-        self.starts.len()
+        self.ranges.len()
     }
 
     /// Heap memory it holds, in bytes.
     pub const fn memory(&self) -> usize {
-        size_of_val(&*self.starts)
-            + size_of_val(&*self.hits)
+        size_of_val(&*self.ranges)
             + size_of_val(&*self.answers)
             + size_of_val(&*self.buckets)
             + size_of_val(&*self.blocks)
@@ -327,8 +337,7 @@ impl<A: Bits> Ranges<A> {
         blocks.push(buckets.len() as u32);
         buckets.push(at as u32);
         Table {
-            starts: starts.iter().map(|start| start.behind()).collect(),
-            hits: hits.into(),
+            ranges: starts.iter().zip(hits).map(|(start, hit)| Range { start: start.behind(), hit }).collect(),
             answers: answers.into(),
             buckets: buckets.into(),
             blocks: blocks.into(),
