@@ -172,11 +172,7 @@ impl Cli {
         if let Some(command) = self.command.as_ref().filter(|_| lists.is_empty()) {
             return Err(format!("{} takes a --list", command.name()));
         }
-        let is_twice = |(at, list): (usize, &ListConfig)| lists[..at].iter().any(|other| other.name == list.name);
-        match lists.iter().enumerate().find(|list| is_twice(*list)) {
-            Some((_, list)) => Err(format!("two lists are called {}", list.name)),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// The agent these options describe.

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use spoa_runtime::reputation::lists::{List, Lists};
+use spoa_runtime::reputation::lists::{List, Lists, LoadError};
 use spoa_runtime::reputation::{Library, Listed};
 
 use cli::{Cli, Command, ListArgs};
@@ -50,10 +50,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
-            match error.downcast_ref() {
-                Some(spoa_runtime::Error::Config(_)) => ExitCode::from(USAGE),
-                _ => ExitCode::FAILURE,
-            }
+            let is_config = matches!(error.downcast_ref(), Some(spoa_runtime::Error::Config(_)));
+            let is_name = matches!(error.downcast_ref(), Some(LoadError::SameName(_)));
+            if is_config || is_name { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }

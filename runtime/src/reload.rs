@@ -18,6 +18,8 @@ const PRIORITY_LOWEST: i32 = 19;
 pub(crate) struct Hangups(Signals);
 
 impl Hangups {
+    /// Catches them.
+    ///
     /// # Errors
     /// The signal cannot be caught.
     pub(crate) fn new() -> io::Result<Self> {

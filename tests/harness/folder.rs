@@ -1,7 +1,7 @@
 //! A folder of files for one test.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -48,12 +48,6 @@ impl Folder {
     /// An option `--list` for a file: its name is the list's.
     pub fn list(&self, name: &str, options: &str) -> String {
         format!("{name}={}{options}", self.path(name).display())
-    }
-}
-
-impl AsRef<Path> for Folder {
-    fn as_ref(&self) -> &Path {
-        &self.0
     }
 }
 

@@ -1,13 +1,11 @@
 //! The service with lists: what they say of an address, in variables.
 
-use std::cell::RefCell;
 use std::fmt::Write;
 use std::future::Pending;
 use std::net::IpAddr;
 
-use spoa_core::Ack;
-use spoa_core::Notify;
 use spoa_core::wire::{Actions, Message, Scope};
+use spoa_core::{Ack, Notify};
 
 use super::address::addresses;
 use super::library::{Edition, Library};
@@ -34,13 +32,13 @@ pub struct Listed {
     library: Library,
     default_score: u32,
     /// The text of a prefix, kept so that none is allocated for each.
-    prefix: RefCell<String>,
+    prefix: String,
 }
 
 impl Listed {
     /// Answers by `library`; addresses in no list have the `default_score`.
     pub const fn new(library: Library, default_score: u32) -> Self {
-        Self { library, default_score, prefix: RefCell::new(String::new()) }
+        Self { library, default_score, prefix: String::new() }
     }
 
     /// The score of a verdict.
@@ -70,15 +68,14 @@ impl Listed {
         worst.unwrap_or(Verdict::Unknown)
     }
 
-    fn answer(&self, edition: &Edition, verdict: Verdict<'_>, ack: &mut Ack<'_>) -> Result<(), HandlerError> {
+    fn answer(&mut self, edition: &Edition, verdict: Verdict<'_>, ack: &mut Ack<'_>) -> Result<(), HandlerError> {
         let (list, category) = verdict.because().map_or(("", ""), |(list, _)| {
             let config = list.config();
             (config.name.as_str(), config.category.as_str())
         });
-        let mut prefix = self.prefix.borrow_mut();
-        prefix.clear();
-        if let Some((_, found)) = verdict.because() {
-            write!(prefix, "{found}")?;
+        self.prefix.clear();
+        if let Some((_, prefix)) = verdict.because() {
+            write!(self.prefix, "{prefix}")?;
         }
         let session = Scope::Session;
         ack.set_var(session, VARIABLE, self.score(verdict))?
@@ -86,7 +83,7 @@ impl Listed {
             .set_var(session, "ip_verdict", verdict.name())?
             .set_var(session, "ip_list", list)?
             .set_var(session, "ip_category", category)?
-            .set_var(session, "ip_prefix", prefix.as_str())?
+            .set_var(session, "ip_prefix", self.prefix.as_str())?
             .set_var(session, "ip_generation", edition.generation)?;
         Ok(())
     }
