@@ -72,6 +72,24 @@ fn all_variables_are_set_whatever_the_lists_say() {
     agent.wait_for_line("list worse: 1 prefixes, 1 bad lines, the first is line 2 of");
 }
 
+/// What a client writes into X-Forwarded-For may have any score; it does not hide where it comes from.
+#[test]
+fn a_listed_address_counts_before_others_whatever_the_scores() {
+    let folder = Folder::with(&[("vpn", b"192.0.2.0/24\n"), ("ours", b"203.0.113.1\n")]);
+    let lists = [folder.list("vpn", ",score=60"), folder.list("ours", ",allow,score=5")];
+    let options = lists.into_iter().flat_map(|list| ["--list".to_owned(), list]).collect::<Vec<_>>();
+    let agent = spawn(&[options, vec!["--default-score".into(), "50".into()]].concat());
+    let mut client = Client::ready(agent.addr());
+    for (text, wanted) in [
+        ("198.51.100.1, 192.0.2.1", "ip_score=60 ip_listed=true"),
+        ("203.0.113.1, 192.0.2.1", "ip_score=60 ip_listed=true"),
+        ("203.0.113.1, 198.51.100.1", "ip_score=50 ip_listed=false ip_verdict=unknown"),
+    ] {
+        let said = ask(&mut client, &check_client_ip(Value::text(text)));
+        assert!(said.starts_with(wanted), "{text}: {said}");
+    }
+}
+
 #[test]
 fn lists_are_replaced_at_sighup_or_stay_as_they_are() {
     let folder = folder();
