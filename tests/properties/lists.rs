@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use spoa_runtime::reputation::format::{self, Column, Format};
-use spoa_runtime::reputation::lists::{ListConfig, Lists, embedded};
+use spoa_runtime::reputation::lists::{Lists, embedded};
 use spoa_runtime::reputation::table::{Bits, Entry, Table};
-use spoa_runtime::reputation::{Item, Prefix};
+use spoa_runtime::reputation::{Item, ListConfig, Prefix};
 use spoa_tests::folder::Folder;
 
 /// Addresses close to each other and to the ends, so that prefixes meet.
@@ -183,7 +183,9 @@ proptest! {
         let loaded = Lists::load(&options.collect::<Vec<ListConfig>>()).expect("there is an address in each");
         for address in asked {
             let verdict = loaded.verdict(address);
-            let found = verdict.because().map(|(list, prefix)| (list.config().name.parse().expect("a number"), prefix));
+            let found = verdict.because().map(|because| {
+                (because.list().config().name.parse().expect("a number"), because.prefix())
+            });
             prop_assert_eq!(found, scan(&lists, address), "{}", address);
             let kind = match found {
                 None => "unknown",

@@ -1,6 +1,6 @@
 //! How lists are written, and how they are read: line by line, whatever is in them.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::str::{self, FromStr};
@@ -31,7 +31,7 @@ pub enum Format {
 /// Which column of a CSV file has the address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Column {
-    /// The first is 1. A first line without an address there is taken for a header.
+    /// The first is 1. A first line that has there neither `.` nor `:`, as every address has, is taken for a header.
     Number(usize),
     /// What the header, the first line, calls it.
     Name(String),
@@ -46,6 +46,23 @@ pub enum FormatError {
     /// It is empty, or a number below 1.
     #[error("a column is a number from 1, or a name in the first line")]
     Column,
+    /// A column of a format that has none.
+    #[error("only csv has columns")]
+    NoColumns,
+}
+
+impl Format {
+    /// What a format and a column, each if it is given, say together: with a column it is CSV.
+    ///
+    /// # Errors
+    /// A column of something else.
+    pub fn of(format: Option<Self>, column: Option<Column>) -> Result<Self, FormatError> {
+        match (format, column) {
+            (format, None) => Ok(format.unwrap_or_default()),
+            (None | Some(Self::Auto | Self::Csv(_)), Some(column)) => Ok(Self::Csv(column)),
+            (Some(Self::Lines | Self::JsonLines), Some(_)) => Err(FormatError::NoColumns),
+        }
+    }
 }
 
 /// `lines`, `json`, or `csv` with the address in the first column.
@@ -76,9 +93,19 @@ impl FromStr for Column {
     }
 }
 
-/// Why a line says nothing of an address.
+/// Why a line says nothing of an address, and where in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LineError {
+#[error("{fault}")]
+pub struct LineError {
+    /// The byte of the line where what is wrong begins, from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub fault: LineFault,
+}
+
+/// What is wrong with a line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LineFault {
     /// See [`ItemError`].
     #[error("\"{text}\" is {error}")]
     Item {
@@ -104,19 +131,53 @@ pub enum LineError {
     NoColumn,
 }
 
+impl LineFault {
+    const fn at(self, column: usize) -> LineError {
+        LineError { column, fault: self }
+    }
+}
+
 /// The longest line that is looked at, in bytes.
 pub const LINE_LEN_MAX: usize = 4096;
 
-/// Opens a list, compressed with gzip or not.
+/// The bytes that a compressed list may unpack to. As many addresses as all lists may have are fewer; but some kilobytes of
+/// gzip may be gigabytes of nothing, which take their time.
+pub const UNPACKED_MAX: u64 = 1 << 30;
+
+/// A compressed file, up to a limit.
+struct Unpacked<R> {
+    file: R,
+    /// How many bytes it may still have.
+    left: u64,
+}
+
+impl<R: Read> Read for Unpacked<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let len = self.file.read(into)?;
+        self.left = self.left.checked_sub(len as u64).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("it unpacks to more than {UNPACKED_MAX} bytes"))
+        })?;
+        Ok(len)
+    }
+}
+
+/// Opens a list, compressed with gzip or not; and tells what file it is.
 ///
 /// # Errors
-/// The file cannot be opened or read.
-pub fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
-    let mut file = BufReader::with_capacity(1 << 16, File::open(path)?);
+/// The file cannot be opened or read, or is none: a pipe may never end.
+pub fn open(path: &Path) -> io::Result<(Box<dyn BufRead>, Metadata)> {
+    // Opening a pipe would wait for someone to write.
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+    }
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    let mut file = BufReader::with_capacity(1 << 16, file);
     Ok(if file.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
-        Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(file)))
+        let unpacked = Unpacked { file: MultiGzDecoder::new(file), left: UNPACKED_MAX };
+        (Box::new(BufReader::with_capacity(1 << 16, unpacked)), metadata)
     } else {
-        Box::new(file)
+        (Box::new(file), metadata)
     })
 }
 
@@ -135,15 +196,18 @@ pub fn read(
         line.clear();
         let Some(is_whole) = read_line(&mut input, &mut line)? else { break };
         if !is_whole {
-            tell(number, Err(LineError::TooLong));
+            tell(number, Err(LineFault::TooLong.at(1)));
             continue;
         }
-        let Ok(text) = str::from_utf8(&line) else {
-            tell(number, Err(LineError::NotText));
-            continue;
+        let line = match str::from_utf8(&line) {
+            Ok(line) => line,
+            Err(error) => {
+                tell(number, Err(LineFault::NotText.at(error.valid_up_to() + 1)));
+                continue;
+            }
         };
         // Some editors put a mark before the first line.
-        let text = text.trim_start_matches('\u{feff}').trim();
+        let text = line.trim_start_matches('\u{feff}').trim();
         if text.is_empty() || text.starts_with(['#', ';']) {
             continue;
         }
@@ -158,7 +222,8 @@ pub fn read(
             },
         };
         if let Some(said) = reader.line(text) {
-            tell(number, said);
+            let before = line.find(text).unwrap_or_default();
+            tell(number, said.map_err(|error| LineError { column: error.column + before, ..error }));
         }
     }
     Ok(())
@@ -212,7 +277,8 @@ impl LineReader {
     fn numbered(column: usize, first: &str) -> (Self, bool) {
         let mut columns = Columns::new(column);
         columns.split(first);
-        let is_header = columns.text(column).is_some_and(|text| text.parse::<Item>().is_err());
+        // Something between that and an address is a bad line.
+        let is_header = columns.text(column).is_some_and(|text| !text.contains(['.', ':']));
         (Self::Csv(Box::new(columns)), is_header)
     }
 
@@ -221,19 +287,23 @@ impl LineReader {
         match self {
             Self::Lines => {
                 let text = text.split(['#', ';']).next().unwrap_or_default().trim();
-                Some(item(text))
+                Some(item(text).map_err(|fault| fault.at(1)))
             }
             Self::JsonLines => json(text),
             Self::Csv(columns) => {
                 columns.split(text);
-                Some(columns.text(columns.wanted).ok_or(LineError::NoColumn).and_then(item))
+                let Some(wanted) = columns.text(columns.wanted) else {
+                    return Some(Err(LineFault::NoColumn.at(text.len() + 1)));
+                };
+                // What is quoted twice within the column is not found; then it is the line that is told.
+                Some(item(wanted).map_err(|fault| fault.at(1 + text.find(wanted).unwrap_or_default())))
             }
         }
     }
 }
 
-fn item(text: &str) -> Result<Item, LineError> {
-    text.parse().map_err(|error| LineError::Item { text: text.chars().take(60).collect(), error })
+fn item(text: &str) -> Result<Item, LineFault> {
+    text.parse().map_err(|error| LineFault::Item { text: text.chars().take(60).collect(), error })
 }
 
 /// The keys under which lists of JSON are known to have addresses, the first counts; the rest is passed over.
@@ -251,12 +321,20 @@ struct JsonLine {
 fn json(text: &str) -> Option<Result<Item, LineError>> {
     let JsonLine { cidr, prefix, network, range, ip, kind } = match serde_json::from_str(text) {
         Ok(line) => line,
-        Err(error) => return Some(Err(LineError::Json(error.to_string()))),
+        Err(error) => {
+            // It would say that it is in line 1.
+            let text = error.to_string();
+            let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+            return Some(Err(LineFault::Json(what.into()).at(error.column().max(1))));
+        }
     };
     match cidr.or(prefix).or(network).or(range).or(ip) {
-        Some(text) => Some(item(text.trim())),
+        Some(address) => {
+            let address = address.trim();
+            Some(item(address).map_err(|fault| fault.at(1 + text.find(address).unwrap_or_default())))
+        }
         None if kind.is_some() => None,
-        None => Some(Err(LineError::NoAddress)),
+        None => Some(Err(LineFault::NoAddress.at(1))),
     }
 }
 
@@ -300,6 +378,20 @@ impl Columns {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_column() {
+        let columns = |text: &[u8], format: &Format| {
+            let mut columns = Vec::new();
+            let tell = |line, said: Result<Item, LineError>| columns.extend(said.err().map(|bad| (line, bad.column)));
+            read(text, format, tell).unwrap();
+            columns
+        };
+        assert_eq!(columns("  no # x\n\u{feff}no\n1.2.3.4\n".as_bytes(), &Format::Auto), [(1, 3), (2, 4)]);
+        assert_eq!(columns(b"1.2.3.4\n1.2\xff", &Format::Auto), [(2, 4)]);
+        assert_eq!(columns(b"{\"cidr\":\"no\"}\n {\"cidr\":}", &Format::Auto), [(1, 10), (2, 10)]);
+        assert_eq!(columns(b"x,1.2.3.4\nx, \"no\"\nx", &Format::Csv(Column::Number(2))), [(2, 5), (3, 2)]);
+    }
 
     /// The prefixes of a list, and the numbers of its bad lines with what is wrong with them.
     fn read_all(text: &[u8], format: &Format) -> (Vec<String>, Vec<(u64, String)>) {
@@ -353,6 +445,8 @@ mod tests {
         assert_eq!(missing.to_string(), "there is no column \"ip\"");
         let (prefixes, bad) = read_all(b"ip,score\n192.0.2.1,7\n", &Format::Auto);
         assert_eq!((prefixes.len(), bad.len()), (1, 0), "a header is no bad line");
+        let (prefixes, bad) = read_all(b"192.0.2,score\n192.0.2.1,7\n", &Format::Auto);
+        assert_eq!((prefixes.len(), bad.len()), (1, 1), "nor is a bad line a header");
     }
 
     #[test]

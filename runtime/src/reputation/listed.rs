@@ -4,16 +4,17 @@ use std::fmt::Write;
 use std::future::Pending;
 use std::net::IpAddr;
 
-use spoa_core::wire::{Actions, Message, Scope};
+use spoa_core::wire::{Actions, Message};
 use spoa_core::{Ack, Notify};
 
 use super::address::addresses;
 use super::library::{Edition, Library};
 use super::lists::Verdict;
-use super::service::{VARIABLE, is_known};
+use super::question::{Question, question};
 use crate::handler::{Handler, HandlerError, Reply};
 
-/// Answers each message it knows with what the lists say of its address, in session scope:
+/// Answers each message that is a [`Question`] with what the lists say of its address, in variables of the names and the
+/// scope that the question has; by default in session scope:
 ///
 /// | variable | type | what |
 /// |---|---|---|
@@ -30,62 +31,69 @@ use crate::handler::{Handler, HandlerError, Reply};
 #[derive(Clone, Debug)]
 pub struct Listed {
     library: Library,
-    default_score: u32,
     /// The text of a prefix, kept so that none is allocated for each.
     prefix: String,
 }
 
 impl Listed {
-    /// Answers by `library`; addresses in no list have the `default_score`.
-    pub const fn new(library: Library, default_score: u32) -> Self {
-        Self { library, default_score, prefix: String::new() }
+    /// Answers by `library`.
+    pub const fn new(library: Library) -> Self {
+        Self { library, prefix: String::new() }
     }
 
+    fn answer(
+        &mut self,
+        edition: &Edition,
+        question: &Question,
+        verdict: Verdict<'_>,
+        ack: &mut Ack<'_>,
+    ) -> Result<(), HandlerError> {
+        let (scope, names) = (question.scope(), question.names());
+        let (list, category) = verdict.because().map_or(("", ""), |because| {
+            let config = because.list().config();
+            (config.name.as_str(), config.category.as_str())
+        });
+        self.prefix.clear();
+        if let Some(because) = verdict.because() {
+            write!(self.prefix, "{}", because.prefix())?;
+        }
+        ack.set_var(scope, &names.score, edition.score(verdict))?
+            .set_var(scope, &names.listed, matches!(verdict, Verdict::Listed(_)))?
+            .set_var(scope, &names.verdict, verdict.name())?
+            .set_var(scope, &names.list, list)?
+            .set_var(scope, &names.category, category)?
+            .set_var(scope, &names.prefix, self.prefix.as_str())?
+            .set_var(scope, &names.generation, edition.generation)?;
+        Ok(())
+    }
+}
+
+impl Edition {
     /// The score of a verdict.
     pub fn score(&self, verdict: Verdict<'_>) -> u32 {
-        verdict.score().unwrap_or(self.default_score)
+        verdict.score().unwrap_or(self.config.default_score)
     }
 
     /// The lower the worse.
     fn badness(&self, verdict: Verdict<'_>) -> (u8, u32) {
         let kind = match verdict {
-            Verdict::Listed(..) => 0,
+            Verdict::Listed(_) => 0,
             Verdict::Unknown => 1,
-            Verdict::Allow(..) => 2,
+            Verdict::Allow(_) => 2,
         };
         (kind, self.score(verdict))
     }
 
     /// The worst that the lists say of the addresses of a message.
-    fn worst<'e>(&self, edition: &'e Edition, message: &Message<'_>) -> Verdict<'e> {
-        let mut worst: Option<Verdict<'e>> = None;
+    fn worst(&self, message: &Message<'_>) -> Verdict<'_> {
+        let mut worst: Option<Verdict<'_>> = None;
         addresses(message, |address: IpAddr| {
-            let verdict = edition.lists.verdict(address);
+            let verdict = self.lists.verdict(address);
             if worst.is_none_or(|worst| self.badness(verdict) < self.badness(worst)) {
                 worst = Some(verdict);
             }
         });
         worst.unwrap_or(Verdict::Unknown)
-    }
-
-    fn answer(&mut self, edition: &Edition, verdict: Verdict<'_>, ack: &mut Ack<'_>) -> Result<(), HandlerError> {
-        let (list, category) = verdict.because().map_or(("", ""), |(list, _)| {
-            let config = list.config();
-            (config.name.as_str(), config.category.as_str())
-        });
-        self.prefix.clear();
-        if let Some((_, prefix)) = verdict.because() {
-            write!(self.prefix, "{prefix}")?;
-        }
-        let session = Scope::Session;
-        ack.set_var(session, VARIABLE, self.score(verdict))?
-            .set_var(session, "ip_listed", matches!(verdict, Verdict::Listed(..)))?
-            .set_var(session, "ip_verdict", verdict.name())?
-            .set_var(session, "ip_list", list)?
-            .set_var(session, "ip_category", category)?
-            .set_var(session, "ip_prefix", self.prefix.as_str())?
-            .set_var(session, "ip_generation", edition.generation)?;
-        Ok(())
     }
 }
 
@@ -96,9 +104,10 @@ impl Handler for Listed {
         let edition = self.library.edition();
         let messages = notify.messages();
         let mut ack = notify.ack();
-        for message in messages.filter(is_known) {
-            let verdict = self.worst(&edition, &message);
-            self.answer(&edition, verdict, &mut ack)?;
+        for message in messages {
+            if let Some(question) = question(&edition.config.questions, &message) {
+                self.answer(&edition, question, edition.worst(&message), &mut ack)?;
+            }
         }
         ack.finish()?;
         Ok(Reply::Done)

@@ -7,163 +7,11 @@
 //! | none | `unknown` | the default | nothing |
 
 use std::fmt;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use super::format::{self, Format, FormatError, LineError};
-use super::prefix::{Item, Prefix};
-use super::scores::SCORE_MAX;
-use super::table::{Entry, LISTS_MAX, Table};
-
-/// A list, as it is configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListConfig {
-    /// What it is called, in answers and logs.
-    pub name: String,
-    /// The file, compressed with gzip or not.
-    pub path: PathBuf,
-    /// How it is written.
-    pub format: Format,
-    /// The score of its addresses, 0 to [`SCORE_MAX`].
-    pub score: u32,
-    /// What kind of addresses it has, in answers; may be empty.
-    pub category: String,
-    /// Its addresses are let in whatever other lists say.
-    pub allow: bool,
-}
-
-/// `NAME=PATH[,score=N][,category=TEXT][,allow][,format=F][,column=C]`. The score is 0 unless said, 100 with `allow`; the
-/// format `lines`, `json` or `csv`, or told by the file; the column of CSV a number from 1, or a name in its first line.
-impl FromStr for ListConfig {
-    type Err = ListConfigError;
-
-    fn from_str(text: &str) -> Result<Self, ListConfigError> {
-        let (name, rest) = text.split_once('=').ok_or(ListConfigError::NoName)?;
-        let mut parts = rest.split(',');
-        let path = parts.next().unwrap_or_default();
-        if name.is_empty() || path.is_empty() {
-            return Err(ListConfigError::NoName);
-        }
-        let (mut score, mut category, mut allow, mut format) = (None, String::new(), false, Format::Auto);
-        for part in parts {
-            match part.split_once('=') {
-                Some(("score", value)) => {
-                    let value = value.parse().ok().filter(|score| *score <= SCORE_MAX);
-                    score = Some(value.ok_or(ListConfigError::Score)?);
-                }
-                Some(("category", value)) => category = value.into(),
-                // A column that was named before stays.
-                Some(("format", "csv")) if matches!(format, Format::Csv(_)) => {}
-                Some(("format", value)) => format = value.parse()?,
-                Some(("column", value)) => format = Format::Csv(value.parse()?),
-                None if part == "allow" => allow = true,
-                _ => return Err(ListConfigError::Unknown(part.into())),
-            }
-        }
-        let score = score.unwrap_or(if allow { SCORE_MAX } else { 0 });
-        Ok(Self { name: name.into(), path: path.into(), format, score, category, allow })
-    }
-}
-
-/// Why a text describes no list.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ListConfigError {
-    /// It does not begin with `NAME=PATH`.
-    #[error("it takes NAME=PATH and then, each behind a comma, score=N, category=TEXT, allow, format=F or column=C")]
-    NoName,
-    /// The score is no number or above 100.
-    #[error("a score is a number from 0 to {SCORE_MAX}")]
-    Score,
-    /// The format or column is none.
-    #[error(transparent)]
-    Format(#[from] FormatError),
-    /// Something else behind a comma.
-    #[error("\"{0}\" is none of score=N, category=TEXT, allow, format=F and column=C")]
-    Unknown(String),
-}
-
-/// A list that was loaded.
-#[derive(Debug)]
-pub struct List {
-    config: ListConfig,
-    prefixes: u64,
-    bad_lines: u64,
-    /// The first of them, with their numbers.
-    bad: Vec<(u64, LineError)>,
-}
-
-/// How many bad lines are kept to be told.
-const BAD_KEPT: usize = 5;
-
-impl List {
-    /// How it is configured.
-    pub const fn config(&self) -> &ListConfig {
-        &self.config
-    }
-
-    /// How many prefixes it has: a range counts as those it was cut into.
-    pub const fn prefixes(&self) -> u64 {
-        self.prefixes
-    }
-
-    /// How many lines said nothing of an address.
-    pub const fn bad_lines(&self) -> u64 {
-        self.bad_lines
-    }
-
-    /// The first of these, with their numbers.
-    pub fn bad(&self) -> impl Iterator<Item = (u64, &LineError)> {
-        self.bad.iter().map(|(number, error)| (*number, error))
-    }
-
-    /// Whether it counts before another: the lower the more.
-    fn rank(&self) -> u16 {
-        if self.config.allow { 0 } else { 1 + self.config.score.min(SCORE_MAX) as u16 }
-    }
-}
-
-/// Why lists cannot be loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// A file cannot be opened or read.
-    #[error("list {name}: cannot read {}: {error}", path.display())]
-    Io {
-        /// The list.
-        name: String,
-        /// Its file.
-        path: PathBuf,
-        /// Why not.
-        error: io::Error,
-    },
-    /// Nothing in a file is an address: that is no list, or one that was cut off.
-    #[error("list {name}: there is no address in {}", path.display())]
-    Empty {
-        /// The list.
-        name: String,
-        /// Its file.
-        path: PathBuf,
-    },
-    /// Two lists with one name: answers could not tell them apart.
-    #[error("two lists are called {0}")]
-    SameName(String),
-    /// All lists together have too many prefixes: something is not what it should be.
-    #[error("list {name}: with {} there are more than {PREFIXES_MAX} prefixes in all", path.display())]
-    TooManyPrefixes {
-        /// The list that passed the limit.
-        name: String,
-        /// Its file.
-        path: PathBuf,
-    },
-    /// More lists than there are numbers for.
-    #[error("more than {LISTS_MAX} lists")]
-    TooMany,
-}
-
-/// How many prefixes all lists may have. It bounds the memory that loading takes, to about 36 bytes for each of IPv4 and 140
-/// for each of IPv6, whatever a file unpacks to or its ranges are cut into.
-pub const PREFIXES_MAX: usize = 16_000_000;
+use super::list::{List, ListConfig, LoadError, PREFIXES_MAX};
+use super::prefix::Prefix;
+use super::table::{LISTS_MAX, Table};
 
 /// All lists, loaded once and then only asked.
 #[derive(Debug, Default)]
@@ -177,18 +25,38 @@ pub struct Lists {
 #[derive(Clone, Copy, Debug)]
 pub enum Verdict<'l> {
     /// In an `allow` list: let it in.
-    Allow(&'l List, Prefix),
+    Allow(Because<'l>),
     /// In a list.
-    Listed(&'l List, Prefix),
+    Listed(Because<'l>),
     /// In none.
     Unknown,
 }
 
+/// What explains a verdict.
+#[derive(Clone, Copy, Debug)]
+pub struct Because<'l> {
+    list: &'l List,
+    address: IpAddr,
+    len: u8,
+}
+
+impl<'l> Because<'l> {
+    /// The list that counts.
+    pub const fn list(self) -> &'l List {
+        self.list
+    }
+
+    /// The most specific prefix in it that the address is in.
+    pub fn prefix(self) -> Prefix {
+        Prefix::of(self.address, self.len)
+    }
+}
+
 impl<'l> Verdict<'l> {
     /// The list and the prefix that explain it, if there are any.
-    pub const fn because(self) -> Option<(&'l List, Prefix)> {
+    pub const fn because(self) -> Option<Because<'l>> {
         match self {
-            Self::Allow(list, prefix) | Self::Listed(list, prefix) => Some((list, prefix)),
+            Self::Allow(because) | Self::Listed(because) => Some(because),
             Self::Unknown => None,
         }
     }
@@ -204,7 +72,7 @@ impl<'l> Verdict<'l> {
 
     /// Its score, if a list has one for it.
     pub fn score(self) -> Option<u32> {
-        self.because().map(|(list, _)| list.config.score)
+        self.because().map(|because| because.list.config().score)
     }
 }
 
@@ -216,26 +84,32 @@ impl fmt::Display for Verdict<'_> {
 }
 
 impl Lists {
-    /// Loads all lists. Bad lines are counted, not fatal.
+    /// Loads all lists. Bad lines are counted, and an error only in lists that are strict.
     ///
     /// # Errors
-    /// The first file that cannot be read or has no address in it.
+    /// The first list that cannot be used.
     pub fn load(configs: &[ListConfig]) -> Result<Self, LoadError> {
-        if configs.len() > usize::from(LISTS_MAX) {
-            return Err(LoadError::TooMany);
+        check(configs)?;
+        let mut lists = Vec::new();
+        let mut room = PREFIXES_MAX;
+        for config in configs {
+            let list = List::load_within(config.clone(), room)?;
+            room -= list.prefixes() as usize;
+            lists.push(list);
         }
-        let mut names: Vec<_> = configs.iter().map(|config| config.name.as_str()).collect();
-        names.sort_unstable();
-        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(LoadError::SameName(pair[0].into()));
+        Ok(Self::of(lists))
+    }
+
+    /// These lists.
+    pub(super) fn of(lists: Vec<List>) -> Self {
+        let (count_v4, count_v6) = lists.iter().map(List::counts).fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
+        let (mut v4, mut v6) = (Vec::with_capacity(count_v4), Vec::with_capacity(count_v6));
+        for (list, number) in lists.iter().zip(0..) {
+            list.entries(number, &mut v4, &mut v6);
         }
-        let (mut lists, mut v4, mut v6) = (Vec::new(), Vec::new(), Vec::new());
-        for (config, number) in configs.iter().zip(0..) {
-            lists.push(load(config, number, &mut v4, &mut v6)?);
-        }
-        let rank = |list: u16| lists[usize::from(list)].rank();
+        let rank = |list: u16| lists[usize::from(list)].config().rank();
         let (v4, v6) = (Table::new(v4, rank), Table::new(v6, rank));
-        Ok(Self { lists, v4, v6 })
+        Self { lists, v4, v6 }
     }
 
     /// What they say of an address. One with an IPv4 address [in it](embedded) is looked up as that too, and what counts
@@ -245,20 +119,20 @@ impl Lists {
         let (written, embedded) = (address.to_canonical(), embedded(address));
         let mut found = self.get(embedded);
         if written != embedded {
-            let counts = |(list, _): &(&List, Prefix)| list.rank();
+            let counts = |because: &Because<'_>| because.list.config().rank();
             found = found.into_iter().chain(self.get(written)).min_by_key(counts);
         }
-        let Some((list, prefix)) = found else { return Verdict::Unknown };
-        if list.config.allow { Verdict::Allow(list, prefix) } else { Verdict::Listed(list, prefix) }
+        let Some(because) = found else { return Verdict::Unknown };
+        if because.list.config().allow { Verdict::Allow(because) } else { Verdict::Listed(because) }
     }
 
     #[inline]
-    fn get(&self, address: IpAddr) -> Option<(&List, Prefix)> {
+    fn get(&self, address: IpAddr) -> Option<Because<'_>> {
         let hit = match address {
             IpAddr::V4(v4) => self.v4.get(v4.to_bits()),
             IpAddr::V6(v6) => self.v6.get(v6.to_bits()),
         }?;
-        Some((&self.lists[usize::from(hit.list())], Prefix::of(address, hit.prefix_len())))
+        Some(Because { list: &self.lists[usize::from(hit.list())], address, len: hit.prefix_len() })
     }
 
     /// The lists, in the order of their configuration.
@@ -266,72 +140,32 @@ impl Lists {
         self.lists.iter()
     }
 
+    /// The list of this name, if there is one.
+    pub(super) fn called(&self, name: &str) -> Option<&List> {
+        self.lists.iter().find(|list| list.config().name == name)
+    }
+
     /// Heap memory that look-ups need, in bytes.
     pub fn memory(&self) -> usize {
         self.v4.memory() + self.v6.memory()
     }
-}
 
-fn load(
-    config: &ListConfig,
-    number: u16,
-    v4: &mut Vec<Entry<u32>>,
-    v6: &mut Vec<Entry<u128>>,
-) -> Result<List, LoadError> {
-    let mut is_too_much = false;
-    let mut list = List { config: config.clone(), prefixes: 0, bad_lines: 0, bad: Vec::new() };
-    let done = each_line(&config.path, &config.format, |line, said| match said {
-        Ok(item) => item.prefixes(|prefix| {
-            list.prefixes += 1;
-            if v4.len() + v6.len() >= PREFIXES_MAX {
-                is_too_much = true;
-                return;
-            }
-            let len = prefix.bits();
-            match prefix.address() {
-                IpAddr::V4(start) => v4.push(Entry { start: start.to_bits(), len, list: number }),
-                IpAddr::V6(start) => v6.push(Entry { start: start.to_bits(), len, list: number }),
-            }
-        }),
-        Err(error) => {
-            list.bad_lines += 1;
-            if list.bad.len() < BAD_KEPT {
-                list.bad.push((line, error));
-            }
-        }
-    });
-    let (name, path) = (config.name.clone(), config.path.clone());
-    done.map_err(|error| LoadError::Io { name, path, error })?;
-    if is_too_much {
-        return Err(LoadError::TooManyPrefixes { name: config.name.clone(), path: config.path.clone() });
+    /// Heap memory for the prefixes of each list by itself, which [`Library`](super::Library) makes the next edition of.
+    pub fn memory_of_each(&self) -> usize {
+        self.lists.iter().map(List::memory).sum()
     }
-    if list.prefixes == 0 {
-        return Err(LoadError::Empty { name: config.name.clone(), path: config.path.clone() });
+}
+
+/// Says what is wrong with lists that are right one by one.
+pub(super) fn check(configs: &[ListConfig]) -> Result<(), LoadError> {
+    if configs.len() > usize::from(LISTS_MAX) {
+        return Err(LoadError::TooMany);
     }
-    Ok(list)
-}
-
-/// Tells of each line of a file.
-fn each_line(path: &Path, format: &Format, tell: impl FnMut(u64, Result<Item, LineError>)) -> io::Result<()> {
-    format::read(format::open(path)?, format, tell)
-}
-
-impl List {
-    /// The lines of its file that an address is in, with what is there, as the file is now.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn lines_with(&self, address: IpAddr) -> io::Result<Vec<(u64, Prefix)>> {
-        let (ways, mut lines) = ([address.to_canonical(), embedded(address)], Vec::new());
-        each_line(&self.config.path, &self.config.format, |line, said| {
-            let Ok(item) = said else { return };
-            item.prefixes(|prefix| {
-                if ways.iter().any(|way| Prefix::of(*way, prefix.bits()) == prefix) {
-                    lines.push((line, prefix));
-                }
-            });
-        })?;
-        Ok(lines)
+    let mut names: Vec<_> = configs.iter().map(|config| config.name.as_str()).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(LoadError::SameName(pair[0].into())),
+        None => Ok(()),
     }
 }
 
@@ -349,9 +183,10 @@ pub fn embedded(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use super::super::format::Column;
+    use super::super::format::{Column, Format};
     use super::*;
     use std::fs;
+    use std::path::PathBuf;
     use std::process;
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -382,7 +217,10 @@ mod tests {
     fn told(lists: &Lists, address: &str) -> String {
         let verdict = lists.verdict(address.parse().unwrap());
         match verdict.because() {
-            Some((list, prefix)) => format!("{verdict} {} {} {prefix}", list.config.score, list.config.name),
+            Some(because) => {
+                let config = because.list.config();
+                format!("{verdict} {} {} {}", config.score, config.name, because.prefix())
+            }
             None => verdict.to_string(),
         }
     }
@@ -463,6 +301,7 @@ mod tests {
         assert_eq!(format("a=/x,column=3,format=csv"), Ok(Format::Csv(Column::Number(3))));
         assert_eq!(format("a=/x,format=csv"), Ok(Format::Csv(Column::Number(1))));
         assert_eq!(format("a=/x,format=json"), Ok(Format::JsonLines));
+        assert_eq!("a=/x,strict".parse::<ListConfig>().map(|config| config.strict), Ok(true));
         assert_eq!("a=/x,allow,score=70".parse::<ListConfig>().map(|config| config.score), Ok(70));
         for text in [
             "",
@@ -476,6 +315,7 @@ mod tests {
             "a=x,format=xml",
             "a=x,column=0",
             "a=x,column=",
+            "a=x,format=json,column=1",
         ] {
             assert!(text.parse::<ListConfig>().is_err(), "{text}");
         }

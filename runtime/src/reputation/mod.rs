@@ -3,16 +3,22 @@
 mod address;
 pub mod format;
 mod library;
+mod list;
 mod listed;
 pub mod lists;
 mod prefix;
+mod question;
 mod scores;
 mod service;
 pub mod table;
+mod watch;
 
 pub use address::{addresses, canonical, client_address};
-pub use library::{Edition, Library, ReloadError};
+pub use library::{Change, Config, Edition, Library};
+pub use list::{List, ListConfig, ListConfigError, LoadError, PREFIXES_MAX};
 pub use listed::Listed;
 pub use prefix::{Item, ItemError, Prefix};
+pub use question::{Names, Question, QuestionError};
 pub use scores::{SCORE_MAX, Scores};
-pub use service::{Service, VARIABLE};
+pub use service::Service;
+pub use watch::{POLL, Watch};

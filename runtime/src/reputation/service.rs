@@ -8,37 +8,30 @@ use spoa_core::Notify;
 use spoa_core::wire::{Actions, Message, Scope};
 
 use super::address::client_address;
+use super::question::{Question, question};
 use super::scores::Scores;
 use crate::handler::{Handler, HandlerError, Reply};
 
-/// True for the messages it answers: that of HAProxy's example agent, and that of SPOE.txt section 2.5.
-pub(super) fn is_known(message: &Message<'_>) -> bool {
-    // Not a list to look through: a comparison with a name of known length is two instructions.
-    message.name() == b"check-client-ip" || message.name() == b"get-ip-reputation"
-}
-
-/// The variable it sets, in session scope: `var(sess.PREFIX.ip_score)` in HAProxy.
-pub const VARIABLE: &str = "ip_score";
-
-/// Scores the client of each message it knows; others, and messages without an address, get no score.
+/// Scores the client of each message that is a [`Question`]; others, and messages without an address, get no score.
 #[derive(Clone, Debug)]
 pub struct Service {
     scores: Scores,
     delay: Duration,
+    questions: Vec<Question>,
 }
 
 impl Service {
-    /// Answers with `scores`, each after `delay`: zero to answer at once, more to see what a slow agent does.
-    pub const fn new(scores: Scores, delay: Duration) -> Self {
-        Self { scores, delay }
+    /// Answers `questions` with `scores`, each after `delay`: zero to answer at once, more to see what a slow agent does.
+    pub const fn new(scores: Scores, delay: Duration, questions: Vec<Question>) -> Self {
+        Self { scores, delay, questions }
     }
 
+    /// The score a message asks for, and the variable it goes to.
     #[inline]
-    fn score(&self, message: &Message<'_>) -> Option<u32> {
-        if !is_known(message) {
-            return None;
-        }
-        client_address(message).map(|address| self.scores.score(address))
+    fn score(&self, message: &Message<'_>) -> Option<(Scope, &str, u32)> {
+        let question = question(&self.questions, message)?;
+        let score = self.scores.score(client_address(message)?);
+        Some((question.scope(), &question.names().score, score))
     }
 }
 
@@ -50,16 +43,16 @@ impl Handler for Service {
         if self.delay.is_zero() {
             let mut ack = notify.ack();
             for message in messages {
-                if let Some(score) = self.score(&message) {
-                    ack.set_var(Scope::Session, VARIABLE, score)?;
+                if let Some((scope, name, score)) = self.score(&message) {
+                    ack.set_var(scope, name, score)?;
                 }
             }
             ack.finish()?;
             return Ok(Reply::Done);
         }
         let (mut actions, max) = (Actions::new(), notify.max_frame_size() as usize);
-        for score in messages.filter_map(|message| self.score(&message)) {
-            actions.set_var(Scope::Session, VARIABLE, score)?;
+        for (scope, name, score) in messages.filter_map(|message| self.score(&message)) {
+            actions.set_var(scope, name, score)?;
             // Nothing behind that would fit into the ACK; keeping it would cost memory for nothing.
             if actions.as_bytes().len() > max {
                 break;

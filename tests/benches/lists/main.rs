@@ -18,8 +18,9 @@ use rand::seq::SliceRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustix::process::getpid;
-use spoa_runtime::reputation::lists::{List, ListConfig, Lists};
+use spoa_runtime::reputation::lists::Lists;
 use spoa_runtime::reputation::table::Bits;
+use spoa_runtime::reputation::{List, ListConfig};
 use spoa_tests::process;
 
 use structures::Structure;

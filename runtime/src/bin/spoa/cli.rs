@@ -1,0 +1,110 @@
+//! The command line of `spoa`: the options of HAProxy's example agent with the same meaning, and more.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use spoa_runtime::reputation::ListConfig;
+
+use crate::file;
+use crate::options::Options;
+use crate::values::Percent;
+
+/// An IP reputation agent for HAProxy (SPOE): scores clients from 0 (bad) to 100 (trusted), by lists or at random.
+#[derive(Debug, Parser)]
+#[command(name = "spoa", version, args_override_self = true, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    #[command(flatten)]
+    pub(crate) given: Given,
+}
+
+/// Options, and where there are more.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Given {
+    #[command(flatten)]
+    file: ConfigFile,
+
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ConfigFile {
+    /// Read options from this file; those given here count before those in it
+    ///
+    /// It is TOML: each option without its dashes, as in "grace = '5s'", and an array of tables called "list".
+    #[arg(long = "config", value_name = "FILE")]
+    path: Option<PathBuf>,
+}
+
+/// What it does instead of serving.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Tell what lists say of addresses, and why
+    Check {
+        /// The addresses
+        #[arg(required = true, value_name = "IP")]
+        addresses: Vec<IpAddr>,
+
+        #[command(flatten)]
+        lists: ListArgs,
+    },
+    /// Tell what is wrong with a configuration file and which lines of lists are bad; fail if anything is
+    Validate {
+        #[command(flatten)]
+        lists: ListArgs,
+    },
+}
+
+/// Which lists there are.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    file: ConfigFile,
+
+    /// A list: NAME=PATH and more, see spoa --help; repeatable
+    #[arg(long = "list", value_name = "LIST")]
+    lists: Option<Vec<ListConfig>>,
+
+    /// Score of an address in no list [default: 50]
+    #[arg(long, value_name = "NUMBER")]
+    default_score: Option<Percent>,
+}
+
+impl Given {
+    /// The options given here, and what they leave open as the file has it now.
+    ///
+    /// # Errors
+    /// One line: what is wrong with the file, or with all of them together.
+    pub(crate) fn options(&self) -> Result<Options, String> {
+        let options = match &self.file.path {
+            Some(path) => self.options.clone().or(file::read(path)?),
+            None => self.options.clone(),
+        };
+        options.check()?;
+        Ok(options)
+    }
+}
+
+impl Command {
+    /// The options it is about, and the file that they are in.
+    ///
+    /// # Errors
+    /// As [`Given::options`], or there are neither lists nor a file.
+    pub(crate) fn options(&self) -> Result<(Options, Option<&PathBuf>), String> {
+        let (name, args) = match self {
+            Self::Check { lists, .. } => ("check", lists),
+            Self::Validate { lists } => ("validate", lists),
+        };
+        let ListArgs { file, lists, default_score } = args.clone();
+        let options = Given { file, options: Options::of_lists(lists, default_score) }.options()?;
+        let is_of_lists = options.is_by_lists() || matches!(self, Self::Validate { .. }) && args.file.path.is_some();
+        if !is_of_lists {
+            return Err(format!("{name} takes a --list, or a --config with a [[list]]"));
+        }
+        Ok((options, args.file.path.as_ref()))
+    }
+}

@@ -1,0 +1,94 @@
+//! `spoa`: an IP reputation agent, by lists or, as a drop-in for HAProxy's example, at random.
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod cli;
+mod file;
+mod options;
+mod reload;
+mod values;
+
+use std::error::Error;
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use spoa_runtime::reputation::{Library, Listed};
+
+use cli::{Cli, Given};
+use options::Options;
+use reload::Hangups;
+
+/// The exit code of a wrong option; 1 is for all that fails later.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            // Nobody may be reading; that is no failure.
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let line = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
+            complain(&format_args!("{} (spoa -h lists the options)", line.trim_start_matches("error: ")));
+            return ExitCode::from(USAGE);
+        }
+    };
+    let run = match &cli.command {
+        Some(command) => command.options().map(|(options, file)| check::run(command, &options, file)),
+        None => cli.given.options().map(|options| serve(&cli.given, options)),
+    };
+    match run {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+        Err(wrong) => {
+            complain(&wrong);
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// Serves HAProxy until it is told to stop.
+fn serve(given: &Given, options: Options) -> Result<(), Box<dyn Error>> {
+    log_to_stderr(options.debug);
+    // Each connection is a file; the usual limit of 1024 is for programs that still use select().
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!("cannot raise the limit of open files: {error}");
+    }
+    let hangups = Hangups::new()?;
+    let agent = options.agent();
+    if !options.is_by_lists() {
+        let service = options.random();
+        hangups.reload(given.clone(), options, None)?;
+        return Ok(agent.run(service)?);
+    }
+    let library = Library::open(options.reputation())?;
+    library.edition().lists.iter().for_each(|list| tracing::info!("{}", check::summary(list)));
+    hangups.reload(given.clone(), options, Some(library.clone()))?;
+    Ok(agent.run(Listed::new(library))?)
+}
+
+/// The one line that says why it does not run. Nobody may be reading.
+fn complain(what: &dyn Display) {
+    let _ = writeln!(io::stderr(), "spoa: {what}");
+}
+
+fn log_to_stderr(debug: bool) {
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        // It would tell of a log that nobody reads any more on that same log, and panic over it.
+        .log_internal_errors(false)
+        .with_max_level(if debug { tracing::Level::DEBUG } else { tracing::Level::INFO })
+        .init();
+}

@@ -1,0 +1,137 @@
+//! Lists and configuration that change while it serves.
+
+use std::io;
+use std::thread;
+
+use async_signal::{Signal, Signals};
+use futures_lite::{StreamExt, future};
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
+use spoa_runtime::reputation::{Change, Library, Watch};
+
+use crate::check::summary;
+use crate::cli::Given;
+use crate::options::Options;
+
+/// The last of all: Linux gives it what others leave.
+const PRIORITY_LOWEST: i32 = 19;
+
+/// SIGHUPs, caught from when this is made: until then, or without it, one ends the process.
+pub(crate) struct Hangups(Signals);
+
+impl Hangups {
+    /// Catches them.
+    ///
+    /// # Errors
+    /// The signal cannot be caught.
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(Signals::new([Signal::Hup])?))
+    }
+
+    /// Reads the configuration and loads all lists anew at each SIGHUP, and lists whose files change when they do, on a
+    /// thread of its own: whoever asks meanwhile is answered from those in use.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub(crate) fn reload(self, given: Given, started: Options, library: Option<Library>) -> io::Result<()> {
+        let Self(mut signals) = self;
+        let reload = move || {
+            // Those who are answered meanwhile come first. It may not be allowed, and goes on without.
+            let _ = setpriority_process(Some(gettid()), PRIORITY_LOWEST);
+            let mut watch = (library.is_some() && !started.no_watch).then(Watch::new);
+            let reloads = Reloads { given, started, library };
+            smol::block_on(async {
+                loop {
+                    // Watched first: what changes from now on is told, what did before is seen.
+                    if let Some(watch) = &mut watch {
+                        reloads.watch(watch);
+                        reloads.refresh();
+                    }
+                    let hangup = async {
+                        if signals.next().await.is_some() {
+                            reloads.replace();
+                        }
+                    };
+                    let changed = async {
+                        match &mut watch {
+                            Some(watch) => watch.changed().await,
+                            None => future::pending().await,
+                        }
+                    };
+                    future::or(hangup, changed).await;
+                }
+            });
+        };
+        thread::Builder::new().name("spoa-lists".into()).spawn(reload)?;
+        Ok(())
+    }
+}
+
+struct Reloads {
+    given: Given,
+    /// The options it was started with.
+    started: Options,
+    library: Option<Library>,
+}
+
+impl Reloads {
+    /// Watches the files of the lists in use.
+    fn watch(&self, watch: &mut Watch) {
+        if let Some(library) = &self.library {
+            watch.files(library.edition().config.lists.iter().map(|list| list.path.as_path()));
+        }
+    }
+
+    /// At a SIGHUP.
+    fn replace(&self) {
+        let options = match self.given.options() {
+            Ok(options) => options,
+            Err(wrong) => return tracing::error!("SIGHUP: the configuration in use stays: {wrong}"),
+        };
+        let mut later = options.fixed_differences(&self.started);
+        if options.is_by_lists() != self.started.is_by_lists() {
+            later.push("whether scores come from lists".into());
+        }
+        if !later.is_empty() {
+            tracing::warn!("SIGHUP: some of what has changed counts from the next start on: {}", later.join(", "));
+        }
+        match &self.library {
+            Some(library) if options.is_by_lists() => match library.replace(options.reputation()) {
+                Ok(change) => {
+                    tell(library, &change);
+                    tracing::info!("SIGHUP: generation {}", change.generation);
+                }
+                Err(error) => tracing::error!("SIGHUP: the configuration in use stays: {error}"),
+            },
+            _ => tracing::info!("SIGHUP: there are no lists to load anew"),
+        }
+    }
+
+    /// Loads the lists whose files have changed.
+    fn refresh(&self) {
+        let Some(library) = &self.library else { return };
+        match library.refresh() {
+            Ok(change) => {
+                tell(library, &change);
+                if !change.loaded.is_empty() {
+                    tracing::info!("files have changed: generation {}", change.generation);
+                }
+            }
+            Err(error) => tracing::error!("the lists in use stay: {error}"),
+        }
+    }
+}
+
+/// Tells what became of each list.
+fn tell(library: &Library, change: &Change) {
+    let edition = library.edition();
+    for list in edition.lists.iter() {
+        let name = &list.config().name;
+        if change.loaded.contains(name) {
+            tracing::info!("{}", summary(list));
+        }
+        if let Some((_, error)) = change.kept.iter().find(|(kept, _)| kept == name) {
+            tracing::error!("{error}; it stays as it was: {}", summary(list));
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Which messages are answered, and by what variables.
+
+use spoa_core::wire::{Actions, Message, Scope, SetVarError};
+
+/// A message that is answered, and the variables it is answered by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    message: String,
+    scope: Scope,
+    names: Names,
+}
+
+/// What the variables are called, without scope and the prefix that HAProxy puts before them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// An integer from 0 (bad) to 100 (trusted).
+    pub score: String,
+    /// A boolean: in a list, and not allowed by another.
+    pub listed: String,
+    /// `allow`, `listed` or `unknown`.
+    pub verdict: String,
+    /// The list that explains it.
+    pub list: String,
+    /// That list's category.
+    pub category: String,
+    /// The prefix in it.
+    pub prefix: String,
+    /// Which edition of the lists said so.
+    pub generation: String,
+}
+
+impl Names {
+    /// `score` and so on, each behind `prefix`: `ip_` unless said.
+    pub fn with_prefix(prefix: &str) -> Self {
+        let name = |name: &str| format!("{prefix}{name}");
+        Self {
+            score: name("score"),
+            listed: name("listed"),
+            verdict: name("verdict"),
+            list: name("list"),
+            category: name("category"),
+            prefix: name("prefix"),
+            generation: name("generation"),
+        }
+    }
+
+    fn all(&self) -> [&str; 7] {
+        [&self.score, &self.listed, &self.verdict, &self.list, &self.category, &self.prefix, &self.generation]
+    }
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::with_prefix("ip_")
+    }
+}
+
+/// Why a message cannot be answered by these variables.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QuestionError {
+    /// HAProxy sends no message without a name.
+    #[error("a message has to have a name")]
+    NoMessage,
+    /// HAProxy would not take a variable of this name.
+    #[error("\"{0}\": {1}")]
+    Variable(String, SetVarError),
+    /// One of two would be lost.
+    #[error("two variables are called {0}")]
+    SameVariable(String),
+}
+
+impl Question {
+    /// Answers `message` with variables of these names and scope.
+    ///
+    /// # Errors
+    /// HAProxy would not take one of them, or could not tell them apart.
+    pub fn new(message: &str, scope: Scope, names: Names) -> Result<Self, QuestionError> {
+        if message.is_empty() {
+            return Err(QuestionError::NoMessage);
+        }
+        let mut all = names.all();
+        for name in all {
+            Actions::new().set_var(scope, name, 0).map_err(|error| QuestionError::Variable(name.into(), error))?;
+        }
+        all.sort_unstable();
+        match all.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(QuestionError::SameVariable(pair[0].into())),
+            None => Ok(Self { message: message.into(), scope, names }),
+        }
+    }
+
+    /// What is answered unless said otherwise: the message of HAProxy's example agent, and that of SPOE.txt section 2.5,
+    /// with variables of the session.
+    pub fn defaults() -> Vec<Self> {
+        let question = |message: &str| Self { message: message.into(), scope: Scope::Session, names: Names::default() };
+        vec![question("check-client-ip"), question("get-ip-reputation")]
+    }
+
+    /// The name of the message.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Where the variables live.
+    pub const fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// What they are called.
+    pub const fn names(&self) -> &Names {
+        &self.names
+    }
+}
+
+/// The question that a message is, if it is one. There are few: looking through them takes less than finding one by a hash.
+#[inline]
+pub(super) fn question<'q>(questions: &'q [Question], message: &Message<'_>) -> Option<&'q Question> {
+    questions.iter().find(|question| question.message.as_bytes() == message.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_haproxy_would_drop_are_errors() {
+        let question = |names| Question::new("m", Scope::Session, names);
+        assert!(question(Names::default()).is_ok());
+        let error = question(Names { score: "a-b".into(), ..Names::default() }).unwrap_err().to_string();
+        assert!(error.starts_with("\"a-b\": a variable name cannot have the byte 0x2d"), "{error}");
+        assert!(question(Names { list: String::new(), ..Names::default() }).is_err());
+        let error = question(Names { list: "ip_score".into(), ..Names::default() });
+        assert_eq!(error, Err(QuestionError::SameVariable("ip_score".into())));
+        assert_eq!(Question::new("", Scope::Session, Names::default()), Err(QuestionError::NoMessage));
+    }
+}

@@ -1,0 +1,110 @@
+//! Notices that files change.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use futures_lite::future;
+use notify::event::{AccessKind, AccessMode, ModifyKind};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher, recommended_watcher};
+use smol::Timer;
+use smol::channel::{Receiver, bounded};
+
+/// Files that may change, in place or by another taking their place.
+///
+/// It is their folders that are watched: a file that takes another's place is seen there, and so is the link that changes
+/// where a volume of Kubernetes does. Where the system cannot tell (network file systems, too many watches, a folder that was
+/// itself replaced), [`POLL`] is how long it may take.
+#[derive(Debug)]
+pub struct Watch {
+    watcher: Option<RecommendedWatcher>,
+    folders: BTreeSet<PathBuf>,
+    events: Receiver<()>,
+}
+
+/// How long a change may go unnoticed that the system does not tell of.
+pub const POLL: Duration = Duration::from_secs(30);
+
+/// Files often change together. A change is told when there was none for so long, ...
+const QUIET: Duration = Duration::from_millis(100);
+
+/// ... or some came in all of this time.
+const QUIET_MAX: Duration = Duration::from_secs(1);
+
+impl Watch {
+    /// Watches nothing yet.
+    pub fn new() -> Self {
+        let (told, events) = bounded(1);
+        let tell = move |event: notify::Result<Event>| {
+            // An error may be an event that was lost. One that waits already is enough.
+            if event.is_ok_and(|event| !is_change(event.kind)) {
+                return;
+            }
+            let _ = told.try_send(());
+        };
+        let watcher = recommended_watcher(tell).map_err(|error| {
+            tracing::warn!("cannot be told of files that change, and looks every {} s: {error}", POLL.as_secs());
+        });
+        Self { watcher: watcher.ok(), folders: BTreeSet::new(), events }
+    }
+
+    /// Watches these files, and no others. Best called again after each change: a file may be another's name by then.
+    pub fn files<'p>(&mut self, paths: impl Iterator<Item = &'p Path>) {
+        let Some(watcher) = &mut self.watcher else { return };
+        let folders: BTreeSet<_> = paths.flat_map(folders).collect();
+        for gone in self.folders.difference(&folders) {
+            let _ = watcher.unwatch(gone); // it may be gone itself
+        }
+        for folder in &folders {
+            // What is watched already stays so, and a folder that took another's place is watched anew.
+            if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+                tracing::debug!("cannot watch {}, and looks every {} s: {error}", folder.display(), POLL.as_secs());
+            }
+        }
+        self.folders = folders;
+    }
+
+    /// Waits until a file may have changed.
+    pub async fn changed(&mut self) {
+        let told = async { self.events.recv().await.is_ok() };
+        let poll = async {
+            Timer::after(POLL).await;
+            false
+        };
+        if !future::or(told, poll).await {
+            return;
+        }
+        let end = Instant::now() + QUIET_MAX;
+        let is_quiet = |until: Instant| async move {
+            Timer::at(until).await;
+            false
+        };
+        while future::or(async { self.events.recv().await.is_ok() }, is_quiet(end.min(Instant::now() + QUIET))).await {}
+    }
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The folders in which a file, or the link that it is, can be replaced.
+fn folders(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let folder = |path: &Path| match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Some(PathBuf::from(".")),
+        parent => parent.map(Path::to_owned),
+    };
+    let target = path.canonicalize().ok().as_deref().and_then(folder);
+    folder(path).into_iter().chain(target)
+}
+
+/// False for what does not change a file, and for a change that is not complete: on Linux the end of writing is told too.
+fn is_change(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
+        EventKind::Access(_) => false,
+        EventKind::Create(_) | EventKind::Modify(ModifyKind::Data(_)) => !cfg!(target_os = "linux"),
+        _ => true,
+    }
+}
