@@ -33,7 +33,7 @@ fn wrong_options_are_told_in_one_line() {
         &["-m", "4294967296"],
         &["-c", "Pipelining"],
         &["-c", ""],
-        &["-t", "1m"],
+        &["-t", "1d"],
         &["-t", "1.5s"],
         &["-f", "many"],
         &["--listen", ""],

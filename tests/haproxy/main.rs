@@ -49,6 +49,7 @@ type Scenario = (&'static str, Needs, fn(&Install));
 
 const SCENARIOS: &[Scenario] = &[
     ("readme_config", Needs::Any, readme_config::run),
+    ("readme_recipe", Needs::Any, readme_config::recipe),
     ("health_check", Needs::Any, health_check::follows_the_agent),
     ("health_check_small_buffers", Needs::Any, health_check::small_buffers),
     ("pipelining_on", Needs::Any, pipelining::on),

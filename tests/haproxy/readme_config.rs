@@ -1,10 +1,13 @@
 //! The README's own way: its configuration files as they are, the program `spoa` on its own port.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use spoa_tests::folder::Folder;
 
 use crate::agent::Spoa;
 use crate::client::{Request, loopback};
@@ -21,14 +24,66 @@ const CLIENTS: u8 = 60;
 /// The ports are fixed, so there is only one of these at a time.
 static PORTS: Mutex<()> = Mutex::new(());
 
-/// Clients are let in or rejected by their score, which depends on the seed and their address only.
-pub(crate) fn run(install: &Install) {
-    let _alone = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
+/// The ports, which have to be free.
+fn ports() -> MutexGuard<'static, ()> {
+    let ports = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
     for (addr, what) in [(HAPROXY, "haproxy.cfg"), (AGENT, "spoa")] {
         if let Err(error) = TcpListener::bind(addr) {
             panic!("{addr}, which {what} uses, is not free: {error}");
         }
     }
+    ports
+}
+
+/// A file of the agent's.
+fn file(path: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime")).join(path)
+}
+
+/// The recipe with lists: clients are rejected, held up or marked, each is asked about once in ten seconds, and without the
+/// agent all pass; or none, if the line that is commented out says so.
+pub(crate) fn recipe(install: &Install) {
+    let _alone = ports();
+    let lists = Folder::with(&[("bad", b"127.0.0.2\n"), ("worse", b"127.0.0.3\n")]);
+    let (config, bad) = (file("package/spoa.toml").display().to_string(), lists.list("bad", ",score=0"));
+    let worse = lists.list("worse", ",score=15");
+    let mut spoa = Spoa::start(&["-d", "--config", &config, "--list", &bad, "--list", &worse], 1);
+    let haproxy = start(install, &file("examples/lists/haproxy.cfg"));
+    let answer = |client: u8| {
+        let response = Request::get("/").from(loopback(client)).send(HAPROXY);
+        (response.status, ["x-ip-score", "x-ip-list"].map(|name| response.header(name).to_owned()))
+    };
+    let said = |score: &str, list: &str| [score.to_owned(), list.to_owned()];
+    assert_eq!(answer(2), (403, said("0", "bad")));
+    assert_eq!(answer(3), (429, said("15", "worse")));
+    assert_eq!(answer(4), (200, said("50", "")));
+    for _ in 0..5 {
+        assert_eq!((answer(2), answer(4)), ((403, said("0", "")), (200, said("50", ""))), "not asked again");
+    }
+    assert_eq!(spoa.process.lines.count("-> NOTIFY"), 3, "{:#?}", spoa.process.lines.all());
+
+    spoa.process.signal("KILL");
+    spoa.process.wait();
+    assert_eq!(answer(5), (200, said("", "")), "nothing is known, and the client passes");
+    assert_eq!(answer(2), (403, said("0", "")), "what was known still is");
+    drop(haproxy);
+
+    let closed = Folder::with(&[("ip-reputation.spoe.conf", &read("examples/lists/ip-reputation.spoe.conf"))]);
+    let text = String::from_utf8(read("examples/lists/haproxy.cfg")).expect("text");
+    let line = "#   http-request deny deny_status 503 if";
+    assert_eq!(text.matches(line).count(), 1);
+    closed.write("haproxy.cfg", text.replace(line, "http-request deny deny_status 503 if").as_bytes());
+    let _haproxy = start(install, &closed.path("haproxy.cfg"));
+    assert_eq!(answer(5), (503, said("", "")));
+}
+
+fn read(path: &str) -> Vec<u8> {
+    fs::read(file(path)).expect("it is there")
+}
+
+/// Clients are let in or rejected by their score, which depends on the seed and their address only.
+pub(crate) fn run(install: &Install) {
+    let _alone = ports();
     let first = scores(install, 4711);
     assert_eq!(first, scores(install, 4711), "the same seed, all started anew");
     let other = scores(install, 4712);
@@ -47,9 +102,7 @@ fn scores(install: &Install, seed: u64) -> Vec<u32> {
         Engine::Applet => "haproxy-3.0.cfg",
         Engine::Mux => "haproxy.cfg",
     };
-    let config = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/examples/haproxy")).join(name);
-    let _haproxy = Process::start(Command::new(&install.program).arg("-db").arg("-f").arg(config));
-    connect_until_up();
+    let _haproxy = start(install, &file("examples/haproxy").join(name));
 
     let score = |n| {
         let score_of = || {
@@ -66,6 +119,13 @@ fn scores(install: &Install, seed: u64) -> Vec<u32> {
     let scores = (1..=CLIENTS).map(score).collect();
     assert!(spoa.stop().success());
     scores
+}
+
+/// HAProxy with one of these files.
+fn start(install: &Install, config: &Path) -> Process {
+    let haproxy = Process::start(Command::new(&install.program).arg("-db").arg("-f").arg(config));
+    connect_until_up();
+    haproxy
 }
 
 /// The port is HAProxy's own here, so there is nothing else to tell that it listens.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use spoa_runtime::reputation::format::{self, Column, Format};
 use spoa_runtime::reputation::lists::{Lists, embedded};
 use spoa_runtime::reputation::table::{Bits, Entry, Table};
-use spoa_runtime::reputation::{Item, ListConfig, Prefix};
+use spoa_runtime::reputation::{Config, Item, Library, ListConfig, Prefix};
 use spoa_tests::folder::Folder;
 
 /// Addresses close to each other and to the ends, so that prefixes meet.
@@ -166,8 +166,87 @@ fn scan(lists: &[(u32, bool, Vec<String>)], address: IpAddr) -> Option<(usize, P
     ways.into_iter().filter_map(in_way).min_by_key(|(at, _)| rank(*at))
 }
 
+/// What becomes of the file of a list.
+#[derive(Clone, Debug)]
+enum Edit {
+    Nothing,
+    Removed,
+    Written(Vec<String>),
+}
+
+/// A step of a sequence: what becomes of each file, and whether all lists are loaded anew or those that changed.
+fn step() -> impl Strategy<Value = (Vec<Edit>, bool)> {
+    let edit = prop_oneof![
+        2 => Just(Edit::Nothing),
+        1 => Just(Edit::Removed),
+        4 => vec(item(), 0..8).prop_map(Edit::Written),
+    ];
+    (vec(edit, 3), any::<bool>())
+}
+
+/// How many prefixes lines have.
+fn prefixes(lines: &[String]) -> usize {
+    let mut count = 0;
+    lines.iter().filter_map(|line| line.parse::<Item>().ok()).for_each(|item| item.prefixes(|_| count += 1));
+    count
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever becomes of files, each list is as its file was when that could last be used.
+    #[test]
+    fn lists_change_one_by_one_or_stay(
+        scores in vec((prop::sample::select(vec![0_u32, 10]), prop::bool::weighted(0.2)), 3),
+        steps in vec(step(), 1..6), asked in vec(asked(), 10)
+    ) {
+        const MAX_SHRINK: usize = 50;
+        let folder = Folder::with(&[]);
+        let mut model: Vec<_> =
+            scores.iter().map(|(score, allow)| (*score, *allow, vec!["192.0.2.0/24".to_owned()])).collect();
+        let lists = model.iter().enumerate().map(|(at, (score, allow, lines))| {
+            folder.write(&at.to_string(), lines.join("\n").as_bytes());
+            let allow = if *allow { ",allow" } else { "" };
+            folder.list(&at.to_string(), &format!(",score={score}{allow}")).parse().expect("it describes a list")
+        });
+        let config = Config { lists: lists.collect(), max_shrink: MAX_SHRINK as u8, ..Config::default() };
+        let library = Library::open(config.clone()).expect("they are lists");
+        let mut files: Vec<_> = model.iter().map(|(_, _, lines)| Some(lines.clone())).collect();
+        let mut generation = 1;
+        for (edits, is_of_all) in steps {
+            let mut loaded = Vec::new();
+            for (at, edit) in edits.iter().enumerate() {
+                let is_edited = match edit {
+                    Edit::Removed if files[at].is_some() => { folder.remove(&at.to_string()); files[at] = None; true }
+                    Edit::Written(lines) => {
+                        folder.write(&at.to_string(), lines.join("\n").as_bytes());
+                        files[at] = Some(lines.clone());
+                        true
+                    }
+                    Edit::Nothing | Edit::Removed => false,
+                };
+                let least = (prefixes(&model[at].2) * (100 - MAX_SHRINK)).div_ceil(100).max(1);
+                if let Some(lines) = files[at].as_ref().filter(|lines| prefixes(lines) >= least)
+                    && (is_edited || is_of_all)
+                {
+                    model[at].2.clone_from(lines);
+                    loaded.push(at.to_string());
+                }
+            }
+            let change = if is_of_all { library.replace(config.clone()) } else { library.refresh() };
+            let change = change.expect("all lists were there before");
+            generation += u64::from(!loaded.is_empty());
+            prop_assert_eq!((&change.loaded, change.generation), (&loaded, generation), "{:?}", change);
+            let edition = library.edition();
+            for address in &asked {
+                let found = edition.lists.verdict(*address).because();
+                let found = found.map(|because| {
+                    (because.list().config().name.parse().expect("a number"), because.prefix())
+                });
+                prop_assert_eq!(found, scan(&model, *address), "{}", address);
+            }
+        }
+    }
 
     /// From files to verdicts.
     #[test]

@@ -461,6 +461,21 @@ mod tests {
     }
 
     #[test]
+    fn what_unpacks_to_too_much_is_an_error() {
+        let mut packed = Unpacked { file: io::repeat(b'#').take(2_000), left: 1_000 };
+        let error = read(BufReader::new(&mut packed), &Format::Auto, |_, _| {}).unwrap_err();
+        assert_eq!(error.to_string(), "it unpacks to more than 1073741824 bytes");
+        let packed = Unpacked { file: &b"192.0.2.1"[..], left: 9 };
+        assert!(read(BufReader::new(packed), &Format::Auto, |_, _| {}).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let error = open(&std::env::temp_dir()).err().unwrap();
+        assert_eq!(error.to_string(), "it is no file");
+    }
+
+    #[test]
     fn comments_and_nothing() {
         for text in ["", "\n\n", "# only\n; comments", "\u{feff}"] {
             assert_eq!(read_all(text.as_bytes(), &Format::Auto), (Vec::new(), Vec::new()), "{text:?}");

@@ -14,7 +14,8 @@ use rustix::process::getpid;
 use spoa_runtime::reputation::table::{Bits, Entry, Table};
 use spoa_tests::process;
 
-use crate::{V4_OF_SIX, look_ups, mebibytes, v4, v6};
+use crate::prefixes::{self, V4_OF_SIX};
+use crate::{look_ups, mebibytes};
 
 /// What finds the prefix that an address is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -39,8 +40,8 @@ impl Sample {
     fn new(prefixes: usize) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(prefixes as u64);
         let count = prefixes / (V4_OF_SIX + 1);
-        let v4 = (0..count * V4_OF_SIX).map(|_| v4(&mut random)).collect();
-        Self { v4, v6: (0..count).map(|_| v6(&mut random)).collect() }
+        let v4 = (0..count * V4_OF_SIX).map(|_| prefixes::v4(&mut random)).collect();
+        Self { v4, v6: (0..count).map(|_| prefixes::v6(&mut random)).collect() }
     }
 
     /// Times look-ups in what `build` makes of this: the rest of a row.
@@ -56,7 +57,7 @@ impl Sample {
         let low = |random: &mut ChaCha8Rng, len: u8| u128::from(random.next_u64()) & !u128::MAX.network(len);
         let hits_v6: Vec<u128> = self.v6.iter().map(|(start, len)| start | low(&mut random, *len)).collect();
         let any_v4: Vec<u32> = hits_v4.iter().map(|_| random.next_u32()).collect();
-        let any_v6: Vec<u128> = hits_v6.iter().map(|_| crate::v6(&mut random).0 | 1).collect();
+        let any_v6: Vec<u128> = hits_v6.iter().map(|_| prefixes::v6(&mut random).0 | 1).collect();
         let (before, had) = (process::cpu_time(getpid()), process::memory(getpid()));
         let built = build(self);
         let (time, holds) = (process::cpu_time(getpid()) - before, process::memory(getpid()).saturating_sub(had));

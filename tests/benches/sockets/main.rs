@@ -19,7 +19,10 @@ mod idle;
 mod log;
 mod peer;
 mod pipeline;
+#[path = "../prefixes.rs"]
+mod prefixes;
 mod processors;
+mod reload;
 mod server;
 mod storm;
 
@@ -59,6 +62,8 @@ enum What {
     Idle,
     /// Connections that all come at once
     Storm,
+    /// Lists that are loaded meanwhile
+    Reload,
     /// Requests a second of HAProxy
     Haproxy,
 }
@@ -105,6 +110,9 @@ fn main() {
     }
     if wanted(What::Storm) {
         storm::measure(turns);
+    }
+    if wanted(What::Reload) {
+        reload::measure(turns, time);
     }
     if wanted(What::Haproxy) {
         http::measure(turns, time);

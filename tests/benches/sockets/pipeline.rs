@@ -42,11 +42,23 @@ struct Connection {
     sent: u64,
 }
 
-/// Keeps `in_flight` NOTIFYs waiting on each of `connections` for so long, and checks every ACK.
+/// Keeps `in_flight` NOTIFYs waiting on each of `connections` for so long, and checks that every ACK has a score.
 pub(crate) fn load(server: &impl Server, connections: usize, in_flight: usize, time: Duration) -> Load {
+    let answer = answer();
+    let is_score = |payload: &[u8]| matches!(payload.strip_prefix(&answer[..]), Some([0..=100]));
+    load_checked(server, connections, in_flight, time, is_score)
+}
+
+/// The same with another check of what is in each ACK.
+pub(crate) fn load_checked(
+    server: &impl Server,
+    connections: usize,
+    in_flight: usize,
+    time: Duration,
+    is_answer: impl Fn(&[u8]) -> bool,
+) -> Load {
     let mut poll = Poll::new().expect("a poll");
     let notify = check_client_ip(Value::Ipv4([192, 0, 2, 33]));
-    let answer = answer();
     let mut connections: Vec<_> = (0..connections).map(|_| Connection::new(server.addr(), in_flight)).collect();
     let start = Instant::now();
     for (number, connection) in connections.iter_mut().enumerate() {
@@ -72,7 +84,7 @@ pub(crate) fn load(server: &impl Server, connections: usize, in_flight: usize, t
         }
         for event in &events {
             let connection = &mut connections[event.token().0];
-            connection.receive(&answer, |connection, slot, asked| {
+            connection.receive(&is_answer, |connection, slot, asked| {
                 acks += 1;
                 latencies[((now - asked).as_micros() as usize).min(LATENCY_MAX - 1)] += 1;
                 connection.ask(slot, now, &notify);
@@ -128,7 +140,7 @@ impl Connection {
     }
 
     /// Reads once and tells of each ACK: its slot, and when it was asked for.
-    fn receive(&mut self, answer: &[u8], mut tell: impl FnMut(&mut Self, usize, Instant)) {
+    fn receive(&mut self, is_answer: impl Fn(&[u8]) -> bool, mut tell: impl FnMut(&mut Self, usize, Instant)) {
         match self.socket.read(&mut self.received[self.len..]) {
             Ok(0) => panic!("the agent ended a connection"),
             Ok(len) => self.len += len,
@@ -143,8 +155,7 @@ impl Connection {
             let slot = (frame.stream_id.0 % self.slots.len() as u64) as usize;
             let (stream, asked) = self.slots[slot];
             assert_eq!(frame.stream_id.0, stream, "an ACK that nothing waits for");
-            let score = frame.payload.strip_prefix(answer);
-            assert!(matches!(score, Some([0..=100])), "not a score: {:?}", frame.payload);
+            assert!(is_answer(frame.payload), "not an answer: {:?}", frame.payload);
             tell(self, slot, asked);
         }
         let left = rest.len();

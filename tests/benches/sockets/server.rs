@@ -31,6 +31,11 @@ impl Spoa {
     pub(crate) fn start(options: &[&str]) -> Self {
         Self(start_server(|| Agent::spawn(options)))
     }
+
+    /// As the tests know it.
+    pub(crate) const fn agent(&self) -> &Agent {
+        &self.0
+    }
 }
 
 impl Server for Spoa {

@@ -5,16 +5,11 @@ use std::thread;
 
 use async_signal::{Signal, Signals};
 use futures_lite::{StreamExt, future};
-use rustix::process::setpriority_process;
-use rustix::thread::gettid;
 use spoa_runtime::reputation::{Change, Library, Watch};
 
 use crate::check::summary;
 use crate::cli::Given;
 use crate::options::Options;
-
-/// The last of all: Linux gives it what others leave.
-const PRIORITY_LOWEST: i32 = 19;
 
 /// SIGHUPs, caught from when this is made: until then, or without it, one ends the process.
 pub(crate) struct Hangups(Signals);
@@ -36,8 +31,8 @@ impl Hangups {
     pub(crate) fn reload(self, given: Given, started: Options, library: Option<Library>) -> io::Result<()> {
         let Self(mut signals) = self;
         let reload = move || {
-            // Those who are answered meanwhile come first. It may not be allowed, and goes on without.
-            let _ = setpriority_process(Some(gettid()), PRIORITY_LOWEST);
+            #[cfg(target_os = "linux")]
+            come_last();
             let mut watch = (library.is_some() && !started.no_watch).then(Watch::new);
             let reloads = Reloads { given, started, library };
             smol::block_on(async {
@@ -65,6 +60,14 @@ impl Hangups {
         thread::Builder::new().name("spoa-lists".into()).spawn(reload)?;
         Ok(())
     }
+}
+
+/// Those who are answered meanwhile come first. That is, on Linux, a thread's own priority.
+#[cfg(target_os = "linux")]
+fn come_last() {
+    const PRIORITY_LOWEST: i32 = 19;
+    // It may not be allowed, and goes on without.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), PRIORITY_LOWEST);
 }
 
 struct Reloads {
