@@ -131,16 +131,15 @@ impl Lists {
         self.because(self.v4.get(address.to_bits()), address.into())
     }
 
+    #[inline]
     fn of_v6(&self, address: Ipv6Addr) -> Option<Because<'_>> {
-        let written = |address: Ipv6Addr| self.because(self.v6.get(address.to_bits()), address.into());
-        match embedded(address.into()) {
-            IpAddr::V4(v4) if address.to_ipv4_mapped().is_some() => self.of_v4(v4),
-            IpAddr::V4(v4) => {
-                let ways = self.of_v4(v4).into_iter().chain(written(address));
-                ways.min_by_key(|because| because.list.config().rank())
-            }
-            IpAddr::V6(v6) => written(v6),
+        let written = || self.because(self.v6.get(address.to_bits()), address.into());
+        let Some(v4) = v4_in(address) else { return written() };
+        let of_v4 = self.of_v4(v4);
+        if address.to_ipv4_mapped().is_some() {
+            return of_v4;
         }
+        of_v4.into_iter().chain(written()).min_by_key(|because| because.list.config().rank())
     }
 
     #[inline]
@@ -184,14 +183,25 @@ pub(super) fn check(configs: &[ListConfig]) -> Result<(), LoadError> {
 
 /// The IPv4 address that an IPv6 address stands for, else itself: of IPv4-mapped (`::ffff:0:0/96`), 6to4 (`2002::/16`) and
 /// NAT64 (`64:ff9b::/96`) addresses. Whoever is behind one of these comes from that IPv4 address.
-#[inline]
 pub fn embedded(address: IpAddr) -> IpAddr {
-    let IpAddr::V6(v6) = address.to_canonical() else { return address.to_canonical() };
-    let v4 = match v6.segments() {
-        [0x2002, high, low, ..] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => u32::from(high) << 16 | u32::from(low),
-        _ => return address,
+    match address {
+        IpAddr::V6(v6) => v4_in(v6).map_or(address, IpAddr::V4),
+        IpAddr::V4(_) => address,
+    }
+}
+
+/// The IPv4 address in an IPv6 address, if it is one of those.
+#[inline]
+fn v4_in(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    const MAPPED: u128 = 0xffff;
+    const NAT64: u128 = 0x0064_ff9b << 64;
+    let bits = address.to_bits();
+    let low = match bits >> 32 {
+        MAPPED | NAT64 => bits,
+        high if high >> 80 == 0x2002 => bits >> 80,
+        _ => return None,
     };
-    Ipv4Addr::from_bits(v4).into()
+    Some(Ipv4Addr::from_bits(low as u32))
 }
 
 #[cfg(test)]

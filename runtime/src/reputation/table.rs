@@ -201,7 +201,7 @@ const LENS: u16 = u128::LEN as u16 + 1;
 const BLOCKS: usize = 1 << 16;
 
 /// Ranges a bucket, where it can be had.
-const RANGES_WANTED: usize = 32;
+const RANGES_WANTED: usize = 8;
 
 impl<A: Bits> Table<A> {
     /// A table of `entries`. Of the lists that contain an address the one with the lowest `rank` counts, of those with
