@@ -53,6 +53,11 @@ pub struct Config {
     /// HAProxy up to 3.0 comes back at once after a refusal, thousands of times a second. Health checks are refused
     /// without delay.
     pub refuse_delay: Duration,
+    /// Whether health checks are refused, at once and with code 13; default no.
+    ///
+    /// For an agent that is about to go away: HAProxy marks its server DOWN and asks others, while NOTIFYs that still come
+    /// are answered as ever.
+    pub refuse_healthchecks: bool,
     /// How long HAProxy may take to close after our last byte; default 1 s.
     ///
     /// Until then what it still sends is read and dropped: closing a socket with unread bytes resets it, and a reset
@@ -86,6 +91,7 @@ impl Default for Config {
             idle_timeout: None,
             ack_timeout: Duration::from_secs(10),
             refuse_delay: Duration::from_secs(1),
+            refuse_healthchecks: false,
             linger: Duration::from_secs(1),
             send_timeout: Duration::from_secs(30),
         }

@@ -132,6 +132,8 @@ pub enum LocalReason {
     Asked,
     /// It was [refused](crate::Connection::refused) from the start.
     NoRoom,
+    /// It was a health check, and those are [refused](crate::Config::refuse_healthchecks).
+    HealthCheckRefused,
     /// [`notify_max`](crate::Config::notify_max) was reached.
     NotifyMax,
     /// Nothing came for [`idle_timeout`](crate::Config::idle_timeout).

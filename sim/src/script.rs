@@ -43,6 +43,8 @@ pub struct AgentSetup {
     pub idle_timeout: Nanos,
     pub ack_timeout: Nanos,
     pub refuse_delay: Nanos,
+    /// Whether health checks are refused: 0 for no.
+    pub refuse_healthchecks: u32,
     pub linger: Nanos,
     pub send_timeout: Nanos,
 }
@@ -67,6 +69,7 @@ impl Default for AgentSetup {
             idle_timeout: 0,
             ack_timeout: 10_000 * MS,
             refuse_delay: 1_000 * MS,
+            refuse_healthchecks: 0,
             linger: 1_000 * MS,
             send_timeout: 30_000 * MS,
         }

@@ -34,6 +34,7 @@ impl AgentSetup {
             idle_timeout: (self.idle_timeout > 0).then(|| Duration::from_nanos(self.idle_timeout)),
             ack_timeout: Duration::from_nanos(self.ack_timeout),
             refuse_delay: Duration::from_nanos(self.refuse_delay),
+            refuse_healthchecks: self.refuse_healthchecks > 0,
             linger: Duration::from_nanos(self.linger),
             send_timeout: Duration::from_nanos(self.send_timeout),
         }
@@ -54,6 +55,7 @@ impl AgentSetup {
             idle_timeout: self.idle_timeout,
             ack_timeout: self.ack_timeout,
             refuse_delay: self.refuse_delay,
+            refuse_healthchecks: self.refuse_healthchecks > 0,
             linger: self.linger,
             send_timeout: self.send_timeout,
         }

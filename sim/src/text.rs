@@ -48,6 +48,7 @@ macro_rules! limits {
         $visit!("idle-timeout", idle_timeout, time);
         $visit!("ack-timeout", ack_timeout, time);
         $visit!("refuse-delay", refuse_delay, time);
+        $visit!("refuse-healthchecks", refuse_healthchecks, number);
         $visit!("linger", linger, time);
         $visit!("send-timeout", send_timeout, time);
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use spoa_core::table::{Input, StateName};
 use spoa_core::wire::Capabilities;
-use spoa_core::{CloseReason, Config, Connection, Event, Instant, LocalReason, Stats, Ticket};
+use spoa_core::{CloseReason, Config, Connection, Event, Instant, LocalReason, Stats, Status, Ticket};
 use spoa_sim_checker::{Counts, Event as Expected, Limits, Oracle, SILENT};
 
 mod codec;
@@ -719,6 +719,7 @@ fn seen<'e>(event: &Event<'e>, handed: u64) -> Expected<&'e [u8]> {
         Event::Closed(reason) => Expected::Closed(match reason {
             CloseReason::HealthCheck | CloseReason::Eof { .. } | CloseReason::Local(LocalReason::SendTimeout) => SILENT,
             CloseReason::Peer(status) => status.known_or_unknown().0,
+            CloseReason::Local(LocalReason::HealthCheckRefused) => Status::RESOURCE.0,
             CloseReason::Local(_) => 0,
             CloseReason::Error(error) => error.status().0,
         }),

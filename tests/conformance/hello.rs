@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use spoa_core::table::StateName;
-use spoa_core::{CloseReason, Config};
+use spoa_core::{CloseReason, Config, LocalReason};
 use spoa_tests::bytes::{AGENT_HELLO, FIN, Frame, NOTIFY, Value, hex, read_kv};
 use spoa_tests::feed::feed;
 use spoa_tests::frames::{Hello, ack, agent_disconnect, disconnect, documented_notify};
@@ -96,6 +96,20 @@ fn h04_a_health_check_gets_a_hello_and_not_one_byte_more() {
     assert_eq!(said(&outcome.frames[0]), (16380, set(&["fragmentation"])));
     assert_eq!(outcome.events, [Seen::Closed(CloseReason::HealthCheck)]);
     is_over(&mut peer);
+}
+
+/// What an agent that goes away does, so that HAProxy asks another. Only health checks are refused.
+#[test]
+fn h04_a_health_check_of_an_agent_that_goes_is_refused_at_once() {
+    let leaving = || Peer::new(Config { refuse_healthchecks: true, ..Config::default() });
+    let (mut peer, outcome) = feed(leaving, &Hello::health_check().encode());
+    assert_eq!(outcome.bytes(), agent_disconnect(13));
+    assert_eq!(outcome.events, [Seen::Closed(CloseReason::Local(LocalReason::HealthCheckRefused))]);
+    is_over(&mut peer);
+    let mut peer = leaving();
+    peer.send(&Hello::mux().encode());
+    assert_eq!(peer.take_frames().len(), 1);
+    is_alive(&mut peer);
 }
 
 #[test]

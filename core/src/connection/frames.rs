@@ -8,6 +8,7 @@ use crate::error::PeerError;
 use crate::event::{CloseReason, LocalReason};
 use crate::handshake::{Negotiated, VERSION, foreign_version, negotiate};
 use crate::reassembly::Fragment;
+use crate::status::Status;
 use crate::table::{Input, Step, step};
 use crate::wire::{AgentHello, Disconnect, Flags, Frame, FrameId, FrameType, HaproxyHello, Messages, StreamId};
 
@@ -62,6 +63,10 @@ impl Connection {
             }
         };
         let healthcheck = hello.healthcheck;
+        if healthcheck && self.config.refuse_healthchecks {
+            self.close(Some(Status::RESOURCE), CloseReason::Local(LocalReason::HealthCheckRefused));
+            return None;
+        }
         let Negotiated { max_frame_size, capabilities } = negotiated;
         self.outbox.send.whole(|out| AgentHello { version: VERSION, max_frame_size, capabilities }.encode(out));
         if healthcheck {

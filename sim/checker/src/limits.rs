@@ -17,6 +17,7 @@ pub struct Limits {
     pub idle_timeout: u64,
     pub ack_timeout: u64,
     pub refuse_delay: u64,
+    pub refuse_healthchecks: bool,
     pub linger: u64,
     pub send_timeout: u64,
 }

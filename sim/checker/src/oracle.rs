@@ -416,6 +416,10 @@ impl Oracle {
                 }
                 None
             }
+            Judgement::Accept { healthcheck: true, .. } if self.limits.refuse_healthchecks => {
+                self.close(Some(13), 13);
+                None
+            }
             Judgement::Accept { max_frame_size, pipelining, fragmentation, asynchronous, healthcheck } => {
                 let capabilities = [pipelining, fragmentation, asynchronous];
                 let names: Vec<_> = ["pipelining", "fragmentation", "async"]

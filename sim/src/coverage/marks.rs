@@ -128,6 +128,7 @@ marks! {
         Stopped "stopped by the agent"
         StoppedInFlight "stopped with NOTIFYs in flight"
         Refused "a connection above the limit refused (13)"
+        CheckRefused "a health check refused by an agent that goes (13)"
     }
     "HAProxy" {
         MuxAnswered "an event of HAProxy 3.1 or later answered"
@@ -245,6 +246,7 @@ const fn of_close(reason: CloseReason) -> Mark {
         CloseReason::Peer(_) => Mark::UnknownStatus,
         CloseReason::Local(LocalReason::Asked) => Mark::Stopped,
         CloseReason::Local(LocalReason::NoRoom) => Mark::Refused,
+        CloseReason::Local(LocalReason::HealthCheckRefused) => Mark::CheckRefused,
         CloseReason::Local(LocalReason::NotifyMax) => Mark::NotifyMax,
         CloseReason::Local(LocalReason::Idle) => Mark::Idle,
         CloseReason::Local(LocalReason::SendTimeout) => Mark::SendTimeout,

@@ -6,7 +6,7 @@ use crate::random::Random;
 use crate::script::{AgentSetup, MS};
 
 /// The version of the generator: a seed means the same only within one.
-pub const GENERATOR_VERSION: u32 = 2;
+pub const GENERATOR_VERSION: u32 = 3;
 
 /// What kinds of runs to make.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -155,5 +155,6 @@ pub(super) fn agent(random: &mut Random, profile: Profile) -> AgentSetup {
         linger: random.magnitude(MS, 100 * MS),
         send_timeout: random.magnitude(MS, 1_000 * MS),
         connections_max: if random.chance(1, 8) { random.between(1, 3) as u32 } else { defaults.connections_max },
+        refuse_healthchecks: u32::from(random.chance(1, 8)),
     }
 }

@@ -8,7 +8,7 @@ use crate::script::{
 };
 
 /// Changes of the agent, each back to one of its defaults.
-pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 16] {
+pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 17] {
     macro_rules! default {
         ($field:ident) => {
             |agent| agent.$field = AgentSetup::default().$field
@@ -29,6 +29,7 @@ pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 16] {
         default!(idle_timeout),
         default!(ack_timeout),
         default!(refuse_delay),
+        default!(refuse_healthchecks),
         default!(linger),
         default!(send_timeout),
     ]
