@@ -689,10 +689,11 @@ impl World {
 }
 
 fn is_same(stats: &Stats, counts: &Counts) -> bool {
-    let Counts { notifies, acks, acks_unanswered, acks_expired, acks_cut, .. } = *counts;
-    let acked = (stats.acks, stats.acks_unanswered, stats.acks_expired, stats.acks_cut);
+    let Counts { notifies, acks, acks_unanswered, acks_declined, acks_expired, acks_cut, .. } = *counts;
+    let acked = (stats.acks, stats.acks_unanswered, stats.acks_declined, stats.acks_expired, stats.acks_cut);
     stats.notifies == notifies
-        && acked == (acks, acks_unanswered, acks_expired, acks_cut)
+        && acked == (acks, acks_unanswered, acks_declined, acks_expired, acks_cut)
+        && stats.frames_received == counts.frames_received
         && stats.aborted_by_agent == counts.aborted_by_agent
         && stats.aborted_by_haproxy == counts.aborted_by_haproxy
         && stats.frames_skipped == counts.frames_skipped

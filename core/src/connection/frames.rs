@@ -16,6 +16,7 @@ impl Connection {
     /// Takes the step that the table has for the frame at `place`; gives what there is to tell of it.
     #[inline]
     pub(super) fn handle_frame(&mut self, place: Range<usize>) -> Option<Found> {
+        self.outbox.stats.frames_received += 1;
         let bytes = self.recv.bytes(place.clone());
         let frame = match Frame::decode(bytes) {
             Ok(frame) => frame,
@@ -146,6 +147,7 @@ impl Connection {
         self.last_active = self.now;
         if step(self.state.name(), Input::Notify) == Step::Decline {
             self.outbox.empty_ack(ids);
+            self.outbox.stats.acks_declined += 1;
             self.reassembly.settle();
             return None;
         }

@@ -384,6 +384,7 @@ impl Oracle {
     }
 
     fn frame(&mut self, place: Range<usize>) -> Option<Event<Place>> {
+        self.counts.frames_received += 1;
         let mut bytes = Bytes(&self.input[place.clone()]);
         let kind = bytes.byte()?;
         let flags = u32::from_be_bytes(bytes.take(4)?.try_into().ok()?);
@@ -524,6 +525,7 @@ impl Oracle {
         self.last_active = self.now;
         if matches!(self.state, State::Draining { .. }) {
             self.counts.acks += 1;
+            self.counts.acks_declined += 1;
             write::frame(103, 1, ids, &mut self.output, |_| {});
             return None;
         }
