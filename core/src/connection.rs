@@ -270,6 +270,12 @@ impl Connection {
         }
     }
 
+    /// True if HAProxy waits for nothing, and nothing of its next frame has come. That is when an end is likeliest not to
+    /// cross a NOTIFY, which would be lost: best right behind an ACK, before that is sent.
+    pub fn is_at_rest(&self) -> bool {
+        self.in_flight.len() == 0 && self.recv.is_empty() && !self.reassembly.is_pending()
+    }
+
     /// True when our last byte was sent: shut the socket's write side down, then go on reading.
     pub fn is_send_finished(&self) -> bool {
         matches!(self.state, State::Closing { .. } | State::Closed) && self.outbox.send.unsent() == 0
@@ -470,10 +476,7 @@ impl Connection {
     }
 
     fn idle_deadline(&self) -> Option<Instant> {
-        let quiet = self.in_flight.len() == 0
-            && self.outbox.send.unsent() == 0
-            && self.recv.is_empty()
-            && !self.reassembly.is_pending();
+        let quiet = self.is_at_rest() && self.outbox.send.unsent() == 0;
         match (self.state, self.config.idle_timeout) {
             (State::Running { .. }, Some(timeout)) if quiet => Some(self.last_active + timeout),
             _ => None,

@@ -168,6 +168,14 @@ pub enum PeerError {
 }
 
 impl PeerError {
+    /// What was spoken instead of SPOP, if that shows.
+    pub fn other_protocol(&self) -> Option<OtherProtocol> {
+        match self {
+            Self::FrameTooBig { len, .. } => OtherProtocol::of_length(*len),
+            _ => None,
+        }
+    }
+
     /// The code that our AGENT-DISCONNECT carries: the only mapping there is (SPOE.txt section 3.5).
     pub const fn status(&self) -> Status {
         match self {
@@ -187,21 +195,45 @@ impl PeerError {
     }
 }
 
-/// What the four bytes of a length are when somebody speaks another protocol: load balancers probe with HTTP, and
-/// browsers with TLS; agents report them as absurd lengths and leave the operator guessing.
+/// Another protocol than SPOP, as the first four bytes of a conversation tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherProtocol {
+    /// A ClientHello.
+    Tls,
+    /// A PROXY header, of version 1 or 2.
+    Proxy,
+    /// A request, of version 1 or 2.
+    Http,
+}
+
+impl OtherProtocol {
+    /// What the four bytes of a length are when somebody speaks another protocol: load balancers probe with HTTP, and
+    /// browsers with TLS; agents report them as absurd lengths and leave the operator guessing.
+    fn of_length(len: u32) -> Option<Self> {
+        match &len.to_be_bytes() {
+            [0x16, 3, _, _] => Some(Self::Tls),
+            b"PROX" | b"\r\n\r\n" => Some(Self::Proxy),
+            b"GET " | b"HEAD" | b"POST" | b"PUT " | b"OPTI" | b"PRI " => Some(Self::Http),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for OtherProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tls => "TLS",
+            Self::Proxy => "the PROXY protocol",
+            Self::Http => "HTTP",
+        })
+    }
+}
+
 struct Hint(u32);
 
 impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = self.0.to_be_bytes();
-        if bytes.starts_with(&[0x16, 3]) {
-            return f.write_str(" (it looks like TLS, not SPOP)");
-        }
-        match &bytes {
-            b"PROX" | b"\r\n\r\n" => f.write_str(" (it looks like the PROXY protocol, not SPOP)"),
-            b"GET " | b"HEAD" | b"POST" | b"OPTI" | b"PRI " => f.write_str(" (it looks like HTTP, not SPOP)"),
-            _ => Ok(()),
-        }
+        OtherProtocol::of_length(self.0).map_or(Ok(()), |other| write!(f, " (it looks like {other}, not SPOP)"))
     }
 }
 

@@ -102,7 +102,7 @@ pub use ack::{Ack, AckTooBig};
 pub use buffers::Buffers;
 pub use config::{Config, ConfigError};
 pub use connection::{Connection, TicketError};
-pub use error::{DecodeError, Fault, Field, PeerError};
+pub use error::{DecodeError, Fault, Field, OtherProtocol, PeerError};
 pub use event::{CloseReason, Event, LocalReason, Notify, OwnedMessages};
 pub use handshake::Negotiated;
 pub use in_flight::{Ticket, TicketId};

@@ -11,17 +11,22 @@ use smol::{LocalExecutor, Timer};
 use spoa_core::Config;
 
 use crate::addr::ListenAddr;
+use crate::admin::Admin;
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::listener::Listener;
+use crate::metrics::{Metrics, Source};
 use crate::pool::Pool;
 use crate::settings::Settings;
-use crate::shutdown::Stopper;
+use crate::shared::Drain;
+use crate::shutdown::{Stop, Stopper};
 
 /// An agent to be: where it listens and within which limits.
 #[derive(Clone, Debug)]
 pub struct Agent {
     addrs: Vec<ListenAddr>,
+    admin: Vec<ListenAddr>,
+    metrics: Vec<Arc<dyn Source>>,
     settings: Settings,
 }
 
@@ -34,13 +39,28 @@ impl Default for Agent {
 impl Agent {
     /// An agent with default limits that listens nowhere yet.
     pub fn new() -> Self {
-        Self { addrs: Vec::new(), settings: Settings::default() }
+        Self { addrs: Vec::new(), admin: Vec::new(), metrics: Vec::new(), settings: Settings::default() }
     }
 
     /// Listens there too.
     #[must_use]
     pub fn listen(mut self, addr: ListenAddr) -> Self {
         self.addrs.push(addr);
+        self
+    }
+
+    /// Tells of its health and numbers over HTTP there too: `/healthz`, `/readyz` and `/metrics`. Whoever can connect is
+    /// answered.
+    #[must_use]
+    pub fn admin(mut self, addr: ListenAddr) -> Self {
+        self.admin.push(addr);
+        self
+    }
+
+    /// Adds these to its metrics.
+    #[must_use]
+    pub fn metrics(mut self, source: Arc<dyn Source>) -> Self {
+        self.metrics.push(source);
         self
     }
 
@@ -55,6 +75,16 @@ impl Agent {
     #[must_use]
     pub const fn workers(mut self, workers: NonZeroUsize) -> Self {
         self.settings.workers = workers;
+        self
+    }
+
+    /// How long health checks are refused while all else is served, before the way down; default not at all.
+    ///
+    /// HAProxy asks others when it has marked the server DOWN: with `inter 2s fall 2` after 4 s. Longer than that, no event
+    /// is lost to the end of this agent, which then comes behind an ACK on each connection.
+    #[must_use]
+    pub const fn drain(mut self, drain: Duration) -> Self {
+        self.settings.drain = drain;
         self
     }
 
@@ -90,9 +120,10 @@ impl Agent {
             return Err(Error::NoAddress);
         }
         let listeners = self.addrs.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+        let admin = self.admin.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
         let addrs = listeners.iter().map(|listener| listener.addr().clone()).collect();
         let (stopper, stops) = Stopper::new();
-        Ok(Server { addrs, listeners, settings: self.settings, stopper, stops })
+        Ok(Server { addrs, listeners, admin, metrics: self.metrics, settings: self.settings, stopper, stops })
     }
 
     /// Opens the sockets and serves HAProxy until SIGINT or SIGTERM.
@@ -111,9 +142,11 @@ impl Agent {
 pub struct Server {
     addrs: Vec<ListenAddr>,
     listeners: Vec<Listener>,
+    admin: Vec<Listener>,
+    metrics: Vec<Arc<dyn Source>>,
     settings: Settings,
     stopper: Stopper,
-    stops: Receiver<()>,
+    stops: Receiver<Stop>,
 }
 
 impl Server {
@@ -140,36 +173,78 @@ impl Server {
         H: Handler + Clone + Send,
     {
         // The stopper is kept: without one the other end of `stops` would read as a stop.
-        let Self { addrs, listeners, settings, stopper: _stopper, stops } = self;
+        let Self { addrs, listeners, admin, metrics, settings, stopper: _stopper, stops } = self;
         let (pool, ended) = Pool::start(&settings, handler)?;
         let pool = Arc::new(pool);
         for addr in &addrs {
             tracing::info!("listening on {addr}");
         }
+        // The first has what the tasks of the second start.
+        let (conversations, executor) = (LocalExecutor::new(), LocalExecutor::new());
+        for listener in admin {
+            tracing::info!("metrics and health on {}", listener.addr());
+            let admin = Admin { metrics: Metrics::new(Arc::clone(&pool), metrics.clone()), pool: Arc::clone(&pool) };
+            executor.spawn(admin.serve(listener, &conversations)).detach();
+        }
         let serve = async {
-            let stop = async { Ok(_ = stops.recv().await) };
+            // Dropped, they close the sockets.
+            let accepting: Vec<_> =
+                listeners.into_iter().map(|listener| executor.spawn(accept(listener, Arc::clone(&pool)))).collect();
+            // Without a stopper nobody is waiting; but one is kept.
+            let stop = async { Ok(stops.recv().await.unwrap_or(Stop::Promptly)) };
             let lost = async {
                 let _ = ended.recv().await;
                 Err(Error::WorkersLost)
             };
-            accept_until(listeners, &pool, future::or(stop, lost)).await?;
-            wind_down(&pool, &settings, &stops, &ended).await;
+            let drain = match future::or(stop, lost).await? {
+                Stop::Leave => settings.drain,
+                Stop::Promptly => Duration::ZERO,
+            };
+            if leave(&pool, drain, &stops).await {
+                for task in accepting {
+                    task.cancel().await;
+                }
+                wind_down(&pool, &settings, drain, &stops, &ended).await;
+            }
+            pool.abort();
             Ok(())
         };
         let beside = async {
             beside.await;
             future::pending().await
         };
-        smol::block_on(future::or(serve, beside))
+        smol::block_on(conversations.run(executor.run(future::or(serve, beside))))
     }
 }
 
+/// Refuses health checks for a while and serves on, so that HAProxy asks others; false if it was asked to stop again.
+async fn leave(pool: &Pool, drain: Duration, stops: &Receiver<Stop>) -> bool {
+    if drain.is_zero() {
+        return true;
+    }
+    tracing::info!("leaving: health checks are refused for {drain:?}, {} connections served", pool.connections());
+    pool.leave();
+    let asked_again = async {
+        let _ = stops.recv().await;
+        tracing::info!("stopped at once, as asked");
+        false
+    };
+    let done = async {
+        Timer::after(drain).await;
+        true
+    };
+    future::or(asked_again, done).await
+}
+
 /// Ends all connections: in good order if they take no longer than the grace period, and nobody asks again.
-async fn wind_down(pool: &Pool, settings: &Settings, stops: &Receiver<()>, ended: &Receiver<()>) {
+async fn wind_down(pool: &Pool, settings: &Settings, drain: Duration, stops: &Receiver<Stop>, ended: &Receiver<()>) {
     tracing::info!("stopping: {} connections open", pool.connections());
     // The end comes within the grace period, not at it; and a tenth of it is for HAProxy to read our last words.
     let time = settings.grace - WIND_DOWN_MARGIN.min(settings.grace / 20);
-    pool.drain(time - settings.connection.linger.min(settings.grace / 10));
+    let grace = time - settings.connection.linger.min(settings.grace / 10);
+    // Who left in good order has lost no event yet, and goes on so.
+    let patience = if drain.is_zero() { Duration::ZERO } else { PATIENCE.min(grace / 2) };
+    pool.drain(Drain { grace, patience });
     let done = async {
         let _ = ended.recv().await;
         "stopped"
@@ -187,16 +262,6 @@ async fn wind_down(pool: &Pool, settings: &Settings, stops: &Receiver<()>, ended
         0 => tracing::info!("{how}"),
         open => tracing::warn!("{how}: {open} connections were cut"),
     }
-    pool.abort();
-}
-
-/// Accepts connections on all sockets until there is an `end`, and closes the sockets.
-async fn accept_until<E>(listeners: Vec<Listener>, pool: &Arc<Pool>, end: impl Future<Output = E>) -> E {
-    let executor = LocalExecutor::new();
-    for listener in listeners {
-        executor.spawn(accept(listener, Arc::clone(pool))).detach();
-    }
-    executor.run(end).await
 }
 
 /// Hands every connection of one socket to a worker.
@@ -223,6 +288,9 @@ async fn accept(listener: Listener, pool: Arc<Pool>) {
         }
     }
 }
+
+/// How long a connection that is to end may wait for an ACK to end behind.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is left of the grace period for the threads and the process to end.
 const WIND_DOWN_MARGIN: Duration = Duration::from_millis(100);

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use slab::Slab;
 use spoa_core::wire::Actions;
-use spoa_core::{Ticket, TicketId};
+use spoa_core::{Instant, Ticket, TicketId};
 
 use crate::handler::HandlerError;
 
@@ -30,6 +30,7 @@ pub(crate) struct Answers {
 struct Work {
     connection: usize,
     ticket: Ticket,
+    since: Instant,
     later: Pin<Box<dyn Future<Output = Result<Actions, HandlerError>>>>,
     flag: Arc<Flag>,
     waker: Waker,
@@ -55,6 +56,8 @@ pub(crate) struct Answer {
     /// The connection's number.
     pub(crate) connection: usize,
     pub(crate) ticket: Ticket,
+    /// When it was asked for.
+    pub(crate) since: Instant,
     pub(crate) actions: Result<Actions, HandlerError>,
 }
 
@@ -66,8 +69,8 @@ impl Answers {
         Self { work: Slab::new(), running: Vec::new(), ready: Arc::default(), came: Vec::new() }
     }
 
-    /// Runs `later`, from the next [run](Self::run) on, for `connection`, whose `ticket` it answers.
-    pub(crate) fn spawn<L>(&mut self, connection: usize, ticket: Ticket, later: L) -> WorkId
+    /// Runs `later`, from the next [run](Self::run) on, for `connection`, whose `ticket` it answers, asked for at `since`.
+    pub(crate) fn spawn<L>(&mut self, connection: usize, ticket: Ticket, since: Instant, later: L) -> WorkId
     where
         L: Future<Output = Result<Actions, HandlerError>> + 'static,
     {
@@ -76,7 +79,7 @@ impl Answers {
         let id = WorkId { number, connection, ticket: ticket.id() };
         let flag = Arc::new(Flag { number, is_up: AtomicBool::new(true), ready: Arc::clone(&self.ready) });
         let waker = Waker::from(Arc::clone(&flag));
-        entry.insert(Work { connection, ticket, later: Box::pin(later), flag, waker });
+        entry.insert(Work { connection, ticket, since, later: Box::pin(later), flag, waker });
         self.running.push(number);
         id
     }
@@ -116,9 +119,9 @@ impl Answers {
                 Ok(Poll::Ready(actions)) => actions,
                 Err(_) => Err(PANICKED.into()),
             };
-            let Work { connection, ticket, later, .. } = work.remove(number);
+            let Work { connection, ticket, since, later, .. } = work.remove(number);
             bury(later);
-            came.push(Answer { connection, ticket, actions });
+            came.push(Answer { connection, ticket, since, actions });
         }
         !came.is_empty()
     }
@@ -202,7 +205,7 @@ mod tests {
     use std::rc::Rc;
 
     use spoa_core::wire::HaproxyHello;
-    use spoa_core::{Config, Connection, Event, Instant};
+    use spoa_core::{Config, Connection, Event};
 
     /// The tickets of `count` NOTIFYs.
     fn tickets(count: u8) -> Vec<Ticket> {
@@ -243,7 +246,7 @@ mod tests {
                 .into_iter()
                 .map(|ticket| {
                     let counts = CountsDrops(Rc::clone(&drops));
-                    answers.spawn(round, ticket, async move {
+                    answers.spawn(round, ticket, Instant::ZERO, async move {
                         let _counts = counts;
                         future::pending().await
                     })
@@ -268,13 +271,13 @@ mod tests {
             kept.set(Some(cx.waker().clone()));
             Poll::Pending
         });
-        let id = answers.spawn(1, tickets.next().unwrap(), restless);
+        let id = answers.spawn(1, tickets.next().unwrap(), Instant::ZERO, restless);
         for run in 1..=3 {
             assert!(!answers.run(&Context::from_waker(Waker::noop())));
             assert_eq!(runs.get(), run);
         }
         answers.cancel(id);
-        let next = answers.spawn(2, tickets.next().unwrap(), future::ready(Ok(Actions::new())));
+        let next = answers.spawn(2, tickets.next().unwrap(), Instant::ZERO, future::ready(Ok(Actions::new())));
         assert_eq!(next.number, id.number);
         answers.cancel(id);
         waker.take().unwrap().wake();
@@ -286,9 +289,10 @@ mod tests {
     #[test]
     fn what_never_ran_leaves_no_number_behind() {
         let (mut answers, runs) = (Answers::new(), Rc::new(Cell::new(0)));
-        let kept = answers.spawn(0, tickets(1).remove(0), future::pending());
+        let kept = answers.spawn(0, tickets(1).remove(0), Instant::ZERO, future::pending());
         for round in 1..=100 {
-            let ids: Vec<_> = tickets(64).into_iter().map(|t| answers.spawn(round, t, future::pending())).collect();
+            let ids: Vec<_> =
+                tickets(64).into_iter().map(|t| answers.spawn(round, t, Instant::ZERO, future::pending())).collect();
             ids.into_iter().for_each(|id| answers.cancel(id));
         }
         let seen = Rc::clone(&runs);
@@ -296,11 +300,11 @@ mod tests {
             seen.set(seen.get() + 1);
             Poll::Pending
         });
-        let counted = answers.spawn(101, tickets(1).remove(0), counting);
+        let counted = answers.spawn(101, tickets(1).remove(0), Instant::ZERO, counting);
         answers.run(&Context::from_waker(Waker::noop()));
         assert_eq!(runs.get(), 1, "once, for all of the numbers it shares");
         [kept, counted].into_iter().for_each(|id| answers.cancel(id));
-        let id = answers.spawn(1, tickets(1).remove(0), future::pending());
+        let id = answers.spawn(1, tickets(1).remove(0), Instant::ZERO, future::pending());
         answers.cancel(id);
         assert_eq!((answers.running.len(), answers.are_pending()), (0, false));
     }
@@ -314,13 +318,13 @@ mod tests {
             }
         }
         let (mut answers, mut tickets) = (Answers::new(), tickets(3).into_iter());
-        answers.spawn(1, tickets.next().unwrap(), poll_fn(|_| panic!("as a handler may")));
+        answers.spawn(1, tickets.next().unwrap(), Instant::ZERO, poll_fn(|_| panic!("as a handler may")));
         let kept = PanicsWhenDropped;
-        let id = answers.spawn(1, tickets.next().unwrap(), async move {
+        let id = answers.spawn(1, tickets.next().unwrap(), Instant::ZERO, async move {
             let _kept = kept;
             future::pending().await
         });
-        answers.spawn(2, tickets.next().unwrap(), future::ready(Ok(Actions::new())));
+        answers.spawn(2, tickets.next().unwrap(), Instant::ZERO, future::ready(Ok(Actions::new())));
         assert!(answers.run(&Context::from_waker(Waker::noop())));
         answers.cancel(id);
         let came: Vec<_> = answers.take().map(|answer| (answer.connection, answer.actions.is_ok())).collect();

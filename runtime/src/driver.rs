@@ -5,17 +5,16 @@ use std::io::{self, Read as _, Write as _};
 use std::mem;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
 use mio::Interest;
 use socket2::Socket;
 use spoa_core::{CloseReason, Connection, Event, Instant, LocalReason, Stats, Status};
 
 use crate::answers::{Answer, PANICKED, WorkId};
+use crate::counters::Counters;
 use crate::frame_log::FrameLog;
 use crate::handler::{Handler, Reply};
-use crate::shared::Shared;
+use crate::shared::{Drain, Shared};
 
 /// How often a connection with more to do goes on before the others of its worker have their turn.
 const READS_MAX: usize = 8;
@@ -40,10 +39,26 @@ pub(crate) struct Driver {
     ended: bool,
     /// What was left of the last write waits for room in the socket.
     blocked: bool,
-    draining: bool,
+    drain: Draining,
     write_shut: bool,
-    /// What was logged about so far.
+    /// A HELLO was accepted.
+    was_ready: bool,
+    /// Since when nothing is read, for a limit is reached.
+    held_since: Option<Instant>,
+    /// What was counted and logged about so far.
     seen: Stats,
+}
+
+/// Whether it is being ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Draining {
+    No,
+    /// Behind an ACK, or at `until`; in all within the grace period, which ends at `end`.
+    Parting {
+        until: Instant,
+        end: Instant,
+    },
+    Yes,
 }
 
 /// What a turn came to.
@@ -67,6 +82,7 @@ impl Driver {
             tracing::warn!("{peer}: turned away, {} connections are open", shared.settings.connections_max);
         }
         tracing::debug!("{peer}: connected");
+        shared.counters.accepted.add(1);
         Self {
             key,
             socket,
@@ -78,8 +94,10 @@ impl Driver {
             readable: false,
             ended: false,
             blocked: false,
-            draining: false,
+            drain: Draining::No,
             write_shut: false,
+            was_ready: false,
+            held_since: None,
             seen: Stats::default(),
         }
     }
@@ -104,7 +122,11 @@ impl Driver {
 
     /// When it has to have its turn, if nothing happens before.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.connection.poll_timeout()
+        match (self.connection.poll_timeout(), self.drain) {
+            (Some(at), Draining::Parting { until, .. }) => Some(at.min(until)),
+            (None, Draining::Parting { until, .. }) => Some(until),
+            (at, _) => at,
+        }
     }
 
     /// Does what there is to do, in buffers that it is lent for it.
@@ -123,11 +145,12 @@ impl Driver {
         self.send_answers(now, shared);
         self.heed_drain(now, shared.drain);
         for _ in 0..READS_MAX {
-            self.read(now);
+            self.read(now, &shared.counters);
             // What has arrived comes before any deadline that has passed meanwhile.
             self.hand_out_events(shared);
             self.expire(now, shared);
-            while self.write(now) {
+            self.part(now, shared);
+            while self.write(now, &shared.counters) {
                 // Sending has made room for NOTIFYs that were held back.
                 self.hand_out_events(shared);
             }
@@ -145,7 +168,21 @@ impl Driver {
             let _ = self.socket.shutdown(Shutdown::Write);
             self.write_shut = true;
         }
+        self.count_held(now, shared);
         if self.wants_read() { Turn::Again } else { Turn::Wait }
+    }
+
+    /// Counts the time in which nothing is read, for a limit is reached.
+    fn count_held<H: Handler>(&mut self, now: Instant, shared: &Shared<H>) {
+        match self.held_since {
+            None if self.connection.wants_input() => {}
+            None => self.held_since = Some(now),
+            Some(since) if self.connection.wants_input() => {
+                shared.counters.held_nanos.add(now.saturating_since(since).as_nanos() as u64);
+                self.held_since = None;
+            }
+            Some(_) => {}
+        }
     }
 
     /// Takes the answer to one of its NOTIFYs, for its next turn.
@@ -161,13 +198,15 @@ impl Driver {
     /// Writes the answers that have come.
     fn send_answers<H: Handler>(&mut self, now: Instant, shared: &Shared<H>) {
         let mut answers = mem::take(&mut self.answers);
-        for Answer { ticket, actions, .. } in answers.drain(..) {
+        for Answer { ticket, since, actions, .. } in answers.drain(..) {
             if let Some(done) = self.deferred.iter().position(|id| id.ticket() == ticket.id()) {
                 self.deferred.swap_remove(done);
             }
             let Ok(mut ack) = self.connection.ack(now, ticket) else { continue };
             match actions {
                 Ok(actions) => {
+                    shared.counters.acks_deferred.add(1);
+                    shared.counters.deferred.add(now.saturating_since(since));
                     ack.actions(&actions);
                     if let Err(cut) = ack.finish() {
                         self.warn(shared, &cut);
@@ -180,12 +219,28 @@ impl Driver {
         self.answers = answers;
     }
 
-    fn heed_drain(&mut self, now: Instant, drain: Option<Duration>) {
-        if let Some(grace) = drain
-            && !self.draining
+    fn heed_drain(&mut self, now: Instant, drain: Option<Drain>) {
+        if let Some(Drain { grace, patience }) = drain
+            && self.drain == Draining::No
         {
-            self.draining = true;
-            self.connection.disconnect(now, grace);
+            if self.was_ready && !patience.is_zero() {
+                self.drain = Draining::Parting { until: now + patience.min(grace), end: now + grace };
+            } else {
+                self.drain = Draining::Yes;
+                self.connection.disconnect(now, grace);
+            }
+        }
+    }
+
+    /// Ends a conversation that is to be, when nothing is in flight behind an ACK that is about to leave: HAProxy reads both
+    /// together and sends nothing in between, which would be lost.
+    fn part<H: Handler>(&mut self, now: Instant, shared: &mut Shared<H>) {
+        let Draining::Parting { until, end } = self.drain else { return };
+        let is_behind_an_ack = self.connection.poll_transmit().is_some() && self.connection.is_at_rest();
+        if now >= until || is_behind_an_ack && !self.wants_read() {
+            self.drain = Draining::Yes;
+            self.connection.disconnect(now, end.saturating_since(now));
+            self.hand_out_events(shared);
         }
     }
 
@@ -194,7 +249,7 @@ impl Driver {
     }
 
     /// Reads once, if there may be something to read.
-    fn read(&mut self, now: Instant) {
+    fn read(&mut self, now: Instant, counters: &Counters) {
         if !self.wants_read() {
             return;
         }
@@ -202,6 +257,7 @@ impl Driver {
         match (&self.socket).read(buf) {
             Ok(0) => self.connection.handle_eof(now),
             Ok(len) => {
+                counters.bytes_received.add(len as u64);
                 if let Some(log) = &mut self.frame_log {
                     log.received(&buf[..len]);
                 }
@@ -221,13 +277,14 @@ impl Driver {
     }
 
     /// Sends all that is ready, as far as the socket takes it; true if it took any.
-    fn write(&mut self, now: Instant) -> bool {
+    fn write(&mut self, now: Instant, counters: &Counters) -> bool {
         let mut wrote = false;
         while !self.blocked
             && let Some(bytes) = self.connection.poll_transmit()
         {
             match (&self.socket).write(bytes) {
                 Ok(len) => {
+                    counters.bytes_sent.add(len as u64);
                     if let Some(log) = &mut self.frame_log {
                         log.sent(&bytes[..len]);
                     }
@@ -264,34 +321,45 @@ impl Driver {
     fn hand_out_events<H: Handler>(&mut self, shared: &mut Shared<H>) {
         while let Some(event) = self.connection.poll_event() {
             match event {
-                Event::Ready { negotiated, engine_id } => tracing::debug!(
-                    "{}: ready, frames up to {} bytes, capabilities \"{}\", engine {}",
-                    self.peer,
-                    negotiated.max_frame_size,
-                    negotiated.capabilities,
-                    engine_id.unwrap_or(b"unnamed").escape_ascii()
-                ),
-                Event::Notify(notify) => match catch_unwind(AssertUnwindSafe(|| shared.handler.handle(notify))) {
+                Event::Ready { negotiated, engine_id } => {
+                    tracing::debug!(
+                        "{}: ready, frames up to {} bytes, capabilities \"{}\", engine {}",
+                        self.peer,
+                        negotiated.max_frame_size,
+                        negotiated.capabilities,
+                        engine_id.unwrap_or(b"unnamed").escape_ascii()
+                    );
+                    self.was_ready = true;
+                    shared.counters.ready(negotiated.capabilities);
+                }
+                Event::Notify(notify) => match shared.handle(notify) {
                     Ok(Ok(Reply::Done)) => {}
                     Ok(Ok(Reply::Later(ticket, later))) => {
-                        self.deferred.push(shared.answers.spawn(self.key, ticket, later));
+                        let since = shared.clock.now();
+                        self.deferred.push(shared.answers.spawn(self.key, ticket, since, later));
                     }
                     Ok(Err(error)) => self.warn(shared, &error),
                     Err(_) => self.warn(shared, &PANICKED),
                 },
                 Event::Closed(reason) => {
                     self.cancel_work(shared);
+                    shared.counters.closed(reason, self.was_ready);
                     self.log_close(shared, reason);
                 }
             }
         }
-        self.log_losses(shared);
+        self.count(shared);
     }
 
-    /// Tells of answers that HAProxy did not get, each kind once for each time its count was seen to rise.
-    fn log_losses<H: Handler>(&mut self, shared: &Shared<H>) {
+    /// Counts what has happened, and tells of answers that HAProxy did not get, each kind once for each time its count was
+    /// seen to rise.
+    fn count<H: Handler>(&mut self, shared: &Shared<H>) {
         let (before, now) = (self.seen, self.connection.stats());
+        if before == now {
+            return;
+        }
         self.seen = now;
+        shared.counters.rise(&before, &now);
         if now.acks_expired > before.acks_expired {
             let (count, time) = (now.acks_expired - before.acks_expired, shared.settings.connection.ack_timeout);
             self.warn(shared, &format_args!("{count} NOTIFYs were not answered within {time:?}: empty ACKs"));

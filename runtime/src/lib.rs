@@ -44,9 +44,11 @@
 #![forbid(unsafe_code)]
 
 mod addr;
+mod admin;
 mod agent;
 mod answers;
 mod clock;
+mod counters;
 mod driver;
 mod error;
 mod frame_log;
@@ -54,6 +56,7 @@ mod handler;
 mod listener;
 mod log_limit;
 mod mailbox;
+mod metrics;
 mod pool;
 pub mod reputation;
 mod settings;
@@ -66,6 +69,7 @@ pub use addr::{AddrError, ListenAddr};
 pub use agent::{Agent, Server};
 pub use error::Error;
 pub use handler::{Deferred, Handler, HandlerError, Quick, Reply, deferred, quick};
+pub use metrics::{Families, Source};
 pub use shutdown::Stopper;
 pub use spoa_core::wire::{Actions, Capabilities, Message, Messages, Scope, TypedData};
 pub use spoa_core::{Ack, Config as ConnectionConfig, ConfigError, Notify, OwnedMessages, Ticket};

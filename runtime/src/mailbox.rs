@@ -3,11 +3,12 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use mio::{Registry, Token, Waker};
 use smol::channel::{Receiver, Sender, unbounded};
 use socket2::Socket;
+
+use crate::shared::Drain;
 
 /// All that a worker shares with another thread, the accepting one, but for the other end of `commands`, which is its own.
 /// Nothing of it is touched while frames are served.
@@ -27,8 +28,10 @@ pub(crate) struct Mailbox {
 pub(crate) enum Command {
     /// Serve this connection, or only turn it away.
     Serve { socket: Socket, peer: String, welcome: bool },
-    /// Answer what is in flight for so long, then end.
-    Drain(Duration),
+    /// Refuse health checks, and serve on.
+    Leave,
+    /// Answer what is in flight, then end.
+    Drain(Drain),
     /// End now.
     Abort,
 }

@@ -1,23 +1,35 @@
 //! All workers, as the accepting thread sees them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use smol::channel::{Receiver, bounded};
 use socket2::Socket;
 
+use crate::counters::{Counter, Counters};
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::mailbox::{Command, Mailbox};
 use crate::settings::Settings;
+use crate::shared::Drain;
 use crate::worker::{Sockets, Worker};
 
 /// Where connections are handed to. When it is dropped, the workers end.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    workers: Vec<Arc<Mailbox>>,
+    workers: Vec<Seat>,
     connections_max: usize,
+    /// Connections that were closed at once.
+    dropped: Counter,
+    is_leaving: AtomicBool,
+}
+
+/// A worker, as others see it.
+#[derive(Debug)]
+struct Seat {
+    mailbox: Arc<Mailbox>,
+    counters: Arc<Counters>,
 }
 
 /// How many connections above the limit are told that there is no room.
@@ -33,13 +45,19 @@ impl Pool {
         H: Handler + Clone + Send,
     {
         let (working, ended) = bounded(1);
-        let mut pool = Self { workers: Vec::new(), connections_max: settings.connections_max };
+        let mut pool = Self {
+            workers: Vec::new(),
+            connections_max: settings.connections_max,
+            dropped: Counter::default(),
+            is_leaving: AtomicBool::new(false),
+        };
         for (number, handler) in vec![handler; settings.workers.get()].into_iter().enumerate() {
             let sockets = Sockets::new().map_err(Error::Worker)?;
-            pool.workers.push(Arc::clone(sockets.mailbox()));
+            let (mailbox, counters) = (Arc::clone(sockets.mailbox()), Arc::<Counters>::default());
+            pool.workers.push(Seat { mailbox, counters: Arc::clone(&counters) });
             let (settings, working) = (settings.clone(), working.clone());
             let body = move || {
-                Worker::new(settings, handler, sockets).run();
+                Worker::new(settings, handler, sockets, counters).run();
                 drop(working);
             };
             thread::Builder::new().name(format!("spoa-{number}")).spawn(body).map_err(Error::Worker)?;
@@ -52,6 +70,7 @@ impl Pool {
     pub(crate) fn assign(&self, socket: Socket, peer: String) {
         let open = self.connections();
         if open >= self.connections_max.saturating_add(TURNED_AWAY_MAX) {
+            self.dropped.add(1);
             return;
         }
         if let Some(worker) = self.working().min_by_key(|worker| worker.connections()) {
@@ -64,19 +83,51 @@ impl Pool {
         self.working().map(|worker| worker.connections()).sum()
     }
 
-    /// The workers, but for those that a panic has ended.
-    fn working(&self) -> impl Iterator<Item = &Arc<Mailbox>> {
-        self.workers.iter().filter(|worker| !worker.is_closed())
+    /// How many connections may be.
+    pub(crate) const fn connections_max(&self) -> usize {
+        self.connections_max
     }
 
-    /// Tells every worker to end its connections in good order, within `grace`.
-    pub(crate) fn drain(&self, grace: Duration) {
-        self.workers.iter().for_each(|worker| worker.tell(Command::Drain(grace)));
+    /// How many connections were closed at once, above the limit and those that are told so.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.get()
+    }
+
+    /// How many workers there are.
+    pub(crate) fn workers(&self) -> usize {
+        self.working().count()
+    }
+
+    /// What each worker has counted, also one that has ended.
+    pub(crate) fn counters(&self) -> Vec<&Counters> {
+        self.workers.iter().map(|worker| &*worker.counters).collect()
+    }
+
+    /// The workers, but for those that a panic has ended.
+    fn working(&self) -> impl Iterator<Item = &Arc<Mailbox>> {
+        self.workers.iter().map(|worker| &worker.mailbox).filter(|worker| !worker.is_closed())
+    }
+
+    /// False on the way out.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.is_leaving.load(Ordering::Relaxed)
+    }
+
+    /// From here on health checks are refused, so that HAProxy asks others, and all else is served.
+    pub(crate) fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
+        self.workers.iter().for_each(|worker| worker.mailbox.tell(Command::Leave));
+    }
+
+    /// Tells every worker to end its connections in good order.
+    pub(crate) fn drain(&self, drain: Drain) {
+        self.is_leaving.store(true, Ordering::Relaxed);
+        self.workers.iter().for_each(|worker| worker.mailbox.tell(Command::Drain(drain)));
     }
 
     /// Tells every worker to end.
     pub(crate) fn abort(&self) {
-        self.workers.iter().for_each(|worker| worker.tell(Command::Abort));
+        self.workers.iter().for_each(|worker| worker.mailbox.tell(Command::Abort));
     }
 }
 

@@ -11,6 +11,7 @@ use spoa_core::Config;
 pub(crate) struct Settings {
     pub(crate) connection: Config,
     pub(crate) workers: NonZeroUsize,
+    pub(crate) drain: Duration,
     pub(crate) grace: Duration,
     pub(crate) connections_max: usize,
     pub(crate) log_frames: bool,
@@ -21,6 +22,7 @@ impl Default for Settings {
         Self {
             connection: Config::default(),
             workers: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            drain: Duration::ZERO,
             grace: Duration::from_secs(5),
             connections_max: 65_536,
             log_frames: false,

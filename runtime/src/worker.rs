@@ -17,6 +17,7 @@ use smol::channel::Receiver;
 use smol::{Async, Timer};
 use socket2::Socket;
 
+use crate::counters::{Counters, End as Ended};
 use crate::driver::{Driver, Turn};
 use crate::handler::Handler;
 use crate::mailbox::{Command, Mailbox};
@@ -94,7 +95,7 @@ impl Sockets {
 
 impl<H: Handler> Worker<H> {
     /// A worker, on the thread that will run it.
-    pub(crate) fn new(settings: Settings, handler: H, sockets: Sockets) -> Self {
+    pub(crate) fn new(settings: Settings, handler: H, sockets: Sockets, counters: Arc<Counters>) -> Self {
         let Sockets { poll, polled, mailbox, commands } = sockets;
         Self {
             poll,
@@ -105,7 +106,7 @@ impl<H: Handler> Worker<H> {
             timers: Timers::default(),
             timer: LazyTimer::default(),
             ready: Vec::new(),
-            shared: Shared::new(settings, handler),
+            shared: Shared::new(settings, handler, counters),
             end: End::No,
         }
     }
@@ -199,8 +200,9 @@ impl<H: Handler> Worker<H> {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Serve { socket, peer, welcome } => self.serve(socket, peer, welcome),
-                Command::Drain(grace) => {
-                    self.shared.drain = Some(grace);
+                Command::Leave => self.shared.settings.connection.refuse_healthchecks = true,
+                Command::Drain(drain) => {
+                    self.shared.drain = Some(drain);
                     self.end = End::WithTheLastConnection;
                     for (key, served) in &mut self.connections {
                         served.make_ready(key, &mut self.ready);
@@ -247,6 +249,7 @@ impl<H: Handler> Worker<H> {
             Ok(Turn::Wait) => {
                 if let Err(error) = served.watch(key, &self.poll) {
                     tracing::warn!("cannot serve a connection any more: {error}");
+                    self.shared.counters.ended.add(Ended::Lost);
                     self.close(key);
                     return;
                 }
@@ -257,6 +260,7 @@ impl<H: Handler> Worker<H> {
             }
             Err(_) => {
                 tracing::error!("a connection was lost to a panic: please report it");
+                self.shared.counters.ended.add(Ended::Lost);
                 self.close(key);
                 return;
             }

@@ -1,13 +1,19 @@
 //! The lists in use, and how they are replaced while they are.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::UNIX_EPOCH;
 
 use arc_swap::{ArcSwap, Guard};
+use prometheus_client::registry::Unit;
 
+use super::asked::Asked;
 use super::list::{List, ListConfig, LoadError, PREFIXES_MAX, Stamp};
 use super::lists::{self, Lists};
 use super::question::Question;
+use crate::metrics::{Families, Source};
 
 /// What the service answers by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +49,17 @@ impl Config {
 pub struct Library {
     edition: Arc<ArcSwap<Edition>>,
     refused: Arc<Mutex<Refused>>,
+    reloading: Arc<Mutex<()>>,
+    tellings: Arc<Tellings>,
+}
+
+/// What metrics tell beside the edition.
+#[derive(Debug, Default)]
+struct Tellings {
+    asked: Asked,
+    /// Lists that were loaded anew, and those that stayed as they were since they could not be.
+    loaded: AtomicU64,
+    kept: AtomicU64,
 }
 
 /// What an address is looked up in: all lists, and what is said about them.
@@ -76,9 +93,16 @@ impl Library {
     ///
     /// # Errors
     /// One of them cannot be used.
-    pub fn open(config: Config) -> Result<Self, LoadError> {
+    pub fn open(mut config: Config) -> Result<Self, LoadError> {
+        let tellings = Arc::<Tellings>::default();
+        tellings.asked.number(&mut config.questions);
         let edition = Edition { lists: Lists::load(&config.lists)?, config: Arc::new(config), generation: 1 };
-        Ok(Self { edition: Arc::new(ArcSwap::from_pointee(edition)), refused: Arc::default() })
+        let edition = Arc::new(ArcSwap::from_pointee(edition));
+        Ok(Self { edition, refused: Arc::default(), reloading: Arc::default(), tellings })
+    }
+
+    pub(super) fn asked(&self) -> &Asked {
+        &self.tellings.asked
     }
 
     /// The edition in use. It stays as it is for whoever holds it.
@@ -92,10 +116,10 @@ impl Library {
     ///
     /// # Errors
     /// A list that cannot be used was not there before, or another file: all is as it was.
-    pub fn replace(&self, config: Config) -> Result<Change, LoadError> {
-        let mut refused = self.one_at_a_time();
-        let next = Next::load(&config, &self.edition.load().lists, &mut refused, |_, _| true)?;
-        refused.retain(|name, _| config.lists.iter().any(|list| list.name == *name));
+    pub fn replace(&self, mut config: Config) -> Result<Change, LoadError> {
+        self.tellings.asked.number(&mut config.questions);
+        let _one_at_a_time = lock(&self.reloading);
+        let next = Next::load(&config, &self.edition.load().lists, Refused::new(), |_, _| true)?;
         Ok(self.publish(Arc::new(config), next))
     }
 
@@ -104,23 +128,22 @@ impl Library {
     /// # Errors
     /// As [`replace`](Self::replace); all these lists were there before.
     pub fn refresh(&self) -> Result<Change, LoadError> {
-        let mut refused = self.one_at_a_time();
+        let _one_at_a_time = lock(&self.reloading);
         let before = self.edition.load();
         let has_changed = |list: &List, refused: &Refused| {
             let known = refused.get(&list.config().name).copied().unwrap_or_else(|| list.stamp());
             Stamp::at(&list.config().path) != known
         };
-        let next = Next::load(&before.config, &before.lists, &mut refused, has_changed)?;
+        let next = Next::load(&before.config, &before.lists, lock(&self.refused).clone(), has_changed)?;
         Ok(self.publish(Arc::clone(&before.config), next))
-    }
-
-    fn one_at_a_time(&self) -> MutexGuard<'_, Refused> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes it the edition in use, if there is anything new in it.
     fn publish(&self, config: Arc<Config>, next: Next) -> Change {
-        let Next { lists, loaded, kept } = next;
+        let Next { lists, loaded, kept, refused } = next;
+        *lock(&self.refused) = refused;
+        self.tellings.loaded.fetch_add(loaded.len() as u64, Ordering::Relaxed);
+        self.tellings.kept.fetch_add(kept.len() as u64, Ordering::Relaxed);
         let before = self.edition.load();
         if loaded.is_empty() && config == before.config {
             return Change { generation: before.generation, loaded, kept };
@@ -131,11 +154,52 @@ impl Library {
     }
 }
 
+/// What there is, how old it is, and what became of attempts to load it anew.
+impl Source for Library {
+    fn write(&self, families: &mut Families<'_>) -> fmt::Result {
+        self.tellings.asked.write(families)?;
+        let edition = self.edition.load();
+        families.gauge(
+            "lists_generation",
+            "The edition of lists in use; 1 is that of the start.",
+            edition.generation,
+        )?;
+        let name = |list: &List| [("list", list.config().name.clone())];
+        let count = |of: fn(&List) -> u64| edition.lists.iter().map(move |list| (name(list), of(list) as f64));
+        families.gauges("list_prefixes", "Prefixes in a list.", None, count(List::prefixes))?;
+        families.gauges(
+            "list_bad_lines",
+            "Lines of a list that say nothing of an address.",
+            None,
+            count(List::bad_lines),
+        )?;
+        let written = |list: &List| list.written().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+        let written = edition.lists.iter().map(|list| (name(list), written(list)));
+        let help = "When the file of a list in use was last written to, since 1970.";
+        families.gauges("list_written_timestamp", help, Some(&Unit::Seconds), written)?;
+        let refused = lock(&self.refused);
+        let is_refused = |list: &List| f64::from(u8::from(refused.contains_key(&list.config().name)));
+        let stale = edition.lists.iter().map(|list| (name(list), is_refused(list)));
+        let help = "1 for a list that is as it was, since its file could not be used when it was last looked at.";
+        families.gauges("list_refused", help, None, stale)?;
+        let Tellings { loaded, kept, .. } = &*self.tellings;
+        let results = [("loaded", loaded), ("refused", kept)];
+        let results =
+            results.into_iter().map(|(result, count)| ([("result", result.to_owned())], count.load(Ordering::Relaxed)));
+        families.counters("list_reloads", "Lists that should have been loaded anew, by result.", results)
+    }
+}
+
 /// The lists of an edition to be.
 struct Next {
     lists: Vec<List>,
     loaded: Vec<String>,
     kept: Vec<(String, LoadError)>,
+    refused: Refused,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Next {
@@ -143,16 +207,16 @@ impl Next {
     fn load(
         config: &Config,
         before: &Lists,
-        refused: &mut Refused,
+        refused: Refused,
         has_changed: impl Fn(&List, &Refused) -> bool,
     ) -> Result<Self, LoadError> {
         config.check()?;
-        let mut next = Self { lists: Vec::new(), loaded: Vec::new(), kept: Vec::new() };
+        let mut next = Self { lists: Vec::new(), loaded: Vec::new(), kept: Vec::new(), refused };
         let mut room = PREFIXES_MAX;
         for list in &config.lists {
             let old = before.called(&list.name).and_then(|old| old.configured(list));
             let list = match old {
-                Some(old) if !has_changed(&old, refused) => old,
+                Some(old) if !has_changed(&old, &next.refused) => old,
                 old => {
                     let stamp = Stamp::at(&list.path);
                     let new = List::load_within(list.clone(), room).and_then(|new| match &old {
@@ -161,12 +225,12 @@ impl Next {
                     });
                     match (new, old) {
                         (Ok(new), _) => {
-                            refused.remove(&list.name);
+                            next.refused.remove(&list.name);
                             next.loaded.push(list.name.clone());
                             new
                         }
                         (Err(error), Some(old)) => {
-                            refused.insert(list.name.clone(), stamp);
+                            next.refused.insert(list.name.clone(), stamp);
                             next.kept.push((list.name.clone(), error));
                             old
                         }

@@ -3,11 +3,13 @@
 use std::fmt::Write;
 use std::future::Pending;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use spoa_core::wire::{Actions, Message};
 use spoa_core::{Ack, Notify};
 
 use super::address::addresses;
+use super::asked::Counts;
 use super::library::{Edition, Library};
 use super::lists::Verdict;
 use super::question::{Question, question};
@@ -28,17 +30,18 @@ use crate::handler::{Handler, HandlerError, Reply};
 /// All of them are always set, also where there is no address: then it is unknown. Of several addresses in one message one
 /// that is listed counts before any other, and one that is unknown before one that is allowed; then the lowest score. So
 /// nobody hides behind addresses of their own making, as X-Forwarded-For may have.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Listed {
     library: Library,
+    counts: Arc<Counts>,
     /// The text of a prefix, kept so that none is allocated for each.
     prefix: String,
 }
 
 impl Listed {
     /// Answers by `library`.
-    pub const fn new(library: Library) -> Self {
-        Self { library, prefix: String::new() }
+    pub fn new(library: Library) -> Self {
+        Self { counts: library.asked().worker(), library, prefix: String::new() }
     }
 
     fn answer(
@@ -65,6 +68,13 @@ impl Listed {
             .set_var(scope, &names.prefix, self.prefix.as_str())?
             .set_var(scope, &names.generation, edition.generation)?;
         Ok(())
+    }
+}
+
+/// Each worker counts by itself.
+impl Clone for Listed {
+    fn clone(&self) -> Self {
+        Self::new(self.library.clone())
     }
 }
 
@@ -105,7 +115,9 @@ impl Handler for Listed {
         let messages = notify.messages();
         let mut ack = notify.ack();
         for message in messages {
-            if let Some(question) = question(&edition.config.questions, &message) {
+            let question = question(&edition.config.questions, &message);
+            self.counts.add(question);
+            if let Some(question) = question {
                 self.answer(&edition, question, edition.worst(&message), &mut ack)?;
             }
         }

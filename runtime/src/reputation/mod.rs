@@ -1,6 +1,7 @@
 //! The IP reputation service: HAProxy asks about a client's address and gets a score from 0 (bad) to 100 (trusted).
 
 mod address;
+mod asked;
 pub mod format;
 mod library;
 mod list;

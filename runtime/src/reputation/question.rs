@@ -8,6 +8,8 @@ pub struct Question {
     message: String,
     scope: Scope,
     names: Names,
+    /// Under which it is counted; 0 is with those that are no question.
+    pub(super) number: usize,
 }
 
 /// What the variables are called, without scope and the prefix that HAProxy puts before them.
@@ -85,15 +87,16 @@ impl Question {
         all.sort_unstable();
         match all.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(QuestionError::SameVariable(pair[0].into())),
-            None => Ok(Self { message: message.into(), scope, names }),
+            None => Ok(Self { message: message.into(), scope, names, number: 0 }),
         }
     }
 
     /// What is answered unless said otherwise: the message of HAProxy's example agent, and that of SPOE.txt section 2.5,
     /// with variables of the session.
     pub fn defaults() -> Vec<Self> {
-        let question = |message: &str| Self { message: message.into(), scope: Scope::Session, names: Names::default() };
-        vec![question("check-client-ip"), question("get-ip-reputation")]
+        ["check-client-ip", "get-ip-reputation"]
+            .map(|message| Self { message: message.into(), scope: Scope::Session, names: Names::default(), number: 0 })
+            .into()
     }
 
     /// The name of the message.

@@ -1,6 +1,8 @@
 //! The service as a handler of NOTIFYs.
 
+use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use smol::Timer;
@@ -8,30 +10,61 @@ use spoa_core::Notify;
 use spoa_core::wire::{Actions, Message, Scope};
 
 use super::address::client_address;
+use super::asked::{Asked, Counts};
 use super::question::{Question, question};
 use super::scores::Scores;
 use crate::handler::{Handler, HandlerError, Reply};
+use crate::metrics::{Families, Source};
 
 /// Scores the client of each message that is a [`Question`]; others, and messages without an address, get no score.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Service {
     scores: Scores,
     delay: Duration,
     questions: Vec<Question>,
+    asked: Arc<Asked>,
+    counts: Arc<Counts>,
 }
 
 impl Service {
     /// Answers `questions` with `scores`, each after `delay`: zero to answer at once, more to see what a slow agent does.
-    pub const fn new(scores: Scores, delay: Duration, questions: Vec<Question>) -> Self {
-        Self { scores, delay, questions }
+    pub fn new(scores: Scores, delay: Duration, mut questions: Vec<Question>) -> Self {
+        let asked = Arc::<Asked>::default();
+        asked.number(&mut questions);
+        Self { scores, delay, questions, counts: asked.worker(), asked }
+    }
+
+    /// How often each message was asked.
+    pub fn metrics(&self) -> Arc<dyn Source> {
+        Arc::new(Messages(Arc::clone(&self.asked)))
     }
 
     /// The score a message asks for, and the variable it goes to.
     #[inline]
     fn score(&self, message: &Message<'_>) -> Option<(Scope, &str, u32)> {
-        let question = question(&self.questions, message)?;
+        let question = question(&self.questions, message);
+        self.counts.add(question);
+        let question = question?;
         let score = self.scores.score(client_address(message)?);
         Some((question.scope(), &question.names().score, score))
+    }
+}
+
+/// Each worker counts by itself.
+impl Clone for Service {
+    fn clone(&self) -> Self {
+        let Self { scores, delay, questions, asked, .. } = self;
+        let (questions, asked) = (questions.clone(), Arc::clone(asked));
+        Self { scores: *scores, delay: *delay, questions, counts: asked.worker(), asked }
+    }
+}
+
+#[derive(Debug)]
+struct Messages(Arc<Asked>);
+
+impl Source for Messages {
+    fn write(&self, families: &mut Families<'_>) -> fmt::Result {
+        self.0.write(families)
     }
 }
 

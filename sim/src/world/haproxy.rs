@@ -399,7 +399,11 @@ impl World {
         self.trace.haproxy(self.now, link, Kind::Checked, &[u64::from(up)], || format!("health: {text}"));
         self.coverage.reach(if up { Mark::CheckUp } else { Mark::CheckDown });
         if up && self.limits.refuse_healthchecks {
-            return Err(self.haproxy_failure(link, "health", format!("a health check that was refused passes: {text}")));
+            return Err(self.haproxy_failure(
+                link,
+                "health",
+                format!("a health check that was refused passes: {text}"),
+            ));
         }
         if !up && !self.limits.refuse_healthchecks && !self.players[player].disturbed {
             return Err(self.haproxy_failure(link, "health", format!("a health check fails: {text}")));

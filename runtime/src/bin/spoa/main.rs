@@ -13,6 +13,7 @@ use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -69,12 +70,12 @@ fn serve(given: &Given, options: Options) -> Result<(), Box<dyn Error>> {
     if !options.is_by_lists() {
         let service = options.random();
         hangups.reload(given.clone(), options, None)?;
-        return Ok(agent.run(service)?);
+        return Ok(agent.metrics(service.metrics()).run(service)?);
     }
     let library = Library::open(options.reputation())?;
     library.edition().lists.iter().for_each(|list| tracing::info!("{}", check::summary(list)));
     hangups.reload(given.clone(), options, Some(library.clone()))?;
-    Ok(agent.run(Listed::new(library))?)
+    Ok(agent.metrics(Arc::new(library.clone())).run(Listed::new(library))?)
 }
 
 /// The one line that says why it does not run. Nobody may be reading.

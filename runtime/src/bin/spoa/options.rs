@@ -32,6 +32,13 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "texts")]
     listen: Option<Vec<ListenAddr>>,
 
+    /// Where to tell of health and metrics over HTTP: /healthz, /readyz, /metrics; IP:PORT or unix:PATH; repeatable
+    ///
+    /// Whoever can connect is answered.
+    #[arg(long, value_name = "ADDR")]
+    #[serde(deserialize_with = "texts")]
+    admin: Option<Vec<ListenAddr>>,
+
     /// Threads that serve connections, at most one a processor [default: one a processor]
     ///
     /// None of them ever waits for anything but its sockets, so that more would only keep each other waiting.
@@ -89,7 +96,14 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) no_watch: bool,
 
-    /// Time to end after SIGTERM or SIGINT, most of it to answer what is in flight [default: 5s]
+    /// Time to refuse health checks and serve on after SIGTERM, so that HAProxy asks others [default: 0]
+    ///
+    /// Longer than HAProxy takes to mark a server DOWN ("inter 2s fall 2": 4 s) no event is lost to the end of this agent.
+    #[arg(long, value_name = "TIME")]
+    #[serde(deserialize_with = "text")]
+    drain: Option<Time>,
+
+    /// Time to end after that, or after SIGINT, most of it to answer what is in flight [default: 5s]
     #[arg(long, value_name = "TIME")]
     #[serde(deserialize_with = "text")]
     grace: Option<Time>,
@@ -149,7 +163,7 @@ bad.";
 macro_rules! each_field {
     ($do:ident) => {
         $do! {
-            fixed: port, listen, workers, max_frame_size, capability, delay, frames, seed, grace, hello_timeout,
+            fixed: port, listen, admin, workers, max_frame_size, capability, delay, frames, seed, drain, grace, hello_timeout,
                 idle_timeout, ack_timeout, refuse_delay, send_timeout, in_flight_max, deferred_max, reassembly_max,
                 connections_max;
             fixed flags: debug, no_watch;
@@ -232,6 +246,7 @@ impl Options {
     pub(crate) fn agent(&self) -> Agent {
         let mut agent = Agent::new()
             .connection(self.connection())
+            .drain(time(self.drain, Duration::ZERO))
             .grace(time(self.grace, Duration::from_secs(5)))
             .connections_max(self.connections_max.unwrap_or(65_536))
             .log_frames(self.debug);
@@ -242,6 +257,7 @@ impl Options {
             }
             agent = agent.workers(workers);
         }
+        let agent = self.admin.iter().flatten().cloned().fold(agent, Agent::admin);
         self.addrs().into_iter().fold(agent, Agent::listen)
     }
 
@@ -339,7 +355,7 @@ mod tests {
             assert_eq!(made(&given), made(&options(&[])), "{help}");
             told += 1;
         }
-        assert_eq!(told, 15, "of these options the help tells the default");
+        assert_eq!(told, 16, "of these options the help tells the default");
     }
 
     #[test]

@@ -1,0 +1,377 @@
+//! What a worker has seen, in numbers that another thread may read.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use spoa_core::wire::Capabilities;
+use spoa_core::{CloseReason, LocalReason, PeerError, Stats, Status};
+
+/// A count that one thread raises and others read: no instruction of it locks anything.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    #[inline]
+    pub(crate) fn add(&self, count: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// An enumeration of what is counted apart, each with the label that metrics have for it.
+macro_rules! labels {
+    ($(#[$meta:meta])* $name:ident { $($(#[$of:meta])* $variant:ident = $label:literal),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum $name {
+            $($(#[$of])* $variant),*
+        }
+
+        impl Label for $name {
+            const ALL: &'static [(Self, &'static str)] = &[$((Self::$variant, $label)),*];
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+/// One of a few things that are counted apart.
+pub(crate) trait Label: Copy + 'static {
+    /// All of them, with what metrics call each.
+    const ALL: &'static [(Self, &'static str)];
+
+    /// Its place among them.
+    fn index(self) -> usize;
+}
+
+labels! {
+    /// How a connection ended.
+    End {
+        HealthCheck = "health_check",
+        HealthCheckRefused = "health_check_refused",
+        Haproxy = "haproxy_disconnect",
+        Eof = "eof",
+        Stopped = "stopped",
+        NoRoom = "no_room",
+        NotifyMax = "notify_max",
+        Idle = "idle",
+        SendTimeout = "send_timeout",
+        Error = "error",
+        /// A panic of ours, or a socket that could not be watched.
+        Lost = "lost",
+    }
+}
+
+labels! {
+    /// What became of a HELLO.
+    Hello {
+        Accepted = "accepted",
+        HealthCheck = "health_check",
+        HealthCheckRefused = "health_check_refused",
+        Refused = "refused",
+    }
+}
+
+labels! {
+    /// What was agreed on.
+    Capability {
+        Pipelining = "pipelining",
+        Fragmentation = "fragmentation",
+        Async = "async",
+    }
+}
+
+labels! {
+    /// What was wrong with what a peer sent.
+    Fault {
+        Malformed = "malformed",
+        TooShort = "frame_too_short",
+        TooBig = "frame_too_big",
+        OtherProtocol = "other_protocol",
+        Unexpected = "unexpected",
+        NonZeroId = "non_zero_id",
+        Fragmented = "fragmented",
+        Interlaced = "interlaced",
+        NoVersion = "no_version",
+        NoMaxFrameSize = "no_max_frame_size",
+        NoCapabilities = "no_capabilities",
+        BadVersion = "bad_version",
+        BadMaxFrameSize = "bad_max_frame_size",
+        HelloTimeout = "hello_timeout",
+    }
+}
+
+labels! {
+    /// A status code of a DISCONNECT.
+    Code {
+        Normal = "0",
+        Io = "1",
+        Timeout = "2",
+        TooBig = "3",
+        Invalid = "4",
+        NoVersion = "5",
+        NoFrameSize = "6",
+        NoCapabilities = "7",
+        BadVersion = "8",
+        BadFrameSize = "9",
+        Fragmented = "10",
+        Interlaced = "11",
+        UnknownFrameId = "12",
+        Resource = "13",
+        /// And every code that SPOE.txt does not have.
+        Unknown = "99",
+    }
+}
+
+impl Code {
+    fn of(status: Status) -> Self {
+        Self::ALL.get(status.0 as usize).filter(|_| status.0 <= 13).map_or(Self::Unknown, |(code, _)| *code)
+    }
+}
+
+/// The most of what is counted apart.
+const LABELS_MAX: usize = 16;
+
+/// A count for each of a few things.
+#[derive(Debug, Default)]
+pub(crate) struct Tally([Counter; LABELS_MAX]);
+
+impl Tally {
+    pub(crate) fn add(&self, label: impl Label) {
+        self.0[label.index()].add(1);
+    }
+
+    pub(crate) fn get(&self, label: impl Label) -> u64 {
+        self.0[label.index()].get()
+    }
+}
+
+/// The bounds of a histogram's buckets, in microseconds: each counts what is at most that, and above those before.
+pub(crate) const BUCKETS: [u64; 20] = [
+    1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000,
+    1_000_000, 10_000_000,
+];
+
+/// How long things took.
+#[derive(Debug, Default)]
+pub(crate) struct Histogram {
+    buckets: [Counter; BUCKETS.len()],
+    above: Counter,
+    nanos: Counter,
+}
+
+impl Histogram {
+    pub(crate) fn add(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.nanos.add(nanos);
+        let at = BUCKETS.partition_point(|micros| micros * 1_000 < nanos);
+        self.buckets.get(at).unwrap_or(&self.above).add(1);
+    }
+
+    /// How many there were in each bucket, those above all last; and how long they took together.
+    pub(crate) fn get(&self) -> ([u64; BUCKETS.len() + 1], u64) {
+        let counts = std::array::from_fn(|at| self.buckets.get(at).unwrap_or(&self.above).get());
+        (counts, self.nanos.get())
+    }
+}
+
+/// All that one worker counts. It alone writes here; the alignment keeps its cache lines from those of others.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Counters {
+    pub(crate) accepted: Counter,
+    pub(crate) ended: Tally,
+    pub(crate) hellos: Tally,
+    pub(crate) capabilities: Tally,
+    pub(crate) faults: Tally,
+    pub(crate) disconnects_sent: Tally,
+    pub(crate) disconnects_received: Tally,
+    pub(crate) frames_received: Counter,
+    pub(crate) frames_sent: Counter,
+    pub(crate) bytes_received: Counter,
+    pub(crate) bytes_sent: Counter,
+    pub(crate) notifies: Counter,
+    pub(crate) acks: Counter,
+    /// Of `acks`, those of answers that came later.
+    pub(crate) acks_deferred: Counter,
+    /// Of `acks`, the empty ones by cause, and those that were cut.
+    pub(crate) acks_unanswered: Counter,
+    pub(crate) acks_expired: Counter,
+    pub(crate) acks_declined: Counter,
+    pub(crate) acks_cut: Counter,
+    pub(crate) aborted_by_agent: Counter,
+    pub(crate) aborted_by_haproxy: Counter,
+    /// How long connections were not read from, since as much as may be was in flight or unsent.
+    pub(crate) held_nanos: Counter,
+    /// Of answers in place one in [`SAMPLE`].
+    pub(crate) in_place: Histogram,
+    pub(crate) deferred: Histogram,
+}
+
+/// To look at the clock for each answer in place would take longer than many of them do.
+pub(crate) const SAMPLE: u64 = 64;
+
+impl Counters {
+    /// What a connection has counted since `before`.
+    pub(crate) fn rise(&self, before: &Stats, now: &Stats) {
+        for (counter, before, now) in [
+            (&self.frames_received, before.frames_received, now.frames_received),
+            (&self.notifies, before.notifies, now.notifies),
+            (&self.acks, before.acks, now.acks),
+            // Each ACK is a frame, and so is that of a NOTIFY that was aborted.
+            (&self.frames_sent, before.acks + before.aborted_by_agent, now.acks + now.aborted_by_agent),
+        ] {
+            counter.add(now - before);
+        }
+        // Rare, all of them.
+        let rare = |stats: &Stats| {
+            [
+                stats.acks_unanswered,
+                stats.acks_expired,
+                stats.acks_declined,
+                stats.acks_cut,
+                stats.aborted_by_agent,
+                stats.aborted_by_haproxy,
+            ]
+        };
+        let (before, now) = (rare(before), rare(now));
+        if before != now {
+            let counters = [
+                &self.acks_unanswered,
+                &self.acks_expired,
+                &self.acks_declined,
+                &self.acks_cut,
+                &self.aborted_by_agent,
+                &self.aborted_by_haproxy,
+            ];
+            counters
+                .into_iter()
+                .zip(before.into_iter().zip(now))
+                .for_each(|(counter, (old, new))| counter.add(new - old));
+        }
+    }
+
+    /// A HELLO that was accepted.
+    pub(crate) fn ready(&self, agreed: Capabilities) {
+        self.hellos.add(Hello::Accepted);
+        self.frames_sent.add(1);
+        for (capability, label) in [
+            (Capabilities::PIPELINING, Capability::Pipelining),
+            (Capabilities::FRAGMENTATION, Capability::Fragmentation),
+            (Capabilities::ASYNC, Capability::Async),
+        ] {
+            if agreed.contains(capability) {
+                self.capabilities.add(label);
+            }
+        }
+    }
+
+    /// How a connection ended, which had a HELLO accepted or not.
+    pub(crate) fn closed(&self, reason: CloseReason, was_ready: bool) {
+        let (end, said) = match reason {
+            CloseReason::HealthCheck => {
+                self.hellos.add(Hello::HealthCheck);
+                self.frames_sent.add(1);
+                (End::HealthCheck, None)
+            }
+            CloseReason::Peer(status) => {
+                self.disconnects_received.add(Code::of(status));
+                (End::Haproxy, Some(status))
+            }
+            CloseReason::Eof { .. } => (End::Eof, None),
+            CloseReason::Error(error) => {
+                self.faults.add(fault(&error));
+                if !was_ready && is_of_hello(&error) {
+                    self.hellos.add(Hello::Refused);
+                }
+                (End::Error, Some(error.status()))
+            }
+            CloseReason::Local(LocalReason::HealthCheckRefused) => {
+                self.hellos.add(Hello::HealthCheckRefused);
+                (End::HealthCheckRefused, Some(Status::RESOURCE))
+            }
+            CloseReason::Local(LocalReason::NoRoom) => (End::NoRoom, Some(Status::RESOURCE)),
+            CloseReason::Local(LocalReason::Asked) => {
+                (End::Stopped, Some(if was_ready { Status::NORMAL } else { Status::RESOURCE }))
+            }
+            CloseReason::Local(LocalReason::NotifyMax) => (End::NotifyMax, Some(Status::NORMAL)),
+            CloseReason::Local(LocalReason::Idle) => (End::Idle, Some(Status::NORMAL)),
+            CloseReason::Local(LocalReason::SendTimeout) => (End::SendTimeout, None),
+        };
+        self.ended.add(end);
+        if let Some(status) = said {
+            self.frames_sent.add(1);
+            self.disconnects_sent.add(Code::of(status));
+        }
+    }
+}
+
+fn fault(error: &PeerError) -> Fault {
+    match error {
+        PeerError::Malformed { .. } => Fault::Malformed,
+        PeerError::FrameTooShort { .. } => Fault::TooShort,
+        PeerError::FrameTooBig { .. } if error.other_protocol().is_some() => Fault::OtherProtocol,
+        PeerError::FrameTooBig { .. } => Fault::TooBig,
+        PeerError::Unexpected(_) => Fault::Unexpected,
+        PeerError::NonZeroId(_) => Fault::NonZeroId,
+        PeerError::Fragmented(_) => Fault::Fragmented,
+        PeerError::Interlaced(_) => Fault::Interlaced,
+        PeerError::NoVersion => Fault::NoVersion,
+        PeerError::NoMaxFrameSize => Fault::NoMaxFrameSize,
+        PeerError::NoCapabilities => Fault::NoCapabilities,
+        PeerError::BadVersion => Fault::BadVersion,
+        PeerError::BadMaxFrameSize => Fault::BadMaxFrameSize,
+        PeerError::HelloTimeout => Fault::HelloTimeout,
+    }
+}
+
+/// True if it is a HELLO that was wrong.
+const fn is_of_hello(error: &PeerError) -> bool {
+    !matches!(
+        error,
+        PeerError::FrameTooShort { .. }
+            | PeerError::FrameTooBig { .. }
+            | PeerError::Unexpected(_)
+            | PeerError::HelloTimeout
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_label_has_a_place() {
+        fn check<L: Label>() {
+            assert!(L::ALL.len() <= LABELS_MAX);
+            assert!(L::ALL.iter().enumerate().all(|(at, (label, _))| label.index() == at));
+        }
+        check::<End>();
+        check::<Hello>();
+        check::<Capability>();
+        check::<Fault>();
+        check::<Code>();
+    }
+
+    #[test]
+    fn codes_are_those_of_spoe_txt_and_one_for_the_rest() {
+        let name = |code: u32| Code::ALL[Code::of(Status(code)).index()].1;
+        assert_eq!([0, 4, 13, 14, 98, 99, 100, u32::MAX].map(name), ["0", "4", "13", "99", "99", "99", "99", "99"]);
+    }
+
+    #[test]
+    fn times_go_to_the_bucket_that_bounds_them() {
+        let histogram = Histogram::default();
+        for micros in [0, 1, 2, 3, 10_000_000, 10_000_001] {
+            histogram.add(Duration::from_micros(micros));
+        }
+        let (counts, nanos) = histogram.get();
+        assert_eq!((counts[0], counts[1], counts[2], counts[19], counts[20]), (2, 1, 1, 1, 1));
+        assert_eq!(nanos, 20_000_007_000);
+    }
+}
