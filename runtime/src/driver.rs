@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::mem;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
 
 use mio::Interest;
 use socket2::Socket;
@@ -18,6 +19,21 @@ use crate::shared::{Drain, Shared};
 
 /// How often a connection with more to do goes on before the others of its worker have their turn.
 const READS_MAX: usize = 8;
+
+/// ACKs that are kept until HAProxy has nothing more to send, for the end to go with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Held {
+    /// When nothing more has come for long enough.
+    quiet: Instant,
+    /// When they go in any case.
+    until: Instant,
+}
+
+/// How long HAProxy has to be silent, ...
+const HELD_QUIET: Duration = Duration::from_millis(2);
+
+/// ... and how long an ACK may be kept for that.
+const HELD_MAX: Duration = Duration::from_millis(10);
 
 /// One connection on its socket.
 ///
@@ -43,6 +59,8 @@ pub(crate) struct Driver {
     write_shut: bool,
     /// A HELLO was accepted.
     was_ready: bool,
+    /// A NOTIFY came with what was read last.
+    came: bool,
     /// Since when nothing is read, for a limit is reached.
     held_since: Option<Instant>,
     /// What was counted and logged about so far.
@@ -57,6 +75,7 @@ enum Draining {
     Parting {
         until: Instant,
         end: Instant,
+        held: Option<Held>,
     },
     Yes,
 }
@@ -97,6 +116,7 @@ impl Driver {
             drain: Draining::No,
             write_shut: false,
             was_ready: false,
+            came: false,
             held_since: None,
             seen: Stats::default(),
         }
@@ -122,11 +142,12 @@ impl Driver {
 
     /// When it has to have its turn, if nothing happens before.
     pub(crate) fn due(&self) -> Option<Instant> {
-        match (self.connection.poll_timeout(), self.drain) {
-            (Some(at), Draining::Parting { until, .. }) => Some(at.min(until)),
-            (None, Draining::Parting { until, .. }) => Some(until),
-            (at, _) => at,
-        }
+        let parting = match self.drain {
+            Draining::Parting { held: Some(held), .. } => Some(held.quiet.min(held.until)),
+            Draining::Parting { until, .. } => Some(until),
+            Draining::No | Draining::Yes => None,
+        };
+        self.connection.poll_timeout().into_iter().chain(parting).min()
     }
 
     /// Does what there is to do, in buffers that it is lent for it.
@@ -144,6 +165,8 @@ impl Driver {
         let now = shared.clock.now();
         self.send_answers(now, shared);
         self.heed_drain(now, shared.drain);
+        // Its socket may have got a NOTIFY since it was asked last.
+        self.readable |= matches!(self.drain, Draining::Parting { .. });
         for _ in 0..READS_MAX {
             self.read(now, &shared.counters);
             // What has arrived comes before any deadline that has passed meanwhile.
@@ -224,7 +247,7 @@ impl Driver {
             && self.drain == Draining::No
         {
             if self.was_ready && !patience.is_zero() {
-                self.drain = Draining::Parting { until: now + patience.min(grace), end: now + grace };
+                self.drain = Draining::Parting { until: now + patience.min(grace), end: now + grace, held: None };
             } else {
                 self.drain = Draining::Yes;
                 self.connection.disconnect(now, grace);
@@ -232,16 +255,34 @@ impl Driver {
         }
     }
 
-    /// Ends a conversation that is to be, when nothing is in flight behind an ACK that is about to leave: HAProxy reads both
-    /// together and sends nothing in between, which would be lost.
+    /// Ends a conversation that is to be, with an ACK behind which nothing is in flight: HAProxy reads both together, and sends
+    /// nothing in between, which would be lost.
+    ///
+    /// HAProxy up to 3.0 may have sent another NOTIFY by the time it reads that. So ACKs are kept for some milliseconds: until
+    /// it is silent, for all that ask wait for one, or there are as many in flight on this connection as it sends.
     fn part<H: Handler>(&mut self, now: Instant, shared: &mut Shared<H>) {
-        let Draining::Parting { until, end } = self.drain else { return };
+        let Draining::Parting { until, end, held } = &mut self.drain else { return };
         let is_behind_an_ack = self.connection.poll_transmit().is_some() && self.connection.is_at_rest();
-        if now >= until || is_behind_an_ack && !self.wants_read() {
-            self.drain = Draining::Yes;
-            self.connection.disconnect(now, end.saturating_since(now));
-            self.hand_out_events(shared);
+        if is_behind_an_ack {
+            let held = held.get_or_insert(Held { quiet: now, until: now + HELD_MAX });
+            if self.came {
+                held.quiet = now + HELD_QUIET;
+            }
+            if now < held.quiet.min(held.until) {
+                return;
+            }
+        } else if now < *until {
+            return;
         }
+        let end = *end;
+        self.drain = Draining::Yes;
+        self.connection.disconnect(now, end.saturating_since(now));
+        self.hand_out_events(shared);
+    }
+
+    /// True while ACKs are kept.
+    const fn holds(&self) -> bool {
+        matches!(self.drain, Draining::Parting { held: Some(_), .. })
     }
 
     fn wants_read(&self) -> bool {
@@ -280,6 +321,7 @@ impl Driver {
     fn write(&mut self, now: Instant, counters: &Counters) -> bool {
         let mut wrote = false;
         while !self.blocked
+            && !self.holds()
             && let Some(bytes) = self.connection.poll_transmit()
         {
             match (&self.socket).write(bytes) {
@@ -355,6 +397,7 @@ impl Driver {
     /// seen to rise.
     fn count<H: Handler>(&mut self, shared: &Shared<H>) {
         let (before, now) = (self.seen, self.connection.stats());
+        self.came = before.notifies < now.notifies;
         if before == now {
             return;
         }

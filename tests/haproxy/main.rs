@@ -19,6 +19,7 @@ mod addresses;
 mod agent_sockets;
 mod agent_stop;
 mod disconnect_status;
+mod fleet;
 mod health_check;
 mod idle_connection;
 mod no_reset;
@@ -69,6 +70,10 @@ const SCENARIOS: &[Scenario] = &[
     ("reload_under_load", Needs::Any, reload_under_load::run),
     ("agent_stop_under_load", Needs::Any, agent_stop::under_load),
     ("agent_stop_in_flight", Needs::Any, agent_stop::in_flight),
+    ("fleet_rolling", Needs::Any, fleet::rolling),
+    ("fleet_killed", Needs::Any, fleet::killed),
+    ("fleet_hangs", Needs::Any, fleet::hangs),
+    ("fleet_reloads", Needs::Any, fleet::reloads),
     ("slow_handler", Needs::Any, slow_handler::beyond_processing_timeout),
     ("slow_handler_cut_off", Needs::Any, slow_handler::beyond_ack_timeout),
     ("idle_connection", Needs::Any, idle_connection::closed_by_haproxy),
