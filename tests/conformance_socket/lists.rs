@@ -212,6 +212,29 @@ fn options_may_be_in_a_file() {
     assert_eq!(said("check-client-ip", 0), "ip_score=10 ip_listed=true");
 }
 
+/// What somebody writes by hand gets shorter on purpose; and a file that has no list is not what was meant.
+#[test]
+fn a_list_may_say_how_much_it_may_lose() {
+    let folder = Folder::with(&[("ours", b"192.0.2.1\n192.0.2.2\n192.0.2.3\n"), ("bad", b"192.0.2.4\n192.0.2.5\n")]);
+    let lists = "[[list]]\nname = 'ours'\npath = 'ours'\nallow = true\nmax-shrink = 100\n[[list]]\nname = 'bad'\npath = 'bad'\n";
+    folder.write("spoa.toml", format!("max-shrink = 10\n{lists}").as_bytes());
+    let path = folder.path("spoa.toml").display().to_string();
+    let agent = Agent::spawn(&["--config", &path]);
+    folder.write("bad", b"192.0.2.4\n");
+    agent.wait_for_line("that is more than 10 % fewer (to take it: max-shrink, or a restart)");
+    folder.write("ours", b"# nobody\n");
+    agent.wait_for_line("generation 2");
+    let mut client = Client::ready(agent.addr());
+    assert!(ask(&mut client, &check_client_ip(ipv4(1))).contains("ip_verdict=unknown"));
+    assert!(ask(&mut client, &check_client_ip(ipv4(5))).contains("ip_verdict=listed"));
+
+    folder.write("spoa.toml", b"grace = '1s'\n");
+    agent.signal(Signal::HUP);
+    agent.wait_for_line("counts from the next start on: whether scores come from lists");
+    let random = Agent::spawn(&["--config", &path]);
+    random.wait_for_line("there are no lists: scores are random");
+}
+
 /// Each message has its variables and its scope, so that several in one NOTIFY are told apart.
 #[test]
 fn several_messages_each_get_theirs() {
@@ -264,7 +287,8 @@ fn a_list_that_lost_too_much_is_refused() {
     let mut client = Client::ready(agent.addr());
     folder.write("list", b"192.0.2.1\n192.0.2.2\n");
     agent.signal(Signal::HUP);
-    agent.wait_for_line("that is more than 25 % fewer; it stays as it was: list list: 4 prefixes");
+    agent.wait_for_line("a restart); it stays as it was: list list: 4 prefixes");
+    assert!(agent.log().contains("that is more than 25 % fewer"), "{}", agent.log());
     assert!(agent.log().contains("list list: 2 prefixes in"), "{}", agent.log());
     assert!(ask(&mut client, &check_client_ip(ipv4(4))).contains("ip_listed=true"));
     folder.write("list", b"192.0.2.1\n192.0.2.2\n192.0.2.3\n");

@@ -25,15 +25,23 @@ fn download(lists: &Path, folder: &Path) -> Output {
 /// A download replaces what was there only if it is a list; others go on. `spoa` may be reading meanwhile.
 #[test]
 fn lists_are_downloaded_and_those_that_are_none_are_not() {
-    let site = Folder::with(&[("good", b"192.0.2.1\n"), ("page", b"<html>404</html>\n"), ("new", b"192.0.2.3\n")]);
+    let site = Folder::with(&[
+        ("good", b"192.0.2.1\n"),
+        ("page", b"<html>404</html>\n"),
+        ("new", b"192.0.2.3\n"),
+        ("csv", b"\"seen\",\"dst_ip\"\n\"2026-01-01 00:00:00\",\"192.0.2.4\"\n"),
+        ("nothing", b""),
+    ]);
     let url = |name: &str| format!("file://{}", site.path(name).display());
     let text = format!(
-        "# comment\n\ngood {}\npage {}\ngone {}\nbad/name {}\nnew {}\n",
+        "# comment\n\ngood {}\npage {}\ngone {}\nbad/name {}\nnew {}\nnothing {}\ncsv {} column=dst_ip",
         url("good"),
         url("page"),
         url("gone"),
         url("good"),
-        url("new")
+        url("new"),
+        url("nothing"),
+        url("csv"),
     );
     let folder = Folder::with(&[("page", b"192.0.2.2\n"), ("lists", text.as_bytes())]);
     let lists = folder.path("lists");
@@ -46,13 +54,16 @@ fn lists_are_downloaded_and_those_that_are_none_are_not() {
     let read = |name: &str| fs::read_to_string(folder.path(name)).unwrap_or_default();
     assert_eq!([read("good"), read("page"), read("new")], ["192.0.2.1\n", "192.0.2.2\n", "192.0.2.3\n"], "{said}");
     assert!(said.contains("list page: there is no address in"), "{said}");
-    for wrong in ["page stays as it was", "gone stays as it was", "no name for a file: bad/name"] {
+    assert!(read("csv").contains("192.0.2.4"), "the last line has no end: {said}");
+    for wrong in
+        ["nothing stays as it was", "page stays as it was", "gone stays as it was", "no name for a file: bad/name"]
+    {
         assert!(said.contains(wrong), "{said}");
     }
     assert_eq!(output.status.code(), Some(1), "{said}");
     let left = fs::read_dir(folder.path("")).expect("it is there").flatten();
     let left: Vec<_> =
-        left.map(|file| file.file_name()).filter(|name| name.to_string_lossy().contains(".new")).collect();
+        left.map(|file| file.file_name()).filter(|name| name.to_string_lossy().ends_with(".new")).collect();
     assert!(left.is_empty(), "{left:?}");
 
     fs::write(&lists, format!("good {}\n", url("good"))).expect("it is ours");
@@ -61,6 +72,14 @@ fn lists_are_downloaded_and_those_that_are_none_are_not() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let now = folder.path("good").metadata().and_then(|file| file.modified()).expect("it is there");
     assert_eq!(now, written, "it has not changed");
+
+    // Another place, whose list is older than the one that is there.
+    let old = fs::File::options().write(true).open(site.path("new")).expect("it is there");
+    old.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(86_400)).expect("it is ours");
+    fs::write(&lists, format!("good {}\n", url("new"))).expect("it is ours");
+    assert_eq!(download(&lists, &folder.path("")).status.code(), Some(0));
+    assert_eq!(fs::read_to_string(folder.path("good")).unwrap_or_default(), "192.0.2.3\n");
+    assert_eq!(download(&folder.path("none"), &folder.path("")).status.code(), Some(1), "there is nothing to read");
 }
 
 /// The configuration that is installed, and the lists that it has once they were downloaded.

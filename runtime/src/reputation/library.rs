@@ -211,36 +211,55 @@ impl Next {
         has_changed: impl Fn(&List, &Refused) -> bool,
     ) -> Result<Self, LoadError> {
         config.check()?;
+        let old = |list: &ListConfig| before.called(&list.name).and_then(|old| old.configured(list));
+        let stays = |old: &List| !has_changed(old, &refused);
+        let size = |list: &List| list.prefixes() as usize;
+        // What stays has its room, wherever it is in the order.
+        let staying = config.lists.iter().filter_map(old).filter(stays).map(|old| size(&old)).sum();
+        let mut room = PREFIXES_MAX.saturating_sub(staying);
+        let olds: Vec<_> = config.lists.iter().map(|list| old(list).map(|old| (stays(&old), old))).collect();
         let mut next = Self { lists: Vec::new(), loaded: Vec::new(), kept: Vec::new(), refused };
-        let mut room = PREFIXES_MAX;
-        for list in &config.lists {
-            let old = before.called(&list.name).and_then(|old| old.configured(list));
-            let list = match old {
-                Some(old) if !has_changed(&old, &next.refused) => old,
-                old => {
-                    let stamp = Stamp::at(&list.path);
-                    let new = List::load_within(list.clone(), room).and_then(|new| match &old {
-                        Some(old) => new.unless_shrunk_from(old, config.max_shrink),
-                        None => Ok(new),
-                    });
-                    match (new, old) {
-                        (Ok(new), _) => {
-                            next.refused.remove(&list.name);
-                            next.loaded.push(list.name.clone());
-                            new
-                        }
-                        (Err(error), Some(old)) => {
-                            next.refused.insert(list.name.clone(), stamp);
-                            next.kept.push((list.name.clone(), error));
-                            old
-                        }
-                        (Err(error), None) => return Err(error),
-                    }
+        for (list, old) in config.lists.iter().zip(olds) {
+            let old = match old {
+                Some((true, old)) => {
+                    next.lists.push(old);
+                    continue;
                 }
+                Some((false, old)) => Some(old),
+                None => None,
             };
-            room = room.saturating_sub(list.prefixes() as usize);
+            let list = next.attempt(list, old, room, config.max_shrink)?;
+            room = room.saturating_sub(size(&list));
             next.lists.push(list);
         }
         Ok(next)
+    }
+
+    /// Loads a list; if that fails, the old one stays.
+    fn attempt(
+        &mut self,
+        list: &ListConfig,
+        old: Option<List>,
+        room: usize,
+        max_shrink: u8,
+    ) -> Result<List, LoadError> {
+        let stamp = Stamp::at(&list.path);
+        let new = List::load_within(list.clone(), room).and_then(|new| match &old {
+            Some(old) => new.unless_shrunk_from(old, max_shrink),
+            None => Ok(new),
+        });
+        match (new, old) {
+            (Ok(new), _) => {
+                self.refused.remove(&list.name);
+                self.loaded.push(list.name.clone());
+                Ok(new)
+            }
+            (Err(error), Some(old)) => {
+                self.refused.insert(list.name.clone(), stamp);
+                self.kept.push((list.name.clone(), error));
+                Ok(old)
+            }
+            (Err(error), None) => Err(error),
+        }
     }
 }

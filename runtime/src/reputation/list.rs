@@ -32,6 +32,9 @@ pub struct ListConfig {
     pub allow: bool,
     /// A bad line in it is an error: it is not used, or stays as it was.
     pub strict: bool,
+    /// How many of a hundred prefixes it may lose from one time to the next, if that is not the same for all. With 100 it may
+    /// be empty too.
+    pub max_shrink: Option<u8>,
 }
 
 impl ListConfig {
@@ -73,7 +76,7 @@ impl FromStr for ListConfig {
             }
         }
         let (score, format) = (ListConfig::score_of(score, allow)?, Format::of(format, column)?);
-        Ok(Self { name: name.into(), path: path.into(), format, score, category, allow, strict })
+        Ok(Self { name: name.into(), path: path.into(), format, score, category, allow, strict, max_shrink: None })
     }
 }
 
@@ -147,7 +150,10 @@ pub enum LoadError {
         error: LineError,
     },
     /// A list lost more than is taken for a change: it may have been cut off.
-    #[error("list {name}: {now} prefixes in {}, of {before}: that is more than {max} % fewer", path.display())]
+    #[error(
+        "list {name}: {now} prefixes in {}, of {before}: that is more than {max} % fewer (to take it: max-shrink, or a restart)",
+        path.display()
+    )]
     Shrunk {
         /// The list.
         name: String,
@@ -252,7 +258,7 @@ impl List {
         if content.prefixes() > room {
             return Err(LoadError::TooManyPrefixes { name, path });
         }
-        if content.prefixes() == 0 {
+        if content.prefixes() == 0 && config.max_shrink != Some(100) {
             return Err(LoadError::Empty { name, path });
         }
         if let Some((line, error)) = content.bad.first().filter(|_| config.strict) {
@@ -269,7 +275,8 @@ impl List {
 
     /// This, unless it has lost more than `max` of a hundred prefixes that it had.
     pub(super) fn unless_shrunk_from(self, old: &Self, max: u8) -> Result<Self, LoadError> {
-        let (before, now, max) = (old.prefixes(), self.prefixes(), max.min(100));
+        let max = self.config.max_shrink.unwrap_or(max).min(100);
+        let (before, now) = (old.prefixes(), self.prefixes());
         if u128::from(now) * 100 < u128::from(before) * u128::from(100 - max) {
             let (name, path) = (self.config.name, self.config.path);
             return Err(LoadError::Shrunk { name, path, before, now, max });

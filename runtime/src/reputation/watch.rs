@@ -8,7 +8,7 @@ use futures_lite::future;
 use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher, recommended_watcher};
 use smol::Timer;
-use smol::channel::{Receiver, bounded};
+use smol::channel::{Receiver, Sender, bounded};
 
 /// Files that may change, in place or by another taking their place.
 ///
@@ -20,6 +20,8 @@ pub struct Watch {
     watcher: Option<RecommendedWatcher>,
     folders: BTreeSet<PathBuf>,
     events: Receiver<()>,
+    /// Without it the channel would be closed where there is no watcher, and a closed one is never waited for.
+    _told: Sender<()>,
 }
 
 /// How long a change may go unnoticed that the system does not tell of.
@@ -35,17 +37,18 @@ impl Watch {
     /// Watches nothing yet.
     pub fn new() -> Self {
         let (told, events) = bounded(1);
+        let teller = told.clone();
         let tell = move |event: notify::Result<Event>| {
             // An error may be an event that was lost. One that waits already is enough.
             if event.is_ok_and(|event| !is_change(event.kind)) {
                 return;
             }
-            let _ = told.try_send(());
+            let _ = teller.try_send(());
         };
         let watcher = recommended_watcher(tell).map_err(|error| {
             tracing::warn!("cannot be told of files that change, and looks every {} s: {error}", POLL.as_secs());
         });
-        Self { watcher: watcher.ok(), folders: BTreeSet::new(), events }
+        Self { watcher: watcher.ok(), folders: BTreeSet::new(), events, _told: told }
     }
 
     /// Watches these files, and no others. Best called again after each change: a file may be another's name by then.

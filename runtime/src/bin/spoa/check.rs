@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use spoa_runtime::reputation::lists::{Lists, embedded};
-use spoa_runtime::reputation::{List, ListConfig, LoadError};
+use spoa_runtime::reputation::{List, ListConfig, LoadError, PREFIXES_MAX};
 
 use crate::cli::Command;
 use crate::options::Options;
@@ -31,14 +31,22 @@ pub(crate) fn run(command: &Command, options: &Options, file: Option<&PathBuf>) 
         }
         Command::Validate { .. } => {
             if let Some(path) = file {
-                tell(&format!("{} is in order\n", path.display()));
+                let random =
+                    if config.lists.is_empty() { "; there is no list in it, so scores are random" } else { "" };
+                tell(&format!("{} is in order{random}\n", path.display()));
             }
-            let mut faults = 0;
+            let (mut faults, mut prefixes) = (0, 0);
             for list in config.lists {
                 // Of one that is strict all bad lines are told as well.
-                let (text, bad) = report(&List::load(ListConfig { strict: false, ..list }));
+                let list = List::load(ListConfig { strict: false, ..list });
+                prefixes += list.as_ref().map_or(0, List::prefixes);
+                let (text, bad) = report(&list);
                 tell(&text);
                 faults += bad;
+            }
+            if prefixes > PREFIXES_MAX as u64 {
+                tell(&format!("{prefixes} prefixes in all are more than {PREFIXES_MAX}\n"));
+                faults += 1;
             }
             if faults > 0 {
                 Err(format!("{faults} {}", if faults == 1 { "fault" } else { "faults" }).into())

@@ -75,6 +75,11 @@ pub(crate) struct ListArgs {
 }
 
 impl Given {
+    /// Whether there is a configuration file.
+    pub(crate) const fn has_file(&self) -> bool {
+        self.file.path.is_some()
+    }
+
     /// The options given here, and what they leave open as the file has it now.
     ///
     /// # Errors

@@ -70,20 +70,23 @@ struct ListKeys {
     allow: bool,
     #[serde(default)]
     strict: bool,
+    #[serde(default, rename = "max-shrink", deserialize_with = "text")]
+    max_shrink: Option<Percent>,
 }
 
 impl TryFrom<ListKeys> for ListTable {
     type Error = String;
 
     fn try_from(keys: ListKeys) -> Result<Self, String> {
-        let ListKeys { name, path, format, column, score, category, allow, strict } = keys;
+        let ListKeys { name, path, format, column, score, category, allow, strict, max_shrink } = keys;
         if name.is_empty() || path.as_os_str().is_empty() {
             return Err("a list has to have a name and a path".into());
         }
         let format = Format::of(format, column).map_err(|error| error.to_string())?;
         let score = ListConfig::score_of(score.map(|Percent(score)| score.into()), allow);
         let score = score.map_err(|error| error.to_string())?;
-        Ok(Self(ListConfig { name, path, format, score, category, allow, strict }))
+        let max_shrink = max_shrink.map(|Percent(max)| max);
+        Ok(Self(ListConfig { name, path, format, score, category, allow, strict, max_shrink }))
     }
 }
 

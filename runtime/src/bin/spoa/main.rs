@@ -68,6 +68,13 @@ fn serve(given: &Given, options: Options) -> Result<(), Box<dyn Error>> {
     let hangups = Hangups::new()?;
     let agent = options.agent();
     if !options.is_by_lists() {
+        // Whoever wrote a configuration may have meant to have lists in it.
+        let said = "there are no lists: scores are random";
+        if given.has_file() {
+            tracing::warn!("{said}");
+        } else {
+            tracing::info!("{said}");
+        }
         let service = options.random();
         hangups.reload(given.clone(), options, None)?;
         return Ok(agent.metrics(service.metrics()).run(service)?);

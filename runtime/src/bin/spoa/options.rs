@@ -157,7 +157,7 @@ const LIST_HELP_MORE: &str = "The file has an address, prefix or range a line, J
 with gzip. An address in an \"allow\" list is let in; else the lowest score of the lists that it is in counts. The score \
 is 0 unless given, 100 with \"allow\". Formats are told by the first line, or with \"format=lines\", \"json\" or \"csv\"; \
 with a column, a number from 1 or a name in the first line, it is CSV. A list that is \"strict\" is not used if any line is \
-bad.";
+bad. Those given here are in place of all that a configuration file has.";
 
 /// Calls a macro with the fields that are fixed from start to end, and with those that a SIGHUP may change.
 macro_rules! each_field {
@@ -179,7 +179,11 @@ impl Options {
     }
 
     /// These, and what they leave open as `others` have it.
-    pub(crate) fn or(self, others: Self) -> Self {
+    pub(crate) fn or(self, mut others: Self) -> Self {
+        // Where it listens is one thing, said in two ways.
+        if self.port.is_some() || self.listen.is_some() {
+            (others.port, others.listen) = (None, None);
+        }
         macro_rules! or {
             (fixed: $($fixed:ident),*; fixed flags: $($flag:ident),*; live: $($live:ident),*) => {
                 Self {
@@ -195,6 +199,11 @@ impl Options {
     /// The options that differ and count only at the next start, as the file calls them.
     pub(crate) fn fixed_differences(&self, others: &Self) -> Vec<String> {
         let mut names = Vec::new();
+        if self.is_by_lists() != others.is_by_lists() {
+            names.push("whether scores come from lists".into());
+        } else if !self.is_by_lists() && self.questions != others.questions {
+            names.push("message".into());
+        }
         macro_rules! differ {
             (fixed: $($fixed:ident),*; fixed flags: $($flag:ident),*; live: $($live:ident),*) => {
                 $(if self.$fixed != others.$fixed { names.push(stringify!($fixed).replace('_', "-")); })*

@@ -91,10 +91,7 @@ impl Reloads {
             Ok(options) => options,
             Err(wrong) => return tracing::error!("SIGHUP: the configuration in use stays: {wrong}"),
         };
-        let mut later = options.fixed_differences(&self.started);
-        if options.is_by_lists() != self.started.is_by_lists() {
-            later.push("whether scores come from lists".into());
-        }
+        let later = options.fixed_differences(&self.started);
         if !later.is_empty() {
             tracing::warn!("SIGHUP: some of what has changed counts from the next start on: {}", later.join(", "));
         }
@@ -106,7 +103,7 @@ impl Reloads {
                 }
                 Err(error) => tracing::error!("SIGHUP: the configuration in use stays: {error}"),
             },
-            _ => tracing::info!("SIGHUP: there are no lists to load anew"),
+            _ => tracing::info!("SIGHUP: there are no lists to load anew, scores are random"),
         }
     }
 
