@@ -103,7 +103,15 @@ impl Agent {
         self
     }
 
-    /// Logs each frame as one line, at debug level.
+    /// Warns when for so long, from the start on, HAProxy has checked its health but asked it nothing; default never. The
+    /// likely mistake is an SPOE filter that is configured and not used.
+    #[must_use]
+    pub const fn silence_warning(mut self, time: Duration) -> Self {
+        self.settings.silence_warning = time;
+        self
+    }
+
+    /// Logs each frame as one line, at debug level, as long as that is logged.
     #[must_use]
     pub const fn log_frames(mut self, on: bool) -> Self {
         self.settings.log_frames = on;
@@ -186,6 +194,9 @@ impl Server {
             let admin = Admin { metrics: Metrics::new(Arc::clone(&pool), metrics.clone()), pool: Arc::clone(&pool) };
             executor.spawn(admin.serve(listener, &conversations)).detach();
         }
+        if !settings.silence_warning.is_zero() {
+            executor.spawn(warn_of_silence(Arc::clone(&pool), settings.silence_warning)).detach();
+        }
         let serve = async {
             // Dropped, they close the sockets.
             let accepting: Vec<_> =
@@ -214,6 +225,24 @@ impl Server {
             future::pending().await
         };
         smol::block_on(conversations.run(executor.run(future::or(serve, beside))))
+    }
+}
+
+/// Tells once if HAProxy checks the agent's health and asks it nothing.
+async fn warn_of_silence(pool: Arc<Pool>, time: Duration) {
+    loop {
+        Timer::after(time).await;
+        let (notifies, checks) = pool.asked();
+        if notifies > 0 {
+            return;
+        }
+        if checks > 0 {
+            tracing::warn!(
+                "{checks} health checks and no NOTIFY in {time:?}: is there a \"filter spoe\" in the frontend, does its engine have \
+                 the name in brackets in its file, and does an event of it ever come to pass?"
+            );
+            return;
+        }
     }
 }
 

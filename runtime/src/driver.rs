@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use mio::Interest;
 use socket2::Socket;
-use spoa_core::{CloseReason, Connection, Event, Instant, LocalReason, Stats, Status};
+use spoa_core::{CloseReason, Connection, Event, Instant, LocalReason, OtherProtocol, Stats, Status};
 
 use crate::answers::{Answer, PANICKED, WorkId};
 use crate::counters::Counters;
 use crate::frame_log::FrameLog;
 use crate::handler::{Handler, Reply};
+use crate::name::{Name, tell};
 use crate::shared::{Drain, Shared};
 
 /// How often a connection with more to do goes on before the others of its worker have their turn.
@@ -44,7 +45,7 @@ pub(crate) struct Driver {
     key: usize,
     socket: Socket,
     connection: Connection,
-    peer: String,
+    name: Name,
     frame_log: Option<Box<FrameLog>>,
     /// The answers at work, and those that have come.
     deferred: Vec<WorkId>,
@@ -93,21 +94,21 @@ pub(crate) enum Turn {
 
 impl Driver {
     /// Takes the socket over, as connection `key`; if it is not `welcome`, only to say so.
-    pub(crate) fn new<H: Handler>(shared: &Shared<H>, key: usize, socket: Socket, peer: String, welcome: bool) -> Self {
+    pub(crate) fn new<H: Handler>(shared: &Shared<H>, key: usize, socket: Socket, name: Name, welcome: bool) -> Self {
         let config = shared.settings.connection;
         let now = shared.clock.now();
         let connection = if welcome { Connection::new(config, now) } else { Connection::refused(config, now) };
         if !welcome && shared.log_limit.allows(now) {
-            tracing::warn!("{peer}: turned away, {} connections are open", shared.settings.connections_max);
+            tell!(warn, name, "turned away, {} connections are open", shared.settings.connections_max);
         }
-        tracing::debug!("{peer}: connected");
+        tell!(debug, name, "connected");
         shared.counters.accepted.add(1);
         Self {
             key,
             socket,
-            frame_log: shared.settings.log_frames.then(|| Box::new(FrameLog::new(&peer, config.max_frame_size))),
+            frame_log: None,
             connection,
-            peer,
+            name,
             deferred: Vec::new(),
             answers: Vec::new(),
             readable: false,
@@ -152,6 +153,7 @@ impl Driver {
 
     /// Does what there is to do, in buffers that it is lent for it.
     pub(crate) fn turn<H: Handler>(&mut self, shared: &mut Shared<H>) -> Turn {
+        self.heed_log_level(shared);
         self.connection.lend_buffers(&mut shared.spare);
         let turn = self.serve(shared);
         self.connection.release_buffers(&mut shared.spare);
@@ -159,6 +161,17 @@ impl Driver {
             (self.deferred, self.answers) = (Vec::new(), Vec::new());
         }
         turn
+    }
+
+    /// Follows the frames, or stops to; from between two of them on.
+    fn heed_log_level<H: Handler>(&mut self, shared: &Shared<H>) {
+        let wanted = shared.settings.log_frames && tracing::enabled!(tracing::Level::DEBUG);
+        if !wanted {
+            self.frame_log = None;
+        } else if self.frame_log.is_none() && self.connection.is_at_rest() {
+            let log = FrameLog::new(self.name.clone(), shared.settings.connection.max_frame_size);
+            self.frame_log = Some(Box::new(log));
+        }
     }
 
     fn serve<H: Handler>(&mut self, shared: &mut Shared<H>) -> Turn {
@@ -311,7 +324,7 @@ impl Driver {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
-                tracing::debug!("{}: {error}", self.peer);
+                tell!(debug, self.name, "{error}");
                 self.connection.handle_eof(now);
             }
         }
@@ -337,7 +350,7 @@ impl Driver {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    tracing::debug!("{}: {error}", self.peer);
+                    tell!(debug, self.name, "{error}");
                     self.connection.handle_eof(now);
                 }
             }
@@ -364,13 +377,11 @@ impl Driver {
         while let Some(event) = self.connection.poll_event() {
             match event {
                 Event::Ready { negotiated, engine_id } => {
-                    tracing::debug!(
-                        "{}: ready, frames up to {} bytes, capabilities \"{}\", engine {}",
-                        self.peer,
-                        negotiated.max_frame_size,
-                        negotiated.capabilities,
-                        engine_id.unwrap_or(b"unnamed").escape_ascii()
-                    );
+                    if let Some(id) = engine_id {
+                        self.name.set_engine(id);
+                    }
+                    let (size, capabilities) = (negotiated.max_frame_size, negotiated.capabilities);
+                    tell!(debug, self.name, "ready, frames up to {size} bytes, capabilities \"{capabilities}\"");
                     self.was_ready = true;
                     shared.counters.ready(negotiated.capabilities);
                 }
@@ -415,25 +426,42 @@ impl Driver {
 
     fn warn<H: Handler>(&self, shared: &Shared<H>, what: &dyn fmt::Display) {
         if shared.log_limit.allows(shared.clock.now()) {
-            tracing::warn!("{}: {what}", self.peer);
+            tell!(warn, self.name, "{what}");
         }
     }
 
     /// How HAProxy ends a conversation in the normal course of things is nobody's concern; the rest is.
     fn log_close<H: Handler>(&self, shared: &Shared<H>, reason: CloseReason) {
-        let peer = &self.peer;
-        tracing::debug!("{peer}: {:?}", self.connection.stats());
+        let name = &self.name;
+        tell!(debug, name, "{:?}", self.connection.stats());
         match reason {
-            CloseReason::HealthCheck => tracing::debug!("{peer}: health check answered"),
+            CloseReason::HealthCheck => tell!(debug, name, "health check answered"),
             CloseReason::Peer(Status::NORMAL | Status::IO | Status::TIMEOUT) | CloseReason::Eof { .. } => {
-                tracing::debug!("{peer}: closed by HAProxy: {reason:?}");
+                tell!(debug, name, "closed by HAProxy: {reason:?}");
             }
             CloseReason::Peer(status) => self.warn(shared, &format_args!("HAProxy ended the connection: {status}")),
             CloseReason::Local(LocalReason::SendTimeout) => {
                 self.warn(shared, &"closed: the peer leaves what it is sent unread");
             }
-            CloseReason::Local(reason) => tracing::debug!("{peer}: closed: {reason:?}"),
-            CloseReason::Error(error) => self.warn(shared, &format_args!("closed with {}: {error}", error.status())),
+            CloseReason::Local(reason) => tell!(debug, name, "closed: {reason:?}"),
+            CloseReason::Error(error) => match error.other_protocol() {
+                Some(other) => {
+                    self.warn(shared, &format_args!("{other} came where SPOP is spoken; likely: {}", mistake(other)));
+                }
+                None => self.warn(shared, &format_args!("closed with {}: {error}", error.status())),
+            },
+        }
+    }
+}
+
+/// What is likely to be wrong in HAProxy's configuration, or elsewhere.
+const fn mistake(other: OtherProtocol) -> &'static str {
+    match other {
+        OtherProtocol::Tls => "a server line with \"ssl\", or a browser; SPOP has no TLS",
+        OtherProtocol::Proxy => "a server line with \"send-proxy\", which has to go",
+        OtherProtocol::Http => {
+            "a backend in \"mode http\", or its \"option httpchk\"; it takes \"mode spop\" (\"tcp\" up to HAProxy 3.0) and \
+             \"option spop-check\""
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use spoa_core::wire::{Frame, LENGTH_LEN};
 
+use crate::name::{Name, tell};
+
 /// Follows the bytes of one connection, both ways, as they are on the wire.
 #[derive(Debug)]
 pub(crate) struct FrameLog {
-    peer: String,
+    name: Name,
     received: Splitter,
     sent: Splitter,
 }
@@ -21,21 +23,21 @@ struct Splitter {
 }
 
 impl FrameLog {
-    pub(crate) fn new(peer: &str, frame_max: u32) -> Self {
+    pub(crate) fn new(name: Name, frame_max: u32) -> Self {
         let splitter = || Splitter { part: Vec::new(), frame_max: frame_max as usize, lost: false };
-        Self { peer: peer.into(), received: splitter(), sent: splitter() }
+        Self { name, received: splitter(), sent: splitter() }
     }
 
     /// Bytes that HAProxy sent.
     pub(crate) fn received(&mut self, bytes: &[u8]) {
-        let peer = &self.peer;
-        self.received.push(bytes, |line| tracing::debug!("{peer} -> {line}"));
+        let name = &self.name;
+        self.received.push(bytes, |line| tell!(debug, name, "-> {line}"));
     }
 
     /// Bytes that were sent to HAProxy.
     pub(crate) fn sent(&mut self, bytes: &[u8]) {
-        let peer = &self.peer;
-        self.sent.push(bytes, |line| tracing::debug!("{peer} <- {line}"));
+        let name = &self.name;
+        self.sent.push(bytes, |line| tell!(debug, name, "<- {line}"));
     }
 }
 

@@ -57,6 +57,7 @@ mod listener;
 mod log_limit;
 mod mailbox;
 mod metrics;
+mod name;
 mod pool;
 pub mod reputation;
 mod settings;

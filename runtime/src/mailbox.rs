@@ -27,7 +27,7 @@ pub(crate) struct Mailbox {
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Serve this connection, or only turn it away.
-    Serve { socket: Socket, peer: String, welcome: bool },
+    Serve { socket: Socket, number: u64, peer: String, welcome: bool },
     /// Refuse health checks, and serve on.
     Leave,
     /// Answer what is in flight, then end.
@@ -55,9 +55,9 @@ impl Mailbox {
     }
 
     /// Gives it one more.
-    pub(crate) fn assign(&self, socket: Socket, peer: String, welcome: bool) {
+    pub(crate) fn assign(&self, socket: Socket, number: u64, peer: String, welcome: bool) {
         self.connections.fetch_add(1, Ordering::Relaxed);
-        self.tell(Command::Serve { socket, peer, welcome });
+        self.tell(Command::Serve { socket, number, peer, welcome });
     }
 
     pub(crate) fn tell(&self, command: Command) {

@@ -7,7 +7,7 @@ use std::thread;
 use smol::channel::{Receiver, bounded};
 use socket2::Socket;
 
-use crate::counters::{Counter, Counters};
+use crate::counters::{Counter, Counters, Hello};
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::mailbox::{Command, Mailbox};
@@ -22,6 +22,8 @@ pub(crate) struct Pool {
     connections_max: usize,
     /// Connections that were closed at once.
     dropped: Counter,
+    /// Connections that workers were given: the number of the last one.
+    assigned: Counter,
     is_leaving: AtomicBool,
 }
 
@@ -49,6 +51,7 @@ impl Pool {
             workers: Vec::new(),
             connections_max: settings.connections_max,
             dropped: Counter::default(),
+            assigned: Counter::default(),
             is_leaving: AtomicBool::new(false),
         };
         for (number, handler) in vec![handler; settings.workers.get()].into_iter().enumerate() {
@@ -74,7 +77,8 @@ impl Pool {
             return;
         }
         if let Some(worker) = self.working().min_by_key(|worker| worker.connections()) {
-            worker.assign(socket, peer, open < self.connections_max);
+            self.assigned.add(1);
+            worker.assign(socket, self.assigned.get(), peer, open < self.connections_max);
         }
     }
 
@@ -96,6 +100,12 @@ impl Pool {
     /// How many workers there are.
     pub(crate) fn workers(&self) -> usize {
         self.working().count()
+    }
+
+    /// How many NOTIFYs and how many health checks there were.
+    pub(crate) fn asked(&self) -> (u64, u64) {
+        let sum = |of: fn(&Counters) -> u64| self.workers.iter().map(|worker| of(&worker.counters)).sum();
+        (sum(|of| of.notifies.get()), sum(|of| of.hellos.get(Hello::HealthCheck)))
     }
 
     /// What each worker has counted, also one that has ended.

@@ -15,6 +15,7 @@ pub(crate) struct Settings {
     pub(crate) grace: Duration,
     pub(crate) connections_max: usize,
     pub(crate) log_frames: bool,
+    pub(crate) silence_warning: Duration,
 }
 
 impl Default for Settings {
@@ -26,6 +27,7 @@ impl Default for Settings {
             grace: Duration::from_secs(5),
             connections_max: 65_536,
             log_frames: false,
+            silence_warning: Duration::ZERO,
         }
     }
 }

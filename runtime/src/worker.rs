@@ -21,6 +21,7 @@ use crate::counters::{Counters, End as Ended};
 use crate::driver::{Driver, Turn};
 use crate::handler::Handler;
 use crate::mailbox::{Command, Mailbox};
+use crate::name::Name;
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::timers::{Armed, Timers};
@@ -199,7 +200,9 @@ impl<H: Handler> Worker<H> {
         self.mailbox.heard();
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Serve { socket, peer, welcome } => self.serve(socket, peer, welcome),
+                Command::Serve { socket, number, peer, welcome } => {
+                    self.serve(socket, Name::new(number, peer), welcome);
+                }
                 Command::Leave => self.shared.settings.connection.refuse_healthchecks = true,
                 Command::Drain(drain) => {
                     self.shared.drain = Some(drain);
@@ -213,7 +216,7 @@ impl<H: Handler> Worker<H> {
         }
     }
 
-    fn serve(&mut self, socket: Socket, peer: String, welcome: bool) {
+    fn serve(&mut self, socket: Socket, name: Name, welcome: bool) {
         let entry = self.connections.vacant_entry();
         let (key, interest) = (entry.key(), Interest::READABLE);
         if let Err(error) = self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(key), interest) {
@@ -221,7 +224,7 @@ impl<H: Handler> Worker<H> {
             self.mailbox.ended();
             return;
         }
-        let driver = Driver::new(&self.shared, key, socket, peer, welcome);
+        let driver = Driver::new(&self.shared, key, socket, name, welcome);
         let served = entry.insert(Box::new(Served { driver, interest, armed: Armed::default(), is_ready: false }));
         // For its first deadline.
         served.make_ready(key, &mut self.ready);

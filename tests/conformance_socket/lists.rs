@@ -349,7 +349,7 @@ fn validate_names_the_fault_of_a_file_with_line_and_column() {
     let folder = folder();
     let path = folder.path("spoa.toml").display().to_string();
     for (text, wanted) in [
-        ("port = 7\nprt = 1\n", ":2:1: unknown field `prt`, expected one of `debug`, `port`,"),
+        ("port = 7\nprt = 1\n", ":2:1: unknown field `prt`, expected one of `debug`, `log-level`,"),
         ("grace = '5x'\n", ":1:9: it takes a whole number and us, ms, s, m or h"),
         ("listen = ['127.0.0.1:1', 'x']\n", ":1:26: 'x' is no address"),
         ("max-frame-size = 3\n", ": the maximum frame size must be"),

@@ -7,6 +7,7 @@ mod hello;
 mod hostile;
 mod lists;
 mod notify;
+mod operations;
 mod options;
 mod scores;
 mod signals;

@@ -79,7 +79,9 @@ impl Agent {
         thread::spawn(move || writer.follow(BufReader::new(stderr)));
         let mut agent = Self { child, log, addrs: Vec::new() };
         agent.addrs = agent.log.wait("it listens", |lines| {
-            let addrs = lines.iter().filter_map(|line| Some(line.split_once("listening on ")?.1.to_owned()));
+            let addrs = lines
+                .iter()
+                .filter_map(|line| Some(line.split_once("listening on ")?.1.trim_end_matches("\"}").to_owned()));
             Some(addrs.collect::<Vec<_>>()).filter(|addrs| addrs.len() == count)
         });
         agent

@@ -12,6 +12,8 @@ use spoa_runtime::reputation::{List, ListConfig, LoadError, PREFIXES_MAX};
 
 use crate::cli::Command;
 use crate::options::Options;
+use crate::probe;
+use crate::values::Time;
 
 /// Does what the command says, on standard output.
 ///
@@ -28,6 +30,9 @@ pub(crate) fn run(command: &Command, options: &Options, file: Option<&PathBuf>) 
                 tell(&explain(&lists, config.default_score, *address)?);
             }
             Ok(())
+        }
+        Command::Probe { agent, notify, message, timeout: Time(timeout) } => {
+            probe::run(agent, *notify, message, *timeout)
         }
         Command::Validate { .. } => {
             if let Some(path) = file {

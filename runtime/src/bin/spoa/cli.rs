@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use spoa_runtime::ListenAddr;
 use spoa_runtime::reputation::ListConfig;
 
 use crate::file;
 use crate::options::Options;
-use crate::values::Percent;
+use crate::values::{Percent, Time};
 
 /// An IP reputation agent for HAProxy (SPOE): scores clients from 0 (bad) to 100 (trusted), by lists or at random.
 #[derive(Debug, Parser)]
@@ -51,6 +52,24 @@ pub(crate) enum Command {
 
         #[command(flatten)]
         lists: ListArgs,
+    },
+    /// Do HAProxy's health check on an agent; fail if it is not in good health
+    Probe {
+        /// Where it listens: IP:PORT or unix:PATH
+        #[arg(value_name = "ADDR")]
+        agent: ListenAddr,
+
+        /// Ask about this address too
+        #[arg(long, value_name = "IP")]
+        notify: Option<IpAddr>,
+
+        /// The message to ask in
+        #[arg(long, value_name = "NAME", default_value = "check-client-ip")]
+        message: String,
+
+        /// Time to answer in
+        #[arg(long, value_name = "TIME", default_value = "2s")]
+        timeout: Time,
     },
     /// Tell what is wrong with a configuration file and which lines of lists are bad; fail if anything is
     Validate {
@@ -95,7 +114,7 @@ impl Given {
 }
 
 impl Command {
-    /// The options it is about, and the file that they are in.
+    /// The options that lists are in, and the file that they are in.
     ///
     /// # Errors
     /// As [`Given::options`], or there are neither lists nor a file.
@@ -103,6 +122,7 @@ impl Command {
         let (name, args) = match self {
             Self::Check { lists, .. } => ("check", lists),
             Self::Validate { lists } => ("validate", lists),
+            Self::Probe { .. } => return Ok((Options::default(), None)),
         };
         let ListArgs { file, lists, default_score } = args.clone();
         let options = Given { file, options: Options::of_lists(lists, default_score) }.options()?;

@@ -5,13 +5,15 @@
 mod check;
 mod cli;
 mod file;
+mod log;
 mod options;
+mod probe;
 mod reload;
 mod values;
 
 use std::error::Error;
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -21,7 +23,7 @@ use spoa_runtime::reputation::{Library, Listed};
 
 use cli::{Cli, Given};
 use options::Options;
-use reload::Hangups;
+use reload::Signals;
 
 /// The exit code of a wrong option; 1 is for all that fails later.
 const USAGE: u8 = 2;
@@ -60,43 +62,29 @@ fn main() -> ExitCode {
 
 /// Serves HAProxy until it is told to stop.
 fn serve(given: &Given, options: Options) -> Result<(), Box<dyn Error>> {
-    log_to_stderr(options.debug);
+    let log = options.log();
     // Each connection is a file; the usual limit of 1024 is for programs that still use select().
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!("cannot raise the limit of open files: {error}");
     }
-    let hangups = Hangups::new()?;
+    let signals = Signals::new()?;
     let agent = options.agent();
     if !options.is_by_lists() {
-        // Whoever wrote a configuration may have meant to have lists in it.
-        let said = "there are no lists: scores are random";
         if given.has_file() {
-            tracing::warn!("{said}");
-        } else {
-            tracing::info!("{said}");
+            // Whoever wrote it may have meant to have lists in it.
+            tracing::warn!("there are no lists: scores are random");
         }
         let service = options.random();
-        hangups.reload(given.clone(), options, None)?;
+        signals.heed(log, given.clone(), options, None)?;
         return Ok(agent.metrics(service.metrics()).run(service)?);
     }
     let library = Library::open(options.reputation())?;
     library.edition().lists.iter().for_each(|list| tracing::info!("{}", check::summary(list)));
-    hangups.reload(given.clone(), options, Some(library.clone()))?;
+    signals.heed(log, given.clone(), options, Some(library.clone()))?;
     Ok(agent.metrics(Arc::new(library.clone())).run(Listed::new(library))?)
 }
 
 /// The one line that says why it does not run. Nobody may be reading.
 fn complain(what: &dyn Display) {
     let _ = writeln!(io::stderr(), "spoa: {what}");
-}
-
-fn log_to_stderr(debug: bool) {
-    tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        // It would tell of a log that nobody reads any more on that same log, and panic over it.
-        .log_internal_errors(false)
-        .with_max_level(if debug { tracing::Level::DEBUG } else { tracing::Level::INFO })
-        .init();
 }

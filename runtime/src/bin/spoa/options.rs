@@ -10,6 +10,7 @@ use spoa_runtime::reputation::{Config, ListConfig, Question, Scores, Service};
 use spoa_runtime::{Agent, Capabilities, ConnectionConfig, ListenAddr};
 
 use crate::file;
+use crate::log::{Format, Level, Log};
 use crate::values::{Capability, Percent, Time, text, texts};
 
 /// What can be said of how it serves, each part of it or not: on the command line as `--hello-timeout 5s`, in the file as
@@ -17,9 +18,24 @@ use crate::values::{Capability, Percent, Time, text, texts};
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Options {
-    /// Log each frame and connection
+    /// Log each frame and connection: --log-level debug
     #[arg(short, long)]
-    pub(crate) debug: bool,
+    debug: bool,
+
+    /// The least to log: error, warn, info or debug; SIGUSR1 switches debug on and off [default: info]
+    #[arg(long, value_name = "LEVEL", hide_possible_values = true)]
+    log_level: Option<Level>,
+
+    /// How to log: text, or json for an object a line [default: text]
+    #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
+    log_format: Option<Format>,
+
+    /// Time to warn after when HAProxy checks the agent's health but asks it nothing; 0 for never [default: 5m]
+    ///
+    /// The likely mistake is an SPOE filter that is configured and never used.
+    #[arg(long, value_name = "TIME")]
+    #[serde(deserialize_with = "text")]
+    silence_warning: Option<Time>,
 
     /// Port of 127.0.0.1 to listen on [default: 12345, or none with --listen]
     #[arg(short, long)]
@@ -163,7 +179,7 @@ bad. Those given here are in place of all that a configuration file has.";
 macro_rules! each_field {
     ($do:ident) => {
         $do! {
-            fixed: port, listen, admin, workers, max_frame_size, capability, delay, frames, seed, drain, grace, hello_timeout,
+            fixed: log_level, log_format, silence_warning, port, listen, admin, workers, max_frame_size, capability, delay, frames, seed, drain, grace, hello_timeout,
                 idle_timeout, ack_timeout, refuse_delay, send_timeout, in_flight_max, deferred_max, reassembly_max,
                 connections_max;
             fixed flags: debug, no_watch;
@@ -251,6 +267,12 @@ impl Options {
         Service::new(scores, self.delay(), self.reputation().questions)
     }
 
+    /// How to log.
+    pub(crate) fn log(&self) -> Log {
+        let level = if self.debug { Level::Debug } else { self.log_level.unwrap_or_default() };
+        Log::start(self.log_format.unwrap_or_default(), level)
+    }
+
     /// The agent.
     pub(crate) fn agent(&self) -> Agent {
         let mut agent = Agent::new()
@@ -258,7 +280,9 @@ impl Options {
             .drain(time(self.drain, Duration::ZERO))
             .grace(time(self.grace, Duration::from_secs(5)))
             .connections_max(self.connections_max.unwrap_or(65_536))
-            .log_frames(self.debug);
+            .silence_warning(time(self.silence_warning, Duration::from_secs(300)))
+            // As far as the level says so.
+            .log_frames(true);
         if let Some(asked) = self.workers {
             let workers = at_most_one_a_processor(asked);
             if workers < asked {
@@ -364,7 +388,7 @@ mod tests {
             assert_eq!(made(&given), made(&options(&[])), "{help}");
             told += 1;
         }
-        assert_eq!(told, 16, "of these options the help tells the default");
+        assert_eq!(told, 19, "of these options the help tells the default");
     }
 
     #[test]

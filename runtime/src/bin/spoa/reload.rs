@@ -3,32 +3,33 @@
 use std::io;
 use std::thread;
 
-use async_signal::{Signal, Signals};
+use async_signal::Signal;
 use futures_lite::{StreamExt, future};
 use spoa_runtime::reputation::{Change, Library, Watch};
 
 use crate::check::summary;
 use crate::cli::Given;
+use crate::log::Log;
 use crate::options::Options;
 
-/// SIGHUPs, caught from when this is made: until then, or without it, one ends the process.
-pub(crate) struct Hangups(Signals);
+/// SIGHUP and SIGUSR1, caught from when this is made: until then, or without it, one ends the process.
+pub(crate) struct Signals(async_signal::Signals);
 
-impl Hangups {
+impl Signals {
     /// Catches them.
     ///
     /// # Errors
     /// The signal cannot be caught.
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self(Signals::new([Signal::Hup])?))
+        Ok(Self(async_signal::Signals::new([Signal::Hup, Signal::Usr1])?))
     }
 
     /// Reads the configuration and loads all lists anew at each SIGHUP, and lists whose files change when they do, on a
-    /// thread of its own: whoever asks meanwhile is answered from those in use.
+    /// thread of its own: whoever asks meanwhile is answered from those in use. SIGUSR1 changes what the `log` tells.
     ///
     /// # Errors
     /// No thread can be started.
-    pub(crate) fn reload(self, given: Given, started: Options, library: Option<Library>) -> io::Result<()> {
+    pub(crate) fn heed(self, log: Log, given: Given, started: Options, library: Option<Library>) -> io::Result<()> {
         let Self(mut signals) = self;
         let reload = move || {
             #[cfg(target_os = "linux")]
@@ -42,9 +43,11 @@ impl Hangups {
                         reloads.watch(watch);
                         reloads.refresh();
                     }
-                    let hangup = async {
-                        if signals.next().await.is_some() {
-                            reloads.replace();
+                    let signal = async {
+                        match signals.next().await {
+                            Some(Ok(Signal::Usr1)) => log.toggle(),
+                            Some(Ok(_)) => reloads.replace(),
+                            Some(Err(_)) | None => {}
                         }
                     };
                     let changed = async {
@@ -53,7 +56,7 @@ impl Hangups {
                             None => future::pending().await,
                         }
                     };
-                    future::or(hangup, changed).await;
+                    future::or(signal, changed).await;
                 }
             });
         };

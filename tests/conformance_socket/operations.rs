@@ -1,0 +1,269 @@
+//! What those see who run it: metrics, health, the way out, the log, `spoa probe`.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+
+use rustix::process::Signal;
+use spoa_tests::agent::{Agent, LIMIT, run};
+use spoa_tests::bytes::{ACK, Value};
+use spoa_tests::client::Client;
+use spoa_tests::folder::Folder;
+use spoa_tests::frames::{Hello, agent_disconnect, check_client_ip, disconnect, notify};
+
+/// An agent, and where its admin listens.
+fn with_admin(options: &[&str]) -> (Agent, String) {
+    let agent = Agent::spawn(&[options, &["--admin", "127.0.0.1:0"]].concat());
+    const LINE: &str = "metrics and health on ";
+    agent.wait_for_line(LINE);
+    let log = agent.log();
+    let admin = log.lines().find_map(|line| line.split_once(LINE)).expect("it was waited for").1.to_owned();
+    (agent, admin)
+}
+
+/// What is answered to a request: the status and the rest.
+fn get(stream: impl Read + Write, request: &str) -> (u16, String) {
+    let mut stream = stream;
+    write!(stream, "{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("it is there");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("it answers and closes");
+    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, text)
+}
+
+fn ask(admin: &str, path: &str) -> (u16, String) {
+    let stream = TcpStream::connect(admin).expect("it listens");
+    stream.set_read_timeout(Some(LIMIT)).expect("a socket");
+    get(stream, &format!("GET {path}"))
+}
+
+/// A sample of the metrics.
+fn sample(text: &str, name: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().expect("a number")
+}
+
+#[test]
+fn metrics_count_what_happens() {
+    let folder = Folder::with(&[("bad", b"192.0.2.0/24\nnonsense\n")]);
+    let (agent, admin) = with_admin(&["--list", &folder.list("bad", "")]);
+    let mut client = Client::ready(agent.addr());
+    for sid in 1..=130 {
+        client.send(&notify(sid, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 1]))]));
+        assert_eq!(client.frame().kind, ACK);
+    }
+    client.send(&disconnect(2));
+    client.frame();
+    let mut check = Client::fresh(agent.addr());
+    check.send(&Hello::health_check().encode());
+    check.frame();
+    let mut http = Client::fresh(agent.addr());
+    http.send(b"GET / HTTP/1.1\r\n\r\n");
+    http.frame();
+    folder.write("bad", b"<html>\n");
+    agent.wait_for_line("it stays as it was");
+
+    let (status, text) = ask(&admin, "/metrics");
+    assert_eq!(status, 200);
+    assert!(text.contains("application/openmetrics-text") && text.ends_with("# EOF\n"), "{text}");
+    for (name, wanted) in [
+        ("spoa_up", 1.0),
+        ("spoa_connections_accepted_total", 3.0),
+        ("spoa_connections_ended_total{reason=\"haproxy_disconnect\"}", 1.0),
+        ("spoa_connections_ended_total{reason=\"health_check\"}", 1.0),
+        ("spoa_hellos_total{kind=\"accepted\"}", 1.0),
+        ("spoa_hellos_total{kind=\"health_check\"}", 1.0),
+        ("spoa_capabilities_total{capability=\"pipelining\"}", 1.0),
+        ("spoa_notifies_total", 130.0),
+        ("spoa_messages_total{message=\"check-client-ip\"}", 130.0),
+        ("spoa_acks_total{kind=\"in_place\"}", 130.0),
+        ("spoa_acks_total{kind=\"unanswered\"}", 0.0),
+        ("spoa_handler_seconds_count{answer=\"in_place\"}", 2.0),
+        // HELLO, NOTIFYs, DISCONNECT; the other HELLO.
+        ("spoa_frames_total{direction=\"received\"}", 133.0),
+        // HELLO, ACKs, the echo; the other HELLO; and what HTTP is told.
+        ("spoa_frames_total{direction=\"sent\"}", 134.0),
+        ("spoa_disconnects_total{direction=\"received\",status=\"2\"}", 1.0),
+        ("spoa_disconnects_total{direction=\"sent\",status=\"2\"}", 1.0),
+        ("spoa_disconnects_total{direction=\"sent\",status=\"3\"}", 1.0),
+        ("spoa_protocol_errors_total{kind=\"other_protocol\"}", 1.0),
+        ("spoa_list_prefixes{list=\"bad\"}", 1.0),
+        ("spoa_list_bad_lines{list=\"bad\"}", 1.0),
+        ("spoa_list_refused{list=\"bad\"}", 1.0),
+        ("spoa_list_reloads_total{result=\"refused\"}", 1.0),
+        ("spoa_lists_generation", 1.0),
+    ] {
+        assert!((sample(&text, name) - wanted).abs() < 0.001, "{name} is {} instead of {wanted}", sample(&text, name));
+    }
+    // Each family says what it is, once.
+    for family in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = family.split(' ').next().expect("a name");
+        assert_eq!(text.matches(&format!("# HELP {name} ")).count(), 1, "{name}");
+    }
+    assert!(text.lines().count() < 300, "{} lines", text.lines().count());
+}
+
+/// Answers that come later, too late or not at all are counted apart.
+#[test]
+fn metrics_tell_answers_by_how_they_came() {
+    let (agent, admin) = with_admin(&["--delay", "1ms"]);
+    let mut client = Client::ready(agent.addr());
+    client.send(&notify(1, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 1]))]));
+    client.frame();
+    let (_, text) = ask(&admin, "/metrics");
+    assert!((sample(&text, "spoa_acks_total{kind=\"deferred\"}") - 1.0).abs() < 0.001);
+    assert!((sample(&text, "spoa_handler_seconds_count{answer=\"deferred\"}") - 1.0).abs() < 0.001);
+    assert!(sample(&text, "spoa_handler_seconds_sum{answer=\"deferred\"}") >= 0.001);
+}
+
+#[test]
+fn the_admin_is_an_http_server_and_no_more() {
+    let folder = Folder::with(&[]);
+    let unix = folder.path("admin").display().to_string();
+    let agent = Agent::spawn(&["--admin", &format!("unix:{unix}")]);
+    agent.wait_for_line("metrics and health on unix:");
+    let ask = |request: &str| get(UnixStream::connect(&unix).expect("it listens"), request);
+    assert_eq!(ask("GET /healthz").0, 200);
+    assert_eq!(ask("GET /readyz").0, 200);
+    assert_eq!(ask("HEAD /metrics").0, 200);
+    assert_eq!(ask("GET /").0, 404);
+    assert_eq!(ask("POST /metrics").0, 405);
+    assert_eq!(ask("nonsense").0, 400);
+    assert_eq!(ask("GET /healthz").0, 200, "and goes on");
+}
+
+/// The way out: HAProxy is told by its checks, and served until it has heard.
+#[test]
+fn who_leaves_refuses_health_checks_and_serves_the_rest() {
+    let (mut agent, admin) = with_admin(&["--drain", "1h"]);
+    let mut client = Client::ready(agent.addr());
+    agent.terminate();
+    agent.wait_for_line("leaving: health checks are refused");
+    assert_eq!(ask(&admin, "/readyz").0, 503);
+    assert_eq!(ask(&admin, "/healthz").0, 200);
+    let mut check = Client::fresh(agent.addr());
+    check.send(&Hello::health_check().encode());
+    assert_eq!(check.bytes(agent_disconnect(13).len()), agent_disconnect(13));
+    let mut other = Client::ready(agent.addr());
+    for client in [&mut client, &mut other] {
+        client.send(&notify(1, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 1]))]));
+        assert!(!client.frame().actions().is_empty(), "it is answered as ever");
+    }
+    agent.terminate();
+    assert!(agent.wait().success(), "at once");
+}
+
+/// Then a connection ends behind an ACK: both come together, with whatever else was asked meanwhile.
+#[test]
+fn who_has_left_ends_behind_an_answer() {
+    let mut agent = Agent::spawn(&["--drain", "1ms", "--grace", "1m"]);
+    let mut client = Client::ready(agent.addr());
+    agent.terminate();
+    agent.wait_for_line("stopping: 1 connections open");
+    client.send(&notify(1, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 1]))]));
+    let ack = client.frame();
+    assert!(ack.kind == ACK && !ack.actions().is_empty(), "{ack:?}");
+    assert_eq!(client.bytes(agent_disconnect(0).len()), agent_disconnect(0));
+    drop(client);
+    assert!(agent.wait().success());
+}
+
+#[test]
+fn sigint_does_not_wait_for_haproxy() {
+    let mut agent = Agent::spawn(&["--drain", "1h"]);
+    agent.signal(Signal::INT);
+    assert!(agent.wait().success());
+    assert!(!agent.log().contains("leaving"), "{}", agent.log());
+}
+
+#[test]
+fn a_line_is_about_a_connection_and_may_be_json() {
+    let agent = Agent::spawn(&["--log-format", "json", "--log-level", "debug"]);
+    let mut client = Client::greeted(agent.addr(), &Hello::mux().and("engine-id", Value::text("engine-7")));
+    client.send(&notify(1, 1, &[check_client_ip(Value::Null)]));
+    client.frame();
+    agent.wait_for_line("ACK sid=1");
+    let log = agent.log();
+    let line = log.lines().find(|line| line.contains("ACK sid=1")).expect("it was waited for");
+    for part in
+        ["{\"timestamp\":", "\"level\":\"DEBUG\"", "\"conn\":1", "\"peer\":\"127.0.0.1:", "\"engine\":\"engine-7\""]
+    {
+        assert!(line.contains(part), "no {part} in {line}");
+    }
+}
+
+#[test]
+fn sigusr1_switches_debug_on_and_off() {
+    let agent = Agent::spawn(&[]);
+    let mut client = Client::ready(agent.addr());
+    let mut ask = |sid| {
+        client.send(&notify(sid, 1, &[check_client_ip(Value::Null)]));
+        client.frame();
+    };
+    agent.signal(Signal::USR1);
+    agent.wait_for_line("the log level is debug");
+    ask(1);
+    agent.wait_for_line("NOTIFY sid=1");
+    agent.signal(Signal::USR1);
+    agent.wait_for_line("the log level is info");
+    ask(2);
+    let mut http = Client::fresh(agent.addr());
+    http.send(b"GET / HTTP/1.1\r\n\r\n");
+    agent.wait_for_line("HTTP came where SPOP is spoken");
+    assert!(!agent.log().contains("NOTIFY sid=2"), "{}", agent.log());
+}
+
+/// One line that says what came and what is likely to be wrong.
+#[test]
+fn other_protocols_get_a_friendly_line() {
+    let agent = Agent::spawn(&[]);
+    for (bytes, line) in [
+        (&b"GET / HTTP/1.1\r\n\r\n"[..], "HTTP came where SPOP is spoken; likely: a backend in \"mode http\""),
+        (
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03",
+            "TLS came where SPOP is spoken; likely: a server line with \"ssl\"",
+        ),
+        (
+            b"PROXY TCP4 1.2.3.4 1.2.3.4 1 2\r\n",
+            "the PROXY protocol came where SPOP is spoken; likely: a server line with",
+        ),
+    ] {
+        let mut client = Client::fresh(agent.addr());
+        client.send(bytes);
+        agent.wait_for_line(line);
+    }
+    assert_eq!(agent.log().matches("WARN").count(), 3, "{}", agent.log());
+}
+
+#[test]
+fn checks_and_nothing_else_are_a_mistake() {
+    let agent = Agent::spawn(&["--silence-warning", "20ms"]);
+    let mut check = Client::fresh(agent.addr());
+    check.send(&Hello::health_check().encode());
+    check.frame();
+    agent.wait_for_line("1 health checks and no NOTIFY in 20ms");
+}
+
+#[test]
+fn probe_does_what_haproxy_does() {
+    let folder = Folder::with(&[("bad", b"192.0.2.0/24\n")]);
+    let agent = Agent::spawn(&["--list", &folder.list("bad", ",score=7")]);
+    let output = run(&["probe", agent.addr()]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert_eq!((output.status.code(), text.lines().count()), (Some(0), 1), "{text}");
+    assert!(text.starts_with("AGENT-HELLO version=\"2.0\" max-frame-size=16380 capabilities="), "{text}");
+    let output = run(&["probe", agent.addr(), "--notify", "192.0.2.9"]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success() && text.contains("ACK sid=1 fid=1 set sess.ip_score=7 "), "{text}");
+
+    let nobody = run(&["probe", "127.0.0.1:1"]);
+    let (code, text) = (nobody.status.code(), String::from_utf8(nobody.stderr).expect("text"));
+    assert!(code == Some(1) && text.starts_with("spoa: cannot connect to 127.0.0.1:1"), "{text}");
+    let full = Agent::spawn(&["--connections-max", "0", "--refuse-delay", "0"]);
+    let refused = run(&["probe", full.addr()]);
+    let (code, text) = (refused.status.code(), String::from_utf8(refused.stderr).expect("text"));
+    assert!(code == Some(1) && text.contains("the agent says AGENT-DISCONNECT status=13"), "{text}");
+    let (_other, admin) = with_admin(&[]);
+    let no_agent = run(&["probe", &admin, "--timeout", "100ms"]);
+    assert_eq!(no_agent.status.code(), Some(1));
+}
