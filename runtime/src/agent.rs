@@ -1,7 +1,9 @@
 //! The agent as a whole: sockets, workers, the way down.
 
 use std::io;
+use std::net::TcpListener;
 use std::num::NonZeroUsize;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use crate::addr::ListenAddr;
 use crate::admin::Admin;
 use crate::error::Error;
 use crate::handler::Handler;
-use crate::listener::Listener;
+use crate::listener::{Inherited, Listener};
 use crate::metrics::{Metrics, Source};
 use crate::pool::Pool;
 use crate::settings::Settings;
@@ -25,6 +27,7 @@ use crate::shutdown::{Stop, Stopper};
 #[derive(Clone, Debug)]
 pub struct Agent {
     addrs: Vec<ListenAddr>,
+    inherited: Vec<Arc<Inherited>>,
     admin: Vec<ListenAddr>,
     metrics: Vec<Arc<dyn Source>>,
     settings: Settings,
@@ -39,13 +42,33 @@ impl Default for Agent {
 impl Agent {
     /// An agent with default limits that listens nowhere yet.
     pub fn new() -> Self {
-        Self { addrs: Vec::new(), admin: Vec::new(), metrics: Vec::new(), settings: Settings::default() }
+        Self {
+            addrs: Vec::new(),
+            inherited: Vec::new(),
+            admin: Vec::new(),
+            metrics: Vec::new(),
+            settings: Settings::default(),
+        }
     }
 
     /// Listens there too.
     #[must_use]
     pub fn listen(mut self, addr: ListenAddr) -> Self {
         self.addrs.push(addr);
+        self
+    }
+
+    /// Listens on this socket too, which somebody else has opened: systemd, or the agent whose place this one takes.
+    #[must_use]
+    pub fn listen_on_tcp(mut self, socket: TcpListener) -> Self {
+        self.inherited.push(Arc::new(Inherited::Tcp(socket)));
+        self
+    }
+
+    /// Listens on this unix socket too, which somebody else has opened and whose file is theirs.
+    #[must_use]
+    pub fn listen_on_unix(mut self, socket: UnixListener) -> Self {
+        self.inherited.push(Arc::new(Inherited::Unix(socket)));
         self
     }
 
@@ -124,10 +147,16 @@ impl Agent {
     /// An address cannot be listened on, there is none, or a limit is out of range.
     pub fn bind(self) -> Result<Server, Error> {
         self.settings.connection.validate()?;
-        if self.addrs.is_empty() {
+        if self.addrs.is_empty() && self.inherited.is_empty() {
             return Err(Error::NoAddress);
         }
-        let listeners = self.addrs.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+        let mut listeners = Vec::new();
+        for socket in &self.inherited {
+            listeners.push(Listener::inherit(socket).map_err(Error::Inherited)?);
+        }
+        for addr in &self.addrs {
+            listeners.push(Listener::bind(addr)?);
+        }
         let admin = self.admin.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
         let addrs = listeners.iter().map(|listener| listener.addr().clone()).collect();
         let (stopper, stops) = Stopper::new();
@@ -139,9 +168,7 @@ impl Agent {
     /// # Errors
     /// As [`bind`](Self::bind), or signals cannot be caught, or no thread be started.
     pub fn run<H: Handler + Clone + Send>(self, handler: H) -> Result<(), Error> {
-        let server = self.bind()?;
-        let signals = server.stopper().at_signals()?;
-        server.serve_beside(handler, signals)
+        self.bind()?.run(handler)
     }
 }
 
@@ -166,6 +193,15 @@ impl Server {
     /// Stops it, from another thread.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
+    }
+
+    /// Serves HAProxy until SIGINT or SIGTERM.
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve), or signals cannot be caught.
+    pub fn run<H: Handler + Clone + Send>(self, handler: H) -> Result<(), Error> {
+        let signals = self.stopper().at_signals()?;
+        self.serve_beside(handler, signals)
     }
 
     /// Serves HAProxy until [stopped](Stopper::stop); then the sockets are closed and all threads are on their way out.

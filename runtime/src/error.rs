@@ -25,6 +25,9 @@ pub enum Error {
         /// Why not.
         error: io::Error,
     },
+    /// A socket that was handed down cannot be used.
+    #[error("cannot listen on a socket that was handed down: {0}")]
+    Inherited(io::Error),
     /// Another process answers on this unix socket.
     #[error("cannot listen on {0}: another process does")]
     SocketInUse(ListenAddr),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use mio::net::{TcpListener, UnixListener};
 use smol::Async;
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::addr::ListenAddr;
 use crate::error::Error;
@@ -42,12 +42,7 @@ impl Listener {
                 socket.listen(BACKLOG).map_err(failed)?;
                 let bound = socket.local_addr().map_err(failed)?.as_socket().unwrap_or(*tcp);
                 let socket = ListeningSocket::Tcp(TcpListener::from_std(socket.into()));
-                Ok(Self {
-                    socket: Async::new(socket).map_err(failed)?,
-                    addr: ListenAddr::Tcp(bound),
-                    _file: None,
-                    accepted: Cell::new(0),
-                })
+                Self::of(socket, ListenAddr::Tcp(bound), None).map_err(failed)
             }
             ListenAddr::Unix(path) => {
                 let name = SockAddr::unix(path).map_err(failed)?;
@@ -57,14 +52,29 @@ impl Listener {
                 let file = SocketFile::of(path);
                 socket.listen(BACKLOG).map_err(failed)?;
                 let socket = ListeningSocket::Unix(UnixListener::from_std(OwnedFd::from(socket).into()));
-                Ok(Self {
-                    socket: Async::new(socket).map_err(failed)?,
-                    addr: addr.clone(),
-                    _file: file,
-                    accepted: Cell::new(0),
-                })
+                Self::of(socket, addr.clone(), file).map_err(failed)
             }
         }
+    }
+
+    /// Takes a socket that somebody else has opened. The file of a unix socket is theirs.
+    pub(crate) fn inherit(socket: &Inherited) -> io::Result<Self> {
+        match socket {
+            Inherited::Tcp(socket) => {
+                SockRef::from(socket).set_tcp_nodelay(true)?;
+                let addr = ListenAddr::Tcp(socket.local_addr()?);
+                Self::of(ListeningSocket::Tcp(TcpListener::from_std(socket.try_clone()?)), addr, None)
+            }
+            Inherited::Unix(socket) => {
+                let addr = socket.local_addr()?;
+                let addr = ListenAddr::Unix(addr.as_pathname().unwrap_or(Path::new("(unnamed)")).into());
+                Self::of(ListeningSocket::Unix(UnixListener::from_std(socket.try_clone()?)), addr, None)
+            }
+        }
+    }
+
+    fn of(socket: ListeningSocket, addr: ListenAddr, file: Option<SocketFile>) -> io::Result<Self> {
+        Ok(Self { socket: Async::new(socket)?, addr, _file: file, accepted: Cell::new(0) })
     }
 
     /// Where it listens, with the real port.
@@ -80,6 +90,13 @@ impl Listener {
         let name = peer.map_or_else(number, |peer| peer.to_string());
         Ok((socket, name))
     }
+}
+
+/// A socket that was opened before, by systemd for one.
+#[derive(Debug)]
+pub(crate) enum Inherited {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
 }
 
 /// A socket whose connections do not block from the start: mio's, which asks for that as it accepts them.

@@ -1,11 +1,13 @@
 //! What those see who run it: metrics, health, the way out, the log, `spoa probe`.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::{Command, Stdio};
 
-use rustix::process::Signal;
-use spoa_tests::agent::{Agent, LIMIT, run};
+use rustix::process::{Pid, Signal, kill_process};
+use spoa_tests::agent::{Agent, LIMIT, binary, run};
 use spoa_tests::bytes::{ACK, Value};
 use spoa_tests::client::Client;
 use spoa_tests::folder::Folder;
@@ -166,6 +168,42 @@ fn who_has_left_ends_behind_an_answer() {
     assert_eq!(client.bytes(agent_disconnect(0).len()), agent_disconnect(0));
     drop(client);
     assert!(agent.wait().success());
+}
+
+/// What systemd does: a socket is handed down, and the process tells how it goes.
+#[test]
+fn systemd_hands_down_a_socket_and_is_told() {
+    let folder =
+        Folder::with(&[("spoa.toml", b"grace = '1s'\n[[list]]\nname = 'l'\npath = 'l'\n"), ("l", b"192.0.2.1\n")]);
+    let manager = UnixDatagram::bind(folder.path("notify")).expect("a socket");
+    manager.set_read_timeout(Some(LIMIT)).expect("a socket");
+    let told = |wanted: &str| loop {
+        let mut bytes = [0; 256];
+        let len = manager.recv(&mut bytes).unwrap_or_else(|error| panic!("not told {wanted}: {error}"));
+        let said = String::from_utf8_lossy(&bytes[..len]).into_owned();
+        if said.contains(wanted) {
+            break;
+        }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = listener.local_addr().expect("it is bound").to_string();
+    let mut command = Command::new("sh");
+    command.args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 </dev/null"]).arg(binary());
+    command.args(["--config", &folder.path("spoa.toml").display().to_string()]).stdin(OwnedFd::from(listener));
+    command.env("NOTIFY_SOCKET", folder.path("notify")).env("WATCHDOG_USEC", "100000").stderr(Stdio::null());
+    let mut child = command.spawn().expect("there is a shell");
+    told("READY=1");
+    let mut client = Client::ready(&addr);
+    client.send(&notify(1, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 1]))]));
+    assert!(!client.frame().actions().is_empty());
+    told("WATCHDOG=1");
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::HUP).expect("it runs");
+    told("RELOADING=1");
+    told("READY=1");
+    kill_process(pid, Signal::TERM).expect("it runs");
+    told("STOPPING=1");
+    assert!(child.wait().expect("it is our child").success());
 }
 
 #[test]

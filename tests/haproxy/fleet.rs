@@ -31,10 +31,10 @@ struct Fleet {
 }
 
 impl Fleet {
-    fn start(install: &Install, master: bool) -> Self {
+    fn start(install: &Install, master: bool, server: &str) -> Self {
         let agents: Vec<_> = (0..AGENTS).map(|_| spoa("127.0.0.1:0")).collect();
         let mut setup = Setup::scoring(agents[0].addr());
-        setup.servers = agents.iter().map(|spoa| format!("{} {SERVER}", spoa.addr())).collect();
+        setup.servers = agents.iter().map(|spoa| format!("{} {SERVER} {server}", spoa.addr())).collect();
         setup.backend = BACKEND.into();
         setup.agent += "\n    timeout processing 500ms\n    option dontlog-normal";
         setup.master = master;
@@ -96,7 +96,7 @@ fn spoa(addr: &str) -> Spoa {
 
 /// Each is stopped and started again in turn: nobody notices.
 pub(crate) fn rolling(install: &Install) {
-    let mut fleet = Fleet::start(install, false);
+    let mut fleet = Fleet::start(install, false, "");
     for at in 0..AGENTS {
         fleet.replace(at, |spoa| assert!(spoa.stop().success()));
     }
@@ -107,7 +107,7 @@ pub(crate) fn rolling(install: &Install) {
 
 /// Each is killed in turn: what was in flight on it is lost, and what HAProxy sends before it notices.
 pub(crate) fn killed(install: &Install) {
-    let mut fleet = Fleet::start(install, false);
+    let mut fleet = Fleet::start(install, false, "");
     for at in 0..AGENTS {
         fleet.replace(at, |spoa| {
             spoa.process.signal("KILL");
@@ -121,14 +121,14 @@ pub(crate) fn killed(install: &Install) {
     assert!(failed.len() <= AGENTS * usize::from(CLIENTS), "{failed:?} of {events}");
 }
 
-/// One hangs: what is asked of it fails at the processing timeout, until its check takes it out.
+/// One hangs: what is asked of it fails at the processing timeout, until its check takes it out. Up to 3.0 HAProxy goes on
+/// asking on connections that it has, unless it is told to end them.
 pub(crate) fn hangs(install: &Install) {
-    let fleet = Fleet::start(install, false);
+    let fleet = Fleet::start(install, false, "on-marked-down shutdown-sessions");
     let down = fleet.count(1, "DOWN");
     fleet.agent(1).process.signal("STOP");
     fleet.wait(1, "DOWN", down + 1);
     let until = Instant::now() + WAIT_MAX;
-    // Up to 3.0 what was sent on its connections before has to time out first.
     let mut last = usize::MAX;
     while last != fleet.haproxy.log.failed().len() {
         assert!(Instant::now() < until, "events go on to fail");
@@ -148,7 +148,7 @@ pub(crate) fn hangs(install: &Install) {
 /// HAProxy is reloaded ten times: no event fails by the agents' doing.
 pub(crate) fn reloads(install: &Install) {
     const RELOADS: usize = 10;
-    let fleet = Fleet::start(install, true);
+    let fleet = Fleet::start(install, true, "");
     for reload in 0..=RELOADS {
         fleet.load.wait("answers of a new worker", |answers| {
             workers(answers).values().filter(|&&answers| answers >= 50).count() > reload

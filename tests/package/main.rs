@@ -82,6 +82,28 @@ fn lists_are_downloaded_and_those_that_are_none_are_not() {
     assert_eq!(download(&folder.path("none"), &folder.path("")).status.code(), Some(1), "there is nothing to read");
 }
 
+/// What systemd says of the units, where it is at hand.
+#[test]
+fn units_are_in_order() {
+    let Ok(output) = Command::new("systemd-analyze").arg("--version").output() else {
+        eprintln!("no systemd-analyze at hand: the units are not looked at");
+        return;
+    };
+    assert!(output.status.success());
+    // The programs are not installed here: these are there wherever a shell is.
+    let units = Folder::with(&[]);
+    for name in ["spoa.service", "spoa.socket", "spoa-lists.service", "spoa-lists.timer"] {
+        let text = fs::read_to_string(file(name)).expect("it is there");
+        let text = text.replace("/usr/bin/spoa-lists", "/bin/true").replace("/usr/bin/spoa ", "/bin/true ");
+        units.write(name, text.replace("Documentation=man:spoa(1)\n", "").as_bytes());
+    }
+    let names = ["spoa.service", "spoa.socket", "spoa-lists.service", "spoa-lists.timer"].map(|name| units.path(name));
+    let output = Command::new("systemd-analyze").arg("verify").args(&names).output().expect("it was just there");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let ours = said.lines().filter(|line| line.contains("spoa")).collect::<Vec<_>>();
+    assert!(ours.is_empty(), "{ours:#?}");
+}
+
 /// The configuration that is installed, and the lists that it has once they were downloaded.
 #[test]
 fn the_configuration_is_in_order() {

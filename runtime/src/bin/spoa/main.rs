@@ -9,6 +9,7 @@ mod log;
 mod options;
 mod probe;
 mod reload;
+mod systemd;
 mod values;
 
 use std::error::Error;
@@ -68,7 +69,11 @@ fn serve(given: &Given, options: Options) -> Result<(), Box<dyn Error>> {
         tracing::warn!("cannot raise the limit of open files: {error}");
     }
     let signals = Signals::new()?;
-    let agent = options.agent();
+    let agent = match systemd::sockets(options.agent())? {
+        // Where else it listens is said in so many words, or not at all.
+        Some(agent) => options.listen_where_said(agent),
+        None => options.listen(options.agent()),
+    };
     if !options.is_by_lists() {
         if given.has_file() {
             // Whoever wrote it may have meant to have lists in it.
@@ -76,12 +81,16 @@ fn serve(given: &Given, options: Options) -> Result<(), Box<dyn Error>> {
         }
         let service = options.random();
         signals.heed(log, given.clone(), options, None)?;
-        return Ok(agent.metrics(service.metrics()).run(service)?);
+        let server = agent.metrics(service.metrics()).bind()?;
+        systemd::ready();
+        return Ok(server.run(service)?);
     }
     let library = Library::open(options.reputation())?;
     library.edition().lists.iter().for_each(|list| tracing::info!("{}", check::summary(list)));
     signals.heed(log, given.clone(), options, Some(library.clone()))?;
-    Ok(agent.metrics(Arc::new(library.clone())).run(Listed::new(library))?)
+    let server = agent.metrics(Arc::new(library.clone())).bind()?;
+    systemd::ready();
+    Ok(server.run(Listed::new(library))?)
 }
 
 /// The one line that says why it does not run. Nobody may be reading.

@@ -290,8 +290,17 @@ impl Options {
             }
             agent = agent.workers(workers);
         }
-        let agent = self.admin.iter().flatten().cloned().fold(agent, Agent::admin);
+        self.admin.iter().flatten().cloned().fold(agent, Agent::admin)
+    }
+
+    /// Listens where the options say or, if they do not, on the port of HAProxy's example.
+    pub(crate) fn listen(&self, agent: Agent) -> Agent {
         self.addrs().into_iter().fold(agent, Agent::listen)
+    }
+
+    /// Listens where the options say, if they do.
+    pub(crate) fn listen_where_said(&self, agent: Agent) -> Agent {
+        if self.port.is_some() || self.listen.is_some() { self.listen(agent) } else { agent }
     }
 
     fn addrs(&self) -> Vec<ListenAddr> {
@@ -377,8 +386,9 @@ mod tests {
     /// What the help says of a default is what comes of the option not being given.
     #[test]
     fn defaults_are_those_that_the_help_tells() {
-        let made =
-            |options: &Options| format!("{:?} {:?} {:?}", options.agent(), options.reputation(), options.random());
+        let made = |options: &Options| {
+            format!("{:?} {:?} {:?}", options.listen(options.agent()), options.reputation(), options.random())
+        };
         let mut told = 0;
         for arg in Only::command().get_arguments() {
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();

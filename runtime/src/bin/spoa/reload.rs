@@ -5,12 +5,14 @@ use std::thread;
 
 use async_signal::Signal;
 use futures_lite::{StreamExt, future};
+use smol::Timer;
 use spoa_runtime::reputation::{Change, Library, Watch};
 
 use crate::check::summary;
 use crate::cli::Given;
 use crate::log::Log;
 use crate::options::Options;
+use crate::systemd;
 
 /// SIGHUP and SIGUSR1, caught from when this is made: until then, or without it, one ends the process.
 pub(crate) struct Signals(async_signal::Signals);
@@ -21,7 +23,7 @@ impl Signals {
     /// # Errors
     /// The signal cannot be caught.
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self(async_signal::Signals::new([Signal::Hup, Signal::Usr1])?))
+        Ok(Self(async_signal::Signals::new([Signal::Hup, Signal::Usr1, Signal::Term, Signal::Int])?))
     }
 
     /// Reads the configuration and loads all lists anew at each SIGHUP, and lists whose files change when they do, on a
@@ -35,6 +37,7 @@ impl Signals {
             #[cfg(target_os = "linux")]
             come_last();
             let mut watch = (library.is_some() && !started.no_watch).then(Watch::new);
+            let watchdog = systemd::watchdog();
             let reloads = Reloads { given, started, library };
             smol::block_on(async {
                 loop {
@@ -46,7 +49,13 @@ impl Signals {
                     let signal = async {
                         match signals.next().await {
                             Some(Ok(Signal::Usr1)) => log.toggle(),
-                            Some(Ok(_)) => reloads.replace(),
+                            // The server hears them by itself.
+                            Some(Ok(Signal::Term | Signal::Int)) => systemd::stopping(),
+                            Some(Ok(_)) => {
+                                systemd::reloading();
+                                reloads.replace();
+                                systemd::ready();
+                            }
                             Some(Err(_)) | None => {}
                         }
                     };
@@ -56,7 +65,16 @@ impl Signals {
                             None => future::pending().await,
                         }
                     };
-                    future::or(signal, changed).await;
+                    let dog = async {
+                        match watchdog {
+                            Some(time) => {
+                                Timer::after(time).await;
+                                systemd::alive();
+                            }
+                            None => future::pending().await,
+                        }
+                    };
+                    future::or(signal, future::or(changed, dog)).await;
                 }
             });
         };
