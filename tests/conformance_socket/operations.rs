@@ -1,9 +1,12 @@
 //! What those see who run it: metrics, health, the way out, the log, `spoa probe`.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -103,6 +106,26 @@ fn metrics_count_what_happens() {
         assert_eq!(text.matches(&format!("# HELP {name} ")).count(), 1, "{name}");
     }
     assert!(text.lines().count() < 300, "{} lines", text.lines().count());
+}
+
+/// The dashboard and the alerts look at what there is.
+#[test]
+fn every_metric_that_is_looked_at_is_told() {
+    let folder = Folder::with(&[("l", b"192.0.2.1\n")]);
+    let (_agent, admin) = with_admin(&["--list", &folder.list("l", "")]);
+    let (_, text) = ask(&admin, "/metrics");
+    for file in ["grafana.json", "alerts.yml"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/package").join(file);
+        let looked_at = fs::read_to_string(path).expect("it is there");
+        let is_of_name = |byte: char| byte.is_ascii_alphanumeric() || byte == '_';
+        let names = looked_at.split(|byte| !is_of_name(byte)).filter(|word| word.starts_with("spoa_"));
+        let names: BTreeSet<_> = names.collect();
+        assert!(names.len() >= 6, "{names:?}");
+        for name in names {
+            let told = |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+            assert!(text.lines().any(told), "{file} looks at {name}");
+        }
+    }
 }
 
 /// Answers that come later, too late or not at all are counted apart.

@@ -21,14 +21,18 @@ use crate::values::Time;
 /// A list cannot be used or, for `validate`, anything is wrong at all.
 pub(crate) fn run(command: &Command, options: &Options, file: Option<&PathBuf>) -> Result<(), Box<dyn Error>> {
     // Nobody may be reading; that is no failure.
-    let tell = |text: &str| _ = io::stdout().write_all(text.as_bytes());
+    let tell = |text: &[u8]| _ = io::stdout().write_all(text);
     let config = options.reputation();
     match command {
         Command::Check { addresses, .. } => {
             let lists = Lists::load(&config.lists)?;
             for address in addresses {
-                tell(&explain(&lists, config.default_score, *address)?);
+                tell(explain(&lists, config.default_score, *address)?.as_bytes());
             }
+            Ok(())
+        }
+        Command::Generate { what } => {
+            tell(&what.text()?);
             Ok(())
         }
         Command::Probe { agent, notify, message, timeout: Time(timeout) } => {
@@ -38,7 +42,7 @@ pub(crate) fn run(command: &Command, options: &Options, file: Option<&PathBuf>) 
             if let Some(path) = file {
                 let random =
                     if config.lists.is_empty() { "; there is no list in it, so scores are random" } else { "" };
-                tell(&format!("{} is in order{random}\n", path.display()));
+                tell(format!("{} is in order{random}\n", path.display()).as_bytes());
             }
             let (mut faults, mut prefixes) = (0, 0);
             for list in config.lists {
@@ -46,11 +50,11 @@ pub(crate) fn run(command: &Command, options: &Options, file: Option<&PathBuf>) 
                 let list = List::load(ListConfig { strict: false, ..list });
                 prefixes += list.as_ref().map_or(0, List::prefixes);
                 let (text, bad) = report(&list);
-                tell(&text);
+                tell(text.as_bytes());
                 faults += bad;
             }
             if prefixes > PREFIXES_MAX as u64 {
-                tell(&format!("{prefixes} prefixes in all are more than {PREFIXES_MAX}\n"));
+                tell(format!("{prefixes} prefixes in all are more than {PREFIXES_MAX}\n").as_bytes());
                 faults += 1;
             }
             if faults > 0 {

@@ -1,9 +1,12 @@
 //! The command line of `spoa`: the options of HAProxy's example agent with the same meaning, and more.
 
+use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::{Shell, generate};
+use clap_mangen::Man;
 use spoa_runtime::ListenAddr;
 use spoa_runtime::reputation::ListConfig;
 
@@ -53,6 +56,13 @@ pub(crate) enum Command {
         #[command(flatten)]
         lists: ListArgs,
     },
+    /// Write what is installed beside the program: its man page, or what a shell completes
+    #[command(hide = true)]
+    Generate {
+        /// Which
+        #[arg(value_enum)]
+        what: Generated,
+    },
     /// Do HAProxy's health check on an agent; fail if it is not in good health
     Probe {
         /// Where it listens: IP:PORT or unix:PATH
@@ -76,6 +86,40 @@ pub(crate) enum Command {
         #[command(flatten)]
         lists: ListArgs,
     },
+}
+
+/// What is made of the definition of the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Generated {
+    /// `spoa.1`
+    Man,
+    /// For bash
+    Bash,
+    /// For fish
+    Fish,
+    /// For zsh
+    Zsh,
+}
+
+impl Generated {
+    /// The text.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn text(self) -> io::Result<Vec<u8>> {
+        let (mut command, mut text) = (Cli::command(), Vec::new());
+        let shell = match self {
+            Self::Man => {
+                Man::new(command).render(&mut text)?;
+                return Ok(text);
+            }
+            Self::Bash => Shell::Bash,
+            Self::Fish => Shell::Fish,
+            Self::Zsh => Shell::Zsh,
+        };
+        generate(shell, &mut command, "spoa", &mut text);
+        Ok(text)
+    }
 }
 
 /// Which lists there are.
@@ -122,7 +166,7 @@ impl Command {
         let (name, args) = match self {
             Self::Check { lists, .. } => ("check", lists),
             Self::Validate { lists } => ("validate", lists),
-            Self::Probe { .. } => return Ok((Options::default(), None)),
+            Self::Generate { .. } | Self::Probe { .. } => return Ok((Options::default(), None)),
         };
         let ListArgs { file, lists, default_score } = args.clone();
         let options = Given { file, options: Options::of_lists(lists, default_score) }.options()?;
