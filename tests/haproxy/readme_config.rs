@@ -60,6 +60,7 @@ pub(crate) fn recipe(install: &Install) {
     for _ in 0..5 {
         assert_eq!((answer(2), answer(4)), ((403, said("0", "")), (200, said("50", ""))), "not asked again");
     }
+    spoa.process.lines.wait_count("-> NOTIFY", 3);
     assert_eq!(spoa.process.lines.count("-> NOTIFY"), 3, "{:#?}", spoa.process.lines.all());
 
     spoa.process.signal("KILL");
