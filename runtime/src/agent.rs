@@ -126,6 +126,20 @@ impl Agent {
         self
     }
 
+    /// Has `beat` called every so often by the thread that accepts connections, as long as that goes on: for a watchdog.
+    #[must_use]
+    pub const fn heartbeat(mut self, period: Duration, beat: fn()) -> Self {
+        self.settings.heartbeat = Some((period, beat));
+        self
+    }
+
+    /// Calls `tell` when the way down begins.
+    #[must_use]
+    pub const fn when_stopping(mut self, tell: fn()) -> Self {
+        self.settings.stopping = tell;
+        self
+    }
+
     /// Warns when for so long, from the start on, HAProxy has checked its health but asked it nothing; default never. The
     /// likely mistake is an SPOE filter that is configured and not used.
     #[must_use]
@@ -233,6 +247,16 @@ impl Server {
         if !settings.silence_warning.is_zero() {
             executor.spawn(warn_of_silence(Arc::clone(&pool), settings.silence_warning)).detach();
         }
+        if let Some((period, beat)) = settings.heartbeat {
+            let beats = async move {
+                loop {
+                    // Beside this thread: whoever is told may not be listening.
+                    smol::unblock(beat).await;
+                    Timer::after(period).await;
+                }
+            };
+            executor.spawn(beats).detach();
+        }
         let serve = async {
             // Dropped, they close the sockets.
             let accepting: Vec<_> =
@@ -247,6 +271,7 @@ impl Server {
                 Stop::Leave => settings.drain,
                 Stop::Promptly => Duration::ZERO,
             };
+            (settings.stopping)();
             if leave(&pool, drain, &stops).await {
                 for task in accepting {
                     task.cancel().await;

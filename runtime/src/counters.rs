@@ -196,10 +196,10 @@ pub(crate) struct Counters {
     pub(crate) bytes_received: Counter,
     pub(crate) bytes_sent: Counter,
     pub(crate) notifies: Counter,
-    pub(crate) acks: Counter,
-    /// Of `acks`, those of answers that came later.
+    /// ACKs of answers in place, and of those that came later.
+    pub(crate) acks_in_place: Counter,
     pub(crate) acks_deferred: Counter,
-    /// Of `acks`, the empty ones by cause, and those that were cut.
+    /// The empty ones by cause, and of all those that were cut.
     pub(crate) acks_unanswered: Counter,
     pub(crate) acks_expired: Counter,
     pub(crate) acks_declined: Counter,
@@ -217,12 +217,15 @@ pub(crate) struct Counters {
 pub(crate) const SAMPLE: u64 = 64;
 
 impl Counters {
-    /// What a connection has counted since `before`.
-    pub(crate) fn rise(&self, before: &Stats, now: &Stats) {
+    /// What a connection has counted since `before`, with so many answers that came later.
+    pub(crate) fn rise(&self, before: &Stats, now: &Stats, deferred: u64) {
+        self.acks_deferred.add(deferred);
+        let empty = |stats: &Stats| stats.acks_unanswered + stats.acks_expired + stats.acks_declined;
+        let with_answer = (now.acks - empty(now)) - (before.acks - empty(before));
+        self.acks_in_place.add(with_answer.saturating_sub(deferred));
         for (counter, before, now) in [
             (&self.frames_received, before.frames_received, now.frames_received),
             (&self.notifies, before.notifies, now.notifies),
-            (&self.acks, before.acks, now.acks),
             // Each ACK is a frame, and so is that of a NOTIFY that was aborted.
             (&self.frames_sent, before.acks + before.aborted_by_agent, now.acks + now.aborted_by_agent),
         ] {
@@ -286,9 +289,6 @@ impl Counters {
             CloseReason::Eof { .. } => (End::Eof, None),
             CloseReason::Error(error) => {
                 self.faults.add(fault(&error));
-                if !was_ready && is_of_hello(&error) {
-                    self.hellos.add(Hello::Refused);
-                }
                 (End::Error, Some(error.status()))
             }
             CloseReason::Local(LocalReason::HealthCheckRefused) => {
@@ -328,17 +328,6 @@ fn fault(error: &PeerError) -> Fault {
         PeerError::BadMaxFrameSize => Fault::BadMaxFrameSize,
         PeerError::HelloTimeout => Fault::HelloTimeout,
     }
-}
-
-/// True if it is a HELLO that was wrong.
-const fn is_of_hello(error: &PeerError) -> bool {
-    !matches!(
-        error,
-        PeerError::FrameTooShort { .. }
-            | PeerError::FrameTooBig { .. }
-            | PeerError::Unexpected(_)
-            | PeerError::HelloTimeout
-    )
 }
 
 #[cfg(test)]

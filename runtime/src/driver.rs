@@ -5,36 +5,22 @@ use std::io::{self, Read as _, Write as _};
 use std::mem;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
-use std::time::Duration;
 
 use mio::Interest;
 use socket2::Socket;
+use spoa_core::table::StateName;
 use spoa_core::{CloseReason, Connection, Event, Instant, LocalReason, OtherProtocol, Stats, Status};
 
 use crate::answers::{Answer, PANICKED, WorkId};
-use crate::counters::Counters;
+use crate::counters::{Counters, Hello};
 use crate::frame_log::FrameLog;
 use crate::handler::{Handler, Reply};
 use crate::name::{Name, tell};
+use crate::parting::{self, Parting};
 use crate::shared::{Drain, Shared};
 
 /// How often a connection with more to do goes on before the others of its worker have their turn.
 const READS_MAX: usize = 8;
-
-/// ACKs that are kept until HAProxy has nothing more to send, for the end to go with them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Held {
-    /// When nothing more has come for long enough.
-    quiet: Instant,
-    /// When they go in any case.
-    until: Instant,
-}
-
-/// How long HAProxy has to be silent, ...
-const HELD_QUIET: Duration = Duration::from_millis(2);
-
-/// ... and how long an ACK may be kept for that.
-const HELD_MAX: Duration = Duration::from_millis(10);
 
 /// One connection on its socket.
 ///
@@ -62,6 +48,10 @@ pub(crate) struct Driver {
     was_ready: bool,
     /// A NOTIFY came with what was read last.
     came: bool,
+    /// Answers that came later, not counted yet.
+    sent_late: u64,
+    /// That it is refused was counted and logged.
+    refused: bool,
     /// Since when nothing is read, for a limit is reached.
     held_since: Option<Instant>,
     /// What was counted and logged about so far.
@@ -72,12 +62,8 @@ pub(crate) struct Driver {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Draining {
     No,
-    /// Behind an ACK, or at `until`; in all within the grace period, which ends at `end`.
-    Parting {
-        until: Instant,
-        end: Instant,
-        held: Option<Held>,
-    },
+    /// When it is best.
+    Soon(Parting),
     Yes,
 }
 
@@ -118,6 +104,8 @@ impl Driver {
             write_shut: false,
             was_ready: false,
             came: false,
+            sent_late: 0,
+            refused: !welcome,
             held_since: None,
             seen: Stats::default(),
         }
@@ -144,8 +132,7 @@ impl Driver {
     /// When it has to have its turn, if nothing happens before.
     pub(crate) fn due(&self) -> Option<Instant> {
         let parting = match self.drain {
-            Draining::Parting { held: Some(held), .. } => Some(held.quiet.min(held.until)),
-            Draining::Parting { until, .. } => Some(until),
+            Draining::Soon(parting) => Some(parting.due(self.connection.is_at_rest())),
             Draining::No | Draining::Yes => None,
         };
         self.connection.poll_timeout().into_iter().chain(parting).min()
@@ -179,7 +166,7 @@ impl Driver {
         self.send_answers(now, shared);
         self.heed_drain(now, shared.drain);
         // Its socket may have got a NOTIFY since it was asked last.
-        self.readable |= matches!(self.drain, Draining::Parting { .. });
+        self.readable |= matches!(self.drain, Draining::Soon(_));
         for _ in 0..READS_MAX {
             self.read(now, &shared.counters);
             // What has arrived comes before any deadline that has passed meanwhile.
@@ -197,6 +184,7 @@ impl Driver {
         if self.connection.is_closed() {
             // A write that failed may have ended it.
             self.hand_out_events(shared);
+            self.count_held(now, shared);
             return Turn::Closed;
         }
         if self.connection.is_send_finished() && !self.write_shut {
@@ -210,15 +198,11 @@ impl Driver {
 
     /// Counts the time in which nothing is read, for a limit is reached.
     fn count_held<H: Handler>(&mut self, now: Instant, shared: &Shared<H>) {
-        match self.held_since {
-            None if self.connection.wants_input() => {}
-            None => self.held_since = Some(now),
-            Some(since) if self.connection.wants_input() => {
-                shared.counters.held_nanos.add(now.saturating_since(since).as_nanos() as u64);
-                self.held_since = None;
-            }
-            Some(_) => {}
+        if let Some(since) = self.held_since {
+            shared.counters.held_nanos.add(now.saturating_since(since).as_nanos() as u64);
         }
+        let is_held = !self.connection.wants_input() && !self.connection.is_closed();
+        self.held_since = is_held.then_some(now);
     }
 
     /// Takes the answer to one of its NOTIFYs, for its next turn.
@@ -241,7 +225,7 @@ impl Driver {
             let Ok(mut ack) = self.connection.ack(now, ticket) else { continue };
             match actions {
                 Ok(actions) => {
-                    shared.counters.acks_deferred.add(1);
+                    self.sent_late += 1;
                     shared.counters.deferred.add(now.saturating_since(since));
                     ack.actions(&actions);
                     if let Err(cut) = ack.finish() {
@@ -256,46 +240,33 @@ impl Driver {
     }
 
     fn heed_drain(&mut self, now: Instant, drain: Option<Drain>) {
-        if let Some(Drain { grace, patience }) = drain
+        if let Some(drain) = drain
             && self.drain == Draining::No
         {
-            if self.was_ready && !patience.is_zero() {
-                self.drain = Draining::Parting { until: now + patience.min(grace), end: now + grace, held: None };
+            if self.was_ready && !drain.patience.is_zero() {
+                self.drain = Draining::Soon(Parting::new(now, drain));
             } else {
                 self.drain = Draining::Yes;
-                self.connection.disconnect(now, grace);
+                self.connection.disconnect(now, drain.grace);
             }
         }
     }
 
-    /// Ends a conversation that is to be, with an ACK behind which nothing is in flight: HAProxy reads both together, and sends
-    /// nothing in between, which would be lost.
-    ///
-    /// HAProxy up to 3.0 may have sent another NOTIFY by the time it reads that. So ACKs are kept for some milliseconds: until
-    /// it is silent, for all that ask wait for one, or there are as many in flight on this connection as it sends.
+    /// Ends a conversation that is to be, when it is best.
     fn part<H: Handler>(&mut self, now: Instant, shared: &mut Shared<H>) {
-        let Draining::Parting { until, end, held } = &mut self.drain else { return };
-        let is_behind_an_ack = self.connection.poll_transmit().is_some() && self.connection.is_at_rest();
-        if is_behind_an_ack {
-            let held = held.get_or_insert(Held { quiet: now, until: now + HELD_MAX });
-            if self.came {
-                held.quiet = now + HELD_QUIET;
-            }
-            if now < held.quiet.min(held.until) {
-                return;
-            }
-        } else if now < *until {
-            return;
+        let Draining::Soon(parting) = &mut self.drain else { return };
+        let (unsent, at_rest) = (self.connection.poll_transmit().is_some(), self.connection.is_at_rest());
+        if parting.is_over(parting::Now { time: now, unsent, at_rest, asked: self.came }) {
+            let grace = parting.grace(now);
+            self.drain = Draining::Yes;
+            self.connection.disconnect(now, grace);
+            self.hand_out_events(shared);
         }
-        let end = *end;
-        self.drain = Draining::Yes;
-        self.connection.disconnect(now, end.saturating_since(now));
-        self.hand_out_events(shared);
     }
 
-    /// True while ACKs are kept.
+    /// True while ACKs are kept for the end to go with them.
     const fn holds(&self) -> bool {
-        matches!(self.drain, Draining::Parting { held: Some(_), .. })
+        matches!(&self.drain, Draining::Soon(parting) if parting.holds())
     }
 
     fn wants_read(&self) -> bool {
@@ -395,6 +366,8 @@ impl Driver {
                     Err(_) => self.warn(shared, &PANICKED),
                 },
                 Event::Closed(reason) => {
+                    // Whoever ended it: what there is to say goes now.
+                    self.drain = Draining::Yes;
                     self.cancel_work(shared);
                     shared.counters.closed(reason, self.was_ready);
                     self.log_close(shared, reason);
@@ -413,7 +386,13 @@ impl Driver {
             return;
         }
         self.seen = now;
-        shared.counters.rise(&before, &now);
+        if !self.refused && self.connection.state() == StateName::Refusing {
+            // HAProxy may be gone before it is told so, and then that is how the connection ends.
+            self.refused = true;
+            shared.counters.hellos.add(Hello::Refused);
+            self.warn(shared, &"a HELLO is refused");
+        }
+        shared.counters.rise(&before, &now, mem::take(&mut self.sent_late));
         if now.acks_expired > before.acks_expired {
             let (count, time) = (now.acks_expired - before.acks_expired, shared.settings.connection.ack_timeout);
             self.warn(shared, &format_args!("{count} NOTIFYs were not answered within {time:?}: empty ACKs"));

@@ -58,6 +58,7 @@ mod log_limit;
 mod mailbox;
 mod metrics;
 mod name;
+mod parting;
 mod pool;
 pub mod reputation;
 mod settings;

@@ -180,10 +180,9 @@ impl Source for Pool {
         tally::<Fault>(families, "protocol_errors", "What peers did wrong, by kind.", "kind", &all, |of| &of.faults)?;
 
         families.counter("notifies", "NOTIFYs that came in full.", sum(|of| &of.notifies))?;
-        let (acks, deferred) = (sum(|of| &of.acks), sum(|of| &of.acks_deferred));
+        let (in_place, deferred) = (sum(|of| &of.acks_in_place), sum(|of| &of.acks_deferred));
         let (unanswered, expired) = (sum(|of| &of.acks_unanswered), sum(|of| &of.acks_expired));
         let declined = sum(|of| &of.acks_declined);
-        let in_place = acks.saturating_sub(deferred + unanswered + expired + declined);
         let help = "ACKs: answers given in place and deferred; and empty ones, for a handler that gave none (unanswered), gave \
                     it too late (expired), or for NOTIFYs on the way out (declined).";
         let kinds = [
@@ -216,7 +215,8 @@ impl Source for Pool {
         let of = [("in_place", times(|of| &of.in_place)), ("deferred", times(|of| &of.deferred))];
         families.histograms("handler", &help, &of)?;
         let held = Duration::from_nanos(sum(|of| &of.held_nanos));
-        let help = "How long connections were not read from, since as much as may be was in flight or unsent.";
+        let help =
+            "How long connections were not read from: as much as may be was in flight or unsent, and the buffer full.";
         families.seconds("backpressure", help, held)?;
 
         let directions = |received, sent| {

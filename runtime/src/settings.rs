@@ -16,6 +16,8 @@ pub(crate) struct Settings {
     pub(crate) connections_max: usize,
     pub(crate) log_frames: bool,
     pub(crate) silence_warning: Duration,
+    pub(crate) heartbeat: Option<(Duration, fn())>,
+    pub(crate) stopping: fn(),
 }
 
 impl Default for Settings {
@@ -28,6 +30,8 @@ impl Default for Settings {
             connections_max: 65_536,
             log_frames: false,
             silence_warning: Duration::ZERO,
+            heartbeat: None,
+            stopping: || {},
         }
     }
 }

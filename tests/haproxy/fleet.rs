@@ -102,7 +102,12 @@ pub(crate) fn rolling(install: &Install) {
     }
     let (events, failed) = fleet.end();
     println!("{}: rolling restart, {events} events, {} failed", install.full, failed.len());
-    assert_eq!(failed, [0; 0], "of {events}");
+    match install.engine() {
+        Engine::Mux => assert_eq!(failed, [0; 0], "of {events}"),
+        // On a machine as busy as with all tests at once HAProxy may take longer to send what it has than ACKs are held for
+        // it: then that NOTIFY crosses the end (st=256).
+        Engine::Applet => assert!(failed.len() <= AGENTS && failed.iter().all(|status| *status == 256), "{failed:?}"),
+    }
 }
 
 /// Each is killed in turn: what was in flight on it is lost, and what HAProxy sends before it notices.

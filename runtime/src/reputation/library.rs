@@ -60,6 +60,7 @@ struct Tellings {
     /// Lists that were loaded anew, and those that stayed as they were since they could not be.
     loaded: AtomicU64,
     kept: AtomicU64,
+    configurations_refused: AtomicU64,
 }
 
 /// What an address is looked up in: all lists, and what is said about them.
@@ -101,6 +102,12 @@ impl Library {
         Ok(Self { edition, refused: Arc::default(), reloading: Arc::default(), tellings })
     }
 
+    /// A configuration could not be used, so that all is as it was: counted for metrics. [`replace`](Self::replace) does by
+    /// itself.
+    pub fn configuration_was_refused(&self) {
+        self.tellings.configurations_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn asked(&self) -> &Asked {
         &self.tellings.asked
     }
@@ -119,7 +126,8 @@ impl Library {
     pub fn replace(&self, mut config: Config) -> Result<Change, LoadError> {
         self.tellings.asked.number(&mut config.questions);
         let _one_at_a_time = lock(&self.reloading);
-        let next = Next::load(&config, &self.edition.load().lists, Refused::new(), |_, _| true)?;
+        let next = Next::load(&config, &self.edition.load().lists, Refused::new(), |_, _| true)
+            .inspect_err(|_| self.configuration_was_refused())?;
         Ok(self.publish(Arc::new(config), next))
     }
 
@@ -134,7 +142,9 @@ impl Library {
             let known = refused.get(&list.config().name).copied().unwrap_or_else(|| list.stamp());
             Stamp::at(&list.config().path) != known
         };
-        let next = Next::load(&before.config, &before.lists, lock(&self.refused).clone(), has_changed)?;
+        // In a line of its own: else the lock would be held while lists load, and metrics would wait for it.
+        let refused = lock(&self.refused).clone();
+        let next = Next::load(&before.config, &before.lists, refused, has_changed)?;
         Ok(self.publish(Arc::clone(&before.config), next))
     }
 
@@ -182,7 +192,9 @@ impl Source for Library {
         let stale = edition.lists.iter().map(|list| (name(list), is_refused(list)));
         let help = "1 for a list that is as it was, since its file could not be used when it was last looked at.";
         families.gauges("list_refused", help, None, stale)?;
-        let Tellings { loaded, kept, .. } = &*self.tellings;
+        let Tellings { loaded, kept, configurations_refused, .. } = &*self.tellings;
+        let help = "Configurations that could not be used at a SIGHUP, so that all is as it was.";
+        families.counter("configurations_refused", help, configurations_refused.load(Ordering::Relaxed))?;
         let results = [("loaded", loaded), ("refused", kept)];
         let results =
             results.into_iter().map(|(result, count)| ([("result", result.to_owned())], count.load(Ordering::Relaxed)));

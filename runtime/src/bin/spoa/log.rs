@@ -73,10 +73,11 @@ impl Log {
         Self { level, is_toggled: AtomicBool::new(false), filter }
     }
 
-    /// Tells each frame and connection too, or what it did before.
+    /// Tells each frame and connection too, or does not any more.
     pub(crate) fn toggle(&self) {
         let is_toggled = !self.is_toggled.fetch_xor(true, Ordering::Relaxed);
-        let level = if is_toggled { LevelFilter::DEBUG } else { self.level };
+        let other = if self.level == LevelFilter::DEBUG { LevelFilter::INFO } else { LevelFilter::DEBUG };
+        let level = if is_toggled { other } else { self.level };
         // It fails when there is no log any more.
         let _ = self.filter.modify(|filter| *filter = level);
         tracing::info!("SIGUSR1: the log level is {level}");

@@ -80,15 +80,15 @@ fn serve(given: &Given, options: Options) -> Result<(), Box<dyn Error>> {
             tracing::warn!("there are no lists: scores are random");
         }
         let service = options.random();
+        let server = systemd::follow(agent).metrics(service.metrics()).bind()?;
         signals.heed(log, given.clone(), options, None)?;
-        let server = agent.metrics(service.metrics()).bind()?;
         systemd::ready();
         return Ok(server.run(service)?);
     }
     let library = Library::open(options.reputation())?;
     library.edition().lists.iter().for_each(|list| tracing::info!("{}", check::summary(list)));
+    let server = systemd::follow(agent).metrics(Arc::new(library.clone())).bind()?;
     signals.heed(log, given.clone(), options, Some(library.clone()))?;
-    let server = agent.metrics(Arc::new(library.clone())).bind()?;
     systemd::ready();
     Ok(server.run(Listed::new(library))?)
 }

@@ -3,9 +3,12 @@
 use std::error::Error;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, SockAddr, Socket, Type};
 use spoa_core::wire::{
     AgentHello, Flags, Frame, FrameEncoder, FrameId, FrameType, HaproxyHello, LENGTH_LEN, MessageEncoder, StreamId,
     TypedData,
@@ -25,10 +28,11 @@ pub(crate) fn run(
     message: &str,
     timeout: Duration,
 ) -> Result<(), Box<dyn Error>> {
-    let mut checked = Conversation::start(agent, true, timeout)?;
+    let until = Instant::now() + timeout;
+    let mut checked = Conversation::start(agent, true, until)?;
     tell(&checked.receive(FrameType::AGENT_HELLO)?);
     let Some(address) = address else { return Ok(()) };
-    let mut asked = Conversation::start(agent, false, timeout)?;
+    let mut asked = Conversation::start(agent, false, until)?;
     asked.receive(FrameType::AGENT_HELLO)?;
     asked.ask(message, address)?;
     tell(&asked.receive(FrameType::ACK)?);
@@ -65,11 +69,12 @@ impl Stream for UnixStream {
 
 impl Conversation {
     /// Connects and says HELLO.
-    fn start(agent: &ListenAddr, healthcheck: bool, timeout: Duration) -> Result<Self, Box<dyn Error>> {
+    fn start(agent: &ListenAddr, healthcheck: bool, until: Instant) -> Result<Self, Box<dyn Error>> {
         let since = Instant::now();
+        let timeout = until.saturating_duration_since(since).max(Duration::from_millis(1));
         let stream: io::Result<Box<dyn Stream>> = match agent {
             ListenAddr::Tcp(addr) => TcpStream::connect_timeout(addr, timeout).map(|stream| Box::new(stream) as _),
-            ListenAddr::Unix(path) => UnixStream::connect(path).map(|stream| Box::new(stream) as _),
+            ListenAddr::Unix(path) => connect_unix(path).map(|stream| Box::new(stream) as _),
         };
         let stream = stream.map_err(|error| format!("cannot connect to {agent}: {error}"))?;
         let mut hello = Vec::new();
@@ -81,7 +86,7 @@ impl Conversation {
             engine_id: None,
         }
         .encode(&mut hello);
-        let mut conversation = Self { stream, until: since + timeout, since };
+        let mut conversation = Self { stream, until, since };
         conversation.send(&hello)?;
         Ok(conversation)
     }
@@ -145,4 +150,13 @@ impl Conversation {
         }
         Ok(())
     }
+}
+
+/// An agent that hangs may have as many waiting as may be: then this fails at once, where connecting would wait for ever.
+fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    socket.set_nonblocking(false)?;
+    Ok(OwnedFd::from(socket).into())
 }

@@ -5,7 +5,6 @@ use std::thread;
 
 use async_signal::Signal;
 use futures_lite::{StreamExt, future};
-use smol::Timer;
 use spoa_runtime::reputation::{Change, Library, Watch};
 
 use crate::check::summary;
@@ -23,7 +22,7 @@ impl Signals {
     /// # Errors
     /// The signal cannot be caught.
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self(async_signal::Signals::new([Signal::Hup, Signal::Usr1, Signal::Term, Signal::Int])?))
+        Ok(Self(async_signal::Signals::new([Signal::Hup, Signal::Usr1])?))
     }
 
     /// Reads the configuration and loads all lists anew at each SIGHUP, and lists whose files change when they do, on a
@@ -37,7 +36,6 @@ impl Signals {
             #[cfg(target_os = "linux")]
             come_last();
             let mut watch = (library.is_some() && !started.no_watch).then(Watch::new);
-            let watchdog = systemd::watchdog();
             let reloads = Reloads { given, started, library };
             smol::block_on(async {
                 loop {
@@ -49,8 +47,6 @@ impl Signals {
                     let signal = async {
                         match signals.next().await {
                             Some(Ok(Signal::Usr1)) => log.toggle(),
-                            // The server hears them by itself.
-                            Some(Ok(Signal::Term | Signal::Int)) => systemd::stopping(),
                             Some(Ok(_)) => {
                                 systemd::reloading();
                                 reloads.replace();
@@ -65,16 +61,7 @@ impl Signals {
                             None => future::pending().await,
                         }
                     };
-                    let dog = async {
-                        match watchdog {
-                            Some(time) => {
-                                Timer::after(time).await;
-                                systemd::alive();
-                            }
-                            None => future::pending().await,
-                        }
-                    };
-                    future::or(signal, future::or(changed, dog)).await;
+                    future::or(signal, changed).await;
                 }
             });
         };
@@ -110,7 +97,10 @@ impl Reloads {
     fn replace(&self) {
         let options = match self.given.options() {
             Ok(options) => options,
-            Err(wrong) => return tracing::error!("SIGHUP: the configuration in use stays: {wrong}"),
+            Err(wrong) => {
+                self.library.iter().for_each(Library::configuration_was_refused);
+                return tracing::error!("SIGHUP: the configuration in use stays: {wrong}");
+            }
         };
         let later = options.fixed_differences(&self.started);
         if !later.is_empty() {

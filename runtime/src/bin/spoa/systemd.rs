@@ -1,7 +1,7 @@
 //! What systemd hands down, and what it is told. Without systemd none of it happens.
 
 use std::io;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
@@ -25,31 +25,38 @@ pub(crate) fn sockets(mut agent: Agent) -> io::Result<Option<Agent>> {
     Ok((sockets.len() > 0).then_some(agent))
 }
 
+/// From when it is stopping on it is not ready any more, whatever else goes on.
+static IS_STOPPING: AtomicBool = AtomicBool::new(false);
+
 /// It serves.
 pub(crate) fn ready() {
-    tell(&[NotifyState::Ready]);
+    if !IS_STOPPING.load(Ordering::SeqCst) {
+        tell(&[NotifyState::Ready]);
+    }
 }
 
 /// It is on its way out.
-pub(crate) fn stopping() {
+fn stopping() {
+    IS_STOPPING.store(true, Ordering::SeqCst);
     tell(&[NotifyState::Stopping]);
 }
 
 /// It reads its configuration again; then it is [ready].
 pub(crate) fn reloading() {
-    if let Ok(now) = NotifyState::monotonic_usec_now() {
+    if let Ok(now) = NotifyState::monotonic_usec_now()
+        && !IS_STOPPING.load(Ordering::SeqCst)
+    {
         tell(&[NotifyState::Reloading, now]);
     }
 }
 
-/// It is alive.
-pub(crate) fn alive() {
-    tell(&[NotifyState::Watchdog]);
-}
-
-/// How often systemd wants to hear that it is alive: twice as often as it gives it up.
-pub(crate) fn watchdog() -> Option<Duration> {
-    sd_notify::watchdog_enabled().map(|time| time / 2)
+/// Tells systemd what becomes of the agent, and that it is alive: twice as often as it would give it up.
+pub(crate) fn follow(agent: Agent) -> Agent {
+    let agent = agent.when_stopping(stopping);
+    match sd_notify::watchdog_enabled() {
+        Some(time) => agent.heartbeat(time / 2, || tell(&[NotifyState::Watchdog])),
+        None => agent,
+    }
 }
 
 fn tell(state: &[NotifyState<'_>]) {
