@@ -223,25 +223,27 @@ impl Next {
         has_changed: impl Fn(&List, &Refused) -> bool,
     ) -> Result<Self, LoadError> {
         config.check()?;
-        let old = |list: &ListConfig| before.called(&list.name).and_then(|old| old.configured(list));
-        let stays = |old: &List| !has_changed(old, &refused);
         let size = |list: &List| list.prefixes() as usize;
+        // Each with whether it stays as it is: looked at once, for a file may change meanwhile.
+        let olds: Vec<_> = config
+            .lists
+            .iter()
+            .map(|list| before.called(&list.name).and_then(|old| old.configured(list)))
+            .map(|old| (old.as_ref().is_some_and(|old| !has_changed(old, &refused)), old))
+            .collect();
         // What stays has its room, wherever it is in the order.
-        let staying = config.lists.iter().filter_map(old).filter(stays).map(|old| size(&old)).sum();
+        let staying = olds.iter().filter(|(stays, _)| *stays).filter_map(|(_, old)| old.as_ref()).map(size).sum();
         let mut room = PREFIXES_MAX.saturating_sub(staying);
-        let olds: Vec<_> = config.lists.iter().map(|list| old(list).map(|old| (stays(&old), old))).collect();
         let mut next = Self { lists: Vec::new(), loaded: Vec::new(), kept: Vec::new(), refused };
         for (list, old) in config.lists.iter().zip(olds) {
-            let old = match old {
-                Some((true, old)) => {
-                    next.lists.push(old);
-                    continue;
+            let list = match old {
+                (true, Some(old)) => old,
+                (_, old) => {
+                    let new = next.attempt(list, old, room, config.max_shrink)?;
+                    room = room.saturating_sub(size(&new));
+                    new
                 }
-                Some((false, old)) => Some(old),
-                None => None,
             };
-            let list = next.attempt(list, old, room, config.max_shrink)?;
-            room = room.saturating_sub(size(&list));
             next.lists.push(list);
         }
         Ok(next)
