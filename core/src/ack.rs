@@ -2,8 +2,8 @@
 
 use crate::outbox::Outbox;
 use crate::wire::{
-    Actions, Flags, FrameId, FrameType, LENGTH_LEN, NameError, Scope, SetVarError, StreamId, TypedData, encode_set_var,
-    encode_unset_var, set_var_len, unset_var_len,
+    Actions, AsVarName, Flags, FrameId, FrameType, LENGTH_LEN, NameError, Scope, SetVarError, StreamId, TypedData,
+    encode_set_var, encode_unset_var, set_var_len, unset_var_len,
 };
 
 /// The answer to one NOTIFY, written straight into the send buffer.
@@ -46,10 +46,10 @@ impl<'c> Ack<'c> {
     pub fn set_var<'v>(
         &mut self,
         scope: Scope,
-        name: &str,
+        name: &(impl AsVarName + ?Sized),
         value: impl Into<TypedData<'v>>,
     ) -> Result<&mut Self, SetVarError> {
-        let value = value.into();
+        let (name, value) = (name.checked()?, value.into());
         let len = set_var_len(name, &value)?;
         if self.has_room(len) {
             encode_set_var(scope, name, &value, self.outbox.send.draft(len));
@@ -62,8 +62,9 @@ impl<'c> Ack<'c> {
     /// # Errors
     /// HAProxy would drop the action; the ACK stays as it is.
     #[inline]
-    pub fn unset_var(&mut self, scope: Scope, name: &str) -> Result<&mut Self, NameError> {
-        let len = unset_var_len(name)?;
+    pub fn unset_var(&mut self, scope: Scope, name: &(impl AsVarName + ?Sized)) -> Result<&mut Self, NameError> {
+        let name = name.checked()?;
+        let len = unset_var_len(name);
         if self.has_room(len) {
             encode_unset_var(scope, name, self.outbox.send.draft(len));
         }

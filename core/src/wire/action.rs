@@ -3,6 +3,8 @@
 //! HAProxy runs actions in order and stops silently at the first bad one, with `st=0`: what it would not take must
 //! not be built. So a name or value that HAProxy would drop, or read as something else, is an error here.
 
+use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::encode_varint;
@@ -80,6 +82,64 @@ pub enum NameError {
         /// Where it is.
         at: usize,
     },
+}
+
+/// A name that HAProxy takes, checked once: for what sets the same variables again and again.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VarName(Box<str>);
+
+impl VarName {
+    /// This name.
+    ///
+    /// # Errors
+    /// HAProxy would drop an action that has it.
+    pub fn new(name: &str) -> Result<Self, NameError> {
+        check_name(name)?;
+        Ok(Self(name.into()))
+    }
+
+    /// The name.
+    #[inline]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What names a variable: a text, which is checked each time, or a [`VarName`], which was.
+pub trait AsVarName {
+    /// The name.
+    ///
+    /// # Errors
+    /// HAProxy would drop an action that has it.
+    fn checked(&self) -> Result<&str, NameError>;
+}
+
+impl AsVarName for str {
+    #[inline]
+    fn checked(&self) -> Result<&str, NameError> {
+        check_name(self).map(|()| self)
+    }
+}
+
+impl AsVarName for String {
+    #[inline]
+    fn checked(&self) -> Result<&str, NameError> {
+        self.as_str().checked()
+    }
+}
+
+impl<N: AsVarName + ?Sized> AsVarName for &N {
+    #[inline]
+    fn checked(&self) -> Result<&str, NameError> {
+        N::checked(self)
+    }
+}
+
+impl AsVarName for VarName {
+    #[inline]
+    fn checked(&self) -> Result<&str, NameError> {
+        Ok(&self.0)
+    }
 }
 
 /// Why a variable cannot be set.
@@ -194,10 +254,10 @@ impl Actions {
     pub fn set_var<'v>(
         &mut self,
         scope: Scope,
-        name: &str,
+        name: &(impl AsVarName + ?Sized),
         value: impl Into<TypedData<'v>>,
     ) -> Result<&mut Self, SetVarError> {
-        let value = value.into();
+        let (name, value) = (name.checked()?, value.into());
         set_var_len(name, &value)?;
         encode_set_var(scope, name, &value, &mut self.encoded);
         Ok(self)
@@ -207,9 +267,8 @@ impl Actions {
     ///
     /// # Errors
     /// HAProxy would drop the action; the list stays as it is.
-    pub fn unset_var(&mut self, scope: Scope, name: &str) -> Result<&mut Self, NameError> {
-        unset_var_len(name)?;
-        encode_unset_var(scope, name, &mut self.encoded);
+    pub fn unset_var(&mut self, scope: Scope, name: &(impl AsVarName + ?Sized)) -> Result<&mut Self, NameError> {
+        encode_unset_var(scope, name.checked()?, &mut self.encoded);
         Ok(self)
     }
 
@@ -252,22 +311,21 @@ impl<'a> IntoIterator for &'a Actions {
     }
 }
 
-/// Checks a SET-VAR and gives its size in bytes.
+/// Checks a SET-VAR whose name was checked, and gives its size in bytes.
 #[inline]
 pub(crate) fn set_var_len(name: &str, value: &TypedData<'_>) -> Result<usize, SetVarError> {
-    let name_len = checked_name_len(name)?;
     match *value {
         TypedData::Null => return Err(SetVarError::Null),
         TypedData::Uint64(value) if i64::try_from(value).is_err() => return Err(SetVarError::Integer(value)),
         _ => {}
     }
-    Ok(3 + name_len + value.encoded_len())
+    Ok(3 + name_len(name) + value.encoded_len())
 }
 
-/// Checks an UNSET-VAR and gives its size in bytes.
+/// The size of an UNSET-VAR in bytes.
 #[inline]
-pub(crate) fn unset_var_len(name: &str) -> Result<usize, NameError> {
-    Ok(3 + checked_name_len(name)?)
+pub(crate) const fn unset_var_len(name: &str) -> usize {
+    3 + name_len(name)
 }
 
 /// Appends a SET-VAR that [`set_var_len`] has checked.
@@ -278,7 +336,7 @@ pub(crate) fn encode_set_var(scope: Scope, name: &str, value: &TypedData<'_>, ou
     value.encode(out);
 }
 
-/// Appends an UNSET-VAR that [`unset_var_len`] has checked.
+/// Appends an UNSET-VAR whose name was checked.
 #[inline]
 pub(crate) fn encode_unset_var(scope: Scope, name: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(&[UNSET_VAR, 2, scope as u8]);
@@ -290,8 +348,12 @@ fn encode_name(name: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_bytes());
 }
 
+const fn name_len(name: &str) -> usize {
+    varint_len(name.len() as u64) + name.len()
+}
+
 #[inline]
-fn checked_name_len(name: &str) -> Result<usize, NameError> {
+fn check_name(name: &str) -> Result<(), NameError> {
     let len = name.len();
     if len == 0 {
         return Err(NameError::Empty);
@@ -301,7 +363,7 @@ fn checked_name_len(name: &str) -> Result<usize, NameError> {
     }
     match name.bytes().position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.'))) {
         Some(at) => Err(NameError::BadByte { byte: name.as_bytes()[at], at }),
-        None => Ok(varint_len(len as u64) + len),
+        None => Ok(()),
     }
 }
 
@@ -357,7 +419,7 @@ mod tests {
         }
         let mut out = Vec::new();
         encode_unset_var(Scope::Process, "name", &mut out);
-        assert_eq!(unset_var_len("name"), Ok(out.len()));
+        assert_eq!(unset_var_len("name"), out.len());
     }
 
     #[test]

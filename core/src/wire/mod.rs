@@ -28,7 +28,7 @@ mod reader;
 mod typed_data;
 mod varint;
 
-pub use action::{Action, ActionIter, Actions, NameError, Scope, SetVarError, VAR_NAME_LEN_MAX};
+pub use action::{Action, ActionIter, Actions, AsVarName, NameError, Scope, SetVarError, VAR_NAME_LEN_MAX, VarName};
 pub use capabilities::Capabilities;
 pub use disconnect::Disconnect;
 pub use frame::{

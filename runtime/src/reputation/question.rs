@@ -1,34 +1,34 @@
 //! Which messages are answered, and by what variables.
 
-use spoa_core::wire::{Actions, Message, Scope, SetVarError};
+use spoa_core::wire::{Message, NameError, Scope, VarName};
 
 /// A message that is answered, and the variables it is answered by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     message: String,
     scope: Scope,
-    names: Names,
+    names: Names<VarName>,
     /// Under which it is counted; 0 is with those that are no question.
     pub(super) number: usize,
 }
 
 /// What the variables are called, without scope and the prefix that HAProxy puts before them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Names {
+pub struct Names<N = String> {
     /// An integer from 0 (bad) to 100 (trusted).
-    pub score: String,
+    pub score: N,
     /// A boolean: in a list, and not allowed by another.
-    pub listed: String,
+    pub listed: N,
     /// `allow`, `listed` or `unknown`.
-    pub verdict: String,
+    pub verdict: N,
     /// The list that explains it.
-    pub list: String,
+    pub list: N,
     /// That list's category.
-    pub category: String,
+    pub category: N,
     /// The prefix in it.
-    pub prefix: String,
+    pub prefix: N,
     /// Which edition of the lists said so.
-    pub generation: String,
+    pub generation: N,
 }
 
 impl Names {
@@ -46,8 +46,24 @@ impl Names {
         }
     }
 
-    fn all(&self) -> [&str; 7] {
-        [&self.score, &self.listed, &self.verdict, &self.list, &self.category, &self.prefix, &self.generation]
+    /// These, checked once for all answers.
+    fn checked(&self) -> Result<Names<VarName>, QuestionError> {
+        let check = |name: &String| VarName::new(name).map_err(|error| QuestionError::Variable(name.clone(), error));
+        let Self { score, listed, verdict, list, category, prefix, generation } = self;
+        let mut all = [score, listed, verdict, list, category, prefix, generation];
+        all.sort_unstable();
+        if let Some(pair) = all.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(QuestionError::SameVariable(pair[0].clone()));
+        }
+        Ok(Names {
+            score: check(score)?,
+            listed: check(listed)?,
+            verdict: check(verdict)?,
+            list: check(list)?,
+            category: check(category)?,
+            prefix: check(prefix)?,
+            generation: check(generation)?,
+        })
     }
 }
 
@@ -65,7 +81,7 @@ pub enum QuestionError {
     NoMessage,
     /// HAProxy would not take a variable of this name.
     #[error("\"{0}\": {1}")]
-    Variable(String, SetVarError),
+    Variable(String, NameError),
     /// One of two would be lost.
     #[error("two variables are called {0}")]
     SameVariable(String),
@@ -76,27 +92,21 @@ impl Question {
     ///
     /// # Errors
     /// HAProxy would not take one of them, or could not tell them apart.
-    pub fn new(message: &str, scope: Scope, names: Names) -> Result<Self, QuestionError> {
+    pub fn new(message: &str, scope: Scope, names: &Names) -> Result<Self, QuestionError> {
         if message.is_empty() {
             return Err(QuestionError::NoMessage);
         }
-        let mut all = names.all();
-        for name in all {
-            Actions::new().set_var(scope, name, 0).map_err(|error| QuestionError::Variable(name.into(), error))?;
-        }
-        all.sort_unstable();
-        match all.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(QuestionError::SameVariable(pair[0].into())),
-            None => Ok(Self { message: message.into(), scope, names, number: 0 }),
-        }
+        Ok(Self { message: message.into(), scope, names: names.checked()?, number: 0 })
     }
 
     /// What is answered unless said otherwise: the message of HAProxy's example agent, and that of SPOE.txt section 2.5,
     /// with variables of the session.
+    ///
+    /// # Panics
+    /// Never: HAProxy takes these names.
     pub fn defaults() -> Vec<Self> {
-        ["check-client-ip", "get-ip-reputation"]
-            .map(|message| Self { message: message.into(), scope: Scope::Session, names: Names::default(), number: 0 })
-            .into()
+        let question = |message: &str| Self::new(message, Scope::Session, &Names::default());
+        ["check-client-ip", "get-ip-reputation"].map(|message| question(message).expect("names HAProxy takes")).into()
     }
 
     /// The name of the message.
@@ -110,7 +120,7 @@ impl Question {
     }
 
     /// What they are called.
-    pub const fn names(&self) -> &Names {
+    pub const fn names(&self) -> &Names<VarName> {
         &self.names
     }
 }
@@ -127,13 +137,13 @@ mod tests {
 
     #[test]
     fn names_that_haproxy_would_drop_are_errors() {
-        let question = |names| Question::new("m", Scope::Session, names);
+        let question = |names: Names| Question::new("m", Scope::Session, &names);
         assert!(question(Names::default()).is_ok());
         let error = question(Names { score: "a-b".into(), ..Names::default() }).unwrap_err().to_string();
         assert!(error.starts_with("\"a-b\": a variable name cannot have the byte 0x2d"), "{error}");
         assert!(question(Names { list: String::new(), ..Names::default() }).is_err());
         let error = question(Names { list: "ip_score".into(), ..Names::default() });
         assert_eq!(error, Err(QuestionError::SameVariable("ip_score".into())));
-        assert_eq!(Question::new("", Scope::Session, Names::default()), Err(QuestionError::NoMessage));
+        assert_eq!(Question::new("", Scope::Session, &Names::default()), Err(QuestionError::NoMessage));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use smol::Timer;
 use spoa_core::Notify;
-use spoa_core::wire::{Actions, Message, Scope};
+use spoa_core::wire::{Actions, Message, Scope, VarName};
 
 use super::address::client_address;
 use super::asked::{Asked, Counts};
@@ -41,7 +41,7 @@ impl Service {
 
     /// The score a message asks for, and the variable it goes to.
     #[inline]
-    fn score(&self, message: &Message<'_>) -> Option<(Scope, &str, u32)> {
+    fn score(&self, message: &Message<'_>) -> Option<(Scope, &VarName, u32)> {
         let question = question(&self.questions, message);
         self.counts.add(question);
         let question = question?;

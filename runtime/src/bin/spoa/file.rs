@@ -152,6 +152,6 @@ impl TryFrom<MessageKeys> for MessageTable {
             prefix: variables.prefix.unwrap_or(usual.prefix),
             generation: variables.generation.unwrap_or(usual.generation),
         };
-        Question::new(&name, scope, names).map(Self).map_err(|error| error.to_string())
+        Question::new(&name, scope, &names).map(Self).map_err(|error| error.to_string())
     }
 }
