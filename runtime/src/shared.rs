@@ -44,12 +44,9 @@ impl<H: Handler> Shared<H> {
     #[inline]
     pub(crate) fn handle(&mut self, notify: Notify<'_>) -> thread::Result<Result<Reply<H::Later>, HandlerError>> {
         self.handled = self.handled.wrapping_add(1);
-        if !self.handled.is_multiple_of(SAMPLE) {
-            return catch_unwind(AssertUnwindSafe(|| self.handler.handle(notify)));
-        }
-        let start = Instant::now();
+        let start = self.handled.is_multiple_of(SAMPLE).then(Instant::now);
         let reply = catch_unwind(AssertUnwindSafe(|| self.handler.handle(notify)));
-        if let Ok(Ok(Reply::Done)) = reply {
+        if let (Some(start), Ok(Ok(Reply::Done))) = (start, &reply) {
             self.counters.in_place.add(start.elapsed());
         }
         reply

@@ -40,7 +40,8 @@ impl Service {
     }
 
     /// The score a message asks for, and the variable it goes to.
-    #[inline]
+    // Always: that a delayed answer calls it too is no reason to have all others call it.
+    #[inline(always)]
     fn score(&self, message: &Message<'_>) -> Option<(Scope, &VarName, u32)> {
         let question = question(&self.questions, message);
         self.counts.add(question);
