@@ -46,16 +46,14 @@ impl Config {
 
 /// The lists in use. Clones are the same: each worker has one.
 #[derive(Clone, Debug)]
-pub struct Library {
-    edition: Arc<ArcSwap<Edition>>,
-    refused: Arc<Mutex<Refused>>,
-    reloading: Arc<Mutex<()>>,
-    tellings: Arc<Tellings>,
-}
+pub struct Library(Arc<Shared>);
 
-/// What metrics tell beside the edition.
-#[derive(Debug, Default)]
-struct Tellings {
+#[derive(Debug)]
+struct Shared {
+    edition: ArcSwap<Edition>,
+    /// One reload at a time.
+    reloading: Mutex<()>,
+    refused: Mutex<Refused>,
     asked: Asked,
     /// Lists that were loaded anew, and those that stayed as they were since they could not be.
     loaded: AtomicU64,
@@ -95,27 +93,34 @@ impl Library {
     /// # Errors
     /// One of them cannot be used.
     pub fn open(mut config: Config) -> Result<Self, LoadError> {
-        let tellings = Arc::<Tellings>::default();
-        tellings.asked.number(&mut config.questions);
+        let asked = Asked::default();
+        asked.number(&mut config.questions);
         let edition = Edition { lists: Lists::load(&config.lists)?, config: Arc::new(config), generation: 1 };
-        let edition = Arc::new(ArcSwap::from_pointee(edition));
-        Ok(Self { edition, refused: Arc::default(), reloading: Arc::default(), tellings })
+        Ok(Self(Arc::new(Shared {
+            edition: ArcSwap::from_pointee(edition),
+            reloading: Mutex::default(),
+            refused: Mutex::default(),
+            asked,
+            loaded: AtomicU64::new(0),
+            kept: AtomicU64::new(0),
+            configurations_refused: AtomicU64::new(0),
+        })))
     }
 
     /// A configuration could not be used, so that all is as it was: counted for metrics. [`replace`](Self::replace) does by
     /// itself.
     pub fn configuration_was_refused(&self) {
-        self.tellings.configurations_refused.fetch_add(1, Ordering::Relaxed);
+        self.0.configurations_refused.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn asked(&self) -> &Asked {
-        &self.tellings.asked
+        &self.0.asked
     }
 
     /// The edition in use. It stays as it is for whoever holds it.
     #[inline]
     pub fn edition(&self) -> Guard<Arc<Edition>> {
-        self.edition.load()
+        self.0.edition.load()
     }
 
     /// Loads all lists of `config` beside those in use, and puts them in their place; no look-up waits. A list that cannot
@@ -124,9 +129,9 @@ impl Library {
     /// # Errors
     /// A list that cannot be used was not there before, or another file: all is as it was.
     pub fn replace(&self, mut config: Config) -> Result<Change, LoadError> {
-        self.tellings.asked.number(&mut config.questions);
-        let _one_at_a_time = lock(&self.reloading);
-        let next = Next::load(&config, &self.edition.load().lists, Refused::new(), |_, _| true)
+        self.0.asked.number(&mut config.questions);
+        let _one_at_a_time = lock(&self.0.reloading);
+        let next = Next::load(&config, &self.0.edition.load().lists, Refused::new(), |_, _| true)
             .inspect_err(|_| self.configuration_was_refused())?;
         Ok(self.publish(Arc::new(config), next))
     }
@@ -136,14 +141,14 @@ impl Library {
     /// # Errors
     /// As [`replace`](Self::replace); all these lists were there before.
     pub fn refresh(&self) -> Result<Change, LoadError> {
-        let _one_at_a_time = lock(&self.reloading);
-        let before = self.edition.load();
+        let _one_at_a_time = lock(&self.0.reloading);
+        let before = self.0.edition.load();
         let has_changed = |list: &List, refused: &Refused| {
             let known = refused.get(&list.config().name).copied().unwrap_or_else(|| list.stamp());
             Stamp::at(&list.config().path) != known
         };
         // In a line of its own: else the lock would be held while lists load, and metrics would wait for it.
-        let refused = lock(&self.refused).clone();
+        let refused = lock(&self.0.refused).clone();
         let next = Next::load(&before.config, &before.lists, refused, has_changed)?;
         Ok(self.publish(Arc::clone(&before.config), next))
     }
@@ -151,15 +156,15 @@ impl Library {
     /// Makes it the edition in use, if there is anything new in it.
     fn publish(&self, config: Arc<Config>, next: Next) -> Change {
         let Next { lists, loaded, kept, refused } = next;
-        *lock(&self.refused) = refused;
-        self.tellings.loaded.fetch_add(loaded.len() as u64, Ordering::Relaxed);
-        self.tellings.kept.fetch_add(kept.len() as u64, Ordering::Relaxed);
-        let before = self.edition.load();
+        *lock(&self.0.refused) = refused;
+        self.0.loaded.fetch_add(loaded.len() as u64, Ordering::Relaxed);
+        self.0.kept.fetch_add(kept.len() as u64, Ordering::Relaxed);
+        let before = self.0.edition.load();
         if loaded.is_empty() && config == before.config {
             return Change { generation: before.generation, loaded, kept };
         }
         let generation = before.generation + 1;
-        self.edition.store(Arc::new(Edition { config, lists: Lists::of(lists), generation }));
+        self.0.edition.store(Arc::new(Edition { config, lists: Lists::of(lists), generation }));
         Change { generation, loaded, kept }
     }
 }
@@ -167,8 +172,8 @@ impl Library {
 /// What there is, how old it is, and what became of attempts to load it anew.
 impl Source for Library {
     fn write(&self, families: &mut Families<'_>) -> fmt::Result {
-        self.tellings.asked.write(families)?;
-        let edition = self.edition.load();
+        self.0.asked.write(families)?;
+        let edition = self.0.edition.load();
         families.gauge(
             "lists_generation",
             "The edition of lists in use; 1 is that of the start.",
@@ -187,12 +192,12 @@ impl Source for Library {
         let written = edition.lists.iter().map(|list| (name(list), written(list)));
         let help = "When the file of a list in use was last written to, since 1970.";
         families.gauges("list_written_timestamp", help, Some(&Unit::Seconds), written)?;
-        let refused = lock(&self.refused);
+        let refused = lock(&self.0.refused);
         let is_refused = |list: &List| f64::from(u8::from(refused.contains_key(&list.config().name)));
         let stale = edition.lists.iter().map(|list| (name(list), is_refused(list)));
         let help = "1 for a list that is as it was, since its file could not be used when it was last looked at.";
         families.gauges("list_refused", help, None, stale)?;
-        let Tellings { loaded, kept, configurations_refused, .. } = &*self.tellings;
+        let Shared { loaded, kept, configurations_refused, .. } = &*self.0;
         let help = "Configurations that could not be used at a SIGHUP, so that all is as it was.";
         families.counter("configurations_refused", help, configurations_refused.load(Ordering::Relaxed))?;
         let results = [("loaded", loaded), ("refused", kept)];

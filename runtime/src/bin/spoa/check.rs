@@ -1,68 +1,64 @@
 //! `spoa check` and `spoa validate`: what lists say of an address, and why; and what is wrong with them.
 
-use std::error::Error;
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use spoa_runtime::reputation::lists::{Lists, embedded};
 use spoa_runtime::reputation::{List, ListConfig, LoadError, PREFIXES_MAX};
 
-use crate::cli::Command;
-use crate::options::Options;
-use crate::probe;
-use crate::values::Time;
+use crate::cli::ListArgs;
+use crate::{Failure, tell};
 
-/// Does what the command says, on standard output.
+/// Tells what lists say of addresses.
 ///
 /// # Errors
-/// A list cannot be used or, for `validate`, anything is wrong at all.
-pub(crate) fn run(command: &Command, options: &Options, file: Option<&PathBuf>) -> Result<(), Box<dyn Error>> {
-    // Nobody may be reading; that is no failure.
-    let tell = |text: &[u8]| _ = io::stdout().write_all(text);
+/// There are no lists, or one cannot be used.
+pub(crate) fn check(args: &ListArgs, addresses: &[IpAddr]) -> Result<(), Failure> {
+    let options = args.options().map_err(Failure::Usage)?;
+    if !options.is_by_lists() {
+        return Err(Failure::Usage("check takes a --list, or a --config with a [[list]]".into()));
+    }
     let config = options.reputation();
-    match command {
-        Command::Check { addresses, .. } => {
-            let lists = Lists::load(&config.lists)?;
-            for address in addresses {
-                tell(explain(&lists, config.default_score, *address)?.as_bytes());
-            }
-            Ok(())
+    let lists = Lists::load(&config.lists)?;
+    for address in addresses {
+        tell(explain(&lists, config.default_score, *address)?);
+    }
+    Ok(())
+}
+
+/// Tells what is wrong with lists and the file that they are in.
+///
+/// # Errors
+/// Anything is, or there are neither.
+pub(crate) fn validate(args: &ListArgs) -> Result<(), Failure> {
+    let options = args.options().map_err(Failure::Usage)?;
+    match args.file() {
+        Some(path) if options.is_by_lists() => tell(format!("{} is in order\n", path.display())),
+        Some(path) => {
+            tell(format!("{} is in order; there is no list in it, so scores are random\n", path.display()));
         }
-        Command::Generate { what } => {
-            tell(&what.text()?);
-            Ok(())
-        }
-        Command::Probe { agent, notify, message, timeout: Time(timeout) } => {
-            probe::run(agent, *notify, message, *timeout)
-        }
-        Command::Validate { .. } => {
-            if let Some(path) = file {
-                let random =
-                    if config.lists.is_empty() { "; there is no list in it, so scores are random" } else { "" };
-                tell(format!("{} is in order{random}\n", path.display()).as_bytes());
-            }
-            let (mut faults, mut prefixes) = (0, 0);
-            for list in config.lists {
-                // Of one that is strict all bad lines are told as well.
-                let list = List::load(ListConfig { strict: false, ..list });
-                prefixes += list.as_ref().map_or(0, List::prefixes);
-                let (text, bad) = report(&list);
-                tell(text.as_bytes());
-                faults += bad;
-            }
-            if prefixes > PREFIXES_MAX as u64 {
-                tell(format!("{prefixes} prefixes in all are more than {PREFIXES_MAX}\n").as_bytes());
-                faults += 1;
-            }
-            if faults > 0 {
-                Err(format!("{faults} {}", if faults == 1 { "fault" } else { "faults" }).into())
-            } else {
-                Ok(())
-            }
-        }
+        None if options.is_by_lists() => {}
+        None => return Err(Failure::Usage("validate takes a --list, or a --config".into())),
+    }
+    let (mut faults, mut prefixes) = (0, 0);
+    for list in options.reputation().lists {
+        // Of one that is strict all bad lines are told as well.
+        let list = List::load(ListConfig { strict: false, ..list });
+        prefixes += list.as_ref().map_or(0, List::prefixes);
+        let (text, bad) = report(&list);
+        tell(text);
+        faults += bad;
+    }
+    if prefixes > PREFIXES_MAX as u64 {
+        tell(format!("{prefixes} prefixes in all are more than {PREFIXES_MAX}\n"));
+        faults += 1;
+    }
+    match faults {
+        0 => Ok(()),
+        1 => Err("1 fault".into()),
+        more => Err(format!("{more} faults").into()),
     }
 }
 

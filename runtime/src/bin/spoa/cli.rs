@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::{Shell, generate};
@@ -157,23 +157,18 @@ impl Given {
     }
 }
 
-impl Command {
-    /// The options that lists are in, and the file that they are in.
+impl ListArgs {
+    /// The options that these are part of.
     ///
     /// # Errors
-    /// As [`Given::options`], or there are neither lists nor a file.
-    pub(crate) fn options(&self) -> Result<(Options, Option<&PathBuf>), String> {
-        let (name, args) = match self {
-            Self::Check { lists, .. } => ("check", lists),
-            Self::Validate { lists } => ("validate", lists),
-            Self::Generate { .. } | Self::Probe { .. } => return Ok((Options::default(), None)),
-        };
-        let ListArgs { file, lists, default_score } = args.clone();
-        let options = Given { file, options: Options::of_lists(lists, default_score) }.options()?;
-        let is_of_lists = options.is_by_lists() || matches!(self, Self::Validate { .. }) && args.file.path.is_some();
-        if !is_of_lists {
-            return Err(format!("{name} takes a --list, or a --config with a [[list]]"));
-        }
-        Ok((options, args.file.path.as_ref()))
+    /// As [`Given::options`].
+    pub(crate) fn options(&self) -> Result<Options, String> {
+        let Self { file, lists, default_score } = self.clone();
+        Given { file, options: Options::of_lists(lists, default_score) }.options()
+    }
+
+    /// The configuration file.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.file.path.as_deref()
     }
 }

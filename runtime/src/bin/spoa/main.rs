@@ -20,11 +20,12 @@ use std::sync::Arc;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use spoa_runtime::Source;
 use spoa_runtime::reputation::{Library, Listed};
 
-use cli::{Cli, Given};
-use options::Options;
+use cli::{Cli, Command, Given};
 use reload::Signals;
+use values::Time;
 
 /// The exit code of a wrong option; 1 is for all that fails later.
 const USAGE: u8 = 2;
@@ -44,25 +45,45 @@ fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let run = match &cli.command {
-        Some(command) => command.options().map(|(options, file)| check::run(command, &options, file)),
-        None => cli.given.options().map(|options| serve(&cli.given, options)),
-    };
-    match run {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) => {
-            complain(&error);
-            ExitCode::FAILURE
+    let done = match &cli.command {
+        None => serve(&cli.given),
+        Some(Command::Check { addresses, lists }) => check::check(lists, addresses),
+        Some(Command::Generate { what }) => what.text().map(tell).map_err(Failure::from),
+        Some(Command::Probe { agent, notify, message, timeout: Time(timeout) }) => {
+            probe::run(agent, *notify, message, *timeout).map_err(Failure::Other)
         }
-        Err(wrong) => {
+        Some(Command::Validate { lists }) => check::validate(lists),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(wrong)) => {
             complain(&wrong);
             ExitCode::from(USAGE)
+        }
+        Err(Failure::Other(error)) => {
+            complain(&error);
+            ExitCode::FAILURE
         }
     }
 }
 
+/// Why it does not run.
+pub(crate) enum Failure {
+    /// What it was told is wrong.
+    Usage(String),
+    /// Anything else.
+    Other(Box<dyn Error>),
+}
+
+impl<E: Into<Box<dyn Error>>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
 /// Serves HAProxy until it is told to stop.
-fn serve(given: &Given, options: Options) -> Result<(), Box<dyn Error>> {
+fn serve(given: &Given) -> Result<(), Failure> {
+    let options = given.options().map_err(Failure::Usage)?;
     let log = options.log();
     // Each connection is a file; the usual limit of 1024 is for programs that still use select().
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
@@ -74,23 +95,29 @@ fn serve(given: &Given, options: Options) -> Result<(), Box<dyn Error>> {
         Some(agent) => options.listen_where_said(agent),
         None => options.listen(options.agent()),
     };
-    if !options.is_by_lists() {
-        if given.has_file() {
-            // Whoever wrote it may have meant to have lists in it.
-            tracing::warn!("there are no lists: scores are random");
-        }
-        let service = options.random();
-        let server = systemd::follow(agent).metrics(service.metrics()).bind()?;
-        signals.heed(log, given.clone(), options, None)?;
+    let start = |source: Arc<dyn Source>, library: Option<Library>| {
+        let server = systemd::follow(agent).metrics(source).bind()?;
+        signals.heed(log, given.clone(), options.clone(), library)?;
         systemd::ready();
-        return Ok(server.run(service)?);
+        Ok::<_, Failure>(server)
+    };
+    if options.is_by_lists() {
+        let library = Library::open(options.reputation())?;
+        library.edition().lists.iter().for_each(|list| tracing::info!("{}", check::summary(list)));
+        let server = start(Arc::new(library.clone()), Some(library.clone()))?;
+        return Ok(server.run(Listed::new(library))?);
     }
-    let library = Library::open(options.reputation())?;
-    library.edition().lists.iter().for_each(|list| tracing::info!("{}", check::summary(list)));
-    let server = systemd::follow(agent).metrics(Arc::new(library.clone())).bind()?;
-    signals.heed(log, given.clone(), options, Some(library.clone()))?;
-    systemd::ready();
-    Ok(server.run(Listed::new(library))?)
+    if given.has_file() {
+        // Whoever wrote it may have meant to have lists in it.
+        tracing::warn!("there are no lists: scores are random");
+    }
+    let service = options.random();
+    Ok(start(service.metrics(), None)?.run(service)?)
+}
+
+/// Writes to standard output. Nobody may be reading; that is no failure.
+pub(crate) fn tell(text: impl AsRef<[u8]>) {
+    let _ = io::stdout().write_all(text.as_ref());
 }
 
 /// The one line that says why it does not run. Nobody may be reading.

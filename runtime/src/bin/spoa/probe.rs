@@ -15,6 +15,8 @@ use spoa_core::wire::{
 };
 use spoa_runtime::ListenAddr;
 
+use crate::tell;
+
 /// What HAProxy offers with its default `tune.bufsize`.
 const FRAME_SIZE: u32 = 16_380;
 
@@ -30,18 +32,13 @@ pub(crate) fn run(
 ) -> Result<(), Box<dyn Error>> {
     let until = Instant::now() + timeout;
     let mut checked = Conversation::start(agent, true, until)?;
-    tell(&checked.receive(FrameType::AGENT_HELLO)?);
+    tell(checked.receive(FrameType::AGENT_HELLO)? + "\n");
     let Some(address) = address else { return Ok(()) };
     let mut asked = Conversation::start(agent, false, until)?;
     asked.receive(FrameType::AGENT_HELLO)?;
     asked.ask(message, address)?;
-    tell(&asked.receive(FrameType::ACK)?);
+    tell(asked.receive(FrameType::ACK)? + "\n");
     Ok(())
-}
-
-/// Nobody may be reading; that is no failure.
-fn tell(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// HAProxy's end of a connection.
