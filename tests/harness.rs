@@ -5,11 +5,14 @@
 //! - [`peer`]: HAProxy against a `Connection`, with a virtual clock;
 //! - [`feed`]: the same input in several ways;
 //! - [`agent`]: the binary `spoa` as a child process;
+//! - [`admin`]: what it tells of itself over HTTP;
 //! - [`client`]: HAProxy's end of a real socket;
 //! - [`folder`]: files of a test;
 //! - [`process`]: what a process takes;
 //! - [`steady`]: a conversation that is measured.
 
+#[path = "harness/admin.rs"]
+pub mod admin;
 #[path = "harness/agent.rs"]
 pub mod agent;
 #[path = "harness/bytes.rs"]

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use spoa_tests::admin::{Admin, sample};
 use spoa_tests::agent::{Agent, LIMIT, binary, run};
 use spoa_tests::bytes::{ACK, Value};
 use spoa_tests::client::Client;
@@ -17,35 +17,10 @@ use spoa_tests::folder::Folder;
 use spoa_tests::frames::{Hello, agent_disconnect, check_client_ip, disconnect, notify};
 
 /// An agent, and where its admin listens.
-fn with_admin(options: &[&str]) -> (Agent, String) {
+fn with_admin(options: &[&str]) -> (Agent, Admin) {
     let agent = Agent::spawn(&[options, &["--admin", "127.0.0.1:0"]].concat());
-    const LINE: &str = "metrics and health on ";
-    agent.wait_for_line(LINE);
-    let log = agent.log();
-    let admin = log.lines().find_map(|line| line.split_once(LINE)).expect("it was waited for").1.to_owned();
+    let admin = Admin::of(&agent);
     (agent, admin)
-}
-
-/// What is answered to a request: the status and the rest.
-fn get(stream: impl Read + Write, request: &str) -> (u16, String) {
-    let mut stream = stream;
-    write!(stream, "{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("it is there");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("it answers and closes");
-    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    (status, text)
-}
-
-fn ask(admin: &str, path: &str) -> (u16, String) {
-    let stream = TcpStream::connect(admin).expect("it listens");
-    stream.set_read_timeout(Some(LIMIT)).expect("a socket");
-    get(stream, &format!("GET {path}"))
-}
-
-/// A sample of the metrics.
-fn sample(text: &str, name: &str) -> f64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().expect("a number")
 }
 
 #[test]
@@ -68,7 +43,7 @@ fn metrics_count_what_happens() {
     folder.write("bad", b"<html>\n");
     agent.wait_for_line("it stays as it was");
 
-    let (status, text) = ask(&admin, "/metrics");
+    let (status, text) = admin.get("/metrics");
     assert_eq!(status, 200);
     assert!(text.contains("application/openmetrics-text") && text.ends_with("# EOF\n"), "{text}");
     for (name, wanted) in [
@@ -113,7 +88,7 @@ fn metrics_count_what_happens() {
 fn every_metric_that_is_looked_at_is_told() {
     let folder = Folder::with(&[("l", b"192.0.2.1\n")]);
     let (_agent, admin) = with_admin(&["--list", &folder.list("l", "")]);
-    let (_, text) = ask(&admin, "/metrics");
+    let (_, text) = admin.get("/metrics");
     for file in ["grafana.json", "alerts.yml"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/package").join(file);
         let looked_at = fs::read_to_string(path).expect("it is there");
@@ -135,7 +110,7 @@ fn metrics_tell_answers_by_how_they_came() {
     let mut client = Client::ready(agent.addr());
     client.send(&notify(1, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 1]))]));
     client.frame();
-    let (_, text) = ask(&admin, "/metrics");
+    let (_, text) = admin.get("/metrics");
     assert!((sample(&text, "spoa_acks_total{kind=\"deferred\"}") - 1.0).abs() < 0.001);
     assert!((sample(&text, "spoa_handler_seconds_count{answer=\"deferred\"}") - 1.0).abs() < 0.001);
     assert!(sample(&text, "spoa_handler_seconds_sum{answer=\"deferred\"}") >= 0.001);
@@ -146,8 +121,8 @@ fn the_admin_is_an_http_server_and_no_more() {
     let folder = Folder::with(&[]);
     let unix = folder.path("admin").display().to_string();
     let agent = Agent::spawn(&["--admin", &format!("unix:{unix}")]);
-    agent.wait_for_line("metrics and health on unix:");
-    let ask = |request: &str| get(UnixStream::connect(&unix).expect("it listens"), request);
+    let admin = Admin::of(&agent);
+    let ask = |request: &str| admin.ask(request);
     assert_eq!(ask("GET /healthz").0, 200);
     assert_eq!(ask("GET /readyz").0, 200);
     assert_eq!(ask("HEAD /metrics").0, 200);
@@ -164,8 +139,8 @@ fn who_leaves_refuses_health_checks_and_serves_the_rest() {
     let mut client = Client::ready(agent.addr());
     agent.terminate();
     agent.wait_for_line("leaving: health checks are refused");
-    assert_eq!(ask(&admin, "/readyz").0, 503);
-    assert_eq!(ask(&admin, "/healthz").0, 200);
+    assert_eq!(admin.get("/readyz").0, 503);
+    assert_eq!(admin.get("/healthz").0, 200);
     let mut check = Client::fresh(agent.addr());
     check.send(&Hello::health_check().encode());
     assert_eq!(check.bytes(agent_disconnect(13).len()), agent_disconnect(13));
@@ -325,6 +300,6 @@ fn probe_does_what_haproxy_does() {
     let (code, text) = (refused.status.code(), String::from_utf8(refused.stderr).expect("text"));
     assert!(code == Some(1) && text.contains("the agent says AGENT-DISCONNECT status=13"), "{text}");
     let (_other, admin) = with_admin(&[]);
-    let no_agent = run(&["probe", &admin, "--timeout", "100ms"]);
+    let no_agent = run(&["probe", admin.addr(), "--timeout", "100ms"]);
     assert_eq!(no_agent.status.code(), Some(1));
 }

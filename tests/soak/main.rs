@@ -5,8 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -16,6 +14,7 @@ use clap::Parser;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustix::process::Signal;
+use spoa_tests::admin::Admin;
 use spoa_tests::agent::{Agent, LIMIT};
 use spoa_tests::bytes::{ACK, Value};
 use spoa_tests::client::Client;
@@ -73,10 +72,7 @@ fn main() -> ExitCode {
         "--log-level",
         "info",
     ]);
-    agent.wait_for_line("metrics and health on ");
-    let log = agent.log();
-    let admin =
-        log.lines().find_map(|line| line.split_once("metrics and health on ")).expect("it was waited for").1.to_owned();
+    let admin = Admin::of(&agent);
     let figures = Figures::default();
     let descriptors = descriptors(&agent);
     let mut memory = Vec::new();
@@ -95,7 +91,7 @@ fn main() -> ExitCode {
         while Instant::now() < end && !figures.is_over.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(250));
             memory.push(process::memory(agent.pid()));
-            scrape(&admin);
+            admin.get("/metrics");
         }
         figures.is_over.store(true, Ordering::Relaxed);
     });
@@ -114,7 +110,7 @@ fn main() -> ExitCode {
     );
     assert_eq!(asked, answered + abandoned, "every NOTIFY of a connection that lives is answered");
     assert!(late <= early + MEMORY_SLACK, "memory grows: {:?}", memory.iter().map(|at| at >> 10).collect::<Vec<_>>());
-    wait_for("its connections to end", || connections(&admin) == 0);
+    wait_for("its connections to end", || admin.sample("spoa_connections") < 1.0);
     wait_for("its descriptors to be closed", || self::descriptors(&agent) <= descriptors);
     agent.terminate();
     let mut agent = agent;
@@ -216,22 +212,6 @@ fn change_lists(folder: &Folder, agent: &Agent, figures: &Figures) {
         figures.lists.fetch_add(1, Ordering::Relaxed);
         thread::sleep(Duration::from_millis(200));
     }
-}
-
-fn scrape(admin: &str) -> String {
-    let mut stream = TcpStream::connect(admin).expect("it listens");
-    stream.set_read_timeout(Some(LIMIT)).expect("a socket");
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("it is there");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("it answers");
-    text
-}
-
-/// The connections that are open, as the agent tells.
-fn connections(admin: &str) -> u64 {
-    let text = scrape(admin);
-    let line = text.lines().find_map(|line| line.strip_prefix("spoa_connections ")).expect("it is told");
-    line.parse().expect("a number")
 }
 
 fn descriptors(agent: &Agent) -> usize {
