@@ -28,6 +28,8 @@ pub struct Connection {
     state: State,
     /// The latest time handed in.
     now: Instant,
+    /// No NOTIFY is taken until this is over.
+    on_hold: bool,
     recv: RecvBuf,
     outbox: Outbox,
     in_flight: InFlight,
@@ -101,6 +103,7 @@ impl Connection {
             config,
             state: State::AwaitHello { until: now + config.hello_timeout },
             now,
+            on_hold: false,
             recv: RecvBuf::new(config.recv_memory_max()),
             outbox: Outbox::new(config.send_memory_max(), config.max_frame_size),
             in_flight: InFlight::new(config.in_flight_max),
@@ -175,6 +178,27 @@ impl Connection {
         match step(self.state.name(), Input::Stop) {
             Step::Drain => self.drain(LocalReason::Asked, self.now + grace),
             Step::TurnAway => self.close(Some(Status::RESOURCE), CloseReason::Local(LocalReason::Asked)),
+            Step::Refuse => self.refuse(),
+            _ => {}
+        }
+    }
+
+    /// Takes no NOTIFY while `on`, as at [`in_flight_max`](Config::in_flight_max): for limits that many connections share.
+    ///
+    /// What is in flight goes on, other frames are taken, and the socket is read until the receive buffer is full.
+    #[inline]
+    pub const fn hold(&mut self, on: bool) {
+        self.on_hold = on;
+    }
+
+    /// Ends the conversation now and keeps nothing, for want of memory: with AGENT-DISCONNECT 13, unless what was to be
+    /// sent before it still waits for the peer to read.
+    pub fn shed(&mut self, now: Instant) {
+        self.tick(now);
+        let reason = CloseReason::Local(LocalReason::NoMemory);
+        match step(self.state.name(), Input::Shed) {
+            Step::Shed if self.outbox.send.unsent() == 0 => self.close(Some(Status::RESOURCE), reason),
+            Step::Shed | Step::End => self.end(reason),
             Step::Refuse => self.refuse(),
             _ => {}
         }
@@ -291,9 +315,19 @@ impl Connection {
         self.state.name()
     }
 
+    /// True while bytes that came wait: part of a frame, or frames that are held back.
+    pub const fn has_input(&self) -> bool {
+        !self.recv.is_empty()
+    }
+
     /// How many deferred NOTIFYs wait for their answer.
     pub const fn in_flight(&self) -> usize {
         self.in_flight.len()
+    }
+
+    /// How many bytes of payload they had, a copy of which their handlers may keep.
+    pub const fn in_flight_bytes(&self) -> usize {
+        self.in_flight.bytes()
     }
 
     /// What was seen so far.
@@ -451,14 +485,17 @@ impl Connection {
         matches!(self.state, State::AwaitHello { .. } | State::Running { .. } | State::Draining { .. })
     }
 
-    /// True while a limit is reached (too much unsent, or as many NOTIFYs in flight as may be, by number or size) and a
-    /// NOTIFY is next, or nothing is known to be. Other frames need no room: a DISCONNECT is answered whatever is in work, unless NOTIFYs
-    /// that wait were sent before it.
+    /// True while it is [on hold](Self::hold) or a limit is reached (too much unsent, or as many NOTIFYs in flight as may be,
+    /// by number or size) and a NOTIFY is next, or nothing is known to be. Other frames need no room: a DISCONNECT is answered
+    /// whatever is in work, unless NOTIFYs that wait were sent before it.
     fn holds_back(&self) -> bool {
         let Some(negotiated) = self.negotiated() else { return false };
         let pipelining = negotiated.capabilities.contains(Capabilities::PIPELINING);
         let in_flight_max = if pipelining { self.config.in_flight_max } else { 1 };
-        let at_limit = self.in_flight.len() >= in_flight_max
+        // On the way out no NOTIFY takes a place.
+        let on_hold = self.on_hold && matches!(self.state, State::Running { .. });
+        let at_limit = on_hold
+            || self.in_flight.len() >= in_flight_max
             || self.in_flight.bytes() >= self.config.deferred_max
             || self.outbox.send.unsent() >= self.config.unsent_max;
         at_limit && matches!(self.recv.next_type(), None | Some(FrameType::NOTIFY | FrameType::UNSET))

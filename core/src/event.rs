@@ -140,4 +140,6 @@ pub enum LocalReason {
     Idle,
     /// HAProxy left our bytes unread for [`send_timeout`](crate::Config::send_timeout); nothing more was sent.
     SendTimeout,
+    /// [`shed`](crate::Connection::shed) was called.
+    NoMemory,
 }

@@ -1,13 +1,13 @@
 //! The state machine, as a table.
 //!
-//! | state | HELLO | NOTIFY | UNSET | DISCONNECT | agent's frame | unknown frame | malformed | eof | deadline | stop |
-//! |---|---|---|---|---|---|---|---|---|---|---|
-//! | `AwaitHello` | `Negotiate` | `Unexpected` | `Unexpected` | `Echo` | `Unexpected` | `Unexpected` | `Fail` | `End` | `HelloTimeout` | `TurnAway` |
-//! | `Refusing` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `End` | `Refuse` | `Refuse` |
-//! | `Running` | `Unexpected` | `Deliver` | `Reassemble` | `Echo` | `Unexpected` | `Skip` | `Fail` | `End` | `Expire` | `Drain` |
-//! | `Draining` | `Unexpected` | `Decline` | `Reassemble` | `Echo` | `Unexpected` | `Skip` | `Fail` | `End` | `Expire` | `Drain` |
-//! | `Closing` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `End` | `End` | `Ignore` |
-//! | `Closed` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` |
+//! | state | HELLO | NOTIFY | UNSET | DISCONNECT | agent's frame | unknown frame | malformed | eof | deadline | stop | shed |
+//! |---|---|---|---|---|---|---|---|---|---|---|---|
+//! | `AwaitHello` | `Negotiate` | `Unexpected` | `Unexpected` | `Echo` | `Unexpected` | `Unexpected` | `Fail` | `End` | `HelloTimeout` | `TurnAway` | `Shed` |
+//! | `Refusing` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `End` | `Refuse` | `Refuse` | `Refuse` |
+//! | `Running` | `Unexpected` | `Deliver` | `Reassemble` | `Echo` | `Unexpected` | `Skip` | `Fail` | `End` | `Expire` | `Drain` | `Shed` |
+//! | `Draining` | `Unexpected` | `Decline` | `Reassemble` | `Echo` | `Unexpected` | `Skip` | `Fail` | `End` | `Expire` | `Drain` | `Shed` |
+//! | `Closing` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `End` | `End` | `Ignore` | `End` |
+//! | `Closed` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` |
 //!
 //! A HELLO that is refused leads to `Refusing`, a health check or a frame that ends things to `Closing`; in both, and
 //! behind them, what still comes is read and dropped without being looked at.
@@ -54,6 +54,8 @@ pub enum Input {
     Deadline,
     /// The agent wants to stop.
     Stop,
+    /// The agent has no memory left for it.
+    Shed,
 }
 
 /// What the conversation does.
@@ -87,24 +89,26 @@ pub enum Step {
     Drain,
     /// Close before the HELLO (code 13): the agent is going away.
     TurnAway,
+    /// Close and keep nothing (code 13): the agent is short of memory.
+    Shed,
     /// The socket can go.
     End,
 }
 
-const INPUTS: usize = Input::Stop as usize + 1;
+const INPUTS: usize = Input::Shed as usize + 1;
 const STATES: usize = StateName::Closed as usize + 1;
 
 #[rustfmt::skip]
 const TABLE: [[Step; INPUTS]; STATES] = {
     use Step::*;
     [
-        //             HELLO       NOTIFY      UNSET       DISCON. agent's     unknown     malf.   eof     deadline      stop
-        /* AwaitH.  */ [Negotiate,  Unexpected, Unexpected, Echo,   Unexpected, Unexpected, Fail,   End,    HelloTimeout, TurnAway],
-        /* Refusing */ [Ignore,     Ignore,     Ignore,     Ignore, Ignore,     Ignore,     Ignore, End,    Refuse,       Refuse],
-        /* Running  */ [Unexpected, Deliver,    Reassemble, Echo,   Unexpected, Skip,       Fail,   End,    Expire,       Drain],
-        /* Draining */ [Unexpected, Decline,    Reassemble, Echo,   Unexpected, Skip,       Fail,   End,    Expire,       Drain],
-        /* Closing  */ [Ignore,     Ignore,     Ignore,     Ignore, Ignore,     Ignore,     Ignore, End,    End,          Ignore],
-        /* Closed   */ [Ignore,     Ignore,     Ignore,     Ignore, Ignore,     Ignore,     Ignore, Ignore, Ignore,       Ignore],
+        //             HELLO       NOTIFY      UNSET       DISCON. agent's     unknown     malf.   eof     deadline      stop      shed
+        /* AwaitH.  */ [Negotiate,  Unexpected, Unexpected, Echo,   Unexpected, Unexpected, Fail,   End,    HelloTimeout, TurnAway, Shed],
+        /* Refusing */ [Ignore,     Ignore,     Ignore,     Ignore, Ignore,     Ignore,     Ignore, End,    Refuse,       Refuse,   Refuse],
+        /* Running  */ [Unexpected, Deliver,    Reassemble, Echo,   Unexpected, Skip,       Fail,   End,    Expire,       Drain,    Shed],
+        /* Draining */ [Unexpected, Decline,    Reassemble, Echo,   Unexpected, Skip,       Fail,   End,    Expire,       Drain,    Shed],
+        /* Closing  */ [Ignore,     Ignore,     Ignore,     Ignore, Ignore,     Ignore,     Ignore, End,    End,          Ignore,   End],
+        /* Closed   */ [Ignore,     Ignore,     Ignore,     Ignore, Ignore,     Ignore,     Ignore, Ignore, Ignore,       Ignore,   Ignore],
     ]
 };
 
@@ -127,6 +131,7 @@ impl Input {
         Self::Eof,
         Self::Deadline,
         Self::Stop,
+        Self::Shed,
     ];
 
     /// The input that a frame of this type is.

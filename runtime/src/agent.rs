@@ -126,6 +126,26 @@ impl Agent {
         self
     }
 
+    /// How many NOTIFYs of all connections may wait for their ACK; default 16384 for each worker. At the limit no other is
+    /// taken, as at that of a [connection](Config::in_flight_max), until one is answered or overdue.
+    ///
+    /// Workers have an equal share each, of one at least.
+    #[must_use]
+    pub const fn total_in_flight_max(mut self, max: usize) -> Self {
+        self.settings.total_in_flight_max = Some(max);
+        self
+    }
+
+    /// How many bytes all connections may hold, in buffers and as copies of NOTIFYs in flight; default 64 MiB for each
+    /// worker. Above it those that hold most are ended, with code 13 if they read what they are sent.
+    ///
+    /// Workers have an equal share each, in which one connection with all that it may have must have room.
+    #[must_use]
+    pub const fn total_bytes_max(mut self, max: usize) -> Self {
+        self.settings.total_bytes_max = Some(max);
+        self
+    }
+
     /// Has `beat` called every so often by the thread that accepts connections, as long as that goes on: for a watchdog.
     #[must_use]
     pub const fn heartbeat(mut self, period: Duration, beat: fn()) -> Self {
@@ -155,12 +175,20 @@ impl Agent {
         self
     }
 
+    /// Says which limit is out of range, if any; [`bind`](Self::bind) does so too.
+    ///
+    /// # Errors
+    /// The first such limit.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.settings.validate()
+    }
+
     /// Opens the sockets. From here on HAProxy can connect; it is served by [`Server::serve`].
     ///
     /// # Errors
     /// An address cannot be listened on, there is none, or a limit is out of range.
     pub fn bind(self) -> Result<Server, Error> {
-        self.settings.connection.validate()?;
+        self.validate()?;
         if self.addrs.is_empty() && self.inherited.is_empty() {
             return Err(Error::NoAddress);
         }

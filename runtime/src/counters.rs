@@ -21,6 +21,20 @@ impl Counter {
     }
 }
 
+/// A number that one thread sets and others read.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// An enumeration of what is counted apart, each with the label that metrics have for it.
 macro_rules! labels {
     ($(#[$meta:meta])* $name:ident { $($(#[$of:meta])* $variant:ident = $label:literal),* $(,)? }) => {
@@ -61,6 +75,7 @@ labels! {
         NotifyMax = "notify_max",
         Idle = "idle",
         SendTimeout = "send_timeout",
+        NoMemory = "no_memory",
         Error = "error",
         /// A panic of ours, or a socket that could not be watched.
         Lost = "lost",
@@ -206,6 +221,9 @@ pub(crate) struct Counters {
     pub(crate) acks_cut: Counter,
     pub(crate) aborted_by_agent: Counter,
     pub(crate) aborted_by_haproxy: Counter,
+    /// NOTIFYs in flight, and the bytes that connections hold.
+    pub(crate) in_flight: Gauge,
+    pub(crate) held_bytes: Gauge,
     /// How long connections were not read from, since as much as may be was in flight or unsent.
     pub(crate) held_nanos: Counter,
     /// Of answers in place one in [`SAMPLE`].
@@ -274,8 +292,8 @@ impl Counters {
         }
     }
 
-    /// How a connection ended, which had a HELLO accepted or not.
-    pub(crate) fn closed(&self, reason: CloseReason, was_ready: bool) {
+    /// How a connection ended, which had a HELLO accepted or not, and is told so if it can be.
+    pub(crate) fn closed(&self, reason: CloseReason, was_ready: bool, was_told: bool) {
         let (end, said) = match reason {
             CloseReason::HealthCheck => {
                 self.hellos.add(Hello::HealthCheck);
@@ -302,6 +320,7 @@ impl Counters {
             CloseReason::Local(LocalReason::NotifyMax) => (End::NotifyMax, Some(Status::NORMAL)),
             CloseReason::Local(LocalReason::Idle) => (End::Idle, Some(Status::NORMAL)),
             CloseReason::Local(LocalReason::SendTimeout) => (End::SendTimeout, None),
+            CloseReason::Local(LocalReason::NoMemory) => (End::NoMemory, was_told.then_some(Status::RESOURCE)),
         };
         self.ended.add(end);
         if let Some(status) = said {

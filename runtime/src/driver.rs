@@ -15,6 +15,7 @@ use crate::answers::{Answer, PANICKED, WorkId};
 use crate::counters::{Counters, Hello};
 use crate::frame_log::FrameLog;
 use crate::handler::{Handler, Reply};
+use crate::load::Load;
 use crate::name::{Name, tell};
 use crate::parting::{self, Parting};
 use crate::shared::{Drain, Shared};
@@ -52,6 +53,10 @@ pub(crate) struct Driver {
     sent_late: u64,
     /// That it is refused was counted and logged.
     refused: bool,
+    /// What it holds, as far as it is counted.
+    load: Load,
+    /// It takes no NOTIFY until others of its worker have been answered.
+    on_hold: bool,
     /// Since when nothing is read, for a limit is reached.
     held_since: Option<Instant>,
     /// What was counted and logged about so far.
@@ -106,6 +111,8 @@ impl Driver {
             came: false,
             sent_late: 0,
             refused: !welcome,
+            load: Load::default(),
+            on_hold: false,
             held_since: None,
             seen: Stats::default(),
         }
@@ -143,11 +150,42 @@ impl Driver {
         self.heed_log_level(shared);
         self.connection.lend_buffers(&mut shared.spare);
         let turn = self.serve(shared);
-        self.connection.release_buffers(&mut shared.spare);
+        self.rest(shared);
         if self.deferred.is_empty() {
             (self.deferred, self.answers) = (Vec::new(), Vec::new());
         }
         turn
+    }
+
+    /// Gives back what it does not need between turns, and has the rest counted.
+    fn rest<H: Handler>(&mut self, shared: &mut Shared<H>) {
+        self.connection.release_buffers(&mut shared.spare);
+        shared.loads.change(&mut self.load, Load::of(&self.connection));
+    }
+
+    /// True if it waits for others of its worker to be answered.
+    pub(crate) const fn is_on_hold(&self) -> bool {
+        self.on_hold && self.connection.has_input()
+    }
+
+    /// How many bytes it holds.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.load.bytes()
+    }
+
+    /// Ends it for want of memory.
+    pub(crate) fn shed<H: Handler>(&mut self, shared: &mut Shared<H>) {
+        let (bytes, max) = (self.bytes(), shared.loads.bytes_max());
+        self.warn(shared, &format_args!("ended: more than {max} bytes are held in all, {bytes} of them here"));
+        self.connection.shed(shared.clock.now());
+        self.hand_out_events(shared);
+        self.rest(shared);
+    }
+
+    /// Holds nothing any more.
+    pub(crate) fn let_go<H: Handler>(&mut self, shared: &mut Shared<H>) {
+        self.cancel_work(shared);
+        shared.loads.change(&mut self.load, Load::default());
     }
 
     /// Follows the frames, or stops to; from between two of them on.
@@ -211,7 +249,7 @@ impl Driver {
     }
 
     /// Drops what is still at work for it.
-    pub(crate) fn cancel_work<H: Handler>(&mut self, shared: &mut Shared<H>) {
+    fn cancel_work<H: Handler>(&mut self, shared: &mut Shared<H>) {
         self.deferred.drain(..).for_each(|id| shared.answers.cancel(id));
     }
 
@@ -344,7 +382,16 @@ impl Driver {
         }
     }
 
+    /// Takes no NOTIFY while all connections of the worker together have as many as may be.
+    fn heed_load<H: Handler>(&mut self, shared: &mut Shared<H>) {
+        let load = self.load.within(&self.connection);
+        shared.loads.change(&mut self.load, load);
+        self.on_hold = shared.loads.places() == 0;
+        self.connection.hold(self.on_hold);
+    }
+
     fn hand_out_events<H: Handler>(&mut self, shared: &mut Shared<H>) {
+        self.heed_load(shared);
         while let Some(event) = self.connection.poll_event() {
             match event {
                 Event::Ready { negotiated, engine_id } => {
@@ -361,6 +408,7 @@ impl Driver {
                     Ok(Ok(Reply::Later(ticket, later))) => {
                         let since = shared.clock.now();
                         self.deferred.push(shared.answers.spawn(self.key, ticket, since, later));
+                        self.heed_load(shared);
                     }
                     Ok(Err(error)) => self.warn(shared, &error),
                     Err(_) => self.warn(shared, &PANICKED),
@@ -369,7 +417,7 @@ impl Driver {
                     // Whoever ended it: what there is to say goes now.
                     self.drain = Draining::Yes;
                     self.cancel_work(shared);
-                    shared.counters.closed(reason, self.was_ready);
+                    shared.counters.closed(reason, self.was_ready, !self.connection.is_closed());
                     self.log_close(shared, reason);
                 }
             }
@@ -419,6 +467,8 @@ impl Driver {
                 tell!(debug, name, "closed by HAProxy: {reason:?}");
             }
             CloseReason::Peer(status) => self.warn(shared, &format_args!("HAProxy ended the connection: {status}")),
+            // Told as it was done.
+            CloseReason::Local(LocalReason::NoMemory) => {}
             CloseReason::Local(LocalReason::SendTimeout) => {
                 self.warn(shared, &"closed: the peer leaves what it is sent unread");
             }

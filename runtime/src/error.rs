@@ -1,6 +1,7 @@
 //! Why an agent cannot run.
 
 use std::io;
+use std::num::NonZeroUsize;
 
 use crate::addr::{AddrError, ListenAddr};
 use spoa_core::ConfigError;
@@ -17,6 +18,19 @@ pub enum Error {
     /// The limits of a connection are out of range.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// See [`Agent::total_bytes_max`](crate::Agent::total_bytes_max).
+    #[error("{given} bytes in all are too few: room for a connection of each of {workers} workers takes {least}")]
+    TotalBytesMax {
+        /// The limit as it was given.
+        given: usize,
+        /// What it has to be at least.
+        least: usize,
+        /// How many workers share it.
+        workers: NonZeroUsize,
+    },
+    /// See [`Agent::total_in_flight_max`](crate::Agent::total_in_flight_max).
+    #[error("at least one NOTIFY must be allowed in flight")]
+    TotalInFlightMax,
     /// A socket cannot be opened for HAProxy.
     #[error("cannot listen on {addr}: {error}")]
     Listen {

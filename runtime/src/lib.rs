@@ -54,6 +54,7 @@ mod error;
 mod frame_log;
 mod handler;
 mod listener;
+mod load;
 mod log_limit;
 mod mailbox;
 mod metrics;

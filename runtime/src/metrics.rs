@@ -10,9 +10,10 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::counters::{
-    BUCKETS, Capability, Code, Counter, Counters, End, Fault, Hello, Histogram, Label, SAMPLE, Tally,
+    BUCKETS, Capability, Code, Counter, Counters, End, Fault, Gauge, Hello, Histogram, Label, SAMPLE, Tally,
 };
 use crate::pool::Pool;
+use crate::settings::Settings;
 
 /// Adds its own to the metrics of an agent; see [`Agent::metrics`](crate::Agent::metrics).
 pub trait Source: Debug + Send + Sync + 'static {
@@ -166,8 +167,7 @@ impl Source for Pool {
         families.gauge("up", "1 while connections are accepted, 0 on the way out.", u64::from(self.is_ready()))?;
         families.gauge("workers", "Threads that serve connections.", self.workers() as u64)?;
         families.gauge("connections", "Connections that are open.", self.connections() as u64)?;
-        let help = "Connections that may be open; --connections-max.";
-        families.gauge("connections_limit", help, self.connections_max() as u64)?;
+        write_limits(self.settings(), families)?;
         families.counter("connections_accepted", "Connections that were accepted.", sum(|of| &of.accepted))?;
         let help = "Connections that were closed at once, far above the limit.";
         families.counter("connections_dropped", help, self.dropped())?;
@@ -180,6 +180,10 @@ impl Source for Pool {
         tally::<Fault>(families, "protocol_errors", "What peers did wrong, by kind.", "kind", &all, |of| &of.faults)?;
 
         families.counter("notifies", "NOTIFYs that came in full.", sum(|of| &of.notifies))?;
+        let now = |of: fn(&Counters) -> &Gauge| all.iter().map(|worker| of(worker).get()).sum::<u64>();
+        families.gauge("notifies_in_flight", "NOTIFYs that wait for their answer.", now(|of| &of.in_flight))?;
+        let help = "Bytes that connections hold: parts of frames, copies of NOTIFYs in flight, what waits to be sent.";
+        families.gauge("held_bytes", help, now(|of| &of.held_bytes))?;
         let (in_place, deferred) = (sum(|of| &of.acks_in_place), sum(|of| &of.acks_deferred));
         let (unanswered, expired) = (sum(|of| &of.acks_unanswered), sum(|of| &of.acks_expired));
         let declined = sum(|of| &of.acks_declined);
@@ -238,6 +242,37 @@ impl Source for Pool {
         let codes = codes("received", |of| &of.disconnects_received).chain(codes("sent", |of| &of.disconnects_sent));
         families.counters("disconnects", "DISCONNECTs, by direction and status code.", codes)
     }
+}
+
+/// Writes what is allowed, beside what is used of it.
+fn write_limits(settings: &Settings, families: &mut Families<'_>) -> fmt::Result {
+    let connection = &settings.connection;
+    let help = "Connections that may be open; --connections-max.";
+    families.gauge("connections_limit", help, settings.connections_max as u64)?;
+    let of = |connection: usize, all: usize| {
+        [("connection", connection), ("all", all)].into_iter().map(|(of, max)| ([("of", of.to_owned())], max as f64))
+    };
+    let help =
+        "NOTIFYs that may wait for their answer, of a connection and of all; --in-flight-max, --total-in-flight-max.";
+    let in_flight = of(connection.in_flight_max, settings.total_in_flight_max());
+    families.gauges("notifies_in_flight_limit", help, None, in_flight)?;
+    let help =
+        "Bytes that may be held, by a connection with all that it may have and by all of them; --total-bytes-max.";
+    let held = of(settings.connection_bytes_max(), settings.total_bytes_max());
+    families.gauges("held_limit", help, Some(&Unit::Bytes), held)?;
+    let times = [
+        ("hello", Some(connection.hello_timeout)),
+        ("idle", connection.idle_timeout),
+        ("ack", Some(connection.ack_timeout)),
+        ("send", Some(connection.send_timeout)),
+    ];
+    let times = times.into_iter().filter_map(|(of, time)| Some(([("of", of.to_owned())], time?.as_secs_f64())));
+    families.gauges(
+        "timeout",
+        "How long may be waited for what; idle only if it is limited.",
+        Some(&Unit::Seconds),
+        times,
+    )
 }
 
 /// Writes what is counted apart, also what has not come to pass yet: a rate that begins is seen.

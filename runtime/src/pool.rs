@@ -19,7 +19,7 @@ use crate::worker::{Sockets, Worker};
 #[derive(Debug)]
 pub(crate) struct Pool {
     workers: Vec<Seat>,
-    connections_max: usize,
+    settings: Settings,
     /// Connections that were closed at once.
     dropped: Counter,
     /// Connections that workers were given: the number of the last one.
@@ -49,7 +49,7 @@ impl Pool {
         let (working, ended) = bounded(1);
         let mut pool = Self {
             workers: Vec::new(),
-            connections_max: settings.connections_max,
+            settings: settings.clone(),
             dropped: Counter::default(),
             assigned: Counter::default(),
             is_leaving: AtomicBool::new(false),
@@ -72,13 +72,13 @@ impl Pool {
     /// they are just closed, or a flood of them would take what the others need.
     pub(crate) fn assign(&self, socket: Socket, peer: String) {
         let open = self.connections();
-        if open >= self.connections_max.saturating_add(TURNED_AWAY_MAX) {
+        if open >= self.settings.connections_max.saturating_add(TURNED_AWAY_MAX) {
             self.dropped.add(1);
             return;
         }
         if let Some(worker) = self.working().min_by_key(|worker| worker.connections()) {
             self.assigned.add(1);
-            worker.assign(socket, self.assigned.get(), peer, open < self.connections_max);
+            worker.assign(socket, self.assigned.get(), peer, open < self.settings.connections_max);
         }
     }
 
@@ -87,9 +87,9 @@ impl Pool {
         self.working().map(|worker| worker.connections()).sum()
     }
 
-    /// How many connections may be.
-    pub(crate) const fn connections_max(&self) -> usize {
-        self.connections_max
+    /// Within which limits they work.
+    pub(crate) const fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// How many connections were closed at once, above the limit and those that are told so.

@@ -11,6 +11,7 @@ use crate::answers::Answers;
 use crate::clock::Clock;
 use crate::counters::{Counters, SAMPLE};
 use crate::handler::{Handler, HandlerError, Reply};
+use crate::load::Loads;
 use crate::log_limit::LogLimit;
 use crate::settings::Settings;
 
@@ -32,6 +33,7 @@ pub(crate) struct Shared<H> {
     /// The buffers of whichever connection has its turn.
     pub(crate) spare: Buffers,
     pub(crate) log_limit: LogLimit,
+    pub(crate) loads: Loads,
     pub(crate) counters: Arc<Counters>,
     /// How many NOTIFYs the handler was given.
     handled: u64,
@@ -55,6 +57,7 @@ impl<H: Handler> Shared<H> {
 
 impl<H> Shared<H> {
     pub(crate) fn new(settings: Settings, handler: H, counters: Arc<Counters>) -> Self {
+        let loads = Loads::new(&settings, Arc::clone(&counters));
         Self {
             settings,
             clock: Clock::new(),
@@ -62,6 +65,7 @@ impl<H> Shared<H> {
             answers: Answers::new(),
             spare: Buffers::default(),
             log_limit: LogLimit::default(),
+            loads,
             counters,
             handled: 0,
             drain: None,

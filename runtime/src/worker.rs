@@ -1,5 +1,7 @@
 //! A worker thread: the connections it owns, and the loop that gives each its turn.
 
+use std::cmp::Reverse;
+use std::collections::VecDeque;
 use std::future;
 use std::io;
 use std::mem;
@@ -45,6 +47,8 @@ pub(crate) struct Worker<H> {
     timer: LazyTimer,
     /// The connections whose turn it is, each once.
     ready: Vec<usize>,
+    /// Those that take no NOTIFY until others have been answered, in the order in which they are to go on.
+    on_hold: VecDeque<usize>,
     shared: Shared<H>,
     end: End,
 }
@@ -56,6 +60,8 @@ struct Served {
     interest: Interest,
     armed: Armed,
     is_ready: bool,
+    /// It is among those on hold.
+    is_on_hold: bool,
 }
 
 /// Whether the worker is on its way out.
@@ -107,6 +113,7 @@ impl<H: Handler> Worker<H> {
             timers: Timers::default(),
             timer: LazyTimer::default(),
             ready: Vec::new(),
+            on_hold: VecDeque::new(),
             shared: Shared::new(settings, handler, counters),
             end: End::No,
         }
@@ -133,6 +140,10 @@ impl<H: Handler> Worker<H> {
             mem::swap(&mut self.ready, &mut turns);
             for key in turns.drain(..) {
                 self.turn(key);
+            }
+            self.resume();
+            if self.shared.loads.excess() > 0 {
+                self.shed();
             }
         }
     }
@@ -225,7 +236,13 @@ impl<H: Handler> Worker<H> {
             return;
         }
         let driver = Driver::new(&self.shared, key, socket, name, welcome);
-        let served = entry.insert(Box::new(Served { driver, interest, armed: Armed::default(), is_ready: false }));
+        let served = entry.insert(Box::new(Served {
+            driver,
+            interest,
+            armed: Armed::default(),
+            is_ready: false,
+            is_on_hold: false,
+        }));
         // For its first deadline.
         served.make_ready(key, &mut self.ready);
     }
@@ -268,13 +285,46 @@ impl<H: Handler> Worker<H> {
                 return;
             }
         }
-        let Served { driver, armed, .. } = &mut **served;
+        let Served { driver, armed, is_on_hold, .. } = &mut **served;
         self.timers.arm(key, armed, driver.due());
+        if driver.is_on_hold() && !mem::replace(is_on_hold, true) {
+            self.on_hold.push_back(key);
+        }
+    }
+
+    /// Lets as many connections go on as there are places for their NOTIFYs. One that leaves its place unused has its turn
+    /// next, and the place is there for another.
+    fn resume(&mut self) {
+        for _ in 0..self.shared.loads.places() {
+            let Some(key) = self.on_hold.pop_front() else { return };
+            if let Some(served) = self.connections.get_mut(key) {
+                served.is_on_hold = false;
+                served.make_ready(key, &mut self.ready);
+            }
+        }
+    }
+
+    /// Ends the connections that hold most, until a quarter of what may be held is free: to look at all of them takes time.
+    #[cold]
+    fn shed(&mut self) {
+        let mut holding: Vec<_> =
+            self.connections.iter().map(|(key, served)| (Reverse(served.driver.bytes()), key)).collect();
+        holding.sort_unstable();
+        let mut surplus = self.shared.loads.excess() + self.shared.loads.bytes_max() / 4;
+        for (Reverse(bytes), key) in holding {
+            if surplus == 0 || bytes == 0 {
+                return;
+            }
+            surplus = surplus.saturating_sub(bytes);
+            let served = &mut self.connections[key];
+            served.driver.shed(&mut self.shared);
+            served.make_ready(key, &mut self.ready);
+        }
     }
 
     fn close(&mut self, key: usize) {
         let mut served = self.connections.remove(key);
-        served.driver.cancel_work(&mut self.shared);
+        served.driver.let_go(&mut self.shared);
         self.timers.disarm(key, &mut served.armed);
         self.mailbox.ended();
     }

@@ -83,6 +83,7 @@ impl Generator {
                 profile::FIN => self.end(at, Step::Fin(link)),
                 profile::CUT_OFF => self.cut_off(at),
                 profile::RESET => self.end(at, Step::Reset(link)),
+                profile::SHED => self.push(Step::Shed(link)),
                 _ => self.stop(),
             }
         }

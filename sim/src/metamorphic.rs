@@ -18,6 +18,8 @@
 //! - A drain that waits for nothing but room to send ends at the first sign of a frame that needs none, be it a part.
 //!   That takes a socket without room and a stop.
 //!
+//! Nor may connections wait for each other's NOTIFYs: which of those of one instant came first would matter.
+//!
 //! Back-pressure, deadlines, damage and resets change nothing: each is a matter of what has come by the end of a step.
 //!
 //! **Where fragments do not matter.** The agent has to offer fragmentation. A NOTIFY changes only if it fits, whole, into
@@ -26,8 +28,8 @@
 //! Fragments are more bytes, so neither run may have filled a receive buffer: a reset loses what is behind it, and an end
 //! is seen only when it has room again. All else is at one instant, as above.
 //!
-//! **Alone.** Connections share the time and the agent's limits, each for itself, but for the number of them: one that is
-//! refused for that would not be if it were alone. A run lasts until the slowest connection has nothing in flight, so
+//! **Alone.** Connections share the time and the agent's limits, each for itself, but for the number of them and of their
+//! NOTIFYs in flight: one that is refused, or waits, for that would not if it were alone. A run lasts until the slowest connection has nothing in flight, so
 //! that one alone has to be given the same time.
 //!
 //! Runs in which a model of HAProxy speaks are left out: it acts on what it hears, and so on when and in which pieces.
@@ -107,7 +109,7 @@ impl Relation {
         let modelled = script.steps.iter().any(|step| matches!(step, Step::Start(..)));
         let connects = script.steps.iter().filter(|step| matches!(step, Step::Connect(_))).count();
         match self {
-            _ if modelled => false,
+            _ if modelled || script.agent.limits_total() => false,
             Self::Alone => connects <= script.agent.connections_max as usize,
             _ => !cuts_matter(script, outcome),
         }

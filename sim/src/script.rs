@@ -38,6 +38,8 @@ pub struct AgentSetup {
     pub notify_max: u32,
     /// How many connections are served at once; any more are refused.
     pub connections_max: u32,
+    /// How many NOTIFYs of all connections may wait for their ACK.
+    pub total_in_flight_max: u32,
     pub hello_timeout: Nanos,
     /// 0 for none.
     pub idle_timeout: Nanos,
@@ -65,6 +67,7 @@ impl Default for AgentSetup {
             reassembly_max: 1 << 20,
             notify_max: 0,
             connections_max: 65_536,
+            total_in_flight_max: 65_536,
             hello_timeout: 5_000 * MS,
             idle_timeout: 0,
             ack_timeout: 10_000 * MS,
@@ -114,6 +117,8 @@ pub enum Step {
     Fin(Link),
     /// HAProxy resets the connection; what is under way is lost.
     Reset(Link),
+    /// The agent has no memory left for the connection.
+    Shed(Link),
     /// An HAProxy process starts.
     Start(Haproxy, Box<Settings>),
     /// A client's transaction reaches an event of this process.
@@ -144,7 +149,8 @@ impl Step {
             | Self::Room(link, _)
             | Self::Take(link, _)
             | Self::Fin(link)
-            | Self::Reset(link) => Some(*link),
+            | Self::Reset(link)
+            | Self::Shed(link) => Some(*link),
             Self::Start(..)
             | Self::Ask(..)
             | Self::Check(_)
@@ -179,7 +185,8 @@ impl Step {
             | Self::Room(at, _)
             | Self::Take(at, _)
             | Self::Fin(at)
-            | Self::Reset(at) => match at {
+            | Self::Reset(at)
+            | Self::Shed(at) => match at {
                 Link::Scripted(number) => *number = link(*number),
                 Link::Of(haproxy, _) | Link::All(haproxy) => haproxy.0 = process(haproxy.0),
             },

@@ -40,6 +40,11 @@ impl AgentSetup {
         }
     }
 
+    /// Whether all connections together may have so few NOTIFYs in flight that one may have to wait for others.
+    pub(crate) fn limits_total(&self) -> bool {
+        self.total_in_flight_max < Self::default().total_in_flight_max
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         Limits {
             max_frame_size: self.max_frame_size.clamp(256, 1 << 24),

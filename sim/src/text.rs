@@ -1,7 +1,7 @@
 //! Scripts as text: one step a line, to be read, edited, compared and kept.
 //!
 //! ```text
-//! spop-script 2
+//! spop-script 3
 //! # An answer that comes after HAProxy's DISCONNECT.
 //! agent ack-timeout=50ms
 //! connect c1
@@ -28,8 +28,8 @@ pub use read::{ScriptError, parse};
 
 /// The version this program writes; it reads this one and all before it.
 ///
-/// 2 added HAProxy's processes and `connections-max`; all that 1 had is the same.
-pub const VERSION: u32 = 2;
+/// 2 added HAProxy's processes and `connections-max`, 3 `shed` and `total-in-flight-max`; all that 1 had is the same.
+pub const VERSION: u32 = 3;
 
 /// The first word of a script.
 const MAGIC: &str = "spop-script";
@@ -44,6 +44,7 @@ macro_rules! limits {
         $visit!("reassembly-max", reassembly_max, number);
         $visit!("notify-max", notify_max, number);
         $visit!("connections-max", connections_max, number);
+        $visit!("total-in-flight-max", total_in_flight_max, number);
         $visit!("hello-timeout", hello_timeout, time);
         $visit!("idle-timeout", idle_timeout, time);
         $visit!("ack-timeout", ack_timeout, time);
@@ -127,6 +128,7 @@ mod tests {
                 Step::Take(link, None),
                 Step::Fin(link),
                 Step::Reset(link),
+                Step::Shed(link),
                 Step::Wait(1),
                 Step::Wait(1_000_000),
                 Step::Wait(1_001_000),
@@ -177,7 +179,7 @@ mod tests {
     fn what_cannot_be_read_is_named_with_its_line() {
         for (text, line, what) in [
             ("", 1, "spop-script"),
-            ("spop-script 3", 1, "version"),
+            ("spop-script 4", 1, "version"),
             ("spop-script 1\nconnect", 2, "link"),
             ("spop-script 1\n\n# x\njump c1", 4, "jump"),
             ("spop-script 1\nsend c1 notify sid=x", 2, "sid"),

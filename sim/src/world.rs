@@ -135,6 +135,8 @@ struct Socket {
     eof_told: bool,
     /// HAProxy was told that the agent has ended its side.
     end_heard: bool,
+    /// The agent had as many NOTIFYs in flight as it may have when it was looked at last.
+    on_hold: bool,
     /// NOTIFYs handed out.
     handed: u64,
     /// What was told and said, if it is kept.
@@ -255,6 +257,7 @@ impl World {
                 self.reset(at)?;
                 self.reset_by_network(at)?;
             }
+            Step::Shed(_) => self.shed(at)?,
             Step::Connect(_)
             | Step::Start(..)
             | Step::Ask(..)
@@ -308,6 +311,7 @@ impl World {
             held_at: self.now,
             eof_told: false,
             end_heard: false,
+            on_hold: false,
             handed: 0,
             conversation: self.keep.conversations.then(|| Conversation::new(link)),
         });
@@ -364,6 +368,46 @@ impl World {
             self.drive(at)?;
         }
         Ok(())
+    }
+
+    fn shed(&mut self, at: usize) -> Result<(), Failure> {
+        let socket = &mut self.sockets[at];
+        self.coverage.cell(socket.connection.state(), Input::Shed);
+        self.trace.note(self.now, socket.link, Kind::Shed, &[]);
+        socket.connection.shed(instant(self.now));
+        socket.oracle.shed(self.now);
+        self.poll(at)?;
+        self.drive(at)?;
+        self.rest(at)
+    }
+
+    /// Lets what was done have its effects on others.
+    fn settle(&mut self) -> Result<(), Failure> {
+        while self.resume()? || self.hear_all()? {}
+        Ok(())
+    }
+
+    /// Lets connections go on that waited for others' NOTIFYs; false if there were none.
+    fn resume(&mut self) -> Result<bool, Failure> {
+        let mut any = false;
+        for at in 0..self.sockets.len() {
+            if self.sockets[at].on_hold && !self.is_full() {
+                any = true;
+                let handed = self.sockets[at].handed;
+                self.poll(at)?;
+                self.drive(at)?;
+                if self.sockets[at].handed > handed {
+                    self.coverage.reach(Mark::HeldForOthers);
+                }
+            }
+        }
+        Ok(any)
+    }
+
+    /// True if as many NOTIFYs are in flight as may be.
+    fn is_full(&self) -> bool {
+        let in_flight = || self.sockets.iter().map(|socket| socket.connection.in_flight()).sum::<usize>();
+        self.agent.limits_total() && in_flight() >= self.agent.total_in_flight_max.max(1) as usize
     }
 
     /// Lets time pass, from one thing that is due to the next.
@@ -593,7 +637,11 @@ impl World {
     fn poll(&mut self, at: usize) -> Result<(), Failure> {
         let now = self.now;
         loop {
+            let on_hold = self.is_full();
             let socket = &mut self.sockets[at];
+            socket.on_hold = on_hold;
+            socket.connection.hold(on_hold);
+            socket.oracle.hold(on_hold);
             let expected = socket.oracle.next_event();
             let Some(event) = socket.connection.poll_event() else {
                 if let Some(expected) = expected {
@@ -720,7 +768,7 @@ fn seen<'e>(event: &Event<'e>, handed: u64) -> Expected<&'e [u8]> {
         Event::Closed(reason) => Expected::Closed(match reason {
             CloseReason::HealthCheck | CloseReason::Eof { .. } | CloseReason::Local(LocalReason::SendTimeout) => SILENT,
             CloseReason::Peer(status) => status.known_or_unknown().0,
-            CloseReason::Local(LocalReason::HealthCheckRefused) => Status::RESOURCE.0,
+            CloseReason::Local(LocalReason::HealthCheckRefused | LocalReason::NoMemory) => Status::RESOURCE.0,
             CloseReason::Local(_) => 0,
             CloseReason::Error(error) => error.status().0,
         }),

@@ -9,3 +9,4 @@ mod ending;
 mod fragments;
 mod hello;
 mod notify;
+mod shared_limits;

@@ -5,6 +5,7 @@ mod disconnect;
 mod fragments;
 mod hello;
 mod hostile;
+mod limits;
 mod lists;
 mod notify;
 mod operations;

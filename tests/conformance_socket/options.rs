@@ -40,6 +40,8 @@ fn wrong_options_are_told_in_one_line() {
         &["--listen", "127.0.0.1"],
         &["--listen", "127.0.0.1:65536"],
         &["--in-flight-max", "0"],
+        &["--total-in-flight-max", "0"],
+        &["--total-bytes-max", "1000000"],
         &["--seed", "x"],
         &["--list", "x"],
         &["--list", "a=/x,score=101"],

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 use crate::agent::{Agent, LIMIT};
 
@@ -48,6 +49,21 @@ impl Admin {
         };
         let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
         (status, text)
+    }
+
+    /// Waits until a sample of the metrics is `wanted`.
+    ///
+    /// # Panics
+    /// If it never is, or there is none of this name and these labels.
+    pub fn wait_for(&self, name: &str, wanted: f64) {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let value = self.sample(name);
+            if (value - wanted).abs() < 0.001 {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{name} stays {value}");
+        }
     }
 
     /// A sample of the metrics.

@@ -67,12 +67,26 @@ impl Agent {
     /// # Panics
     /// If it ends instead.
     pub fn spawn(options: &[&str]) -> Self {
+        Self::spawn_by(Command::new(binary()), options)
+    }
+
+    /// Starts it so that it may open no more than `count` files.
+    ///
+    /// # Panics
+    /// If it ends instead.
+    pub fn spawn_with_files(count: u64, options: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {count} && exec \"$0\" \"$@\"")]).arg(binary());
+        Self::spawn_by(shell, options)
+    }
+
+    fn spawn_by(mut command: Command, options: &[&str]) -> Self {
         let mut options = options.to_vec();
         if !options.contains(&"--listen") {
             options.extend(["--listen", "127.0.0.1:0"]);
         }
         let count = options.iter().filter(|option| **option == "--listen").count();
-        let mut child = command(&options).spawn().expect("spoa can be run");
+        let mut child = piped(&mut command, &options).spawn().expect("spoa can be run");
         let stderr = child.stderr.take().expect("it is piped");
         let log = Arc::<Log>::default();
         let writer = Arc::clone(&log);
@@ -180,7 +194,7 @@ impl Drop for Agent {
 /// # Panics
 /// If it serves.
 pub fn run(options: &[&str]) -> Output {
-    let mut child = command(options).spawn().expect("spoa can be run");
+    let mut child = piped(&mut Command::new(binary()), options).spawn().expect("spoa can be run");
     let deadline = Instant::now() + LIMIT;
     while child.try_wait().expect("it is our child").is_none() {
         if Instant::now() > deadline {
@@ -192,10 +206,8 @@ pub fn run(options: &[&str]) -> Output {
     child.wait_with_output().expect("it is our child")
 }
 
-fn command(options: &[&str]) -> Command {
-    let mut command = Command::new(binary());
-    command.args(options).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
+fn piped<'c>(command: &'c mut Command, options: &[&str]) -> &'c mut Command {
+    command.args(options).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped())
 }
 
 impl Log {

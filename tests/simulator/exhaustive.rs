@@ -175,6 +175,7 @@ fn inputs() -> [(Input, &'static [&'static str]); Input::ALL.len()] {
             Input::Eof => &["fin c1"],
             Input::Deadline => &["wait 10s"],
             Input::Stop => &["stop grace=1s"],
+            Input::Shed => &["shed c1"],
         };
         (input, lines)
     })

@@ -20,6 +20,7 @@ use crate::{read, write};
 pub struct Oracle {
     limits: Limits,
     now: u64,
+    on_hold: bool,
     state: State,
     max_frame_size: u32,
     pipelining: bool,
@@ -130,6 +131,7 @@ impl Oracle {
         Self {
             limits,
             now,
+            on_hold: false,
             state: State::Hello { until: now + limits.hello_timeout },
             max_frame_size: limits.max_frame_size,
             pipelining: false,
@@ -192,6 +194,23 @@ impl Oracle {
             State::Running => self.state = State::Draining { until: now + grace },
             State::Draining { until } => *until = (*until).min(now + grace),
             State::Closing { .. } | State::Closed => {}
+        }
+    }
+
+    /// Whether the agent has as many NOTIFYs in flight, of all its connections, as it may have.
+    pub fn hold(&mut self, on: bool) {
+        self.on_hold = on;
+    }
+
+    /// The agent has no memory left for it.
+    pub fn shed(&mut self, now: u64) {
+        self.tick(now);
+        match self.state {
+            State::Refusing { code, told, .. } => self.close(Some(code), told),
+            State::Hello { .. } | State::Running | State::Draining { .. } if self.output().is_empty() => {
+                self.close(Some(13), 13);
+            }
+            _ => self.die(End::Code(13)),
         }
     }
 
@@ -351,7 +370,11 @@ impl Oracle {
         }
         let most = if self.pipelining { self.limits.in_flight_max } else { 1 };
         let kept: usize = self.flight.iter().map(|flight| flight.payload).sum();
-        self.flight.len() >= most || kept >= self.limits.deferred_max || self.output().len() >= self.limits.unsent_max
+        let on_hold = self.on_hold && self.state == State::Running;
+        on_hold
+            || self.flight.len() >= most
+            || kept >= self.limits.deferred_max
+            || self.output().len() >= self.limits.unsent_max
     }
 
     /// True if what waits begins with a NOTIFY or a piece of one, or says nothing yet.

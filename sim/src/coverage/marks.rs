@@ -129,6 +129,8 @@ marks! {
         StoppedInFlight "stopped with NOTIFYs in flight"
         Refused "a connection above the limit refused (13)"
         CheckRefused "a health check refused by an agent that goes (13)"
+        Shed "ended for want of memory (13)"
+        HeldForOthers "a NOTIFY that waits for those of other connections"
     }
     "HAProxy" {
         MuxAnswered "an event of HAProxy 3.1 or later answered"
@@ -250,6 +252,7 @@ const fn of_close(reason: CloseReason) -> Mark {
         CloseReason::Local(LocalReason::NotifyMax) => Mark::NotifyMax,
         CloseReason::Local(LocalReason::Idle) => Mark::Idle,
         CloseReason::Local(LocalReason::SendTimeout) => Mark::SendTimeout,
+        CloseReason::Local(LocalReason::NoMemory) => Mark::Shed,
         CloseReason::Eof { mid_frame: true, .. } => Mark::EofMidFrame,
         CloseReason::Eof { in_flight: 0, .. } => Mark::EofIdle,
         CloseReason::Eof { .. } => Mark::EofInFlight,

@@ -18,7 +18,8 @@ const ROOM: usize = 9;
 const TAKE: usize = 10;
 const RESET: usize = 11;
 const STOP: usize = 12;
-const KINDS: usize = 13;
+const SHED: usize = 13;
+const KINDS: usize = 14;
 /// From here on it is the network's doing, or the agent's.
 const FAULTS: usize = HOLD;
 
@@ -64,6 +65,10 @@ impl Generator {
                     let link = self.link_of(haproxy);
                     self.push(Step::Reset(link));
                 }
+                SHED => {
+                    let link = self.link_of(haproxy);
+                    self.push(Step::Shed(link));
+                }
                 _ => self.stop(),
             }
         }
@@ -77,7 +82,7 @@ impl Generator {
                 *weight = 1 << self.workload.below(5);
             }
         }
-        for kind in [BURST, RELOAD, RESET, STOP] {
+        for kind in [BURST, RELOAD, RESET, STOP, SHED] {
             weights[kind] = weights[kind].min(4);
         }
         if self.swarm.calm {

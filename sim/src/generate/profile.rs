@@ -6,7 +6,7 @@ use crate::random::Random;
 use crate::script::{AgentSetup, MS};
 
 /// The version of the generator: a seed means the same only within one.
-pub const GENERATOR_VERSION: u32 = 3;
+pub const GENERATOR_VERSION: u32 = 4;
 
 /// What kinds of runs to make.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,7 +60,8 @@ pub(super) const FIN: usize = 11;
 pub(super) const RESET: usize = 12;
 pub(super) const STOP: usize = 13;
 pub(super) const CUT_OFF: usize = 14;
-const KINDS: usize = 15;
+pub(super) const SHED: usize = 15;
+const KINDS: usize = 16;
 
 /// What exists in a seed.
 #[derive(Clone, Debug)]
@@ -99,7 +100,7 @@ impl Swarm {
         }
         weights[BURST] = weights[BURST].min(4);
         // What ends a connection is rare, or nothing deep would be reached.
-        for kind in [BAD_FRAME, DISCONNECT, FIN, RESET, STOP, CUT_OFF] {
+        for kind in [BAD_FRAME, DISCONNECT, FIN, RESET, STOP, CUT_OFF, SHED] {
             weights[kind] = if calm { 0 } else { weights[kind] / 4 };
         }
         if calm {
@@ -156,5 +157,10 @@ pub(super) fn agent(random: &mut Random, profile: Profile) -> AgentSetup {
         send_timeout: random.magnitude(MS, 1_000 * MS),
         connections_max: if random.chance(1, 8) { random.between(1, 3) as u32 } else { defaults.connections_max },
         refuse_healthchecks: u32::from(random.chance(1, 8)),
+        total_in_flight_max: if random.chance(1, 8) {
+            random.between(1, 4) as u32
+        } else {
+            defaults.total_in_flight_max
+        },
     }
 }

@@ -78,7 +78,7 @@ fn row(page: &mut String, y: usize, record: &Record) {
     match record.kind {
         Kind::Received | Kind::Connect | Kind::Fin | Kind::Reset => arrow(page, y, "in", LEFT, RIGHT, &text),
         Kind::Sent => arrow(page, y, "out", RIGHT, LEFT, &text),
-        Kind::Event | Kind::Deadline | Kind::Stop | Kind::Eof => note(page, RIGHT, y, &text),
+        Kind::Event | Kind::Deadline | Kind::Stop | Kind::Shed | Kind::Eof => note(page, RIGHT, y, &text),
         Kind::Started | Kind::Asked | Kind::Answered | Kind::Checked | Kind::SoftStop => note(page, LEFT, y, &text),
     }
 }
@@ -115,7 +115,7 @@ fn label(record: &Record) -> String {
         }
         (Detail::Bytes(_), kind) => kind.word().into(),
     };
-    let is_on_the_right = matches!(record.kind, Kind::Event | Kind::Deadline | Kind::Stop);
+    let is_on_the_right = matches!(record.kind, Kind::Event | Kind::Deadline | Kind::Stop | Kind::Shed);
     let len_max = if is_on_the_right { NOTE_LEN_MAX } else { ARROW_LEN_MAX };
     if text.chars().count() <= len_max {
         return text;

@@ -8,7 +8,7 @@ use crate::script::{
 };
 
 /// Changes of the agent, each back to one of its defaults.
-pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 17] {
+pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 18] {
     macro_rules! default {
         ($field:ident) => {
             |agent| agent.$field = AgentSetup::default().$field
@@ -25,6 +25,7 @@ pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 17] {
         default!(reassembly_max),
         default!(notify_max),
         default!(connections_max),
+        default!(total_in_flight_max),
         default!(hello_timeout),
         default!(idle_timeout),
         default!(ack_timeout),

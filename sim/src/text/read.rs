@@ -71,6 +71,7 @@ fn read_line(line: &str, script: &mut Script) -> Result<(), String> {
         "take" => Step::Take(words.link()?, or_all(words.need("a number of bytes")?)?),
         "fin" => Step::Fin(words.scripted()?),
         "reset" => Step::Reset(words.link()?),
+        "shed" => Step::Shed(words.link()?),
         "haproxy" => start(&mut words)?,
         "ask" => ask(&mut words)?,
         "check" => Step::Check(words.haproxy()?),

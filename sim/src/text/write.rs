@@ -80,6 +80,7 @@ impl Display for Step {
             Self::Take(link, take) => write!(f, "take {link} {}", OrAll(*take)),
             Self::Fin(link) => write!(f, "fin {link}"),
             Self::Reset(link) => write!(f, "reset {link}"),
+            Self::Shed(link) => write!(f, "shed {link}"),
             Self::Start(haproxy, settings) => write!(f, "haproxy {haproxy} {}", Setup(settings)),
             Self::Ask(haproxy, event) => write!(f, "ask {haproxy}{event}"),
             Self::Check(haproxy) => write!(f, "check {haproxy}"),

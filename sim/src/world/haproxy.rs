@@ -151,6 +151,7 @@ impl Player {
     fn is_easy(&self, asked: &Asked, agent: &AgentSetup) -> bool {
         let ample = agent.in_flight_max >= 64 && agent.deferred_max >= 1 << 20 && agent.unsent_max >= 64 << 10;
         let prompt = asked.answer.after() == Some(0);
+        let ample = ample && !agent.limits_total();
         !self.disturbed && ample && agent.notify_max == 0 && prompt && asked.size + FRAME_OVERHEAD <= self.frame(agent)
     }
 }
@@ -222,7 +223,7 @@ impl World {
         if only.is_none() {
             player.weather.take_in(step);
         }
-        player.disturbed |= matches!(step, Step::Hold(_) | Step::Room(..) | Step::Reset(_));
+        player.disturbed |= matches!(step, Step::Hold(_) | Step::Room(..) | Step::Reset(_) | Step::Shed(_));
         player.cut_short |= matches!(step, Step::Reset(_) | Step::Room(..));
         let all = player.sockets.iter().enumerate().filter(|(number, _)| only.is_none_or(|only| only == *number));
         let open = all.filter_map(|(_, at)| *at).filter(|&at| !self.sockets[at].ended);
@@ -247,18 +248,15 @@ impl World {
         self.act(player)
     }
 
-    /// Carries bytes and ends from one side to the other until both are content.
-    pub(super) fn settle(&mut self) -> Result<(), Failure> {
-        let mut again = !self.players.is_empty();
-        while again {
-            again = false;
-            for at in 0..self.players.len() {
-                for link in 0..self.players[at].sockets.len() as u32 {
-                    again |= self.hear(at, LinkId(link))?;
-                }
+    /// Carries bytes and ends from the agent to each process; false if there were none.
+    pub(super) fn hear_all(&mut self) -> Result<bool, Failure> {
+        let mut heard = false;
+        for at in 0..self.players.len() {
+            for link in 0..self.players[at].sockets.len() as u32 {
+                heard |= self.hear(at, LinkId(link))?;
             }
         }
-        Ok(())
+        Ok(heard)
     }
 
     /// Tells a process what the agent sent on one of its connections; false if that was nothing.
@@ -418,6 +416,10 @@ impl World {
             CloseReason::Error(error) if error.status() != Status::TIMEOUT => format!("HAProxy's bytes: {error}"),
             // An event that needs fragments, for an agent that takes none: HAProxy's own way to say so.
             CloseReason::Peer(Status::FRAGMENTED) if !self.agent.fragmentation => return Ok(()),
+            // An event that both sides gave up amid its fragments: HAProxy knows it no more when it hears of that.
+            CloseReason::Peer(Status::UNKNOWN_FRAME_ID) if self.sockets[at].connection.stats().aborted_by_agent > 0 => {
+                return Ok(());
+            }
             CloseReason::Peer(status) if (code::TOO_BIG..=code::UNKNOWN).contains(&status.0) => {
                 format!("the agent's bytes, as HAProxy says: {status}")
             }

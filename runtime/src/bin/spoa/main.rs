@@ -5,6 +5,7 @@
 mod check;
 mod cli;
 mod file;
+mod files;
 mod log;
 mod options;
 mod probe;
@@ -85,18 +86,14 @@ impl<E: Into<Box<dyn Error>>> From<E> for Failure {
 fn serve(given: &Given) -> Result<(), Failure> {
     let options = given.options().map_err(Failure::Usage)?;
     let log = options.log();
-    // Each connection is a file; the usual limit of 1024 is for programs that still use select().
-    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        tracing::warn!("cannot raise the limit of open files: {error}");
-    }
+    files::raise_limit();
     let signals = Signals::new()?;
-    let agent = match systemd::sockets(options.agent())? {
-        // Where else it listens is said in so many words, or not at all.
-        Some(agent) => options.listen_where_said(agent),
-        None => options.listen(options.agent()),
-    };
+    let (agent, is_handed_down) = systemd::sockets(options.agent())?;
+    // Where else it listens is said in so many words, or not at all.
+    let agent = if is_handed_down { options.listen_where_said(agent) } else { options.listen(agent) };
     let start = |source: Arc<dyn Source>, library: Option<Library>| {
         let server = systemd::follow(agent).metrics(source).bind()?;
+        options.tell_of_machine();
         signals.heed(log, given.clone(), options.clone(), library)?;
         systemd::ready();
         Ok::<_, Failure>(server)

@@ -10,6 +10,7 @@ use spoa_runtime::reputation::{Config, ListConfig, Question, Scores, Service};
 use spoa_runtime::{Agent, Capabilities, ConnectionConfig, ListenAddr};
 
 use crate::file;
+use crate::files;
 use crate::log::{Format, Level, Log};
 use crate::values::{Capability, Percent, Time, text, texts};
 
@@ -153,7 +154,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NUMBER")]
     in_flight_max: Option<usize>,
 
-    /// Bytes that the NOTIFYs waiting for their ACK may have in all [default: 1048576]
+    /// Bytes that the NOTIFYs of a connection that wait for their ACK may have [default: 1048576]
     #[arg(long, value_name = "BYTES")]
     deferred_max: Option<usize>,
 
@@ -161,9 +162,22 @@ pub(crate) struct Options {
     #[arg(long, value_name = "BYTES")]
     reassembly_max: Option<usize>,
 
-    /// Connections to serve at once; more are turned away [default: 65536]
+    /// Connections to serve at once; more are turned away [default: 65536, or as many files as may be open]
     #[arg(long, value_name = "NUMBER")]
     connections_max: Option<usize>,
+
+    /// NOTIFYs of all connections that may wait for their ACK [default: 16384 a worker]
+    ///
+    /// No other is taken until one is answered or overdue. Each worker has an equal share.
+    #[arg(long, value_name = "NUMBER")]
+    total_in_flight_max: Option<usize>,
+
+    /// Bytes that all connections may hold [default: 64 MiB a worker]
+    ///
+    /// In buffers and as copies of NOTIFYs in flight. Above it the connections that hold most are ended, with code 13 if they
+    /// read what they are sent. Each worker has an equal share.
+    #[arg(long, value_name = "BYTES")]
+    total_bytes_max: Option<usize>,
 }
 
 // No doc comments: rustdoc takes brackets for links.
@@ -181,7 +195,7 @@ macro_rules! each_field {
         $do! {
             fixed: log_level, log_format, silence_warning, port, listen, admin, workers, max_frame_size, capability, delay, frames, seed, drain, grace, hello_timeout,
                 idle_timeout, ack_timeout, refuse_delay, send_timeout, in_flight_max, deferred_max, reassembly_max,
-                connections_max;
+                connections_max, total_in_flight_max, total_bytes_max;
             fixed flags: debug, no_watch;
             live: lists, questions, default_score, max_shrink
         }
@@ -235,7 +249,7 @@ impl Options {
         if self.is_by_lists() && (self.delay.is_some() || self.seed.is_some()) {
             return Err("delay and seed are for random scores, and there are lists".into());
         }
-        self.connection().validate().map_err(|error| error.to_string())?;
+        self.agent().validate().map_err(|error| error.to_string())?;
         self.reputation().check().map_err(|error| error.to_string())?;
         let mut messages: Vec<_> = self.questions.iter().flatten().map(Question::message).collect();
         messages.sort_unstable();
@@ -279,18 +293,42 @@ impl Options {
             .connection(self.connection())
             .drain(time(self.drain, Duration::ZERO))
             .grace(time(self.grace, Duration::from_secs(5)))
-            .connections_max(self.connections_max.unwrap_or(65_536))
+            .connections_max(self.connections_max())
             .silence_warning(time(self.silence_warning, Duration::from_secs(300)))
             // As far as the level says so.
             .log_frames(true);
         if let Some(asked) = self.workers {
-            let workers = at_most_one_a_processor(asked);
-            if workers < asked {
-                tracing::info!("{workers} workers, not {asked}: there is a processor for each of these");
-            }
-            agent = agent.workers(workers);
+            agent = agent.workers(at_most_one_a_processor(asked));
+        }
+        if let Some(max) = self.total_in_flight_max {
+            agent = agent.total_in_flight_max(max);
+        }
+        if let Some(max) = self.total_bytes_max {
+            agent = agent.total_bytes_max(max);
         }
         self.admin.iter().flatten().cloned().fold(agent, Agent::admin)
+    }
+
+    /// Says what the machine does not have room for.
+    pub(crate) fn tell_of_machine(&self) {
+        if let Some(asked) = self.workers
+            && at_most_one_a_processor(asked) < asked
+        {
+            let workers = at_most_one_a_processor(asked);
+            tracing::info!("{workers} workers, not {asked}: there is a processor for each of these");
+        }
+        let ((room, limit), max) = (files::room(), self.connections_max());
+        match self.connections_max {
+            Some(asked) if room < asked => tracing::warn!(
+                "{room} connections at most, not {asked}: the limit of open files is {limit}, and cannot be raised"
+            ),
+            None if room <= max => tracing::info!("{max} connections at most: the limit of open files is {limit}"),
+            _ => {}
+        }
+    }
+
+    fn connections_max(&self) -> usize {
+        self.connections_max.unwrap_or(65_536).min(files::room().0)
     }
 
     /// Listens where the options say or, if they do not, on the port of HAProxy's example.
@@ -398,7 +436,7 @@ mod tests {
             assert_eq!(made(&given), made(&options(&[])), "{help}");
             told += 1;
         }
-        assert_eq!(told, 19, "of these options the help tells the default");
+        assert_eq!(told, 18, "of these options the help tells the default");
     }
 
     #[test]

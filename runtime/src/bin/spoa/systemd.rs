@@ -7,11 +7,11 @@ use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use spoa_runtime::Agent;
 
-/// Listens on the sockets that systemd has opened (`spoa.socket`); `None` if there are none.
+/// Listens on the sockets that systemd has opened (`spoa.socket`); false if there are none.
 ///
 /// # Errors
 /// One of them is no stream socket.
-pub(crate) fn sockets(mut agent: Agent) -> io::Result<Option<Agent>> {
+pub(crate) fn sockets(mut agent: Agent) -> io::Result<(Agent, bool)> {
     let mut sockets = ListenFd::from_env();
     for number in 0..sockets.len() {
         agent = match sockets.take_tcp_listener(number) {
@@ -22,7 +22,7 @@ pub(crate) fn sockets(mut agent: Agent) -> io::Result<Option<Agent>> {
             },
         };
     }
-    Ok((sockets.len() > 0).then_some(agent))
+    Ok((agent, sockets.len() > 0))
 }
 
 /// From when it is stopping on it is not ready any more, whatever else goes on.

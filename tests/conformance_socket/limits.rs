@@ -1,0 +1,127 @@
+//! Limits that all connections share, and that of open files.
+
+use spoa_tests::admin::Admin;
+use spoa_tests::agent::Agent;
+use spoa_tests::bytes::{ACK, Value};
+use spoa_tests::client::Client;
+use spoa_tests::frames::{Hello, check_client_ip, disconnect, notify};
+
+use crate::operations::with_admin;
+
+/// The worker, which is the only one, has done all that it was told before.
+fn has_had_its_turns(agent: &Agent) {
+    let mut check = Client::fresh(agent.addr());
+    check.send(&Hello::health_check().encode());
+    check.frame();
+}
+
+fn asked(sid: u64) -> Vec<u8> {
+    notify(sid, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 1]))])
+}
+
+#[test]
+fn a_notify_waits_while_those_of_others_are_in_flight() {
+    let (agent, admin) = with_admin(&["-n", "1", "--total-in-flight-max", "2", "--delay", "1h"]);
+    let [mut first, mut second, mut third] = [(); 3].map(|()| Client::ready(agent.addr()));
+    first.send(&asked(1));
+    second.send(&asked(1));
+    admin.wait_for("spoa_notifies_in_flight", 2.0);
+    third.send(&asked(1));
+    let received = |admin: &Admin| admin.sample("spoa_bytes_total{direction=\"received\"}");
+    let before = received(&admin);
+    second.send(&asked(2));
+    while received(&admin) <= before {}
+    has_had_its_turns(&agent);
+    assert_eq!([admin.sample("spoa_notifies_total"), admin.sample("spoa_notifies_in_flight")], [2.0, 2.0]);
+    // Whoever came first and still waits goes on first, and only as many as there are places.
+    drop(first);
+    admin.wait_for("spoa_notifies_total", 3.0);
+    third.send(&disconnect(0));
+    third.frame();
+    admin.wait_for("spoa_notifies_total", 4.0);
+    assert_eq!(admin.sample("spoa_notifies_in_flight"), 2.0);
+    drop(second);
+    admin.wait_for("spoa_notifies_in_flight", 0.0);
+}
+
+/// None of those that wait is forgotten, however few places there are.
+#[test]
+fn all_are_answered_in_the_end() {
+    let (agent, admin) = with_admin(&["-n", "1", "--total-in-flight-max", "3", "--delay", "1ms"]);
+    let mut clients = [(); 20].map(|()| Client::ready(agent.addr()));
+    for client in &mut clients {
+        client.send(&(1..=20).flat_map(asked).collect::<Vec<_>>());
+    }
+    for client in &mut clients {
+        (0..20).for_each(|_| assert_eq!(client.frame().kind, ACK));
+    }
+    assert_eq!(admin.sample("spoa_acks_total{kind=\"deferred\"}"), 400.0);
+}
+
+#[test]
+fn whoever_holds_most_is_ended_when_all_hold_too_much() {
+    const MAX: u32 = 400_000;
+    let total = MAX.to_string();
+    let (agent, admin) = with_admin(
+        &[
+            &["-n", "1", "--total-bytes-max", &total, "--in-flight-max", "1", "--deferred-max", "65536"][..],
+            &["--reassembly-max", "65536", "--refuse-delay", "0"],
+        ]
+        .concat(),
+    );
+    let mut most = Client::ready(agent.addr());
+    let mut fragment = notify(1, 1, &[check_client_ip(Value::String(vec![b'x'; 16_000]))]);
+    fragment[8] = 0; // no FIN
+    most.send(&fragment);
+    fragment[4] = 0; // UNSET
+    most.send(&fragment);
+    fragment[4] = 3;
+    let part = &fragment[..9_000];
+    let mut others: Vec<_> = (0..40).map(|_| Client::ready(agent.addr())).collect();
+    for other in &mut others {
+        other.send(part);
+    }
+    most.is_disconnected(&[], 13);
+    has_had_its_turns(&agent);
+    let (held, ended) =
+        (admin.sample("spoa_held_bytes"), admin.sample("spoa_connections_ended_total{reason=\"no_memory\"}"));
+    assert!(held <= f64::from(MAX) && ended >= 1.0, "{ended} ended, {held} bytes held");
+    assert!(agent.log().contains("more than 400000 bytes are held in all"), "{}", agent.log());
+    let mut new = Client::ready(agent.addr());
+    new.send(&asked(1));
+    assert_eq!(new.frame().kind, ACK);
+    // Idle connections hold nothing, and those that are gone neither.
+    drop(others);
+    admin.wait_for("spoa_held_bytes", 0.0);
+}
+
+#[test]
+fn connections_have_room_within_the_limit_of_open_files() {
+    let options = ["--admin", "127.0.0.1:0"];
+    let agent = Agent::spawn_with_files(1024, &options);
+    agent.wait_for_line("INFO 768 connections at most: the limit of open files is 1024");
+    assert_eq!(Admin::of(&agent).sample("spoa_connections_limit"), 768.0);
+    let agent = Agent::spawn_with_files(1024, &[&options[..], &["--connections-max", "5000"]].concat());
+    agent
+        .wait_for_line("WARN 768 connections at most, not 5000: the limit of open files is 1024, and cannot be raised");
+    assert_eq!(Admin::of(&agent).sample("spoa_connections_limit"), 768.0);
+    let agent = Agent::spawn_with_files(1024, &[&options[..], &["--connections-max", "500"]].concat());
+    assert_eq!(Admin::of(&agent).sample("spoa_connections_limit"), 500.0);
+    assert!(!agent.log().contains("at most"), "{}", agent.log());
+}
+
+#[test]
+fn limits_are_told() {
+    let (_agent, admin) = with_admin(&["-n", "1", "--idle-timeout", "90s", "--total-in-flight-max", "70"]);
+    for (name, wanted) in [
+        ("spoa_notifies_in_flight_limit{of=\"connection\"}", 64.0),
+        ("spoa_notifies_in_flight_limit{of=\"all\"}", 70.0),
+        ("spoa_held_limit_bytes{of=\"all\"}", f64::from(64 << 20)),
+        ("spoa_timeout_seconds{of=\"hello\"}", 5.0),
+        ("spoa_timeout_seconds{of=\"idle\"}", 90.0),
+        ("spoa_timeout_seconds{of=\"ack\"}", 10.0),
+        ("spoa_timeout_seconds{of=\"send\"}", 30.0),
+    ] {
+        assert!((admin.sample(name) - wanted).abs() < 0.001, "{name} is {}", admin.sample(name));
+    }
+}
