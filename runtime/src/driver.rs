@@ -14,11 +14,11 @@ use spoa_core::{CloseReason, Connection, Event, Instant, LocalReason, OtherProto
 use crate::answers::{Answer, PANICKED, WorkId};
 use crate::counters::{Counters, Hello};
 use crate::frame_log::FrameLog;
-use crate::handler::{Handler, Reply};
+use crate::handler::Handler;
 use crate::load::Load;
 use crate::name::{Name, tell};
 use crate::parting::{self, Parting};
-use crate::shared::{Drain, Shared};
+use crate::shared::{Drain, Handled, Shared};
 
 /// How often a connection with more to do goes on before the others of its worker have their turn.
 const READS_MAX: usize = 8;
@@ -404,14 +404,14 @@ impl Driver {
                     shared.counters.ready(negotiated.capabilities);
                 }
                 Event::Notify(notify) => match shared.handle(notify) {
-                    Ok(Ok(Reply::Done)) => {}
-                    Ok(Ok(Reply::Later(ticket, later))) => {
+                    Handled::Done => {}
+                    Handled::Later(ticket, later) => {
                         let since = shared.clock.now();
                         self.deferred.push(shared.answers.spawn(self.key, ticket, since, later));
                         self.heed_load(shared);
                     }
-                    Ok(Err(error)) => self.warn(shared, &error),
-                    Err(_) => self.warn(shared, &PANICKED),
+                    Handled::Failed(error) => self.warn(shared, &error),
+                    Handled::Panicked => self.warn(shared, &PANICKED),
                 },
                 Event::Closed(reason) => {
                     // Whoever ended it: what there is to say goes now.

@@ -2,10 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use spoa_core::{Buffers, Notify};
+use spoa_core::{Buffers, Notify, Ticket};
 
 use crate::answers::Answers;
 use crate::clock::Clock;
@@ -22,6 +21,14 @@ pub(crate) struct Drain {
     pub(crate) grace: Duration,
     /// How long to wait for an ACK behind which nothing is in flight: an end there crosses no NOTIFY. Zero ends at once.
     pub(crate) patience: Duration,
+}
+
+/// What came of a NOTIFY that the handler was given.
+pub(crate) enum Handled<L> {
+    Done,
+    Later(Ticket, L),
+    Failed(HandlerError),
+    Panicked,
 }
 
 /// One thread's own; no other thread ever sees any of it.
@@ -44,14 +51,30 @@ pub(crate) struct Shared<H> {
 impl<H: Handler> Shared<H> {
     /// Lets the handler answer. A panic of its own costs it that one answer.
     #[inline]
-    pub(crate) fn handle(&mut self, notify: Notify<'_>) -> thread::Result<Result<Reply<H::Later>, HandlerError>> {
+    pub(crate) fn handle(&mut self, notify: Notify<'_>) -> Handled<H::Later> {
         self.handled = self.handled.wrapping_add(1);
         let start = self.handled.is_multiple_of(SAMPLE).then(Instant::now);
-        let reply = catch_unwind(AssertUnwindSafe(|| self.handler.handle(notify)));
-        if let (Some(start), Ok(Ok(Reply::Done))) = (start, &reply) {
-            self.counters.in_place.add(start.elapsed());
+        // What comes out of `catch_unwind` is copied in wide pieces right after it was written in narrow ones, for which the
+        // processor waits: of an answer in place that is one byte.
+        let mut other = None;
+        let is_done = catch_unwind(AssertUnwindSafe(|| match self.handler.handle(notify) {
+            Ok(Reply::Done) => true,
+            reply => {
+                other = Some(reply);
+                false
+            }
+        }));
+        match (is_done, other) {
+            (Ok(true), _) => {
+                if let Some(start) = start {
+                    self.counters.in_place.add(start.elapsed());
+                }
+                Handled::Done
+            }
+            (_, Some(Ok(Reply::Later(ticket, later)))) => Handled::Later(ticket, later),
+            (_, Some(Err(error))) => Handled::Failed(error),
+            _ => Handled::Panicked,
         }
-        reply
     }
 }
 

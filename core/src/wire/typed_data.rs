@@ -62,6 +62,16 @@ impl<'b> TypedData<'b> {
     #[inline]
     pub fn decode(reader: &mut Reader<'b>, field: Field) -> Result<Self, DecodeError> {
         let first = reader.u8(field)?;
+        // On its own, for it is what most ask about: one place that writes values of all types writes an address in pieces,
+        // and whoever reads it whole waits for them.
+        if first & 0x0f == IPV4 {
+            return Ok(Self::Ipv4(reader.array::<4>(field)?.into()));
+        }
+        Self::decode_other(first, reader, field)
+    }
+
+    #[inline(never)]
+    fn decode_other(first: u8, reader: &mut Reader<'b>, field: Field) -> Result<Self, DecodeError> {
         Ok(match first & 0x0f {
             NULL => Self::Null,
             BOOL => Self::Bool(first == TRUE),
@@ -75,7 +85,6 @@ impl<'b> TypedData<'b> {
             }
             INT64 => Self::Int64(reader.varint(field)? as i64),
             UINT64 => Self::Uint64(reader.varint(field)?),
-            IPV4 => Self::Ipv4(reader.array::<4>(field)?.into()),
             IPV6 => Self::Ipv6(reader.array::<16>(field)?.into()),
             STRING if first == STRING => Self::String(reader.string(field)?),
             STRING | BINARY => Self::Binary(reader.string(field)?),

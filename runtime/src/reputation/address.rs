@@ -9,7 +9,8 @@ use spoa_core::wire::{Message, TypedData};
 ///
 /// It is in the argument `ip`, else in the first without a name, else in the only one there is. NULL (a client on a
 /// unix socket has no address) and anything else that is no address give `None`.
-#[inline]
+// Always: an address that is handed back through memory is written in pieces and read whole, for which the processor waits.
+#[inline(always)]
 pub fn client_address(message: &Message<'_>) -> Option<IpAddr> {
     let args = message.args();
     let (is_only, mut unnamed) = (args.len() == 1, None);
