@@ -330,6 +330,15 @@ impl Connection {
         self.in_flight.bytes()
     }
 
+    /// Why the connection is being refused, while it waits to be told so. HAProxy may be gone before that, and then that is
+    /// how it ends.
+    pub const fn refusal(&self) -> Option<CloseReason> {
+        match self.state {
+            State::Refusing { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
+
     /// What was seen so far.
     pub const fn stats(&self) -> Stats {
         self.outbox.stats

@@ -1,5 +1,6 @@
 //! Metrics and health, over HTTP.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::TcpStream;
 use std::rc::Rc;
@@ -13,8 +14,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use smol::lock::Semaphore;
-use smol::{Async, LocalExecutor, Timer};
+use smol::{Async, LocalExecutor, Task, Timer};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 use socket2::Socket;
 
@@ -22,7 +22,7 @@ use crate::listener::Listener;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 
-/// How many are answered at once; others wait. A scraper and two probes are three.
+/// How many are answered at once; for one more the oldest has to go. A scraper and two probes are three.
 const CONNECTIONS_MAX: usize = 64;
 
 /// How long a request may take to come.
@@ -43,9 +43,8 @@ pub(crate) struct Admin {
 impl Admin {
     /// Answers all who connect, on the accepting thread: no worker has anything to do with it but to let its numbers be read.
     pub(crate) async fn serve(self, listener: Listener, executor: &LocalExecutor<'static>) {
-        let (admin, places) = (Rc::new(self), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+        let (admin, mut open) = (Rc::new(self), VecDeque::<Task<()>>::new());
         loop {
-            let place = places.acquire_arc().await;
             let socket = match listener.accept().await {
                 Ok((socket, _)) => socket,
                 Err(error) => {
@@ -61,9 +60,13 @@ impl Admin {
                     Timer::after(CONNECTION_TIME).await;
                 };
                 future::or(conversation, timeout).await;
-                drop(place);
             };
-            executor.spawn(task).detach();
+            open.retain(|task| !task.is_finished());
+            if open.len() == CONNECTIONS_MAX {
+                // Dropped, it is cancelled: who says nothing keeps nobody from being told.
+                open.pop_front();
+            }
+            open.push_back(executor.spawn(task));
         }
     }
 

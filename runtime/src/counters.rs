@@ -200,6 +200,7 @@ impl Histogram {
 #[repr(align(128))]
 pub(crate) struct Counters {
     pub(crate) accepted: Counter,
+    pub(crate) turned_away: Counter,
     pub(crate) ended: Tally,
     pub(crate) hellos: Tally,
     pub(crate) capabilities: Tally,
@@ -229,6 +230,17 @@ pub(crate) struct Counters {
     /// Of answers in place one in [`SAMPLE`].
     pub(crate) in_place: Histogram,
     pub(crate) deferred: Histogram,
+}
+
+/// What matters of an end besides its reason.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How {
+    /// A HELLO was accepted.
+    pub(crate) was_ready: bool,
+    /// It was counted as refused.
+    pub(crate) was_refused: bool,
+    /// The last word is still said.
+    pub(crate) is_told: bool,
 }
 
 /// To look at the clock for each answer in place would take longer than many of them do.
@@ -292,8 +304,19 @@ impl Counters {
         }
     }
 
-    /// How a connection ended, which had a HELLO accepted or not, and is told so if it can be.
-    pub(crate) fn closed(&self, reason: CloseReason, was_ready: bool, was_told: bool) {
+    /// A connection is refused, which it hears of if it waits.
+    pub(crate) fn refused(&self, reason: CloseReason) {
+        match reason {
+            CloseReason::Error(error) => {
+                self.hellos.add(Hello::Refused);
+                self.faults.add(fault(&error));
+            }
+            _ => self.turned_away.add(1),
+        }
+    }
+
+    /// How a connection ended.
+    pub(crate) fn closed(&self, reason: CloseReason, how: How) {
         let (end, said) = match reason {
             CloseReason::HealthCheck => {
                 self.hellos.add(Hello::HealthCheck);
@@ -306,7 +329,9 @@ impl Counters {
             }
             CloseReason::Eof { .. } => (End::Eof, None),
             CloseReason::Error(error) => {
-                self.faults.add(fault(&error));
+                if !how.was_refused {
+                    self.faults.add(fault(&error));
+                }
                 (End::Error, Some(error.status()))
             }
             CloseReason::Local(LocalReason::HealthCheckRefused) => {
@@ -315,12 +340,12 @@ impl Counters {
             }
             CloseReason::Local(LocalReason::NoRoom) => (End::NoRoom, Some(Status::RESOURCE)),
             CloseReason::Local(LocalReason::Asked) => {
-                (End::Stopped, Some(if was_ready { Status::NORMAL } else { Status::RESOURCE }))
+                (End::Stopped, Some(if how.was_ready { Status::NORMAL } else { Status::RESOURCE }))
             }
             CloseReason::Local(LocalReason::NotifyMax) => (End::NotifyMax, Some(Status::NORMAL)),
             CloseReason::Local(LocalReason::Idle) => (End::Idle, Some(Status::NORMAL)),
             CloseReason::Local(LocalReason::SendTimeout) => (End::SendTimeout, None),
-            CloseReason::Local(LocalReason::NoMemory) => (End::NoMemory, was_told.then_some(Status::RESOURCE)),
+            CloseReason::Local(LocalReason::NoMemory) => (End::NoMemory, how.is_told.then_some(Status::RESOURCE)),
         };
         self.ended.add(end);
         if let Some(status) = said {

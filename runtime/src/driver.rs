@@ -8,11 +8,10 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use mio::Interest;
 use socket2::Socket;
-use spoa_core::table::StateName;
 use spoa_core::{CloseReason, Connection, Event, Instant, LocalReason, OtherProtocol, Stats, Status};
 
 use crate::answers::{Answer, PANICKED, WorkId};
-use crate::counters::{Counters, Hello};
+use crate::counters::{Counters, How};
 use crate::frame_log::FrameLog;
 use crate::handler::Handler;
 use crate::load::Load;
@@ -89,12 +88,9 @@ impl Driver {
         let config = shared.settings.connection;
         let now = shared.clock.now();
         let connection = if welcome { Connection::new(config, now) } else { Connection::refused(config, now) };
-        if !welcome && shared.log_limit.allows(now) {
-            tell!(warn, name, "turned away, {} connections are open", shared.settings.connections_max);
-        }
         tell!(debug, name, "connected");
         shared.counters.accepted.add(1);
-        Self {
+        let mut driver = Self {
             key,
             socket,
             frame_log: None,
@@ -110,12 +106,14 @@ impl Driver {
             was_ready: false,
             came: false,
             sent_late: 0,
-            refused: !welcome,
+            refused: false,
             load: Load::default(),
             on_hold: false,
             held_since: None,
             seen: Stats::default(),
-        }
+        };
+        driver.heed_refusal(shared);
+        driver
     }
 
     /// The socket has bytes or its end, or room for more.
@@ -417,7 +415,9 @@ impl Driver {
                     // Whoever ended it: what there is to say goes now.
                     self.drain = Draining::Yes;
                     self.cancel_work(shared);
-                    shared.counters.closed(reason, self.was_ready, !self.connection.is_closed());
+                    let is_told = !self.connection.is_closed();
+                    let how = How { was_ready: self.was_ready, was_refused: self.refused, is_told };
+                    shared.counters.closed(reason, how);
                     self.log_close(shared, reason);
                 }
             }
@@ -434,12 +434,7 @@ impl Driver {
             return;
         }
         self.seen = now;
-        if !self.refused && self.connection.state() == StateName::Refusing {
-            // HAProxy may be gone before it is told so, and then that is how the connection ends.
-            self.refused = true;
-            shared.counters.hellos.add(Hello::Refused);
-            self.warn(shared, &"a HELLO is refused");
-        }
+        self.heed_refusal(shared);
         shared.counters.rise(&before, &now, mem::take(&mut self.sent_late));
         if now.acks_expired > before.acks_expired {
             let (count, time) = (now.acks_expired - before.acks_expired, shared.settings.connection.ack_timeout);
@@ -448,6 +443,25 @@ impl Driver {
         if now.aborted_by_agent > before.aborted_by_agent {
             let max = shared.settings.connection.reassembly_max;
             self.warn(shared, &format_args!("a NOTIFY in fragments grew above {max} bytes: aborted"));
+        }
+    }
+
+    /// Counts and tells of a refusal once, when it is decided: HAProxy may be gone before it hears of it.
+    fn heed_refusal<H: Handler>(&mut self, shared: &Shared<H>) {
+        if let Some(reason) = self.connection.refusal()
+            && !self.refused
+        {
+            self.refused = true;
+            shared.counters.refused(reason);
+            match reason {
+                CloseReason::Error(error) => {
+                    self.warn(shared, &format_args!("a HELLO is refused with {}: {error}", error.status()));
+                }
+                _ => {
+                    let max = shared.settings.connections_max;
+                    self.warn(shared, &format_args!("turned away, {max} connections are open"));
+                }
+            }
         }
     }
 
@@ -473,6 +487,8 @@ impl Driver {
                 self.warn(shared, &"closed: the peer leaves what it is sent unread");
             }
             CloseReason::Local(reason) => tell!(debug, name, "closed: {reason:?}"),
+            // Told as it was decided.
+            CloseReason::Error(error) if self.refused => tell!(debug, name, "refused: {error}"),
             CloseReason::Error(error) => match error.other_protocol() {
                 Some(other) => {
                     self.warn(shared, &format_args!("{other} came where SPOP is spoken; likely: {}", mistake(other)));

@@ -169,6 +169,8 @@ impl Source for Pool {
         families.gauge("connections", "Connections that are open.", self.connections() as u64)?;
         write_limits(self.settings(), families)?;
         families.counter("connections_accepted", "Connections that were accepted.", sum(|of| &of.accepted))?;
+        let help = "Connections above the limit, which are told so if they wait.";
+        families.counter("connections_turned_away", help, sum(|of| &of.turned_away))?;
         let help = "Connections that were closed at once, far above the limit.";
         families.counter("connections_dropped", help, self.dropped())?;
         tally::<End>(families, "connections_ended", "Connections that ended, by how.", "reason", &all, |of| &of.ended)?;
