@@ -150,7 +150,8 @@ impl Config {
     /// ([`release_buffers`](crate::Connection::release_buffers)) holds nothing.
     pub const fn memory_max(&self) -> usize {
         let reassembly = if self.capabilities.contains(Capabilities::FRAGMENTATION) { self.reassembly_max } else { 0 };
-        self.recv_memory_max() + self.send_memory_max() + self.in_flight_max * size_of::<Slot>() + reassembly
+        let slots = self.in_flight_max.saturating_mul(size_of::<Slot>());
+        self.recv_memory_max().saturating_add(self.send_memory_max()).saturating_add(slots).saturating_add(reassembly)
     }
 
     pub(crate) const fn recv_memory_max(&self) -> usize {
@@ -158,7 +159,8 @@ impl Config {
     }
 
     pub(crate) const fn send_memory_max(&self) -> usize {
-        self.unsent_max + self.in_flight_max * self.frame_memory() + CONTROL_LEN_MAX
+        let acks = self.in_flight_max.saturating_mul(self.frame_memory());
+        self.unsent_max.saturating_add(acks).saturating_add(CONTROL_LEN_MAX)
     }
 
     const fn frame_memory(&self) -> usize {

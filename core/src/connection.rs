@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::PeerError;
 use crate::event::{CloseReason, Event, LocalReason, Notify};
 use crate::handshake::Negotiated;
-use crate::in_flight::{InFlight, Ticket, TicketId};
+use crate::in_flight::{InFlight, Slot, Ticket, TicketId};
 use crate::outbox::Outbox;
 use crate::reassembly::Reassembly;
 use crate::recv::RecvBuf;
@@ -325,9 +325,16 @@ impl Connection {
         self.in_flight.len()
     }
 
-    /// How many bytes of payload they had, a copy of which their handlers may keep.
+    /// Bytes held for them: of payload, a copy of which their handlers may keep, and those of the [`memory`](Self::memory)
+    /// that are theirs.
     pub const fn in_flight_bytes(&self) -> usize {
-        self.in_flight.bytes()
+        self.in_flight.bytes() + self.in_flight.len() * size_of::<Slot>()
+    }
+
+    /// Bytes of the [`memory`](Self::memory) that are not those of NOTIFYs in flight: what came of frames that are not whole
+    /// or are held back, and what waits to be sent.
+    pub const fn buffered(&self) -> usize {
+        self.recv.memory() + self.outbox.send.memory() + self.reassembly.memory()
     }
 
     /// Why the connection is being refused, while it waits to be told so. HAProxy may be gone before that, and then that is
@@ -346,7 +353,7 @@ impl Connection {
 
     /// Heap memory held now, in bytes: at most [`Config::memory_max`].
     pub fn memory(&self) -> usize {
-        self.recv.memory() + self.outbox.send.memory() + self.in_flight.memory() + self.reassembly.memory()
+        self.buffered() + self.in_flight.memory()
     }
 
     /// Takes buffers that it lacks from `spare`, best called before each turn. A connection that is lent none makes its

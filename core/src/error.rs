@@ -176,6 +176,21 @@ impl PeerError {
         }
     }
 
+    /// True if a HELLO is at fault, which is why there is no conversation.
+    pub const fn is_of_hello(&self) -> bool {
+        match self {
+            Self::NoVersion
+            | Self::NoMaxFrameSize
+            | Self::NoCapabilities
+            | Self::BadVersion
+            | Self::BadMaxFrameSize => true,
+            Self::Malformed { frame_type, .. } | Self::NonZeroId(frame_type) | Self::Fragmented(frame_type) => {
+                frame_type.0 == FrameType::HAPROXY_HELLO.0
+            }
+            _ => false,
+        }
+    }
+
     /// The code that our AGENT-DISCONNECT carries: the only mapping there is (SPOE.txt section 3.5).
     pub const fn status(&self) -> Status {
         match self {

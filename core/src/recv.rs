@@ -132,7 +132,7 @@ impl RecvBuf {
         }
     }
 
-    pub(crate) fn memory(&self) -> usize {
+    pub(crate) const fn memory(&self) -> usize {
         self.buf.capacity()
     }
 

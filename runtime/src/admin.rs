@@ -62,11 +62,14 @@ impl Admin {
                 future::or(conversation, timeout).await;
             };
             open.retain(|task| !task.is_finished());
-            if open.len() == CONNECTIONS_MAX {
-                // Dropped, it is cancelled: who says nothing keeps nobody from being told.
-                open.pop_front();
+            if open.len() == CONNECTIONS_MAX
+                && let Some(oldest) = open.pop_front()
+            {
+                oldest.cancel().await;
             }
             open.push_back(executor.spawn(task));
+            // However many come, those before them have their turn, and so have HAProxy's.
+            future::yield_now().await;
         }
     }
 

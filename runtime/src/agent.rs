@@ -137,7 +137,11 @@ impl Agent {
     }
 
     /// How many bytes all connections may hold, in buffers and as copies of NOTIFYs in flight; default 64 MiB for each
-    /// worker. Above it those that hold most are ended, with code 13 if they read what they are sent.
+    /// worker, or what two connections may hold if that is more. What handlers keep besides is not counted.
+    ///
+    /// While copies have half of it no NOTIFY is taken: they come free as NOTIFYs are answered. Above it those connections
+    /// are ended that have kept something in buffers for longest, the rest of a frame that does not come or bytes that are
+    /// not read, with code 13 if they read what they are sent.
     ///
     /// Workers have an equal share each, in which one connection with all that it may have must have room.
     #[must_use]

@@ -225,6 +225,8 @@ pub(crate) struct Counters {
     /// NOTIFYs in flight, and the bytes that connections hold.
     pub(crate) in_flight: Gauge,
     pub(crate) held_bytes: Gauge,
+    /// Connections that wait for a place for their NOTIFYs.
+    pub(crate) on_hold: Gauge,
     /// How long connections were not read from, since as much as may be was in flight or unsent.
     pub(crate) held_nanos: Counter,
     /// Of answers in place one in [`SAMPLE`].
@@ -331,6 +333,10 @@ impl Counters {
             CloseReason::Error(error) => {
                 if !how.was_refused {
                     self.faults.add(fault(&error));
+                    // At once, as health checks are.
+                    if error.is_of_hello() {
+                        self.hellos.add(Hello::Refused);
+                    }
                 }
                 (End::Error, Some(error.status()))
             }

@@ -54,8 +54,12 @@ pub(crate) struct Driver {
     refused: bool,
     /// What it holds, as far as it is counted.
     load: Load,
+    /// Since when it has had something in its buffers at the end of each turn.
+    kept_since: Option<Instant>,
     /// It takes no NOTIFY until others of its worker have been answered.
     on_hold: bool,
+    /// It waited for that, and has a place.
+    is_called: bool,
     /// Since when nothing is read, for a limit is reached.
     held_since: Option<Instant>,
     /// What was counted and logged about so far.
@@ -108,7 +112,9 @@ impl Driver {
             sent_late: 0,
             refused: false,
             load: Load::default(),
+            kept_since: None,
             on_hold: false,
+            is_called: false,
             held_since: None,
             seen: Stats::default(),
         };
@@ -159,6 +165,23 @@ impl Driver {
     fn rest<H: Handler>(&mut self, shared: &mut Shared<H>) {
         self.connection.release_buffers(&mut shared.spare);
         shared.loads.change(&mut self.load, Load::of(&self.connection));
+        if self.load.buffers() == 0 {
+            self.kept_since = None;
+        } else if self.kept_since.is_none() {
+            self.kept_since = Some(shared.clock.now());
+        }
+        self.answer_call(shared);
+    }
+
+    /// Has a place for a NOTIFY that it waited with, until its next turn is over.
+    pub(crate) const fn call(&mut self) {
+        self.is_called = true;
+    }
+
+    fn answer_call<H: Handler>(&mut self, shared: &mut Shared<H>) {
+        if mem::take(&mut self.is_called) {
+            shared.loads.answer_call();
+        }
     }
 
     /// True if it waits for others of its worker to be answered.
@@ -166,15 +189,18 @@ impl Driver {
         self.on_hold && self.connection.has_input()
     }
 
-    /// How many bytes it holds.
-    pub(crate) const fn bytes(&self) -> usize {
-        self.load.bytes()
+    /// How many bytes it holds, and since when it has had any of them in its buffers.
+    pub(crate) fn kept(&self) -> Option<(Instant, usize)> {
+        Some((self.kept_since?, self.load.bytes()))
     }
 
     /// Ends it for want of memory.
     pub(crate) fn shed<H: Handler>(&mut self, shared: &mut Shared<H>) {
-        let (bytes, max) = (self.bytes(), shared.loads.bytes_max());
-        self.warn(shared, &format_args!("ended: more than {max} bytes are held in all, {bytes} of them here"));
+        let (bytes, max) = (self.load.bytes(), shared.loads.bytes_max());
+        self.warn(
+            shared,
+            &format_args!("ended: this worker's connections hold more than {max} bytes, this one {bytes}"),
+        );
         self.connection.shed(shared.clock.now());
         self.hand_out_events(shared);
         self.rest(shared);
@@ -184,6 +210,7 @@ impl Driver {
     pub(crate) fn let_go<H: Handler>(&mut self, shared: &mut Shared<H>) {
         self.cancel_work(shared);
         shared.loads.change(&mut self.load, Load::default());
+        self.answer_call(shared);
     }
 
     /// Follows the frames, or stops to; from between two of them on.
@@ -380,11 +407,11 @@ impl Driver {
         }
     }
 
-    /// Takes no NOTIFY while all connections of the worker together have as many as may be.
+    /// Takes no NOTIFY while all connections of the worker together have as many as may be, or others wait to take one.
     fn heed_load<H: Handler>(&mut self, shared: &mut Shared<H>) {
         let load = self.load.within(&self.connection);
         shared.loads.change(&mut self.load, load);
-        self.on_hold = shared.loads.places() == 0;
+        self.on_hold = !shared.loads.has_place(self.is_called);
         self.connection.hold(self.on_hold);
     }
 
@@ -406,6 +433,7 @@ impl Driver {
                     Handled::Later(ticket, later) => {
                         let since = shared.clock.now();
                         self.deferred.push(shared.answers.spawn(self.key, ticket, since, later));
+                        self.answer_call(shared);
                         self.heed_load(shared);
                     }
                     Handled::Failed(error) => self.warn(shared, &error),

@@ -66,6 +66,7 @@ mod settings;
 mod shared;
 mod shutdown;
 mod timers;
+mod waiting;
 mod worker;
 
 pub use addr::{AddrError, ListenAddr};

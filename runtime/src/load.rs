@@ -13,21 +13,27 @@ use crate::settings::Settings;
 pub(crate) struct Load {
     /// NOTIFYs in flight.
     in_flight: usize,
-    /// Bytes of their payloads, copies of which their handlers may keep.
+    /// Bytes for these: their payloads, copies of which their handlers may keep. They come free by themselves, within the
+    /// time that an answer may take.
     copies: usize,
-    /// Bytes in buffers: parts of frames, and what waits to be sent.
+    /// Bytes in buffers: parts of frames, and what waits to be sent. They come free when the peer goes on.
     buffers: usize,
 }
 
 impl Load {
     /// That of a connection whose turn is over.
     pub(crate) fn of(connection: &Connection) -> Self {
-        Self { in_flight: connection.in_flight(), copies: connection.in_flight_bytes(), buffers: connection.memory() }
+        Self { buffers: connection.buffered(), ..Self::default().within(connection) }
     }
 
     /// That of a connection in its turn: what it has in its buffers then is not counted yet.
     pub(crate) const fn within(self, connection: &Connection) -> Self {
         Self { in_flight: connection.in_flight(), copies: connection.in_flight_bytes(), ..self }
+    }
+
+    /// Those in buffers.
+    pub(crate) const fn buffers(self) -> usize {
+        self.buffers
     }
 
     /// All bytes of it.
@@ -60,15 +66,27 @@ pub(crate) struct Loads {
     sum: Load,
     in_flight_max: usize,
     bytes_max: usize,
+    /// The bytes that a NOTIFY may have, if it comes in one frame.
+    notify_len: usize,
+    /// How many connections wait for a place.
+    waiting: usize,
+    /// How many were called to a place that they have not taken yet.
+    called: usize,
     counters: Arc<Counters>,
 }
 
 impl Loads {
     /// Nothing yet.
     pub(crate) fn new(settings: &Settings, counters: Arc<Counters>) -> Self {
-        let (in_flight_max, bytes_max) = (settings.total_in_flight_max(), settings.total_bytes_max());
-        let share = |total| share(total, settings.workers);
-        Self { sum: Load::default(), in_flight_max: share(in_flight_max), bytes_max: share(bytes_max), counters }
+        Self {
+            sum: Load::default(),
+            in_flight_max: settings.worker_in_flight_max(),
+            bytes_max: settings.worker_bytes_max(),
+            notify_len: settings.connection.max_frame_size as usize,
+            waiting: 0,
+            called: 0,
+            counters,
+        }
     }
 
     /// A connection holds `now` and no longer `before`.
@@ -82,18 +100,44 @@ impl Loads {
         }
     }
 
-    /// How many NOTIFYs may be taken that are not answered at once: none while as many wait for their answer as may, or
-    /// those that do have half of the bytes. What they have comes free by itself, within the time that an answer may take.
-    #[inline]
-    pub(crate) const fn places(&self) -> usize {
-        if self.sum.copies < self.bytes_max.div_ceil(2) {
-            self.in_flight_max.saturating_sub(self.sum.in_flight)
-        } else {
-            0
+    /// So many connections wait for a place.
+    pub(crate) fn wait(&mut self, waiting: usize) {
+        if self.waiting != waiting {
+            self.waiting = waiting;
+            self.counters.on_hold.set(waiting as u64);
         }
     }
 
-    /// How many bytes are too many: those that peers let lie here need not ever come free by themselves.
+    /// One of those that waited is called to a place that nobody else is called to, if there is one.
+    pub(crate) const fn call(&mut self) -> bool {
+        let is_free = self.called < self.places();
+        if is_free {
+            self.called += 1;
+        }
+        is_free
+    }
+
+    /// One that was called has taken its place, or leaves it to others.
+    pub(crate) const fn answer_call(&mut self) {
+        self.called -= 1;
+    }
+
+    /// True if a NOTIFY may be taken: by one that was called, or on a place that nobody waits for.
+    #[inline]
+    pub(crate) const fn has_place(&self, is_called: bool) -> bool {
+        if is_called { self.places() > 0 } else { self.waiting == 0 && self.places() > self.called }
+    }
+
+    /// How many NOTIFYs may be taken that are not answered at once: none while as many wait for their answer as may, or
+    /// those that do have half of the bytes.
+    #[inline]
+    const fn places(&self) -> usize {
+        let by_bytes = (self.bytes_max / 2).saturating_sub(self.sum.copies).div_ceil(self.notify_len);
+        let by_number = self.in_flight_max.saturating_sub(self.sum.in_flight);
+        if by_bytes < by_number { by_bytes } else { by_number }
+    }
+
+    /// How many bytes are too many.
     pub(crate) const fn excess(&self) -> usize {
         self.sum.bytes().saturating_sub(self.bytes_max)
     }
@@ -101,6 +145,11 @@ impl Loads {
     /// How many bytes may be held.
     pub(crate) const fn bytes_max(&self) -> usize {
         self.bytes_max
+    }
+
+    /// How many NOTIFYs are in flight.
+    pub(crate) const fn in_flight(&self) -> usize {
+        self.sum.in_flight
     }
 }
 
@@ -113,11 +162,13 @@ pub(crate) fn share(total: usize, workers: NonZeroUsize) -> usize {
 mod tests {
     use super::*;
 
+    const FRAME: usize = 16_384;
+
     fn loads() -> Loads {
         let settings = Settings {
             workers: NonZeroUsize::MIN,
             total_in_flight_max: Some(3),
-            total_bytes_max: Some(100),
+            total_bytes_max: Some(4 * FRAME),
             ..Settings::default()
         };
         Loads::new(&settings, Arc::default())
@@ -126,16 +177,29 @@ mod tests {
     #[test]
     fn places_are_left_until_there_are_as_many_as_may_be_or_they_have_half_of_the_bytes() {
         let (mut loads, mut one, mut other) = (loads(), Load::default(), Load::default());
-        assert_eq!(loads.places(), 3);
-        loads.change(&mut one, Load { in_flight: 2, copies: 49, buffers: 60 });
-        assert_eq!((loads.places(), loads.excess()), (1, 9));
+        assert_eq!(loads.places(), 2, "for the largest ones");
+        loads.change(&mut one, Load { in_flight: 2, copies: 100, buffers: 4 * FRAME });
+        assert_eq!((loads.places(), loads.excess()), (1, 100));
         loads.change(&mut other, Load { in_flight: 1, copies: 0, buffers: 0 });
         assert_eq!(loads.places(), 0);
-        loads.change(&mut one, Load { in_flight: 1, copies: 50, buffers: 0 });
+        loads.change(&mut one, Load { in_flight: 1, copies: 2 * FRAME, buffers: 0 });
         assert_eq!((loads.places(), loads.excess()), (0, 0));
         loads.change(&mut one, Load::default());
         assert_eq!(loads.places(), 2);
         assert_eq!((loads.counters.in_flight.get(), loads.counters.held_bytes.get()), (1, 0));
+    }
+
+    #[test]
+    fn a_place_is_of_whoever_was_called_to_it() {
+        let (mut loads, mut one) = (loads(), Load::default());
+        loads.change(&mut one, Load { in_flight: 2, ..Load::default() });
+        loads.wait(2);
+        assert!(!loads.has_place(false), "others have waited longer");
+        assert!(loads.call() && !loads.call(), "there is one place");
+        loads.wait(0);
+        assert_eq!([true, false].map(|is_called| loads.has_place(is_called)), [true, false]);
+        loads.answer_call();
+        assert!(loads.has_place(false));
     }
 
     #[test]

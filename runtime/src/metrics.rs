@@ -183,9 +183,16 @@ impl Source for Pool {
 
         families.counter("notifies", "NOTIFYs that came in full.", sum(|of| &of.notifies))?;
         let now = |of: fn(&Counters) -> &Gauge| all.iter().map(|worker| of(worker).get()).sum::<u64>();
-        families.gauge("notifies_in_flight", "NOTIFYs that wait for their answer.", now(|of| &of.in_flight))?;
+        let help = "Connections that wait for NOTIFYs of others to be answered.";
+        families.gauge("connections_on_hold", help, now(|of| &of.on_hold))?;
+        let each = |of: fn(&Counters) -> &Gauge| {
+            let workers = all.iter().enumerate();
+            workers.map(move |(number, worker)| ([("worker", number.to_string())], of(worker).get() as f64))
+        };
+        let help = "NOTIFYs that wait for their answer.";
+        families.gauges("notifies_in_flight", help, None, each(|of| &of.in_flight))?;
         let help = "Bytes that connections hold: parts of frames, copies of NOTIFYs in flight, what waits to be sent.";
-        families.gauge("held_bytes", help, now(|of| &of.held_bytes))?;
+        families.gauges("held", help, Some(&Unit::Bytes), each(|of| &of.held_bytes))?;
         let (in_place, deferred) = (sum(|of| &of.acks_in_place), sum(|of| &of.acks_deferred));
         let (unanswered, expired) = (sum(|of| &of.acks_unanswered), sum(|of| &of.acks_expired));
         let declined = sum(|of| &of.acks_declined);
@@ -251,16 +258,17 @@ fn write_limits(settings: &Settings, families: &mut Families<'_>) -> fmt::Result
     let connection = &settings.connection;
     let help = "Connections that may be open; --connections-max.";
     families.gauge("connections_limit", help, settings.connections_max as u64)?;
-    let of = |connection: usize, all: usize| {
-        [("connection", connection), ("all", all)].into_iter().map(|(of, max)| ([("of", of.to_owned())], max as f64))
+    let of = |connection: usize, worker: usize| {
+        let each = [("connection", connection), ("worker", worker)].into_iter();
+        each.map(|(of, max)| ([("of", of.to_owned())], max as f64))
     };
     let help =
         "NOTIFYs that may wait for their answer, of a connection and of all; --in-flight-max, --total-in-flight-max.";
-    let in_flight = of(connection.in_flight_max, settings.total_in_flight_max());
+    let in_flight = of(connection.in_flight_max, settings.worker_in_flight_max());
     families.gauges("notifies_in_flight_limit", help, None, in_flight)?;
     let help =
         "Bytes that may be held, by a connection with all that it may have and by all of them; --total-bytes-max.";
-    let held = of(settings.connection_bytes_max(), settings.total_bytes_max());
+    let held = of(settings.connection_bytes_max(), settings.worker_bytes_max());
     families.gauges("held_limit", help, Some(&Unit::Bytes), held)?;
     let times = [
         ("hello", Some(connection.hello_timeout)),

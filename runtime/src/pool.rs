@@ -1,5 +1,6 @@
 //! All workers, as the accepting thread sees them.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -34,8 +35,8 @@ struct Seat {
     counters: Arc<Counters>,
 }
 
-/// How many connections above the limit are told that there is no room.
-const TURNED_AWAY_MAX: usize = 1024;
+/// How many connections above the limit are told that there is no room: a quarter of as many as may be, within these.
+const TURNED_AWAY_MAX: RangeInclusive<usize> = 16..=1024;
 
 impl Pool {
     /// Starts the worker threads. The channel says nothing, and closes when the last of them has ended.
@@ -72,13 +73,15 @@ impl Pool {
     /// they are just closed, or a flood of them would take what the others need.
     pub(crate) fn assign(&self, socket: Socket, peer: String) {
         let open = self.connections();
-        if open >= self.settings.connections_max.saturating_add(TURNED_AWAY_MAX) {
+        let max = self.settings.connections_max;
+        let turned_away_max = (max / 4).clamp(*TURNED_AWAY_MAX.start(), *TURNED_AWAY_MAX.end());
+        if open >= max.saturating_add(turned_away_max) {
             self.dropped.add(1);
             return;
         }
         if let Some(worker) = self.working().min_by_key(|worker| worker.connections()) {
             self.assigned.add(1);
-            worker.assign(socket, self.assigned.get(), peer, open < self.settings.connections_max);
+            worker.assign(socket, self.assigned.get(), peer, open < max);
         }
     }
 

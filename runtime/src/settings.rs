@@ -5,8 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use spoa_core::Config;
+use spoa_core::wire::Capabilities;
 
 use crate::error::Error;
+use crate::load::share;
 
 /// The limits of an agent; see the methods of [`Agent`](crate::Agent) of the same names.
 #[derive(Clone, Debug)]
@@ -44,21 +46,20 @@ impl Default for Settings {
 
 /// The default of [`Settings::total_in_flight_max`] for each worker: 256 connections with all that one may have.
 const IN_FLIGHT_MAX: usize = 16_384;
-/// The default of [`Settings::total_bytes_max`] for each worker: some twenty connections with all that one may hold, of which
-/// a usual one holds a thousandth.
+/// The default of [`Settings::total_bytes_max`] for each worker: a dozen connections with all that one may hold, of which a
+/// usual one holds a thousandth.
 const BYTES_MAX: usize = 64 << 20;
 
 impl Settings {
-    /// How many NOTIFYs may be in flight, on all connections of all workers.
-    pub(crate) fn total_in_flight_max(&self) -> usize {
-        self.total_in_flight_max.unwrap_or(self.workers.get().saturating_mul(IN_FLIGHT_MAX))
+    /// How many NOTIFYs may be in flight on all connections of a worker: its share of what all may, or as many.
+    pub(crate) fn worker_in_flight_max(&self) -> usize {
+        self.total_in_flight_max.map_or(IN_FLIGHT_MAX, |total| share(total, self.workers))
     }
 
-    /// How many bytes all connections of all workers may hold.
-    pub(crate) fn total_bytes_max(&self) -> usize {
-        // Whatever one may have: limits of a connection that are large are meant to be used.
-        let each = BYTES_MAX.max(self.connection_bytes_max().saturating_mul(2));
-        self.total_bytes_max.unwrap_or(self.workers.get().saturating_mul(each))
+    /// How many bytes all connections of a worker may hold: its share, or whatever two may have if that is much.
+    pub(crate) fn worker_bytes_max(&self) -> usize {
+        let default = BYTES_MAX.max(self.connection_bytes_max().saturating_mul(2));
+        self.total_bytes_max.map_or(default, |total| share(total, self.workers))
     }
 
     /// Says which limit is out of range, if any.
@@ -67,21 +68,23 @@ impl Settings {
     /// The first such limit.
     pub(crate) fn validate(&self) -> Result<(), Error> {
         self.connection.validate()?;
-        let least = self.connection_bytes_max().saturating_mul(self.workers.get());
-        let (given, workers) = (self.total_bytes_max(), self.workers);
-        if given < least {
-            return Err(Error::TotalBytesMax { given, least, workers });
-        }
-        if self.total_in_flight_max() == 0 {
+        if self.total_in_flight_max == Some(0) {
             return Err(Error::TotalInFlightMax);
         }
-        Ok(())
+        let least = self.connection_bytes_max().saturating_mul(self.workers.get());
+        match self.total_bytes_max {
+            Some(given) if given < least => Err(Error::TotalBytesMax { given, least, workers: self.workers }),
+            _ => Ok(()),
+        }
     }
 
-    /// The most that one connection may hold: its buffers, and a copy of each NOTIFY in flight.
+    /// What one connection may hold: its buffers and, in the half that is for NOTIFYs in flight, a copy of each.
     pub(crate) const fn connection_bytes_max(&self) -> usize {
-        let Config { deferred_max, reassembly_max, max_frame_size, .. } = self.connection;
-        let largest = if reassembly_max > max_frame_size as usize { reassembly_max } else { max_frame_size as usize };
-        self.connection.memory_max().saturating_add(deferred_max).saturating_add(largest)
+        let Config { deferred_max, reassembly_max, max_frame_size, capabilities, .. } = self.connection;
+        let fragments = if capabilities.contains(Capabilities::FRAGMENTATION) { reassembly_max } else { 0 };
+        let largest = if fragments > max_frame_size as usize { fragments } else { max_frame_size as usize };
+        let copies = deferred_max.saturating_add(largest).saturating_mul(2);
+        let memory = self.connection.memory_max();
+        if memory > copies { memory } else { copies }
     }
 }

@@ -44,6 +44,7 @@ pub(crate) struct Shared<H> {
     pub(crate) counters: Arc<Counters>,
     /// How many NOTIFYs the handler was given.
     handled: u64,
+    told_of_waiting: Option<spoa_core::Instant>,
     /// Set once, when the agent drains.
     pub(crate) drain: Option<Drain>,
 }
@@ -79,6 +80,18 @@ impl<H: Handler> Shared<H> {
 }
 
 impl<H> Shared<H> {
+    /// Tells that connections begin to wait for places; once a minute, for that may go on and off.
+    pub(crate) fn tell_of_waiting(&mut self) {
+        let now = self.clock.now();
+        if self.told_of_waiting.is_none_or(|told| told + Duration::from_secs(60) <= now) {
+            self.told_of_waiting = Some(now);
+            let in_flight = self.loads.in_flight();
+            tracing::warn!(
+                "{in_flight} NOTIFYs of a worker are in flight, and more wait: --total-in-flight-max, --total-bytes-max"
+            );
+        }
+    }
+
     pub(crate) fn new(settings: Settings, handler: H, counters: Arc<Counters>) -> Self {
         let loads = Loads::new(&settings, Arc::clone(&counters));
         Self {
@@ -91,6 +104,7 @@ impl<H> Shared<H> {
             loads,
             counters,
             handled: 0,
+            told_of_waiting: None,
             drain: None,
         }
     }

@@ -1,7 +1,5 @@
 //! A worker thread: the connections it owns, and the loop that gives each its turn.
 
-use std::cmp::Reverse;
-use std::collections::VecDeque;
 use std::future;
 use std::io;
 use std::mem;
@@ -27,6 +25,7 @@ use crate::name::Name;
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::timers::{Armed, Timers};
+use crate::waiting::{Number, Waiting};
 
 /// Serves its connections, one thread for all of them.
 ///
@@ -47,8 +46,8 @@ pub(crate) struct Worker<H> {
     timer: LazyTimer,
     /// The connections whose turn it is, each once.
     ready: Vec<usize>,
-    /// Those that take no NOTIFY until others have been answered, in the order in which they are to go on.
-    on_hold: VecDeque<usize>,
+    /// Those that take no NOTIFY until others have been answered.
+    waiting: Waiting,
     shared: Shared<H>,
     end: End,
 }
@@ -60,8 +59,8 @@ struct Served {
     interest: Interest,
     armed: Armed,
     is_ready: bool,
-    /// It is among those on hold.
-    is_on_hold: bool,
+    /// Where it is among those that wait.
+    waits: Option<Number>,
 }
 
 /// Whether the worker is on its way out.
@@ -113,7 +112,7 @@ impl<H: Handler> Worker<H> {
             timers: Timers::default(),
             timer: LazyTimer::default(),
             ready: Vec::new(),
-            on_hold: VecDeque::new(),
+            waiting: Waiting::default(),
             shared: Shared::new(settings, handler, counters),
             end: End::No,
         }
@@ -236,13 +235,8 @@ impl<H: Handler> Worker<H> {
             return;
         }
         let driver = Driver::new(&self.shared, key, socket, name, welcome);
-        let served = entry.insert(Box::new(Served {
-            driver,
-            interest,
-            armed: Armed::default(),
-            is_ready: false,
-            is_on_hold: false,
-        }));
+        let served =
+            entry.insert(Box::new(Served { driver, interest, armed: Armed::default(), is_ready: false, waits: None }));
         // For its first deadline.
         served.make_ready(key, &mut self.ready);
     }
@@ -285,34 +279,46 @@ impl<H: Handler> Worker<H> {
                 return;
             }
         }
-        let Served { driver, armed, is_on_hold, .. } = &mut **served;
+        let Served { driver, armed, waits, .. } = &mut **served;
         self.timers.arm(key, armed, driver.due());
-        if driver.is_on_hold() && !mem::replace(is_on_hold, true) {
-            self.on_hold.push_back(key);
-        }
-    }
-
-    /// Lets as many connections go on as there are places for their NOTIFYs. One that leaves its place unused has its turn
-    /// next, and the place is there for another.
-    fn resume(&mut self) {
-        for _ in 0..self.shared.loads.places() {
-            let Some(key) = self.on_hold.pop_front() else { return };
-            if let Some(served) = self.connections.get_mut(key) {
-                served.is_on_hold = false;
-                served.make_ready(key, &mut self.ready);
+        match (driver.is_on_hold(), *waits) {
+            (true, None) => {
+                if self.waiting.len() == 0 {
+                    self.shared.tell_of_waiting();
+                }
+                *waits = Some(self.waiting.push(key));
             }
+            (false, Some(number)) => {
+                self.waiting.remove(number);
+                *waits = None;
+            }
+            _ => return,
         }
+        self.shared.loads.wait(self.waiting.len());
     }
 
-    /// Ends the connections that hold most, until a quarter of what may be held is free: to look at all of them takes time.
+    /// Calls those that have waited longest, one to each place that is free.
+    fn resume(&mut self) {
+        while self.waiting.len() > 0 && self.shared.loads.call() {
+            let key = self.waiting.pop().expect("there is one");
+            let served = &mut self.connections[key];
+            served.waits = None;
+            served.driver.call();
+            served.make_ready(key, &mut self.ready);
+        }
+        self.shared.loads.wait(self.waiting.len());
+    }
+
+    /// Ends the connections that have kept something in their buffers for longest: those of a HAProxy that goes on hold it
+    /// for moments. It stops when a quarter of what may be held is free, for to look at all connections takes time.
     #[cold]
     fn shed(&mut self) {
-        let mut holding: Vec<_> =
-            self.connections.iter().map(|(key, served)| (Reverse(served.driver.bytes()), key)).collect();
-        holding.sort_unstable();
+        let kept = self.connections.iter().filter_map(|(key, served)| Some((served.driver.kept()?, key)));
+        let mut kept: Vec<_> = kept.collect();
+        kept.sort_unstable();
         let mut surplus = self.shared.loads.excess() + self.shared.loads.bytes_max() / 4;
-        for (Reverse(bytes), key) in holding {
-            if surplus == 0 || bytes == 0 {
+        for ((_, bytes), key) in kept {
+            if surplus == 0 {
                 return;
             }
             surplus = surplus.saturating_sub(bytes);
@@ -325,6 +331,10 @@ impl<H: Handler> Worker<H> {
     fn close(&mut self, key: usize) {
         let mut served = self.connections.remove(key);
         served.driver.let_go(&mut self.shared);
+        if let Some(number) = served.waits {
+            self.waiting.remove(number);
+            self.shared.loads.wait(self.waiting.len());
+        }
         self.timers.disarm(key, &mut served.armed);
         self.mailbox.ended();
     }

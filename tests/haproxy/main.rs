@@ -5,6 +5,7 @@
 
 mod agent;
 mod client;
+mod crowd;
 mod haproxy;
 mod lists;
 mod load;

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use rustix::param::clock_ticks_per_second;
-use rustix::process::Pid;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 
 /// The processor time that it has used, in steps of ten milliseconds.
 ///
@@ -38,4 +38,13 @@ fn status(process: Pid, figure: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero())).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix(figure)).expect("a line of every process");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
+}
+
+/// Lets this process open as many files as it may.
+///
+/// # Panics
+/// Never: up to the maximum it is allowed.
+pub fn raise_file_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("up to the maximum it is allowed");
 }

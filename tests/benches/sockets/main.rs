@@ -17,12 +17,14 @@ mod idle;
 #[path = "../../haproxy/log.rs"]
 #[expect(dead_code, reason = "shared with the trials of real HAProxy, which use more of it")]
 mod log;
+mod meanwhile;
 mod peer;
 mod pipeline;
 #[path = "../prefixes.rs"]
 mod prefixes;
 mod processors;
 mod reload;
+mod scrape;
 mod server;
 mod storm;
 
@@ -64,6 +66,8 @@ enum What {
     Storm,
     /// Lists that are loaded meanwhile
     Reload,
+    /// Metrics that are asked for meanwhile
+    Scrape,
     /// Requests a second of HAProxy
     Haproxy,
 }
@@ -98,7 +102,8 @@ fn main() {
     if let Some(rival) = options.be {
         rival.serve();
     }
-    processors::raise_file_limit();
+    // Ten thousand connections are as many files.
+    process::raise_file_limit();
     processors::be_the_client();
     let wanted = |what| options.what.is_empty() || options.what.contains(&what);
     let (turns, time) = (options.turns, Duration::from_secs_f64(options.secs));
@@ -113,6 +118,9 @@ fn main() {
     }
     if wanted(What::Reload) {
         reload::measure(turns, time);
+    }
+    if wanted(What::Scrape) {
+        scrape::measure(turns, time);
     }
     if wanted(What::Haproxy) {
         http::measure(turns, time);

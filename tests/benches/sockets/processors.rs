@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::LazyLock;
 
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// The processors that this process had at its start.
@@ -43,10 +43,4 @@ fn place(thread: Option<Pid>, cpu: usize) {
     let mut set = CpuSet::new();
     set.set(cpu);
     sched_setaffinity(thread, &set).expect("it is one of those allowed");
-}
-
-/// Ten thousand connections are as many files.
-pub(crate) fn raise_file_limit() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("up to the maximum it is allowed");
 }

@@ -162,20 +162,21 @@ pub(crate) struct Options {
     #[arg(long, value_name = "BYTES")]
     reassembly_max: Option<usize>,
 
-    /// Connections to serve at once; more are turned away [default: 65536, or as many files as may be open]
+    /// Connections to serve at once; more are turned away [default: 65536, or what the limit of open files leaves]
     #[arg(long, value_name = "NUMBER")]
     connections_max: Option<usize>,
 
     /// NOTIFYs of all connections that may wait for their ACK [default: 16384 a worker]
     ///
-    /// No other is taken until one is answered or overdue. Each worker has an equal share.
+    /// No other is taken until one is answered or overdue. Each worker has an equal share, of one at least.
     #[arg(long, value_name = "NUMBER")]
     total_in_flight_max: Option<usize>,
 
     /// Bytes that all connections may hold [default: 64 MiB a worker]
     ///
-    /// In buffers and as copies of NOTIFYs in flight. Above it the connections that hold most are ended, with code 13 if they
-    /// read what they are sent. Each worker has an equal share.
+    /// In buffers and as copies of NOTIFYs in flight; more a worker by default if one connection may hold much. Above it those
+    /// connections are ended that have kept something in buffers for longest, with code 13 if they read what they are sent.
+    /// Each worker has an equal share.
     #[arg(long, value_name = "BYTES")]
     total_bytes_max: Option<usize>,
 }

@@ -1,0 +1,54 @@
+//! Who waits for a place, in order.
+
+use std::collections::BTreeMap;
+
+/// Connections that wait, by their keys, in the order in which they came.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    order: BTreeMap<u64, usize>,
+    last: u64,
+}
+
+/// A place in the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Number(u64);
+
+impl Waiting {
+    /// Comes last.
+    pub(crate) fn push(&mut self, key: usize) -> Number {
+        self.last += 1;
+        self.order.insert(self.last, key);
+        Number(self.last)
+    }
+
+    /// Waits no longer.
+    pub(crate) fn remove(&mut self, Number(number): Number) {
+        self.order.remove(&number);
+    }
+
+    /// Takes out whoever came first.
+    pub(crate) fn pop(&mut self) -> Option<usize> {
+        self.order.pop_first().map(|(_, key)| key)
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.order.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_leaves_is_not_waited_for() {
+        let mut waiting = Waiting::default();
+        let [first, _, third] = [7, 8, 7].map(|key| waiting.push(key));
+        waiting.remove(first);
+        assert_eq!((waiting.len(), waiting.pop()), (2, Some(8)));
+        waiting.push(9);
+        waiting.remove(third);
+        assert_eq!([waiting.pop(), waiting.pop()], [Some(9), None]);
+    }
+}
