@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::PeerError;
 use crate::event::{CloseReason, Event, LocalReason, Notify};
 use crate::handshake::Negotiated;
-use crate::in_flight::{InFlight, Slot, Ticket, TicketId};
+use crate::in_flight::{InFlight, Ticket, TicketId};
 use crate::outbox::Outbox;
 use crate::reassembly::Reassembly;
 use crate::recv::RecvBuf;
@@ -315,9 +315,19 @@ impl Connection {
         self.state.name()
     }
 
-    /// True while bytes that came wait: part of a frame, or frames that are held back.
-    pub const fn has_input(&self) -> bool {
-        !self.recv.is_empty()
+    /// True if a NOTIFY is there that nothing but [`hold`](Self::hold) keeps from being handed out.
+    pub fn is_on_hold(&self) -> bool {
+        self.on_hold
+            && matches!(self.state, State::Running { .. })
+            && !self.is_at_limit()
+            && matches!(self.recv.next_type(), Some(FrameType::NOTIFY | FrameType::UNSET))
+            && self.has_frame()
+    }
+
+    /// True if it keeps bytes until its peer goes on: part of a frame, fragments, or what the peer does not read.
+    pub fn waits_for_peer(&self) -> bool {
+        let part = !self.recv.is_empty() && !self.has_frame();
+        part || self.reassembly.is_pending() || self.outbox.send.unsent() > 0
     }
 
     /// How many deferred NOTIFYs wait for their answer.
@@ -325,16 +335,9 @@ impl Connection {
         self.in_flight.len()
     }
 
-    /// Bytes held for them: of payload, a copy of which their handlers may keep, and those of the [`memory`](Self::memory)
-    /// that are theirs.
+    /// How many bytes of payload they had, a copy of which their handlers may keep.
     pub const fn in_flight_bytes(&self) -> usize {
-        self.in_flight.bytes() + self.in_flight.len() * size_of::<Slot>()
-    }
-
-    /// Bytes of the [`memory`](Self::memory) that are not those of NOTIFYs in flight: what came of frames that are not whole
-    /// or are held back, and what waits to be sent.
-    pub const fn buffered(&self) -> usize {
-        self.recv.memory() + self.outbox.send.memory() + self.reassembly.memory()
+        self.in_flight.bytes()
     }
 
     /// Why the connection is being refused, while it waits to be told so. HAProxy may be gone before that, and then that is
@@ -353,7 +356,7 @@ impl Connection {
 
     /// Heap memory held now, in bytes: at most [`Config::memory_max`].
     pub fn memory(&self) -> usize {
-        self.buffered() + self.in_flight.memory()
+        self.recv.memory() + self.outbox.send.memory() + self.in_flight.memory() + self.reassembly.memory()
     }
 
     /// Takes buffers that it lacks from `spare`, best called before each turn. A connection that is lent none makes its
@@ -505,16 +508,24 @@ impl Connection {
     /// by number or size) and a NOTIFY is next, or nothing is known to be. Other frames need no room: a DISCONNECT is answered
     /// whatever is in work, unless NOTIFYs that wait were sent before it.
     fn holds_back(&self) -> bool {
+        // On the way out no NOTIFY takes a place.
+        let on_hold = self.on_hold && matches!(self.state, State::Running { .. });
+        (on_hold || self.is_at_limit())
+            && matches!(self.recv.next_type(), None | Some(FrameType::NOTIFY | FrameType::UNSET))
+    }
+
+    /// True while one of its own limits is reached.
+    fn is_at_limit(&self) -> bool {
         let Some(negotiated) = self.negotiated() else { return false };
         let pipelining = negotiated.capabilities.contains(Capabilities::PIPELINING);
         let in_flight_max = if pipelining { self.config.in_flight_max } else { 1 };
-        // On the way out no NOTIFY takes a place.
-        let on_hold = self.on_hold && matches!(self.state, State::Running { .. });
-        let at_limit = on_hold
-            || self.in_flight.len() >= in_flight_max
+        self.in_flight.len() >= in_flight_max
             || self.in_flight.bytes() >= self.config.deferred_max
-            || self.outbox.send.unsent() >= self.config.unsent_max;
-        at_limit && matches!(self.recv.next_type(), None | Some(FrameType::NOTIFY | FrameType::UNSET))
+            || self.outbox.send.unsent() >= self.config.unsent_max
+    }
+
+    fn has_frame(&self) -> bool {
+        self.recv.has_frame(self.outbox.max_frame_size)
     }
 
     fn takes_fragments(&self) -> bool {

@@ -70,6 +70,21 @@ impl RecvBuf {
     /// The length alone says that the frame is shorter than any frame or longer than `frame_max`.
     #[inline]
     pub(crate) fn next_frame(&mut self, frame_max: u32) -> Result<Option<Range<usize>>, PeerError> {
+        let Some(len) = self.peek(frame_max)? else { return Ok(None) };
+        let start = self.start + LENGTH_LEN;
+        self.start = start + len;
+        self.invariants();
+        Ok(Some(start..self.start))
+    }
+
+    /// True if there is something to take: a frame, or a length that is wrong.
+    pub(crate) fn has_frame(&self, frame_max: u32) -> bool {
+        !matches!(self.peek(frame_max), Ok(None))
+    }
+
+    /// How long the next frame is, without its length.
+    #[inline]
+    fn peek(&self, frame_max: u32) -> Result<Option<usize>, PeerError> {
         let Some((length, rest)) = self.buf[self.start..self.end].split_first_chunk::<LENGTH_LEN>() else {
             return Ok(None);
         };
@@ -80,13 +95,7 @@ impl RecvBuf {
         if (len as usize) < FRAME_LEN_MIN {
             return Err(PeerError::FrameTooShort { len });
         }
-        if rest.len() < len as usize {
-            return Ok(None);
-        }
-        let start = self.start + LENGTH_LEN;
-        self.start = start + len as usize;
-        self.invariants();
-        Ok(Some(start..self.start))
+        Ok((rest.len() >= len as usize).then_some(len as usize))
     }
 
     /// The bytes of a frame that was taken, until the next call of [`space`](Self::space).

@@ -54,10 +54,8 @@ pub(crate) struct Driver {
     refused: bool,
     /// What it holds, as far as it is counted.
     load: Load,
-    /// Since when it has had something in its buffers at the end of each turn.
+    /// Since when it has waited for its peer at the end of each turn, with bytes in its buffers.
     kept_since: Option<Instant>,
-    /// It takes no NOTIFY until others of its worker have been answered.
-    on_hold: bool,
     /// It waited for that, and has a place.
     is_called: bool,
     /// Since when nothing is read, for a limit is reached.
@@ -113,7 +111,6 @@ impl Driver {
             refused: false,
             load: Load::default(),
             kept_since: None,
-            on_hold: false,
             is_called: false,
             held_since: None,
             seen: Stats::default(),
@@ -165,12 +162,11 @@ impl Driver {
     fn rest<H: Handler>(&mut self, shared: &mut Shared<H>) {
         self.connection.release_buffers(&mut shared.spare);
         shared.loads.change(&mut self.load, Load::of(&self.connection));
-        if self.load.buffers() == 0 {
+        if !self.connection.waits_for_peer() {
             self.kept_since = None;
         } else if self.kept_since.is_none() {
             self.kept_since = Some(shared.clock.now());
         }
-        self.answer_call(shared);
     }
 
     /// Has a place for a NOTIFY that it waited with, until its next turn is over.
@@ -178,18 +174,24 @@ impl Driver {
         self.is_called = true;
     }
 
-    fn answer_call<H: Handler>(&mut self, shared: &mut Shared<H>) {
+    /// True if it has been called, and has taken no NOTIFY since.
+    pub(crate) const fn is_called(&self) -> bool {
+        self.is_called
+    }
+
+    /// Leaves its place to others, or has taken it.
+    pub(crate) fn answer_call<H: Handler>(&mut self, shared: &mut Shared<H>) {
         if mem::take(&mut self.is_called) {
             shared.loads.answer_call();
         }
     }
 
-    /// True if it waits for others of its worker to be answered.
-    pub(crate) const fn is_on_hold(&self) -> bool {
-        self.on_hold && self.connection.has_input()
+    /// True if it has a NOTIFY that waits for others of its worker to be answered.
+    pub(crate) fn is_on_hold(&self) -> bool {
+        self.connection.is_on_hold()
     }
 
-    /// How many bytes it holds, and since when it has had any of them in its buffers.
+    /// How many bytes it holds, and since when it has waited for its peer with some.
     pub(crate) fn kept(&self) -> Option<(Instant, usize)> {
         Some((self.kept_since?, self.load.bytes()))
     }
@@ -411,8 +413,7 @@ impl Driver {
     fn heed_load<H: Handler>(&mut self, shared: &mut Shared<H>) {
         let load = self.load.within(&self.connection);
         shared.loads.change(&mut self.load, load);
-        self.on_hold = !shared.loads.has_place(self.is_called);
-        self.connection.hold(self.on_hold);
+        self.connection.hold(!shared.loads.has_place(self.is_called));
     }
 
     fn hand_out_events<H: Handler>(&mut self, shared: &mut Shared<H>) {

@@ -13,27 +13,22 @@ use crate::settings::Settings;
 pub(crate) struct Load {
     /// NOTIFYs in flight.
     in_flight: usize,
-    /// Bytes for these: their payloads, copies of which their handlers may keep. They come free by themselves, within the
-    /// time that an answer may take.
+    /// Bytes of their payloads, copies of which their handlers may keep. They come free by themselves, within the time that
+    /// an answer may take.
     copies: usize,
-    /// Bytes in buffers: parts of frames, and what waits to be sent. They come free when the peer goes on.
+    /// Bytes of the connection itself: parts of frames, what waits to be sent, what it knows of NOTIFYs in flight.
     buffers: usize,
 }
 
 impl Load {
     /// That of a connection whose turn is over.
     pub(crate) fn of(connection: &Connection) -> Self {
-        Self { buffers: connection.buffered(), ..Self::default().within(connection) }
+        Self { buffers: connection.memory(), ..Self::default().within(connection) }
     }
 
     /// That of a connection in its turn: what it has in its buffers then is not counted yet.
     pub(crate) const fn within(self, connection: &Connection) -> Self {
         Self { in_flight: connection.in_flight(), copies: connection.in_flight_bytes(), ..self }
-    }
-
-    /// Those in buffers.
-    pub(crate) const fn buffers(self) -> usize {
-        self.buffers
     }
 
     /// All bytes of it.
@@ -135,6 +130,11 @@ impl Loads {
         let by_bytes = (self.bytes_max / 2).saturating_sub(self.sum.copies).div_ceil(self.notify_len);
         let by_number = self.in_flight_max.saturating_sub(self.sum.in_flight);
         if by_bytes < by_number { by_bytes } else { by_number }
+    }
+
+    /// The limit that leaves fewer places.
+    pub(crate) const fn limit(&self) -> &'static str {
+        if self.sum.in_flight >= self.in_flight_max { "--total-in-flight-max" } else { "--total-bytes-max" }
     }
 
     /// How many bytes are too many.

@@ -22,6 +22,7 @@ pub(crate) struct Mailbox {
     /// The worker was woken and has not looked since: of many commands at once one wakes it.
     is_called: AtomicBool,
     connections: AtomicUsize,
+    turned_away: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -40,13 +41,23 @@ impl Mailbox {
     /// A way to the worker that waits on `registry`, and its end of it. That there are commands shows there as `token`.
     pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<(Arc<Self>, Receiver<Command>)> {
         let (waker, (commands, received)) = (Waker::new(registry, token)?, unbounded());
-        let (is_called, connections) = (AtomicBool::new(false), AtomicUsize::new(0));
-        Ok((Arc::new(Self { commands, waker, is_called, connections }), received))
+        let is_called = AtomicBool::new(false);
+        let (connections, turned_away) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Ok((Arc::new(Self { commands, waker, is_called, connections, turned_away }), received))
     }
 
-    /// How many connections the worker has, those on their way to it included.
+    /// How many connections the worker serves, those on their way to it included.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// How many it has only to turn them away.
+    pub(crate) fn turned_away(&self) -> usize {
+        self.turned_away.load(Ordering::Relaxed)
+    }
+
+    const fn count(&self, welcome: bool) -> &AtomicUsize {
+        if welcome { &self.connections } else { &self.turned_away }
     }
 
     /// True if the worker has ended: it takes no command any more.
@@ -56,7 +67,7 @@ impl Mailbox {
 
     /// Gives it one more.
     pub(crate) fn assign(&self, socket: Socket, number: u64, peer: String, welcome: bool) {
-        self.connections.fetch_add(1, Ordering::Relaxed);
+        self.count(welcome).fetch_add(1, Ordering::Relaxed);
         self.tell(Command::Serve { socket, number, peer, welcome });
     }
 
@@ -76,8 +87,8 @@ impl Mailbox {
         self.is_called.swap(false, Ordering::AcqRel);
     }
 
-    /// The worker: a connection is gone.
-    pub(crate) fn ended(&self) {
-        self.connections.fetch_sub(1, Ordering::Relaxed);
+    /// The worker: a connection is gone, which was served or not.
+    pub(crate) fn ended(&self, welcome: bool) {
+        self.count(welcome).fetch_sub(1, Ordering::Relaxed);
     }
 }

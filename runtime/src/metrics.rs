@@ -166,7 +166,7 @@ impl Source for Pool {
         families.gauges("build_info", "Which version it is.", None, [(version, 1.0)].into_iter())?;
         families.gauge("up", "1 while connections are accepted, 0 on the way out.", u64::from(self.is_ready()))?;
         families.gauge("workers", "Threads that serve connections.", self.workers() as u64)?;
-        families.gauge("connections", "Connections that are open.", self.connections() as u64)?;
+        families.gauge("connections", "Connections that are served.", self.connections() as u64)?;
         write_limits(self.settings(), families)?;
         families.counter("connections_accepted", "Connections that were accepted.", sum(|of| &of.accepted))?;
         let help = "Connections above the limit, which are told so if they wait.";
@@ -263,11 +263,10 @@ fn write_limits(settings: &Settings, families: &mut Families<'_>) -> fmt::Result
         each.map(|(of, max)| ([("of", of.to_owned())], max as f64))
     };
     let help =
-        "NOTIFYs that may wait for their answer, of a connection and of all; --in-flight-max, --total-in-flight-max.";
+        "NOTIFYs that may wait for their answer; --in-flight-max, and a worker's share of --total-in-flight-max.";
     let in_flight = of(connection.in_flight_max, settings.worker_in_flight_max());
     families.gauges("notifies_in_flight_limit", help, None, in_flight)?;
-    let help =
-        "Bytes that may be held, by a connection with all that it may have and by all of them; --total-bytes-max.";
+    let help = "Bytes that may be held, by a connection with all that it may have, and by all of a worker: its share of --total-bytes-max.";
     let held = of(settings.connection_bytes_max(), settings.worker_bytes_max());
     families.gauges("held_limit", help, Some(&Unit::Bytes), held)?;
     let times = [

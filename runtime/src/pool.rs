@@ -35,7 +35,7 @@ struct Seat {
     counters: Arc<Counters>,
 }
 
-/// How many connections above the limit are told that there is no room: a quarter of as many as may be, within these.
+/// How many connections above the limit are told at once that there is no room: an eighth of as many as may be, within these.
 const TURNED_AWAY_MAX: RangeInclusive<usize> = 16..=1024;
 
 impl Pool {
@@ -72,20 +72,26 @@ impl Pool {
     /// Gives a connection to the worker that has the fewest. Above the limit some are taken to be told so; beyond that
     /// they are just closed, or a flood of them would take what the others need.
     pub(crate) fn assign(&self, socket: Socket, peer: String) {
-        let open = self.connections();
         let max = self.settings.connections_max;
-        let turned_away_max = (max / 4).clamp(*TURNED_AWAY_MAX.start(), *TURNED_AWAY_MAX.end());
-        if open >= max.saturating_add(turned_away_max) {
+        let welcome = self.connections() < max;
+        let turned_away = || self.working().map(|worker| worker.turned_away()).sum::<usize>();
+        if !welcome && turned_away() >= (max / 8).clamp(*TURNED_AWAY_MAX.start(), *TURNED_AWAY_MAX.end()) {
             self.dropped.add(1);
+            if self.dropped.get().is_power_of_two() {
+                tracing::warn!(
+                    "{} connections were closed at once so far: {max} are served, and many wait to be told so",
+                    self.dropped()
+                );
+            }
             return;
         }
-        if let Some(worker) = self.working().min_by_key(|worker| worker.connections()) {
+        if let Some(worker) = self.working().min_by_key(|worker| worker.connections() + worker.turned_away()) {
             self.assigned.add(1);
-            worker.assign(socket, self.assigned.get(), peer, open < max);
+            worker.assign(socket, self.assigned.get(), peer, welcome);
         }
     }
 
-    /// How many connections are open.
+    /// How many connections are served.
     pub(crate) fn connections(&self) -> usize {
         self.working().map(|worker| worker.connections()).sum()
     }

@@ -80,14 +80,14 @@ impl<H: Handler> Shared<H> {
 }
 
 impl<H> Shared<H> {
-    /// Tells that connections begin to wait for places; once a minute, for that may go on and off.
-    pub(crate) fn tell_of_waiting(&mut self) {
+    /// Tells that connections wait for places; once a minute, for that may go on, or on and off.
+    pub(crate) fn tell_of_waiting(&mut self, waiting: usize) {
         let now = self.clock.now();
         if self.told_of_waiting.is_none_or(|told| told + Duration::from_secs(60) <= now) {
             self.told_of_waiting = Some(now);
-            let in_flight = self.loads.in_flight();
+            let (in_flight, limit) = (self.loads.in_flight(), self.loads.limit());
             tracing::warn!(
-                "{in_flight} NOTIFYs of a worker are in flight, and more wait: --total-in-flight-max, --total-bytes-max"
+                "{waiting} connections of a worker wait while {in_flight} NOTIFYs are in flight: its share of {limit}"
             );
         }
     }

@@ -21,6 +21,11 @@ impl Waiting {
         Number(self.last)
     }
 
+    /// Comes where it was, if it is not there.
+    pub(crate) fn insert(&mut self, Number(number): Number, key: usize) {
+        self.order.insert(number, key);
+    }
+
     /// Waits no longer.
     pub(crate) fn remove(&mut self, Number(number): Number) {
         self.order.remove(&number);
@@ -49,6 +54,7 @@ mod tests {
         assert_eq!((waiting.len(), waiting.pop()), (2, Some(8)));
         waiting.push(9);
         waiting.remove(third);
-        assert_eq!([waiting.pop(), waiting.pop()], [Some(9), None]);
+        waiting.insert(first, 7);
+        assert_eq!([waiting.pop(), waiting.pop(), waiting.pop()], [Some(7), Some(9), None]);
     }
 }

@@ -58,9 +58,12 @@ struct Served {
     /// What its socket is watched for.
     interest: Interest,
     armed: Armed,
+    /// It is served, not only turned away.
+    welcome: bool,
     is_ready: bool,
-    /// Where it is among those that wait.
-    waits: Option<Number>,
+    /// Where it is among those that wait, or was when it was called.
+    number: Option<Number>,
+    is_waiting: bool,
 }
 
 /// Whether the worker is on its way out.
@@ -231,12 +234,19 @@ impl<H: Handler> Worker<H> {
         let (key, interest) = (entry.key(), Interest::READABLE);
         if let Err(error) = self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(key), interest) {
             tracing::warn!("cannot serve a connection: {error}");
-            self.mailbox.ended();
+            self.mailbox.ended(welcome);
             return;
         }
         let driver = Driver::new(&self.shared, key, socket, name, welcome);
-        let served =
-            entry.insert(Box::new(Served { driver, interest, armed: Armed::default(), is_ready: false, waits: None }));
+        let served = entry.insert(Box::new(Served {
+            driver,
+            interest,
+            armed: Armed::default(),
+            welcome,
+            is_ready: false,
+            number: None,
+            is_waiting: false,
+        }));
         // For its first deadline.
         served.make_ready(key, &mut self.ready);
     }
@@ -279,20 +289,29 @@ impl<H: Handler> Worker<H> {
                 return;
             }
         }
-        let Served { driver, armed, waits, .. } = &mut **served;
-        self.timers.arm(key, armed, driver.due());
-        match (driver.is_on_hold(), *waits) {
-            (true, None) => {
-                if self.waiting.len() == 0 {
-                    self.shared.tell_of_waiting();
-                }
-                *waits = Some(self.waiting.push(key));
+        self.timers.arm(key, &mut served.armed, served.driver.due());
+        self.heed_waiting(key);
+    }
+
+    /// Has a connection wait for a place whose turn has left it with a NOTIFY that needs one.
+    fn heed_waiting(&mut self, key: usize) {
+        let Served { driver, number, is_waiting, .. } = &mut *self.connections[key];
+        // Who was called and found no place comes where it was; who has had one comes last.
+        let before = number.take().filter(|_| driver.is_called() || *is_waiting);
+        driver.answer_call(&mut self.shared);
+        let is_on_hold = driver.is_on_hold();
+        match before {
+            Some(number) if !is_on_hold => self.waiting.remove(number),
+            Some(before) => {
+                self.waiting.insert(before, key);
+                *number = Some(before);
             }
-            (false, Some(number)) => {
-                self.waiting.remove(number);
-                *waits = None;
-            }
-            _ => return,
+            None if is_on_hold => *number = Some(self.waiting.push(key)),
+            None => return,
+        }
+        *is_waiting = is_on_hold;
+        if is_on_hold {
+            self.shared.tell_of_waiting(self.waiting.len());
         }
         self.shared.loads.wait(self.waiting.len());
     }
@@ -302,15 +321,15 @@ impl<H: Handler> Worker<H> {
         while self.waiting.len() > 0 && self.shared.loads.call() {
             let key = self.waiting.pop().expect("there is one");
             let served = &mut self.connections[key];
-            served.waits = None;
+            served.is_waiting = false;
             served.driver.call();
             served.make_ready(key, &mut self.ready);
         }
         self.shared.loads.wait(self.waiting.len());
     }
 
-    /// Ends the connections that have kept something in their buffers for longest: those of a HAProxy that goes on hold it
-    /// for moments. It stops when a quarter of what may be held is free, for to look at all connections takes time.
+    /// Ends the connections that have kept something for longest while they waited for their peers: a HAProxy that goes on
+    /// keeps them waiting for moments. It stops when a quarter of what may be held is free, for to look at all connections takes time.
     #[cold]
     fn shed(&mut self) {
         let kept = self.connections.iter().filter_map(|(key, served)| Some((served.driver.kept()?, key)));
@@ -331,12 +350,12 @@ impl<H: Handler> Worker<H> {
     fn close(&mut self, key: usize) {
         let mut served = self.connections.remove(key);
         served.driver.let_go(&mut self.shared);
-        if let Some(number) = served.waits {
+        if let Some(number) = served.number {
             self.waiting.remove(number);
             self.shared.loads.wait(self.waiting.len());
         }
         self.timers.disarm(key, &mut served.armed);
-        self.mailbox.ended();
+        self.mailbox.ended(served.welcome);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use spoa_core::{CloseReason, Config, LocalReason};
-use spoa_tests::bytes::Value;
+use spoa_tests::bytes::{Value, hex};
 use spoa_tests::frames::{Hello, ack, agent_disconnect, check_client_ip, disconnect, notify};
 use spoa_tests::peer::{Peer, Seen};
 
@@ -49,6 +49,35 @@ fn on_hold_a_connection_begins_and_ends_as_ever() {
     assert_eq!(peer.take_bytes(), agent_disconnect(0), "a place that it does not need is not waited for");
     peer.take_events();
     is_over(&mut peer);
+}
+
+/// What its driver has to know: who waits for a place, and who keeps bytes only until the peer goes on.
+#[test]
+fn who_waits_for_whom_is_told() {
+    let waits = |peer: &Peer| (peer.connection.is_on_hold(), peer.connection.waits_for_peer());
+    let held = |bytes: &[u8]| {
+        let mut peer = Peer::ready_with(Config { in_flight_max: 1, ..Config::default() }).deferring();
+        peer.connection.hold(true);
+        peer.send(bytes);
+        peer
+    };
+    let whole = asked(1);
+    assert_eq!(waits(&held(&[])), (false, false));
+    assert_eq!(waits(&held(&whole[..9])), (false, true));
+    assert_eq!(waits(&held(&whole)), (true, false));
+    assert_eq!(waits(&held(&[&whole[..], &whole[..9]].concat())), (true, false));
+    assert_eq!(waits(&held(&hex("7fffffff 03"))), (true, false), "it has to be told that this is no frame");
+    let mut peer = held(&whole.repeat(2));
+    peer.connection.hold(false);
+    peer.pump();
+    peer.connection.hold(true);
+    assert_eq!(waits(&peer), (false, false), "it waits for its own answer");
+    peer.stop(Duration::from_secs(1));
+    assert_eq!(waits(&peer), (false, false), "on the way out no place is needed");
+    let mut peer = Peer::ready();
+    peer.stop_reading();
+    peer.send(&whole);
+    assert_eq!(waits(&peer), (false, true));
 }
 
 #[test]

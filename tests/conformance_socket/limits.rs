@@ -4,7 +4,7 @@ use spoa_tests::admin::Admin;
 use spoa_tests::agent::Agent;
 use spoa_tests::bytes::{ACK, Value};
 use spoa_tests::client::Client;
-use spoa_tests::frames::{Hello, check_client_ip, disconnect, notify};
+use spoa_tests::frames::{Hello, ack, check_client_ip, disconnect, notify};
 
 use crate::operations::with_admin;
 
@@ -34,7 +34,9 @@ fn a_notify_waits_while_those_of_others_are_in_flight() {
     second.send(&asked(2));
     admin.wait_for("spoa_connections_on_hold", 2.0);
     assert_eq!([admin.sample("spoa_notifies_total"), admin.sample(IN_FLIGHT)], [2.0, 2.0]);
-    agent.wait_for_line("WARN 2 NOTIFYs of a worker are in flight, and more wait");
+    agent.wait_for_line(
+        "WARN 1 connections of a worker wait while 2 NOTIFYs are in flight: its share of --total-in-flight-max",
+    );
     // Whoever came first and still waits goes on first, and only as many as there are places.
     drop(first);
     admin.wait_for("spoa_notifies_total", 3.0);
@@ -126,6 +128,21 @@ fn whoever_has_kept_bytes_for_longest_is_ended_when_all_hold_too_much() {
     // Idle connections hold nothing, and those that are gone neither.
     drop(others);
     admin.wait_for(HELD, 0.0);
+}
+
+/// However many wait to be told that there is no room, they are none of those there is room for.
+#[test]
+fn who_is_turned_away_takes_no_place() {
+    let (agent, admin) = with_admin(&["--connections-max", "1", "--refuse-delay", "1h"]);
+    let first = Client::ready(agent.addr());
+    let turned_away: Vec<_> = (0..30).map(|_| Client::fresh(agent.addr())).collect();
+    admin.wait_for("spoa_connections_turned_away_total", 16.0);
+    admin.wait_for("spoa_connections_dropped_total", 14.0);
+    drop(first);
+    admin.wait_for("spoa_connections", 0.0);
+    Client::ready(agent.addr()).exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
+    assert!(agent.log().contains("8 connections were closed at once so far: 1 are served"), "{}", agent.log());
+    drop(turned_away);
 }
 
 #[test]
