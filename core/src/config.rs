@@ -41,8 +41,8 @@ pub struct Config {
     pub notify_max: Option<NonZeroU64>,
     /// How long to wait for a whole HELLO; default 5 s. HAProxy sends it at once.
     pub hello_timeout: Duration,
-    /// How long a connection may stay without a NOTIFY; default no limit, since closing one races with HAProxy's
-    /// next event, which is then lost.
+    /// How long a connection may stay without a NOTIFY, or with the beginning of one; default no limit, since closing one races
+    /// with HAProxy's next event, which is then lost.
     pub idle_timeout: Option<Duration>,
     /// How long an answer may take before an empty ACK leaves in its place; default 10 s.
     ///

@@ -36,7 +36,7 @@ pub struct Connection {
     reassembly: Reassembly,
     /// The end, until it is told.
     closed: Option<CloseReason>,
-    /// When the last NOTIFY came, or the last deferred one was answered or overdue.
+    /// When the last NOTIFY came or began to come, or the last deferred one was answered or overdue.
     last_active: Instant,
     /// When the socket last took a byte of ours, or had none to take.
     last_sent: Instant,
@@ -139,6 +139,10 @@ impl Connection {
     /// If that is more than were lent.
     pub fn handle_input(&mut self, now: Instant, len: usize) {
         self.tick(now);
+        if len > 0 && self.is_at_rest() {
+            // It begins; that it never ends keeps nobody.
+            self.last_active = self.now;
+        }
         self.recv.filled(len);
         if !self.looks_at_frames() {
             self.recv.clear();
@@ -540,11 +544,9 @@ impl Connection {
     }
 
     fn idle_deadline(&self) -> Option<Instant> {
-        let quiet = self.is_at_rest() && self.outbox.send.unsent() == 0;
-        match (self.state, self.config.idle_timeout) {
-            (State::Running { .. }, Some(timeout)) if quiet => Some(self.last_active + timeout),
-            _ => None,
-        }
+        let (State::Running { .. }, Some(timeout)) = (self.state, self.config.idle_timeout) else { return None };
+        let quiet = self.in_flight.len() == 0 && !self.has_frame() && self.outbox.send.unsent() == 0;
+        quiet.then(|| self.last_active + timeout)
     }
 
     fn send_deadline(&self) -> Option<Instant> {

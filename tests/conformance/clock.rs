@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use spoa_core::Config;
-use spoa_tests::frames::{Hello, ack, agent_disconnect, notify};
+use spoa_core::{CloseReason, Config, LocalReason};
+use spoa_tests::frames::{Hello, ack, agent_disconnect, documented_notify, notify};
 use spoa_tests::peer::Peer;
 
 /// X09: our DISCONNECT may leave long after the stop, and HAProxy has its second to read it from then on.
@@ -49,6 +49,23 @@ fn x12_the_send_timeout_counts_from_the_answer() {
     assert!(!peer.connection.is_closed());
     peer.doze(Duration::from_nanos(1));
     assert!(peer.connection.is_closed());
+}
+
+/// The beginning of a NOTIFY is activity, once: a peer that stops amid it is as idle as one that is silent.
+#[test]
+fn part_of_a_frame_keeps_nobody() {
+    let (timeout, tick) = (Duration::from_secs(5), Duration::from_nanos(1));
+    for part in [&documented_notify()[..1], &documented_notify()[..20]] {
+        let config = Config { idle_timeout: Some(timeout), ..Config::default() };
+        let mut peer = Peer::ready_with(config);
+        peer.doze(timeout - tick);
+        peer.send(&part[..1]);
+        peer.doze(timeout - tick);
+        peer.send(&part[1..]);
+        assert_eq!(peer.close_reason(), None);
+        peer.doze(tick);
+        assert_eq!(peer.close_reason(), Some(CloseReason::Local(LocalReason::Idle)));
+    }
 }
 
 /// An answer is activity: the idle time counts from it, whether a handler gave it or its deadline did.

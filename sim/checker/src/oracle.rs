@@ -171,6 +171,10 @@ impl Oracle {
     pub fn input(&mut self, now: u64, bytes: &[u8]) {
         self.tick(now);
         if self.looks() {
+            let is_at_rest = self.looked == self.input.len() && self.flight.is_empty() && !self.fragments.is_open();
+            if is_at_rest && !bytes.is_empty() {
+                self.last_active = now;
+            }
             self.input.extend_from_slice(bytes);
         }
     }
@@ -382,6 +386,15 @@ impl Oracle {
         matches!(self.input[self.looked..].get(4), None | Some(0 | 3))
     }
 
+    /// True if a frame waits that is whole, or whose length is wrong.
+    fn holds_frame(&self) -> bool {
+        let waiting = &self.input[self.looked..];
+        waiting.first_chunk::<4>().is_some_and(|length| {
+            let length = u32::from_be_bytes(*length);
+            !(7..=self.max_frame_size).contains(&length) || waiting.len() - 4 >= length as usize
+        })
+    }
+
     /// Where the next frame is, without its length; `None` until it is there, or if its length ends everything.
     fn whole_frame(&mut self) -> Option<Range<usize>> {
         let waiting = &self.input[self.looked..];
@@ -589,8 +602,7 @@ impl Oracle {
     }
 
     fn idle_at(&self) -> u64 {
-        let nothing_waits = self.input.len() == self.looked && self.output().is_empty();
-        let quiet = nothing_waits && self.flight.is_empty() && !self.fragments.is_open();
+        let quiet = !self.holds_frame() && self.output().is_empty() && self.flight.is_empty();
         if self.limits.idle_timeout > 0 && quiet { self.last_active + self.limits.idle_timeout } else { NEVER_DUE }
     }
 
