@@ -321,11 +321,12 @@ impl Connection {
 
     /// True if a NOTIFY is there that nothing but [`hold`](Self::hold) keeps from being handed out.
     pub fn is_on_hold(&self) -> bool {
-        self.on_hold
-            && matches!(self.state, State::Running { .. })
-            && !self.is_at_limit()
-            && matches!(self.recv.next_type(), Some(FrameType::NOTIFY | FrameType::UNSET))
-            && self.has_frame()
+        self.is_held_back() && !self.is_at_limit()
+    }
+
+    /// True if a NOTIFY is there that is not handed out, for one of its own limits is reached or it is on hold.
+    pub fn is_held_back(&self) -> bool {
+        self.holds_back() && self.has_frame()
     }
 
     /// True if it keeps bytes until its peer goes on: part of a frame, fragments, or what the peer does not read.

@@ -227,7 +227,7 @@ pub(crate) struct Counters {
     pub(crate) held_bytes: Gauge,
     /// Connections that wait for a place for their NOTIFYs.
     pub(crate) on_hold: Gauge,
-    /// How long connections were not read from, since as much as may be was in flight or unsent.
+    /// How long NOTIFYs of connections waited, since as much as may be was in flight or unsent.
     pub(crate) held_nanos: Counter,
     /// Of answers in place one in [`SAMPLE`].
     pub(crate) in_place: Histogram,

@@ -58,7 +58,7 @@ pub(crate) struct Driver {
     kept_since: Option<Instant>,
     /// It waited for that, and has a place.
     is_called: bool,
-    /// Since when nothing is read, for a limit is reached.
+    /// Since when NOTIFYs wait, for a limit is reached.
     held_since: Option<Instant>,
     /// What was counted and logged about so far.
     seen: Stats,
@@ -261,13 +261,12 @@ impl Driver {
         if self.wants_read() { Turn::Again } else { Turn::Wait }
     }
 
-    /// Counts the time in which nothing is read, for a limit is reached.
+    /// Counts the time in which NOTIFYs wait, for a limit is reached.
     fn count_held<H: Handler>(&mut self, now: Instant, shared: &Shared<H>) {
         if let Some(since) = self.held_since {
             shared.counters.held_nanos.add(now.saturating_since(since).as_nanos() as u64);
         }
-        let is_held = !self.connection.wants_input() && !self.connection.is_closed();
-        self.held_since = is_held.then_some(now);
+        self.held_since = self.connection.is_held_back().then_some(now);
     }
 
     /// Takes the answer to one of its NOTIFYs, for its next turn.

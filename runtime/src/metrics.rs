@@ -228,8 +228,7 @@ impl Source for Pool {
         let of = [("in_place", times(|of| &of.in_place)), ("deferred", times(|of| &of.deferred))];
         families.histograms("handler", &help, &of)?;
         let held = Duration::from_nanos(sum(|of| &of.held_nanos));
-        let help =
-            "How long connections were not read from: as much as may be was in flight or unsent, and the buffer full.";
+        let help = "How long connections had NOTIFYs that were not taken: as much as may be was in flight or unsent.";
         families.seconds("backpressure", help, held)?;
 
         let directions = |received, sent| {

@@ -72,6 +72,7 @@ fn who_waits_for_whom_is_told() {
     peer.pump();
     peer.connection.hold(true);
     assert_eq!(waits(&peer), (false, false), "it waits for its own answer");
+    assert!(peer.connection.is_held_back());
     peer.stop(Duration::from_secs(1));
     assert_eq!(waits(&peer), (false, false), "on the way out no place is needed");
     let mut peer = Peer::ready();

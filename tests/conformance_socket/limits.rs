@@ -130,6 +130,17 @@ fn whoever_has_kept_bytes_for_longest_is_ended_when_all_hold_too_much() {
     admin.wait_for(HELD, 0.0);
 }
 
+/// In which NOTIFYs wait for those before them, whatever limit it is and however few they are.
+#[test]
+fn the_time_of_back_pressure_is_counted() {
+    let (agent, admin) = with_admin(&["-n", "1", "--in-flight-max", "1", "--delay", "20ms"]);
+    let mut client = Client::ready(agent.addr());
+    client.send(&(1..=3).flat_map(asked).collect::<Vec<_>>());
+    (0..3).for_each(|_| assert_eq!(client.frame().kind, ACK));
+    let time = admin.sample("spoa_backpressure_seconds_total");
+    assert!(time >= 0.039, "the third waits for two that take 20 ms each, not {time} s");
+}
+
 /// However many wait to be told that there is no room, they are none of those there is room for.
 #[test]
 fn who_is_turned_away_takes_no_place() {
