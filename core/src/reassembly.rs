@@ -140,7 +140,7 @@ impl Reassembly {
         self.payload = Vec::new();
     }
 
-    pub(crate) const fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.payload.capacity()
     }
 

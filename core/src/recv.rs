@@ -141,7 +141,7 @@ impl RecvBuf {
         }
     }
 
-    pub(crate) const fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.buf.capacity()
     }
 

@@ -136,7 +136,7 @@ impl SendBuf {
         }
     }
 
-    pub(crate) const fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.buf.capacity()
     }
 

@@ -18,6 +18,7 @@ use crate::load::Load;
 use crate::name::{Name, tell};
 use crate::parting::{self, Parting};
 use crate::shared::{Drain, Handled, Shared};
+use crate::waiting::Number;
 
 /// How often a connection with more to do goes on before the others of its worker have their turn.
 const READS_MAX: usize = 8;
@@ -56,8 +57,8 @@ pub(crate) struct Driver {
     load: Load,
     /// Since when it has waited for its peer at the end of each turn, with bytes in its buffers.
     kept_since: Option<Instant>,
-    /// It waited for that, and has a place.
-    is_called: bool,
+    /// It waited with a NOTIFY for others to be answered, as this number, and is called to a place.
+    called: Option<Number>,
     /// Since when NOTIFYs wait, for a limit is reached.
     held_since: Option<Instant>,
     /// What was counted and logged about so far.
@@ -111,7 +112,7 @@ impl Driver {
             refused: false,
             load: Load::default(),
             kept_since: None,
-            is_called: false,
+            called: None,
             held_since: None,
             seen: Stats::default(),
         };
@@ -170,20 +171,17 @@ impl Driver {
     }
 
     /// Has a place for a NOTIFY that it waited with, until its next turn is over.
-    pub(crate) const fn call(&mut self) {
-        self.is_called = true;
+    pub(crate) const fn call(&mut self, number: Option<Number>) {
+        self.called = number;
     }
 
-    /// True if it has been called, and has taken no NOTIFY since.
-    pub(crate) const fn is_called(&self) -> bool {
-        self.is_called
-    }
-
-    /// Leaves its place to others, or has taken it.
-    pub(crate) fn answer_call<H: Handler>(&mut self, shared: &mut Shared<H>) {
-        if mem::take(&mut self.is_called) {
+    /// Has taken the place that it was called to, or leaves it to others; gives the number that it had until then.
+    pub(crate) fn answer_call<H: Handler>(&mut self, shared: &mut Shared<H>) -> Option<Number> {
+        let called = self.called.take();
+        if called.is_some() {
             shared.loads.answer_call();
         }
+        called
     }
 
     /// True if it has a NOTIFY that waits for others of its worker to be answered.
@@ -412,7 +410,7 @@ impl Driver {
     fn heed_load<H: Handler>(&mut self, shared: &mut Shared<H>) {
         let load = self.load.within(&self.connection);
         shared.loads.change(&mut self.load, load);
-        self.connection.hold(!shared.loads.has_place(self.is_called));
+        self.connection.hold(!shared.loads.has_place(self.called.is_some()));
     }
 
     fn hand_out_events<H: Handler>(&mut self, shared: &mut Shared<H>) {

@@ -7,6 +7,7 @@ use spoa_core::Connection;
 
 use crate::counters::Counters;
 use crate::settings::Settings;
+use crate::waiting::{Number, Waiting};
 
 /// What a connection holds, or many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,10 +62,12 @@ pub(crate) struct Loads {
     sum: Load,
     in_flight_max: usize,
     bytes_max: usize,
+    /// How many of them copies of NOTIFYs in flight may have.
+    copies_max: usize,
     /// The bytes that a NOTIFY may have, if it comes in one frame.
     notify_len: usize,
-    /// How many connections wait for a place.
-    waiting: usize,
+    /// The connections that wait for a place.
+    waiting: Waiting,
     /// How many were called to a place that they have not taken yet.
     called: usize,
     counters: Arc<Counters>,
@@ -73,12 +76,14 @@ pub(crate) struct Loads {
 impl Loads {
     /// Nothing yet.
     pub(crate) fn new(settings: &Settings, counters: Arc<Counters>) -> Self {
+        let bytes_max = settings.worker_bytes_max();
         Self {
             sum: Load::default(),
             in_flight_max: settings.worker_in_flight_max(),
-            bytes_max: settings.worker_bytes_max(),
+            bytes_max,
+            copies_max: bytes_max / 2,
             notify_len: settings.connection.max_frame_size as usize,
-            waiting: 0,
+            waiting: Waiting::default(),
             called: 0,
             counters,
         }
@@ -95,21 +100,28 @@ impl Loads {
         }
     }
 
-    /// So many connections wait for a place.
-    pub(crate) fn wait(&mut self, waiting: usize) {
-        if self.waiting != waiting {
-            self.waiting = waiting;
-            self.counters.on_hold.set(waiting as u64);
-        }
+    /// A connection waits for a place: where it was, if it had been called and found none.
+    pub(crate) fn wait(&mut self, key: usize, before: Option<Number>) -> Number {
+        let number = self.waiting.push(key, before);
+        self.counters.on_hold.set(self.waiting.len() as u64);
+        number
     }
 
-    /// One of those that waited is called to a place that nobody else is called to, if there is one.
-    pub(crate) const fn call(&mut self) -> bool {
-        let is_free = self.called < self.places();
-        if is_free {
-            self.called += 1;
+    /// It waits no longer.
+    pub(crate) fn leave(&mut self, number: Number) {
+        self.waiting.remove(number);
+        self.counters.on_hold.set(self.waiting.len() as u64);
+    }
+
+    /// Calls whoever has waited longest to a place that nobody else is called to, if there is one.
+    pub(crate) fn call(&mut self) -> Option<usize> {
+        if self.called >= self.places() {
+            return None;
         }
-        is_free
+        let key = self.waiting.pop()?;
+        self.called += 1;
+        self.counters.on_hold.set(self.waiting.len() as u64);
+        Some(key)
     }
 
     /// One that was called has taken its place, or leaves it to others.
@@ -117,17 +129,27 @@ impl Loads {
         self.called -= 1;
     }
 
-    /// True if a NOTIFY may be taken: by one that was called, or on a place that nobody waits for.
-    #[inline]
-    pub(crate) const fn has_place(&self, is_called: bool) -> bool {
-        if is_called { self.places() > 0 } else { self.waiting == 0 && self.places() > self.called }
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
-    /// How many NOTIFYs may be taken that are not answered at once: none while as many wait for their answer as may, or
-    /// those that do have half of the bytes.
+    /// True if a NOTIFY may be taken: by one that was called, or on a place that nobody waits for.
     #[inline]
+    pub(crate) fn has_place(&self, is_called: bool) -> bool {
+        let is_free = || self.waiting.len() == 0 && (self.called == 0 || self.called < self.places());
+        self.has_room() && (is_called || is_free())
+    }
+
+    /// False while as many NOTIFYs wait for their answer as may, or those that do have half of the bytes.
+    #[inline]
+    const fn has_room(&self) -> bool {
+        self.sum.in_flight < self.in_flight_max && self.sum.copies < self.copies_max
+    }
+
+    /// How many NOTIFYs may be taken that are not answered at once, however large.
     const fn places(&self) -> usize {
-        let by_bytes = (self.bytes_max / 2).saturating_sub(self.sum.copies).div_ceil(self.notify_len);
+        let by_bytes = self.copies_max.saturating_sub(self.sum.copies).div_ceil(self.notify_len);
         let by_number = self.in_flight_max.saturating_sub(self.sum.in_flight);
         if by_bytes < by_number { by_bytes } else { by_number }
     }
@@ -193,13 +215,15 @@ mod tests {
     fn a_place_is_of_whoever_was_called_to_it() {
         let (mut loads, mut one) = (loads(), Load::default());
         loads.change(&mut one, Load { in_flight: 2, ..Load::default() });
-        loads.wait(2);
+        loads.wait(7, None);
+        let second = loads.wait(8, None);
         assert!(!loads.has_place(false), "others have waited longer");
-        assert!(loads.call() && !loads.call(), "there is one place");
-        loads.wait(0);
+        assert_eq!([loads.call(), loads.call()], [Some(7), None], "there is one place");
+        loads.leave(second);
         assert_eq!([true, false].map(|is_called| loads.has_place(is_called)), [true, false]);
         loads.answer_call();
         assert!(loads.has_place(false));
+        assert_eq!((loads.call(), loads.counters.on_hold.get()), (None, 0));
     }
 
     #[test]

@@ -81,11 +81,11 @@ impl<H: Handler> Shared<H> {
 
 impl<H> Shared<H> {
     /// Tells that connections wait for places; once a minute, for that may go on, or on and off.
-    pub(crate) fn tell_of_waiting(&mut self, waiting: usize) {
+    pub(crate) fn tell_of_waiting(&mut self) {
         let now = self.clock.now();
         if self.told_of_waiting.is_none_or(|told| told + Duration::from_secs(60) <= now) {
             self.told_of_waiting = Some(now);
-            let (in_flight, limit) = (self.loads.in_flight(), self.loads.limit());
+            let (waiting, in_flight, limit) = (self.loads.waiting(), self.loads.in_flight(), self.loads.limit());
             tracing::warn!(
                 "{waiting} connections of a worker wait while {in_flight} NOTIFYs are in flight: its share of {limit}"
             );

@@ -14,16 +14,14 @@ pub(crate) struct Waiting {
 pub(crate) struct Number(u64);
 
 impl Waiting {
-    /// Comes last.
-    pub(crate) fn push(&mut self, key: usize) -> Number {
-        self.last += 1;
-        self.order.insert(self.last, key);
-        Number(self.last)
-    }
-
-    /// Comes where it was, if it is not there.
-    pub(crate) fn insert(&mut self, Number(number): Number, key: usize) {
+    /// Comes last, or where it was before.
+    pub(crate) fn push(&mut self, key: usize, before: Option<Number>) -> Number {
+        let Number(number) = before.unwrap_or_else(|| {
+            self.last += 1;
+            Number(self.last)
+        });
         self.order.insert(number, key);
+        Number(number)
     }
 
     /// Waits no longer.
@@ -49,12 +47,12 @@ mod tests {
     #[test]
     fn whoever_leaves_is_not_waited_for() {
         let mut waiting = Waiting::default();
-        let [first, _, third] = [7, 8, 7].map(|key| waiting.push(key));
+        let [first, _, third] = [7, 8, 7].map(|key| waiting.push(key, None));
         waiting.remove(first);
         assert_eq!((waiting.len(), waiting.pop()), (2, Some(8)));
-        waiting.push(9);
+        waiting.push(9, None);
         waiting.remove(third);
-        waiting.insert(first, 7);
+        waiting.push(7, Some(first));
         assert_eq!([waiting.pop(), waiting.pop(), waiting.pop()], [Some(7), Some(9), None]);
     }
 }

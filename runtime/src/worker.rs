@@ -25,7 +25,7 @@ use crate::name::Name;
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::timers::{Armed, Timers};
-use crate::waiting::{Number, Waiting};
+use crate::waiting::Number;
 
 /// Serves its connections, one thread for all of them.
 ///
@@ -46,8 +46,6 @@ pub(crate) struct Worker<H> {
     timer: LazyTimer,
     /// The connections whose turn it is, each once.
     ready: Vec<usize>,
-    /// Those that take no NOTIFY until others have been answered.
-    waiting: Waiting,
     shared: Shared<H>,
     end: End,
 }
@@ -61,9 +59,8 @@ struct Served {
     /// It is served, not only turned away.
     welcome: bool,
     is_ready: bool,
-    /// Where it is among those that wait, or was when it was called.
+    /// Where it is among those that take no NOTIFY until others have been answered.
     number: Option<Number>,
-    is_waiting: bool,
 }
 
 /// Whether the worker is on its way out.
@@ -115,7 +112,6 @@ impl<H: Handler> Worker<H> {
             timers: Timers::default(),
             timer: LazyTimer::default(),
             ready: Vec::new(),
-            waiting: Waiting::default(),
             shared: Shared::new(settings, handler, counters),
             end: End::No,
         }
@@ -245,7 +241,6 @@ impl<H: Handler> Worker<H> {
             welcome,
             is_ready: false,
             number: None,
-            is_waiting: false,
         }));
         // For its first deadline.
         served.make_ready(key, &mut self.ready);
@@ -295,37 +290,28 @@ impl<H: Handler> Worker<H> {
 
     /// Has a connection wait for a place whose turn has left it with a NOTIFY that needs one.
     fn heed_waiting(&mut self, key: usize) {
-        let Served { driver, number, is_waiting, .. } = &mut *self.connections[key];
-        // Who was called and found no place comes where it was; who has had one comes last.
-        let before = number.take().filter(|_| driver.is_called() || *is_waiting);
-        driver.answer_call(&mut self.shared);
-        let is_on_hold = driver.is_on_hold();
-        match before {
-            Some(number) if !is_on_hold => self.waiting.remove(number),
-            Some(before) => {
-                self.waiting.insert(before, key);
-                *number = Some(before);
+        let Served { driver, number, .. } = &mut *self.connections[key];
+        let called_in_vain = driver.answer_call(&mut self.shared);
+        match (driver.is_on_hold(), *number) {
+            (true, None) => {
+                *number = Some(self.shared.loads.wait(key, called_in_vain));
+                self.shared.tell_of_waiting();
             }
-            None if is_on_hold => *number = Some(self.waiting.push(key)),
-            None => return,
+            (false, Some(waited)) => {
+                self.shared.loads.leave(waited);
+                *number = None;
+            }
+            _ => {}
         }
-        *is_waiting = is_on_hold;
-        if is_on_hold {
-            self.shared.tell_of_waiting(self.waiting.len());
-        }
-        self.shared.loads.wait(self.waiting.len());
     }
 
     /// Calls those that have waited longest, one to each place that is free.
     fn resume(&mut self) {
-        while self.waiting.len() > 0 && self.shared.loads.call() {
-            let key = self.waiting.pop().expect("there is one");
+        while let Some(key) = self.shared.loads.call() {
             let served = &mut self.connections[key];
-            served.is_waiting = false;
-            served.driver.call();
+            served.driver.call(served.number.take());
             served.make_ready(key, &mut self.ready);
         }
-        self.shared.loads.wait(self.waiting.len());
     }
 
     /// Ends the connections that have kept something for longest while they waited for their peers: a HAProxy that goes on
@@ -351,8 +337,7 @@ impl<H: Handler> Worker<H> {
         let mut served = self.connections.remove(key);
         served.driver.let_go(&mut self.shared);
         if let Some(number) = served.number {
-            self.waiting.remove(number);
-            self.shared.loads.wait(self.waiting.len());
+            self.shared.loads.leave(number);
         }
         self.timers.disarm(key, &mut served.armed);
         self.mailbox.ended(served.welcome);
