@@ -239,9 +239,9 @@ proptest! {
             prop_assert_eq!((&change.loaded, change.generation), (&loaded, generation), "{:?}", change);
             let edition = library.edition();
             for address in &asked {
-                let found = edition.lists.verdict(*address).because();
-                let found = found.map(|because| {
-                    (because.list().config().name.parse().expect("a number"), because.prefix())
+                let found = edition.lists.verdict(*address).matched();
+                let found = found.map(|matched| {
+                    (matched.list().config().name.parse().expect("a number"), matched.prefix())
                 });
                 prop_assert_eq!(found, scan(&model, *address), "{}", address);
             }
@@ -262,8 +262,8 @@ proptest! {
         let loaded = Lists::load(&options.collect::<Vec<ListConfig>>()).expect("there is an address in each");
         for address in asked {
             let verdict = loaded.verdict(address);
-            let found = verdict.because().map(|because| {
-                (because.list().config().name.parse().expect("a number"), because.prefix())
+            let found = verdict.matched().map(|matched| {
+                (matched.list().config().name.parse().expect("a number"), matched.prefix())
             });
             prop_assert_eq!(found, scan(&lists, address), "{}", address);
             let kind = match found {

@@ -9,10 +9,10 @@ use std::time::UNIX_EPOCH;
 use arc_swap::{ArcSwap, Guard};
 use prometheus_client::registry::Unit;
 
-use super::asked::Asked;
 use super::list::{List, ListConfig, LoadError, PREFIXES_MAX, Stamp};
 use super::lists::{self, Lists};
-use super::question::Question;
+use super::message_counts::MessageCounts;
+use super::message_rule::MessageRule;
 use crate::metrics::{Families, Source};
 
 /// What the service answers by.
@@ -25,12 +25,12 @@ pub struct Config {
     /// How many of a hundred prefixes a list may lose from one time to the next; more, and it may have been cut off.
     pub max_shrink: u8,
     /// The messages that are answered.
-    pub questions: Vec<Question>,
+    pub message_rules: Vec<MessageRule>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { lists: Vec::new(), default_score: 50, max_shrink: 50, questions: Question::defaults() }
+        Self { lists: Vec::new(), default_score: 50, max_shrink: 50, message_rules: MessageRule::defaults() }
     }
 }
 
@@ -54,7 +54,7 @@ struct Shared {
     /// One reload at a time.
     reloading: Mutex<()>,
     refused: Mutex<Refused>,
-    asked: Asked,
+    counts: MessageCounts,
     /// Lists that were loaded anew, and those that stayed as they were since they could not be.
     loaded: AtomicU64,
     kept: AtomicU64,
@@ -93,14 +93,14 @@ impl Library {
     /// # Errors
     /// One of them cannot be used.
     pub fn open(mut config: Config) -> Result<Self, LoadError> {
-        let asked = Asked::default();
-        asked.number(&mut config.questions);
+        let counts = MessageCounts::default();
+        counts.number(&mut config.message_rules);
         let edition = Edition { lists: Lists::load(&config.lists)?, config: Arc::new(config), generation: 1 };
         Ok(Self(Arc::new(Shared {
             edition: ArcSwap::from_pointee(edition),
             reloading: Mutex::default(),
             refused: Mutex::default(),
-            asked,
+            counts,
             loaded: AtomicU64::new(0),
             kept: AtomicU64::new(0),
             configurations_refused: AtomicU64::new(0),
@@ -113,8 +113,8 @@ impl Library {
         self.0.configurations_refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn asked(&self) -> &Asked {
-        &self.0.asked
+    pub(super) fn counts(&self) -> &MessageCounts {
+        &self.0.counts
     }
 
     /// The edition in use. It stays as it is for whoever holds it.
@@ -129,7 +129,7 @@ impl Library {
     /// # Errors
     /// A list that cannot be used was not there before, or another file: all is as it was.
     pub fn replace(&self, mut config: Config) -> Result<Change, LoadError> {
-        self.0.asked.number(&mut config.questions);
+        self.0.counts.number(&mut config.message_rules);
         let _one_at_a_time = lock(&self.0.reloading);
         let next = Next::load(&config, &self.0.edition.load().lists, Refused::new(), |_, _| true)
             .inspect_err(|_| self.configuration_was_refused())?;
@@ -172,7 +172,7 @@ impl Library {
 /// What there is, how old it is, and what became of attempts to load it anew.
 impl Source for Library {
     fn write(&self, families: &mut Families<'_>) -> fmt::Result {
-        self.0.asked.write(families)?;
+        self.0.counts.write(families)?;
         let edition = self.0.edition.load();
         families.gauge(
             "lists_generation",

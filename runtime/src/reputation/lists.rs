@@ -25,22 +25,22 @@ pub struct Lists {
 #[derive(Clone, Copy, Debug)]
 pub enum Verdict<'l> {
     /// In an `allow` list: let it in.
-    Allow(Because<'l>),
+    Allow(Match<'l>),
     /// In a list.
-    Listed(Because<'l>),
+    Listed(Match<'l>),
     /// In none.
     Unknown,
 }
 
 /// What explains a verdict.
 #[derive(Clone, Copy, Debug)]
-pub struct Because<'l> {
+pub struct Match<'l> {
     list: &'l List,
     address: IpAddr,
     len: u8,
 }
 
-impl<'l> Because<'l> {
+impl<'l> Match<'l> {
     /// The list that counts.
     pub const fn list(self) -> &'l List {
         self.list
@@ -54,9 +54,9 @@ impl<'l> Because<'l> {
 
 impl<'l> Verdict<'l> {
     /// The list and the prefix that explain it, if there are any.
-    pub const fn because(self) -> Option<Because<'l>> {
+    pub const fn matched(self) -> Option<Match<'l>> {
         match self {
-            Self::Allow(because) | Self::Listed(because) => Some(because),
+            Self::Allow(matched) | Self::Listed(matched) => Some(matched),
             Self::Unknown => None,
         }
     }
@@ -72,7 +72,7 @@ impl<'l> Verdict<'l> {
 
     /// Its score, if a list has one for it.
     pub fn score(self) -> Option<u32> {
-        self.because().map(|because| because.list.config().score)
+        self.matched().map(|matched| matched.list.config().score)
     }
 }
 
@@ -122,29 +122,29 @@ impl Lists {
             IpAddr::V4(v4) => self.of_v4(v4),
             IpAddr::V6(v6) => self.of_v6(v6),
         };
-        let Some(because) = found else { return Verdict::Unknown };
-        if because.list.config().allow { Verdict::Allow(because) } else { Verdict::Listed(because) }
+        let Some(matched) = found else { return Verdict::Unknown };
+        if matched.list.config().allow { Verdict::Allow(matched) } else { Verdict::Listed(matched) }
     }
 
     #[inline]
-    fn of_v4(&self, address: Ipv4Addr) -> Option<Because<'_>> {
-        self.because(self.v4.get(address.to_bits()), address.into())
+    fn of_v4(&self, address: Ipv4Addr) -> Option<Match<'_>> {
+        self.matched(self.v4.get(address.to_bits()), address.into())
     }
 
     #[inline]
-    fn of_v6(&self, address: Ipv6Addr) -> Option<Because<'_>> {
-        let written = || self.because(self.v6.get(address.to_bits()), address.into());
+    fn of_v6(&self, address: Ipv6Addr) -> Option<Match<'_>> {
+        let written = || self.matched(self.v6.get(address.to_bits()), address.into());
         let Some(v4) = v4_in(address) else { return written() };
         let of_v4 = self.of_v4(v4);
         if address.to_ipv4_mapped().is_some() {
             return of_v4;
         }
-        of_v4.into_iter().chain(written()).min_by_key(|because| because.list.config().rank())
+        of_v4.into_iter().chain(written()).min_by_key(|matched| matched.list.config().rank())
     }
 
     #[inline]
-    fn because(&self, hit: Option<Hit>, address: IpAddr) -> Option<Because<'_>> {
-        hit.map(|hit| Because { list: &self.lists[usize::from(hit.list())], address, len: hit.prefix_len() })
+    fn matched(&self, hit: Option<Hit>, address: IpAddr) -> Option<Match<'_>> {
+        hit.map(|hit| Match { list: &self.lists[usize::from(hit.list())], address, len: hit.prefix_len() })
     }
 
     /// The lists, in the order of their configuration.
@@ -239,10 +239,10 @@ mod tests {
 
     fn told(lists: &Lists, address: &str) -> String {
         let verdict = lists.verdict(address.parse().unwrap());
-        match verdict.because() {
-            Some(because) => {
-                let config = because.list.config();
-                format!("{verdict} {} {} {}", config.score, config.name, because.prefix())
+        match verdict.matched() {
+            Some(matched) => {
+                let config = matched.list.config();
+                format!("{verdict} {} {} {}", config.score, config.name, matched.prefix())
             }
             None => verdict.to_string(),
         }

@@ -80,8 +80,8 @@ pub(crate) fn explain(lists: &Lists, default_score: u32, address: IpAddr) -> io:
     if embedded(address) != address {
         line(&mut text, format_args!("  looked up as {}", embedded(address)));
     }
-    if let Some(because) = verdict.because() {
-        line(&mut text, format_args!("  because of {} in {}", because.prefix(), because.list().config().name));
+    if let Some(matched) = verdict.matched() {
+        line(&mut text, format_args!("  because of {} in {}", matched.prefix(), matched.list().config().name));
     }
     for list in lists.iter() {
         let config = list.config();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer};
 use spoa_runtime::Scope;
 use spoa_runtime::reputation::format::{Column, Format};
-use spoa_runtime::reputation::{ListConfig, Names, Question};
+use spoa_runtime::reputation::{ListConfig, MessageRule, Names};
 
 use crate::options::Options;
 use crate::values::{Percent, text};
@@ -44,9 +44,9 @@ pub(crate) fn lists<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Lis
 }
 
 /// Reads `[[message]]`.
-pub(crate) fn questions<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Question>>, D::Error> {
+pub(crate) fn message_rules<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<MessageRule>>, D::Error> {
     let tables = Vec::<MessageTable>::deserialize(from)?;
-    Ok(Some(tables.into_iter().map(|MessageTable(question)| question).collect()))
+    Ok(Some(tables.into_iter().map(|MessageTable(rule)| rule).collect()))
 }
 
 #[derive(Deserialize)]
@@ -92,7 +92,7 @@ impl TryFrom<ListKeys> for ListTable {
 
 #[derive(Deserialize)]
 #[serde(try_from = "MessageKeys")]
-struct MessageTable(Question);
+struct MessageTable(MessageRule);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -152,6 +152,6 @@ impl TryFrom<MessageKeys> for MessageTable {
             prefix: variables.prefix.unwrap_or(usual.prefix),
             generation: variables.generation.unwrap_or(usual.generation),
         };
-        Question::new(&name, scope, &names).map(Self).map_err(|error| error.to_string())
+        MessageRule::new(&name, scope, &names).map(Self).map_err(|error| error.to_string())
     }
 }

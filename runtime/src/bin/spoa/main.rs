@@ -22,7 +22,7 @@ use std::sync::Arc;
 use clap::Parser;
 use clap::error::ErrorKind;
 use spoa_runtime::Source;
-use spoa_runtime::reputation::{Library, Listed};
+use spoa_runtime::reputation::{Library, ListScores};
 
 use cli::{Cli, Command, Given};
 use reload::Signals;
@@ -102,7 +102,7 @@ fn serve(given: &Given) -> Result<(), Failure> {
         let library = Library::open(options.reputation())?;
         library.edition().lists.iter().for_each(|list| tracing::info!("{}", check::summary(list)));
         let server = start(Arc::new(library.clone()), Some(library.clone()))?;
-        return Ok(server.run(Listed::new(library))?);
+        return Ok(server.run(ListScores::new(library))?);
     }
     if given.has_file() {
         // Whoever wrote it may have meant to have lists in it.

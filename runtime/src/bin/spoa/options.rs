@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Deserialize;
-use spoa_runtime::reputation::{Config, ListConfig, Question, Scores, Service};
+use spoa_runtime::reputation::{Config, ListConfig, MessageRule, RandomScores, Scores};
 use spoa_runtime::{Agent, Capabilities, ConnectionConfig, ListenAddr};
 
 use crate::file;
@@ -94,8 +94,8 @@ pub(crate) struct Options {
 
     /// Which messages are answered, and by what variables: in the file alone.
     #[arg(skip)]
-    #[serde(rename = "message", deserialize_with = "file::questions")]
-    questions: Option<Vec<Question>>,
+    #[serde(rename = "message", deserialize_with = "file::message_rules")]
+    message_rules: Option<Vec<MessageRule>>,
 
     /// Score of an address in no list [default: 50]
     #[arg(long, value_name = "NUMBER")]
@@ -198,7 +198,7 @@ macro_rules! each_field {
                 idle_timeout, ack_timeout, refuse_delay, send_timeout, in_flight_max, deferred_max, reassembly_max,
                 connections_max, total_in_flight_max, total_bytes_max;
             fixed flags: debug, no_watch;
-            live: lists, questions, default_score, max_shrink
+            live: lists, message_rules, default_score, max_shrink
         }
     };
 }
@@ -232,7 +232,7 @@ impl Options {
         let mut names = Vec::new();
         if self.is_by_lists() != others.is_by_lists() {
             names.push("whether scores come from lists".into());
-        } else if !self.is_by_lists() && self.questions != others.questions {
+        } else if !self.is_by_lists() && self.message_rules != others.message_rules {
             names.push("message".into());
         }
         macro_rules! differ {
@@ -252,7 +252,7 @@ impl Options {
         }
         self.agent().validate().map_err(|error| error.to_string())?;
         self.reputation().check().map_err(|error| error.to_string())?;
-        let mut messages: Vec<_> = self.questions.iter().flatten().map(Question::message).collect();
+        let mut messages: Vec<_> = self.message_rules.iter().flatten().map(MessageRule::message).collect();
         messages.sort_unstable();
         match messages.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(format!("two messages are called {}", pair[0])),
@@ -272,14 +272,14 @@ impl Options {
             lists: self.lists.clone().unwrap_or_default(),
             default_score: self.default_score.map_or(defaults.default_score, |Percent(score)| score.into()),
             max_shrink: self.max_shrink.map_or(defaults.max_shrink, |Percent(max)| max),
-            questions: self.questions.clone().unwrap_or(defaults.questions),
+            message_rules: self.message_rules.clone().unwrap_or(defaults.message_rules),
         }
     }
 
     /// The service of random scores.
-    pub(crate) fn random(&self) -> Service {
+    pub(crate) fn random(&self) -> RandomScores {
         let scores = self.seed.map_or(Scores::Fresh, Scores::Seeded);
-        Service::new(scores, self.delay(), self.reputation().questions)
+        RandomScores::new(scores, self.delay(), self.reputation().message_rules)
     }
 
     /// How to log.

@@ -9,14 +9,14 @@ use spoa_core::wire::{Actions, Message};
 use spoa_core::{Ack, Notify};
 
 use super::address::addresses;
-use super::asked::Counts;
 use super::library::{Edition, Library};
 use super::lists::Verdict;
-use super::question::{Question, question};
+use super::message_counts::Counts;
+use super::message_rule::{MessageRule, message_rule};
 use crate::handler::{Handler, HandlerError, Reply};
 
-/// Answers each message that is a [`Question`] with what the lists say of its address, in variables of the names and the
-/// scope that the question has; by default in session scope:
+/// Answers each message that is a [`MessageRule`] with what the lists say of its address, in variables of the names and the
+/// scope that the rule has; by default in session scope:
 ///
 /// | variable | type | what |
 /// |---|---|---|
@@ -31,34 +31,34 @@ use crate::handler::{Handler, HandlerError, Reply};
 /// that is listed counts before any other, and one that is unknown before one that is allowed; then the lowest score. So
 /// nobody hides behind addresses of their own making, as X-Forwarded-For may have.
 #[derive(Debug)]
-pub struct Listed {
+pub struct ListScores {
     library: Library,
     counts: Arc<Counts>,
     /// The text of a prefix, kept so that none is allocated for each.
     prefix: String,
 }
 
-impl Listed {
+impl ListScores {
     /// Answers by `library`.
     pub fn new(library: Library) -> Self {
-        Self { counts: library.asked().worker(), library, prefix: String::new() }
+        Self { counts: library.counts().worker(), library, prefix: String::new() }
     }
 
     fn answer(
         &mut self,
         edition: &Edition,
-        question: &Question,
+        rule: &MessageRule,
         verdict: Verdict<'_>,
         ack: &mut Ack<'_>,
     ) -> Result<(), HandlerError> {
-        let (scope, names) = (question.scope(), question.names());
-        let (list, category) = verdict.because().map_or(("", ""), |because| {
-            let config = because.list().config();
+        let (scope, names) = (rule.scope(), rule.names());
+        let (list, category) = verdict.matched().map_or(("", ""), |matched| {
+            let config = matched.list().config();
             (config.name.as_str(), config.category.as_str())
         });
         self.prefix.clear();
-        if let Some(because) = verdict.because() {
-            write!(self.prefix, "{}", because.prefix())?;
+        if let Some(matched) = verdict.matched() {
+            write!(self.prefix, "{}", matched.prefix())?;
         }
         ack.set_var(scope, &names.score, edition.score(verdict))?
             .set_var(scope, &names.listed, matches!(verdict, Verdict::Listed(_)))?
@@ -72,7 +72,7 @@ impl Listed {
 }
 
 /// Each worker counts by itself.
-impl Clone for Listed {
+impl Clone for ListScores {
     fn clone(&self) -> Self {
         Self::new(self.library.clone())
     }
@@ -107,7 +107,7 @@ impl Edition {
     }
 }
 
-impl Handler for Listed {
+impl Handler for ListScores {
     type Later = Pending<Result<Actions, HandlerError>>;
 
     fn handle(&mut self, notify: Notify<'_>) -> Result<Reply<Self::Later>, HandlerError> {
@@ -115,10 +115,10 @@ impl Handler for Listed {
         let messages = notify.messages();
         let mut ack = notify.ack();
         for message in messages {
-            let question = question(&edition.config.questions, &message);
-            self.counts.add(question);
-            if let Some(question) = question {
-                self.answer(&edition, question, edition.worst(&message), &mut ack)?;
+            let rule = message_rule(&edition.config.message_rules, &message);
+            self.counts.add(rule);
+            if let Some(rule) = rule {
+                self.answer(&edition, rule, edition.worst(&message), &mut ack)?;
             }
         }
         ack.finish()?;

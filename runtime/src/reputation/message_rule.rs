@@ -4,11 +4,11 @@ use spoa_core::wire::{Message, NameError, Scope, VarName};
 
 /// A message that is answered, and the variables it is answered by.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
+pub struct MessageRule {
     message: String,
     scope: Scope,
     names: Names<VarName>,
-    /// Under which it is counted; 0 is with those that are no question.
+    /// Under which it is counted; 0 is with those that are no rule.
     pub(super) number: usize,
 }
 
@@ -47,13 +47,13 @@ impl Names {
     }
 
     /// These, checked once for all answers.
-    fn checked(&self) -> Result<Names<VarName>, QuestionError> {
-        let check = |name: &String| VarName::new(name).map_err(|error| QuestionError::Variable(name.clone(), error));
+    fn checked(&self) -> Result<Names<VarName>, MessageRuleError> {
+        let check = |name: &String| VarName::new(name).map_err(|error| MessageRuleError::Variable(name.clone(), error));
         let Self { score, listed, verdict, list, category, prefix, generation } = self;
         let mut all = [score, listed, verdict, list, category, prefix, generation];
         all.sort_unstable();
         if let Some(pair) = all.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(QuestionError::SameVariable(pair[0].clone()));
+            return Err(MessageRuleError::SameVariable(pair[0].clone()));
         }
         Ok(Names {
             score: check(score)?,
@@ -75,7 +75,7 @@ impl Default for Names {
 
 /// Why a message cannot be answered by these variables.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum QuestionError {
+pub enum MessageRuleError {
     /// HAProxy sends no message without a name.
     #[error("a message has to have a name")]
     NoMessage,
@@ -87,14 +87,14 @@ pub enum QuestionError {
     SameVariable(String),
 }
 
-impl Question {
+impl MessageRule {
     /// Answers `message` with variables of these names and scope.
     ///
     /// # Errors
     /// HAProxy would not take one of them, or could not tell them apart.
-    pub fn new(message: &str, scope: Scope, names: &Names) -> Result<Self, QuestionError> {
+    pub fn new(message: &str, scope: Scope, names: &Names) -> Result<Self, MessageRuleError> {
         if message.is_empty() {
-            return Err(QuestionError::NoMessage);
+            return Err(MessageRuleError::NoMessage);
         }
         Ok(Self { message: message.into(), scope, names: names.checked()?, number: 0 })
     }
@@ -105,8 +105,8 @@ impl Question {
     /// # Panics
     /// Never: HAProxy takes these names.
     pub fn defaults() -> Vec<Self> {
-        let question = |message: &str| Self::new(message, Scope::Session, &Names::default());
-        ["check-client-ip", "get-ip-reputation"].map(|message| question(message).expect("names HAProxy takes")).into()
+        let rule = |message: &str| Self::new(message, Scope::Session, &Names::default());
+        ["check-client-ip", "get-ip-reputation"].map(|message| rule(message).expect("names HAProxy takes")).into()
     }
 
     /// The name of the message.
@@ -125,10 +125,10 @@ impl Question {
     }
 }
 
-/// The question that a message is, if it is one. There are few: looking through them takes less than finding one by a hash.
+/// The rule that a message is, if it is one. There are few: looking through them takes less than finding one by a hash.
 #[inline]
-pub(super) fn question<'q>(questions: &'q [Question], message: &Message<'_>) -> Option<&'q Question> {
-    questions.iter().find(|question| question.message.as_bytes() == message.name())
+pub(super) fn message_rule<'q>(message_rules: &'q [MessageRule], message: &Message<'_>) -> Option<&'q MessageRule> {
+    message_rules.iter().find(|rule| rule.message.as_bytes() == message.name())
 }
 
 #[cfg(test)]
@@ -137,13 +137,13 @@ mod tests {
 
     #[test]
     fn names_that_haproxy_would_drop_are_errors() {
-        let question = |names: Names| Question::new("m", Scope::Session, &names);
-        assert!(question(Names::default()).is_ok());
-        let error = question(Names { score: "a-b".into(), ..Names::default() }).unwrap_err().to_string();
+        let rule = |names: Names| MessageRule::new("m", Scope::Session, &names);
+        assert!(rule(Names::default()).is_ok());
+        let error = rule(Names { score: "a-b".into(), ..Names::default() }).unwrap_err().to_string();
         assert!(error.starts_with("\"a-b\": a variable name cannot have the byte 0x2d"), "{error}");
-        assert!(question(Names { list: String::new(), ..Names::default() }).is_err());
-        let error = question(Names { list: "ip_score".into(), ..Names::default() });
-        assert_eq!(error, Err(QuestionError::SameVariable("ip_score".into())));
-        assert_eq!(Question::new("", Scope::Session, &Names::default()), Err(QuestionError::NoMessage));
+        assert!(rule(Names { list: String::new(), ..Names::default() }).is_err());
+        let error = rule(Names { list: "ip_score".into(), ..Names::default() });
+        assert_eq!(error, Err(MessageRuleError::SameVariable("ip_score".into())));
+        assert_eq!(MessageRule::new("", Scope::Session, &Names::default()), Err(MessageRuleError::NoMessage));
     }
 }

@@ -10,28 +10,28 @@ use spoa_core::Notify;
 use spoa_core::wire::{Actions, Message, Scope, VarName};
 
 use super::address::client_address;
-use super::asked::{Asked, Counts};
-use super::question::{Question, question};
+use super::message_counts::{Counts, MessageCounts};
+use super::message_rule::{MessageRule, message_rule};
 use super::scores::Scores;
 use crate::handler::{Handler, HandlerError, Reply};
 use crate::metrics::{Families, Source};
 
-/// Scores the client of each message that is a [`Question`]; others, and messages without an address, get no score.
+/// Scores the client of each message that is a [`MessageRule`]; others, and messages without an address, get no score.
 #[derive(Debug)]
-pub struct Service {
+pub struct RandomScores {
     scores: Scores,
     delay: Duration,
-    questions: Vec<Question>,
-    asked: Arc<Asked>,
+    message_rules: Vec<MessageRule>,
+    asked: Arc<MessageCounts>,
     counts: Arc<Counts>,
 }
 
-impl Service {
-    /// Answers `questions` with `scores`, each after `delay`: zero to answer at once, more to see what a slow agent does.
-    pub fn new(scores: Scores, delay: Duration, mut questions: Vec<Question>) -> Self {
-        let asked = Arc::<Asked>::default();
-        asked.number(&mut questions);
-        Self { scores, delay, questions, counts: asked.worker(), asked }
+impl RandomScores {
+    /// Answers `message_rules` with `scores`, each after `delay`: zero to answer at once, more to see what a slow agent does.
+    pub fn new(scores: Scores, delay: Duration, mut message_rules: Vec<MessageRule>) -> Self {
+        let asked = Arc::<MessageCounts>::default();
+        asked.number(&mut message_rules);
+        Self { scores, delay, message_rules, counts: asked.worker(), asked }
     }
 
     /// How often each message was asked.
@@ -43,25 +43,25 @@ impl Service {
     // Always: that a delayed answer calls it too is no reason to have all others call it.
     #[inline(always)]
     fn score(&self, message: &Message<'_>) -> Option<(Scope, &VarName, u32)> {
-        let question = question(&self.questions, message);
-        self.counts.add(question);
-        let question = question?;
+        let rule = message_rule(&self.message_rules, message);
+        self.counts.add(rule);
+        let rule = rule?;
         let score = self.scores.score(client_address(message)?);
-        Some((question.scope(), &question.names().score, score))
+        Some((rule.scope(), &rule.names().score, score))
     }
 }
 
 /// Each worker counts by itself.
-impl Clone for Service {
+impl Clone for RandomScores {
     fn clone(&self) -> Self {
-        let Self { scores, delay, questions, asked, .. } = self;
-        let (questions, asked) = (questions.clone(), Arc::clone(asked));
-        Self { scores: *scores, delay: *delay, questions, counts: asked.worker(), asked }
+        let Self { scores, delay, message_rules, asked, .. } = self;
+        let (message_rules, asked) = (message_rules.clone(), Arc::clone(asked));
+        Self { scores: *scores, delay: *delay, message_rules, counts: asked.worker(), asked }
     }
 }
 
 #[derive(Debug)]
-struct Messages(Arc<Asked>);
+struct Messages(Arc<MessageCounts>);
 
 impl Source for Messages {
     fn write(&self, families: &mut Families<'_>) -> fmt::Result {
@@ -69,7 +69,7 @@ impl Source for Messages {
     }
 }
 
-impl Handler for Service {
+impl Handler for RandomScores {
     type Later = Pin<Box<dyn Future<Output = Result<Actions, HandlerError>>>>;
 
     fn handle(&mut self, notify: Notify<'_>) -> Result<Reply<Self::Later>, HandlerError> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::question::Question;
+use super::message_rule::MessageRule;
 use crate::counters::Counter;
 use crate::metrics::Families;
 
@@ -12,7 +12,7 @@ const NAMES_MAX: usize = 31;
 
 /// Counts of messages by their names: each worker has its own, and names stay while configurations change.
 #[derive(Debug, Default)]
-pub(crate) struct Asked(Mutex<Inner>);
+pub(crate) struct MessageCounts(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -20,7 +20,7 @@ struct Inner {
     workers: Vec<Arc<Counts>>,
 }
 
-/// The counts of one worker: of messages that are no question, then of each name.
+/// The counts of one worker: of messages that are no rule, then of each name.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Counts([Counter; 1 + NAMES_MAX]);
@@ -28,28 +28,28 @@ pub(crate) struct Counts([Counter; 1 + NAMES_MAX]);
 impl Counts {
     /// Counts a message; `None` is one that is not answered.
     #[inline]
-    pub(crate) fn add(&self, question: Option<&Question>) {
+    pub(crate) fn add(&self, rule: Option<&MessageRule>) {
         // Numbers that are given are in range.
-        if let Some(counter) = self.0.get(question.map_or(0, |question| question.number)) {
+        if let Some(counter) = self.0.get(rule.map_or(0, |rule| rule.number)) {
             counter.add(1);
         }
     }
 }
 
-impl Asked {
+impl MessageCounts {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives each question the number under which it is counted.
-    pub(crate) fn number(&self, questions: &mut [Question]) {
+    /// Gives each rule the number under which it is counted.
+    pub(crate) fn number(&self, message_rules: &mut [MessageRule]) {
         let mut inner = self.lock();
-        for question in questions {
-            let known = inner.names.iter().position(|name| name == question.message());
+        for rule in message_rules {
+            let known = inner.names.iter().position(|name| name == rule.message());
             if known.is_none() && inner.names.len() < NAMES_MAX {
-                inner.names.push(question.message().into());
+                inner.names.push(rule.message().into());
             }
-            question.number = inner.names.iter().position(|name| name == question.message()).map_or(0, |at| at + 1);
+            rule.number = inner.names.iter().position(|name| name == rule.message()).map_or(0, |at| at + 1);
         }
     }
 
