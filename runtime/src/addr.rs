@@ -1,25 +1,59 @@
-//! Where an agent listens.
+//! The addresses that an agent listens on.
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where to listen: `127.0.0.1:12345`, `[::1]:12345`, `localhost:12345`, `unix:/run/spoa.sock` or `/run/spoa.sock`.
+/// An address to listen on: `127.0.0.1:12345`, `[::1]:12345`, `localhost:12345`, `unix:/run/spoa.sock` or `/run/spoa.sock`.
 ///
-/// SPOP has no authentication: whoever reaches the socket is served.
+/// SPOP has no authentication: everyone who can connect is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenAddr {
     /// TCP, of either family; port 0 takes a free one.
     Tcp(SocketAddr),
     /// A unix stream socket.
-    Unix(PathBuf),
+    Unix(UnixSocket),
 }
 
-/// Text that is no [`ListenAddr`].
+/// A unix stream socket, and who may connect to it: `unix:PATH[,mode=0660][,user=NAME][,group=NAME]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnixSocket {
+    /// Its file, whose name has no comma.
+    pub path: PathBuf,
+    /// The permissions of the file, up to 0777; without them the umask decides. To connect takes the right to write.
+    pub mode: Option<u32>,
+    /// The owner of the file, by name or number.
+    pub user: Option<String>,
+    /// The group of the file, by name or number.
+    pub group: Option<String>,
+}
+
+/// Why a text is not a [`ListenAddr`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no address: it takes IP:PORT, [IPv6]:PORT, NAME:PORT or unix:PATH")]
-pub struct AddrError(String);
+pub enum AddrError {
+    /// Neither an address with a port nor a path.
+    #[error("'{0}' is not an address: expected IP:PORT, [IPv6]:PORT, NAME:PORT or unix:PATH")]
+    NotAnAddress(String),
+    /// Something unknown after the path of a unix socket.
+    #[error(
+        "'{part}' in '{addr}' is not known: after the path, each after a comma, come mode=0660, user=NAME or group=NAME"
+    )]
+    Suffix {
+        /// The whole text.
+        addr: String,
+        /// The unknown part.
+        part: String,
+    },
+    /// Permissions that are none.
+    #[error("'{part}' in '{addr}' is not a mode: expected an octal number up to 0777")]
+    Mode {
+        /// The whole text.
+        addr: String,
+        /// The part with the mode.
+        part: String,
+    },
+}
 
 impl FromStr for ListenAddr {
     type Err = AddrError;
@@ -27,21 +61,61 @@ impl FromStr for ListenAddr {
     fn from_str(text: &str) -> Result<Self, AddrError> {
         let path = text.strip_prefix("unix:").or_else(|| text.starts_with(['/', '.']).then_some(text));
         match path {
-            Some("") => Err(AddrError(text.into())),
-            Some(path) => Ok(Self::Unix(path.into())),
+            Some(socket) => UnixSocket::parse(socket, text).map(Self::Unix),
             None => {
                 let resolved = text.to_socket_addrs().ok().and_then(|mut addrs| addrs.next());
-                resolved.map(Self::Tcp).ok_or_else(|| AddrError(text.into()))
+                resolved.map(Self::Tcp).ok_or_else(|| AddrError::NotAnAddress(text.into()))
             }
         }
     }
 }
 
+impl UnixSocket {
+    /// Reads what follows `unix:` in `addr`.
+    fn parse(text: &str, addr: &str) -> Result<Self, AddrError> {
+        let mut parts = text.split(',');
+        let path = parts.next().unwrap_or_default();
+        if path.is_empty() {
+            return Err(AddrError::NotAnAddress(addr.into()));
+        }
+        let mut socket = Self { path: path.into(), ..Self::default() };
+        for part in parts {
+            let error = |of: fn(String, String) -> AddrError| of(addr.into(), part.into());
+            match part.split_once('=') {
+                Some(("mode", value)) => {
+                    let mode = Some(value).filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
+                    let mode = mode.and_then(|value| u32::from_str_radix(value, 8).ok()).filter(|mode| *mode <= 0o777);
+                    socket.mode = Some(mode.ok_or_else(|| error(|addr, part| AddrError::Mode { addr, part }))?);
+                }
+                Some(("user", value)) if !value.is_empty() => socket.user = Some(value.into()),
+                Some(("group", value)) if !value.is_empty() => socket.group = Some(value.into()),
+                _ => return Err(error(|addr, part| AddrError::Suffix { addr, part })),
+            }
+        }
+        Ok(socket)
+    }
+}
+
+impl ListenAddr {
+    /// True if both are the same socket, whatever its permissions.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp(one), Self::Tcp(other)) => one == other,
+            (Self::Unix(one), Self::Unix(other)) => {
+                let real = |socket: &UnixSocket| socket.path.canonicalize().unwrap_or_else(|_| socket.path.clone());
+                real(one) == real(other)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The address alone, without the permissions of a unix socket.
 impl fmt::Display for ListenAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(addr) => write!(f, "{addr}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Unix(socket) => write!(f, "unix:{}", socket.path.display()),
         }
     }
 }
@@ -59,11 +133,33 @@ mod tests {
             ("unix:spoa.sock", "unix:spoa.sock"),
             ("/run/spoa.sock", "unix:/run/spoa.sock"),
             ("./spoa.sock", "unix:./spoa.sock"),
+            ("unix:/run/spoa.sock,mode=0660,group=haproxy", "unix:/run/spoa.sock"),
         ] {
             assert_eq!(text.parse::<ListenAddr>().unwrap().to_string(), shown);
         }
-        for text in ["", "12345", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "unix:"] {
-            assert_eq!(text.parse::<ListenAddr>(), Err(AddrError(text.into())));
+        for text in ["", "12345", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "unix:", "unix:,mode=0660"] {
+            assert_eq!(text.parse::<ListenAddr>(), Err(AddrError::NotAnAddress(text.into())));
+        }
+    }
+
+    #[test]
+    fn who_may_connect_to_a_unix_socket_follows_its_path() {
+        let socket = UnixSocket {
+            path: "/run/s".into(),
+            mode: Some(0o660),
+            user: Some("7".into()),
+            group: Some("haproxy".into()),
+        };
+        assert_eq!("unix:/run/s,group=haproxy,mode=0660,user=7".parse(), Ok(ListenAddr::Unix(socket)));
+        for part in ["mod=0660", "0660", "", "group=", "user", "mode"] {
+            let addr = format!("/run/s,mode=600,{part}");
+            let error = AddrError::Suffix { addr: addr.clone(), part: part.into() };
+            assert_eq!(addr.parse::<ListenAddr>(), Err(error));
+        }
+        for part in ["mode=0888", "mode=1777", "mode=", "mode=rw", "mode=+7", "mode=77777777777777"] {
+            let addr = format!("/run/s,{part}");
+            let error = AddrError::Mode { addr: addr.clone(), part: part.into() };
+            assert_eq!(addr.parse::<ListenAddr>(), Err(error));
         }
     }
 }

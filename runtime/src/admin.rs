@@ -1,80 +1,132 @@
-//! Metrics and health, over HTTP.
+//! Metrics and health over HTTP.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::TcpStream;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use futures_lite::future;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
+use smol::channel::{Receiver, Sender, bounded};
 use smol::{Async, LocalExecutor, Task, Timer};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 use socket2::Socket;
 
+use crate::error::Error;
 use crate::listener::Listener;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, TextFormat};
 use crate::pool::Pool;
 
-/// How many are answered at once; for one more the oldest has to go. A scraper and two probes are three.
+/// The number of connections served at once; for a further one the oldest is closed. A scraper and two probes are three.
 const CONNECTIONS_MAX: usize = 64;
 
-/// How long a request may take to come.
+/// The time that a request may take to arrive.
 const REQUEST_TIME: Duration = Duration::from_secs(2);
 
-/// How long a connection may last, whatever comes on it.
+/// The time that a connection may last.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
 
-const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const OPENMETRICS: HeaderValue = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+/// How long the end of an agent waits for this thread, which may be slow to read the metrics of others.
+const STOP_TIME: Duration = Duration::from_secs(1);
 
-/// What is told, and of whom.
+const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// What is served.
 pub(crate) struct Admin {
     pub(crate) pool: Arc<Pool>,
     pub(crate) metrics: Metrics,
 }
 
-impl Admin {
-    /// Answers all who connect, on the accepting thread: no worker has anything to do with it but to let its numbers be read.
-    pub(crate) async fn serve(self, listener: Listener, executor: &LocalExecutor<'static>) {
-        let (admin, mut open) = (Rc::new(self), VecDeque::<Task<()>>::new());
-        loop {
-            let socket = match listener.accept().await {
-                Ok((socket, _)) => socket,
-                Err(error) => {
-                    tracing::debug!("cannot accept on {}: {error}", listener.addr());
-                    Timer::after(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
-            let admin = Rc::clone(&admin);
-            let task = async move {
-                let conversation = admin.converse(socket);
-                let timeout = async {
-                    Timer::after(CONNECTION_TIME).await;
-                };
-                future::or(conversation, timeout).await;
-            };
-            open.retain(|task| !task.is_finished());
-            if open.len() == CONNECTIONS_MAX
-                && let Some(oldest) = open.pop_front()
-            {
-                oldest.cancel().await;
-            }
-            open.push_back(executor.spawn(task));
-            // However many come, those before them have their turn, and so have HAProxy's.
-            future::yield_now().await;
-        }
-    }
+/// The thread that serves it: no scrape delays the accepting thread or a worker. It ends when this is dropped.
+pub(crate) struct AdminThread {
+    stop: Sender<()>,
+    ended: Receiver<()>,
+}
 
+impl AdminThread {
+    /// Serves what `admin` returns on these sockets; starts no thread if there are none.
+    pub(crate) fn start(listeners: Vec<Listener>, admin: impl FnOnce() -> Admin) -> Result<Option<Self>, Error> {
+        if listeners.is_empty() {
+            return Ok(None);
+        }
+        let ((stop, stopped), (ending, ended)) = (bounded::<()>(1), bounded::<()>(1));
+        let admin = admin();
+        let body = move || {
+            let admin = Rc::new(admin);
+            // The first executor has what the tasks of the second start.
+            let (conversations, executor) = (LocalExecutor::new(), LocalExecutor::new());
+            for listener in listeners {
+                executor.spawn(accept(Rc::clone(&admin), listener, &conversations)).detach();
+            }
+            let stopped = async {
+                let _ = stopped.recv().await;
+            };
+            smol::block_on(conversations.run(executor.run(stopped)));
+            // Closes the sockets before the end is reported.
+            drop(executor);
+            drop(conversations);
+            drop(ending);
+        };
+        thread::Builder::new().name("spoa-admin".into()).spawn(body).map_err(Error::Worker)?;
+        Ok(Some(Self { stop, ended }))
+    }
+}
+
+impl Drop for AdminThread {
+    fn drop(&mut self) {
+        self.stop.close();
+        let ended = async {
+            let _ = self.ended.recv().await;
+        };
+        let late = async {
+            Timer::after(STOP_TIME).await;
+        };
+        smol::block_on(future::or(ended, late));
+    }
+}
+
+/// Serves everyone who connects.
+async fn accept(admin: Rc<Admin>, listener: Listener, executor: &LocalExecutor<'static>) {
+    let mut open = VecDeque::<Task<()>>::new();
+    loop {
+        let socket = match listener.accept().await {
+            Ok((socket, _)) => socket,
+            Err(error) => {
+                tracing::debug!("cannot accept connections on {}: {error}; retrying", listener.addr());
+                Timer::after(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let admin = Rc::clone(&admin);
+        let task = async move {
+            let timeout = async {
+                Timer::after(CONNECTION_TIME).await;
+            };
+            future::or(admin.converse(socket), timeout).await;
+        };
+        open.retain(|task| !task.is_finished());
+        if open.len() == CONNECTIONS_MAX
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.cancel().await;
+        }
+        open.push_back(executor.spawn(task));
+        // However many connect, those before them have their turn.
+        future::yield_now().await;
+    }
+}
+
+impl Admin {
     async fn converse(&self, socket: Socket) {
-        // Of a unix socket too: it is read and written alike.
+        // A unix socket too: it is read and written alike.
         let Ok(stream) = Async::new(TcpStream::from(socket)) else { return };
         let service = service_fn(async |request| Ok::<_, Infallible>(self.answer(&request)));
         let connection = http1::Builder::new()
@@ -82,7 +134,7 @@ impl Admin {
             .header_read_timeout(REQUEST_TIME)
             .serve_connection(FuturesIo::new(stream), service);
         if let Err(error) = connection.await {
-            tracing::debug!("a request for metrics or health: {error}");
+            tracing::debug!("a request for metrics or health failed: {error}");
         }
     }
 
@@ -90,18 +142,25 @@ impl Admin {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         let (status, kind, text) = match request.uri().path() {
             "/metrics" | "/healthz" | "/readyz" if !is_read => {
-                (StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".into())
+                (StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET and HEAD are allowed\n".into())
             }
-            "/metrics" => (StatusCode::OK, OPENMETRICS, self.metrics.text()),
-            // That it answers at all is the news; without a worker the process ends by itself.
-            "/healthz" => (StatusCode::OK, TEXT, "ok\n".into()),
-            "/readyz" if self.pool.is_ready() => (StatusCode::OK, TEXT, "ready\n".into()),
-            "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, TEXT, "on the way out\n".into()),
-            _ => (StatusCode::NOT_FOUND, TEXT, "there are /metrics, /healthz and /readyz\n".into()),
+            "/metrics" => {
+                let accepted = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+                let format = TextFormat::accepted(accepted);
+                (StatusCode::OK, HeaderValue::from_static(format.content_type()), self.metrics.text(format))
+            }
+            "/healthz" => match self.pool.hung_threads() {
+                hung if hung.is_empty() => (StatusCode::OK, PLAIN, "ok\n".into()),
+                hung => (StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("not responding: {}\n", hung.join(", "))),
+            },
+            "/readyz" if self.pool.is_ready() => (StatusCode::OK, PLAIN, "ready\n".into()),
+            "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, PLAIN, "stopping\n".into()),
+            _ => (StatusCode::NOT_FOUND, PLAIN, "served are /metrics, /healthz and /readyz\n".into()),
         };
         let mut response = Response::new(Full::new(Bytes::from(text)));
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, kind);
+        response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
         response
     }
 }

@@ -11,6 +11,8 @@ use spoa_core::wire::Actions;
 use spoa_core::{Instant, Ticket, TicketId};
 
 use crate::handler::HandlerError;
+use crate::log_limit::LogLimit;
+use crate::panics;
 
 /// The futures of a worker's handler, which run on its thread, and what came of them.
 ///
@@ -24,6 +26,7 @@ pub(crate) struct Answers {
     /// Those to be run after these, as their wakers tell.
     ready: Arc<Ready>,
     came: Vec<Answer>,
+    log_limit: LogLimit,
 }
 
 /// A future at work, and whose answer it gives.
@@ -61,12 +64,19 @@ pub(crate) struct Answer {
     pub(crate) actions: Result<Actions, HandlerError>,
 }
 
-/// What is logged of a handler that panicked.
-pub(crate) const PANICKED: &str = "the handler panicked, answered empty";
+/// Returns the line to log about a handler that failed.
+pub(crate) fn failed(error: &HandlerError) -> String {
+    format!("the handler failed, so HAProxy gets an empty ACK: {error}")
+}
+
+/// Returns the line to log about a handler that panicked with this message.
+pub(crate) fn panicked(panic: &str) -> String {
+    format!("the handler panicked, so HAProxy gets an empty ACK: {panic}")
+}
 
 impl Answers {
-    pub(crate) fn new() -> Self {
-        Self { work: Slab::new(), running: Vec::new(), ready: Arc::default(), came: Vec::new() }
+    pub(crate) fn new(log_limit: LogLimit) -> Self {
+        Self { work: Slab::new(), running: Vec::new(), ready: Arc::default(), came: Vec::new(), log_limit }
     }
 
     /// Runs `later`, from the next [run](Self::run) on, for `connection`, whose `ticket` it answers, asked for at `since`.
@@ -88,7 +98,7 @@ impl Answers {
     pub(crate) fn cancel(&mut self, id: WorkId) {
         let is_there = |work: &Work| (work.connection, work.ticket.id()) == (id.connection, id.ticket);
         if self.work.get(id.number).is_some_and(is_there) {
-            bury(self.work.remove(id.number));
+            bury(&self.log_limit, self.work.remove(id.number));
         }
         if self.work.is_empty() {
             // With nothing to run there is no run that would take these out.
@@ -104,7 +114,7 @@ impl Answers {
     /// Runs each future that can go on, as far as it goes now; true if answers came. The waker of `cx` is told when there
     /// is one again.
     pub(crate) fn run(&mut self, cx: &Context<'_>) -> bool {
-        let Self { work, running, ready, came } = self;
+        let Self { work, running, ready, came, log_limit } = self;
         ready.lock().hand_over(running, cx.waker());
         for number in running.drain(..) {
             // A number may be that of one that is gone, or of whichever has it now: that is run once all the same, since
@@ -117,10 +127,10 @@ impl Answers {
             let actions = match poll {
                 Ok(Poll::Pending) => continue,
                 Ok(Poll::Ready(actions)) => actions,
-                Err(_) => Err(PANICKED.into()),
+                Err(_) => Err(format!("it panicked: {}", panics::take()).into()),
             };
             let Work { connection, ticket, since, later, .. } = work.remove(number);
-            bury(later);
+            bury(log_limit, later);
             came.push(Answer { connection, ticket, since, actions });
         }
         !came.is_empty()
@@ -134,14 +144,18 @@ impl Answers {
 
 impl Drop for Answers {
     fn drop(&mut self) {
-        self.work.drain().for_each(bury);
+        let Self { work, log_limit, .. } = self;
+        work.drain().for_each(|work| bury(log_limit, work));
     }
 }
 
 /// Drops what belongs to a handler, which may panic.
-fn bury<T>(what: T) {
+fn bury<T>(log_limit: &LogLimit, what: T) {
     if catch_unwind(AssertUnwindSafe(|| drop(what))).is_err() {
-        tracing::error!("what a handler left behind panicked when it was dropped");
+        let panic = panics::take();
+        if log_limit.allows() {
+            tracing::error!(panic, "a handler's future panicked when it was dropped: {panic}");
+        }
     }
 }
 
@@ -240,7 +254,7 @@ mod tests {
 
     #[test]
     fn what_is_cancelled_is_gone_at_once_however_much_of_it_there_is() {
-        let (mut answers, drops) = (Answers::new(), Rc::new(Cell::new(0)));
+        let (mut answers, drops) = (Answers::new(LogLimit::default()), Rc::new(Cell::new(0)));
         for round in 1..=100 {
             let spawned: Vec<_> = tickets(64)
                 .into_iter()
@@ -261,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_run_takes_each_once_and_a_late_waker_does_no_harm() {
-        let (mut answers, runs) = (Answers::new(), Rc::new(Cell::new(0)));
+        let (mut answers, runs) = (Answers::new(LogLimit::default()), Rc::new(Cell::new(0)));
         let waker = Rc::new(Cell::new(None));
         let mut tickets = tickets(2).into_iter();
         let (seen, kept) = (Rc::clone(&runs), Rc::clone(&waker));
@@ -288,7 +302,7 @@ mod tests {
     /// Peers that ask and leave in one go are spawned for and cancelled before anything runs.
     #[test]
     fn what_never_ran_leaves_no_number_behind() {
-        let (mut answers, runs) = (Answers::new(), Rc::new(Cell::new(0)));
+        let (mut answers, runs) = (Answers::new(LogLimit::default()), Rc::new(Cell::new(0)));
         let kept = answers.spawn(0, tickets(1).remove(0), Instant::ZERO, future::pending());
         for round in 1..=100 {
             let ids: Vec<_> =
@@ -317,7 +331,7 @@ mod tests {
                 panic!("as a handler's own may");
             }
         }
-        let (mut answers, mut tickets) = (Answers::new(), tickets(3).into_iter());
+        let (mut answers, mut tickets) = (Answers::new(LogLimit::default()), tickets(3).into_iter());
         answers.spawn(1, tickets.next().unwrap(), Instant::ZERO, poll_fn(|_| panic!("as a handler may")));
         let kept = PanicsWhenDropped;
         let id = answers.spawn(1, tickets.next().unwrap(), Instant::ZERO, async move {

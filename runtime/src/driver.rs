@@ -11,7 +11,7 @@ use mio::Interest;
 use socket2::Socket;
 use spoa_core::{Connection, Event, Instant, Stats};
 
-use crate::answers::{Answer, PANICKED, WorkId};
+use crate::answers::{Answer, WorkId, failed, panicked};
 use crate::counters::{Counters, How};
 use crate::frame_log::FrameLog;
 use crate::handler::Handler;
@@ -163,7 +163,8 @@ impl Driver {
     /// Gives back what it does not need between turns, and has the rest counted.
     fn rest<H: Handler>(&mut self, shared: &mut Shared<H>) {
         self.connection.release_buffers(&mut shared.spare);
-        shared.loads.change(&mut self.load, Load::of(&self.connection));
+        let logged = self.frame_log.as_ref().map_or(0, |log| log.memory());
+        shared.loads.change(&mut self.load, Load::of(&self.connection, logged));
         if !self.connection.waits_for_peer() {
             self.kept_since = None;
         } else if self.kept_since.is_none() {
@@ -198,10 +199,10 @@ impl Driver {
     /// Ends it for want of memory.
     pub(crate) fn shed<H: Handler>(&mut self, shared: &mut Shared<H>) {
         let (bytes, max) = (self.load.bytes(), shared.loads.bytes_max());
-        self.warn(
-            shared,
-            &format_args!("ended: this worker's connections hold more than {max} bytes, this one {bytes}"),
+        let what = format_args!(
+            "closed to free memory: the connections of this worker hold more than {max} bytes, this one {bytes}"
         );
+        self.warn(shared, "shed", &what);
         self.connection.shed(shared.clock.now());
         self.hand_out_events(shared);
         self.rest(shared);
@@ -292,11 +293,11 @@ impl Driver {
                     shared.counters.deferred.add(now.saturating_since(since));
                     ack.actions(&actions);
                     if let Err(cut) = ack.finish() {
-                        self.warn(shared, &cut);
+                        self.warn(shared, "ack_cut", &cut);
                     }
                 }
                 // The unfinished ACK leaves empty.
-                Err(error) => self.warn(shared, &error),
+                Err(error) => self.warn(shared, "handler_failed", &failed(&error)),
             }
         }
         self.answers = answers;
@@ -423,7 +424,7 @@ impl Driver {
                         self.name.set_engine(id);
                     }
                     let (size, capabilities) = (negotiated.max_frame_size, negotiated.capabilities);
-                    tell!(debug, self.name, "ready, frames up to {size} bytes, capabilities \"{capabilities}\"");
+                    tell!(debug, self.name, "ready: frames of up to {size} bytes, capabilities \"{capabilities}\"");
                     self.was_ready = true;
                     shared.counters.ready(negotiated.capabilities);
                 }
@@ -435,8 +436,8 @@ impl Driver {
                         self.answer_call(shared);
                         self.heed_load(shared);
                     }
-                    Handled::Failed(error) => self.warn(shared, &error),
-                    Handled::Panicked => self.warn(shared, &PANICKED),
+                    Handled::Failed(error) => self.warn(shared, "handler_failed", &failed(&error)),
+                    Handled::Panicked(panic) => self.warn(shared, "handler_panicked", &panicked(&panic)),
                 },
                 Event::Closed(reason) => {
                     // Whoever ended it: what there is to say goes now.

@@ -28,6 +28,9 @@ pub enum Error {
         /// How many workers share it.
         workers: NonZeroUsize,
     },
+    /// See [`Agent::connections_max`](crate::Agent::connections_max).
+    #[error("at least one connection must be allowed")]
+    ConnectionsMax,
     /// See [`Agent::total_in_flight_max`](crate::Agent::total_in_flight_max).
     #[error("at least one NOTIFY must be allowed in flight")]
     TotalInFlightMax,

@@ -28,6 +28,11 @@ impl FrameLog {
         Self { name, received: splitter(), sent: splitter() }
     }
 
+    /// Returns the bytes of its buffers. It has none while neither direction is inside a frame.
+    pub(crate) const fn memory(&self) -> usize {
+        self.received.part.capacity() + self.sent.part.capacity()
+    }
+
     /// Bytes that HAProxy sent.
     pub(crate) fn received(&mut self, bytes: &[u8]) {
         let name = &self.name;
@@ -46,26 +51,42 @@ impl Splitter {
         if self.lost {
             return;
         }
-        self.part.extend_from_slice(bytes);
-        let mut rest = &self.part[..];
+        let mut part = std::mem::take(&mut self.part);
+        // Whole frames are read where they are.
+        let mut rest = if part.is_empty() {
+            bytes
+        } else {
+            part.extend_from_slice(bytes);
+            &part[..]
+        };
         while let Some((length, frame)) = rest.split_first_chunk::<LENGTH_LEN>() {
             let len = u32::from_be_bytes(*length) as usize;
             if len > self.frame_max {
                 show(&format!("a frame of {len} bytes, above the limit; the rest is not looked at"));
                 self.lost = true;
-                self.part = Vec::new();
                 return;
             }
             let Some((frame, behind)) = frame.split_at_checked(len) else { break };
             match Frame::decode(frame) {
-                Ok(frame) => show(&frame.to_string()),
+                Ok(frame) => show(&shortened(frame.to_string())),
                 Err(error) => show(&format!("a malformed frame of {len} bytes: {error}")),
             }
             rest = behind;
         }
-        let seen = self.part.len() - rest.len();
-        self.part.drain(..seen);
+        // A copy that is no larger than needed: connections are many, and most are idle. While a frame grows it stays.
+        self.part = if !part.is_empty() && rest.len() == part.len() { part } else { rest.to_vec() };
     }
+}
+
+/// The longest line, in bytes: a NOTIFY may have thousands of arguments.
+const LINE_MAX: usize = 4096;
+
+fn shortened(mut line: String) -> String {
+    if let Some(end) = (0..=LINE_MAX).rfind(|at| line.is_char_boundary(*at)).filter(|end| *end < line.len()) {
+        line.truncate(end);
+        line.push_str(" ...");
+    }
+    line
 }
 
 #[cfg(test)]
@@ -89,6 +110,19 @@ mod tests {
         for cut in 0..two.len() {
             assert_eq!(lines(256, &[&two[..cut], &two[cut..]]), ["ACK sid=1 fid=1"; 2], "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn memory_is_kept_for_the_part_of_a_frame_alone() {
+        let mut splitter = Splitter { part: Vec::new(), frame_max: 16_384, lost: false };
+        let (large, whole) = (vec![0; 60_000], ACK.repeat(1000));
+        let mut lines = 0;
+        splitter.push(&whole, |_| lines += 1);
+        assert_eq!((lines, splitter.part.capacity()), (1000, 0));
+        splitter.push(&[&whole[..], &ACK[..5]].concat(), |_| lines += 1);
+        assert_eq!((lines, splitter.part.capacity()), (2000, 5));
+        splitter.push(&[&ACK[5..], &large].concat(), |_| ());
+        assert!(splitter.part.capacity() <= 4, "frames of no bytes");
     }
 
     #[test]

@@ -5,14 +5,15 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use mio::net::{TcpListener, UnixListener};
+use nix::unistd::{Group, User};
 use smol::Async;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
-use crate::addr::ListenAddr;
+use crate::addr::{ListenAddr, UnixSocket};
 use crate::error::Error;
 
 /// How many connections may wait to be accepted: a reloaded HAProxy opens all of its own at once.
@@ -44,12 +45,14 @@ impl Listener {
                 let socket = ListeningSocket::Tcp(TcpListener::from_std(socket.into()));
                 Self::of(socket, ListenAddr::Tcp(bound), None).map_err(failed)
             }
-            ListenAddr::Unix(path) => {
-                let name = SockAddr::unix(path).map_err(failed)?;
-                clear_stale(path, &name, addr)?;
+            ListenAddr::Unix(unix) => {
+                let name = SockAddr::unix(&unix.path).map_err(failed)?;
+                clear_stale(&unix.path, &name, addr)?;
                 let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed)?;
                 socket.bind(&name).map_err(failed)?;
-                let file = SocketFile::of(path);
+                let file = SocketFile::of(&unix.path);
+                // Before the socket listens: until then nobody can connect.
+                restrict(unix).map_err(failed)?;
                 socket.listen(BACKLOG).map_err(failed)?;
                 let socket = ListeningSocket::Unix(UnixListener::from_std(OwnedFd::from(socket).into()));
                 Self::of(socket, addr.clone(), file).map_err(failed)
@@ -67,7 +70,8 @@ impl Listener {
             }
             Inherited::Unix(socket) => {
                 let addr = socket.local_addr()?;
-                let addr = ListenAddr::Unix(addr.as_pathname().unwrap_or(Path::new("(unnamed)")).into());
+                let path = addr.as_pathname().unwrap_or(Path::new("(unnamed)")).into();
+                let addr = ListenAddr::Unix(UnixSocket { path, ..UnixSocket::default() });
                 Self::of(ListeningSocket::Unix(UnixListener::from_std(socket.try_clone()?)), addr, None)
             }
         }
@@ -125,6 +129,39 @@ impl AsFd for ListeningSocket {
             Self::Tcp(socket) => socket.as_fd(),
             Self::Unix(socket) => socket.as_fd(),
         }
+    }
+}
+
+/// Gives the file of a socket the permissions, owner and group that were asked for.
+fn restrict(socket: &UnixSocket) -> io::Result<()> {
+    let UnixSocket { path, mode, user, group } = socket;
+    let missing = |what, name| io::Error::new(io::ErrorKind::NotFound, format!("there is no {what} \"{name}\""));
+    let user = user.as_deref().map(|name| user_id(name)?.ok_or_else(|| missing("user", name))).transpose()?;
+    let group = group.as_deref().map(|name| group_id(name)?.ok_or_else(|| missing("group", name))).transpose()?;
+    let because = |what, error: io::Error| {
+        io::Error::new(error.kind(), format!("cannot set the {what} of the socket's file: {error}"))
+    };
+    // The mode first: a change of owner may take away the right to set it.
+    if let Some(mode) = *mode {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|error| because("mode", error))?;
+    }
+    if user.is_some() || group.is_some() {
+        chown(path, user, group).map_err(|error| because("owner or group", error))?;
+    }
+    Ok(())
+}
+
+fn user_id(name: &str) -> io::Result<Option<u32>> {
+    match name.parse() {
+        Ok(number) => Ok(Some(number)),
+        Err(_) => Ok(User::from_name(name)?.map(|user| user.uid.as_raw())),
+    }
+}
+
+fn group_id(name: &str) -> io::Result<Option<u32>> {
+    match name.parse() {
+        Ok(number) => Ok(Some(number)),
+        Err(_) => Ok(Group::from_name(name)?.map(|group| group.gid.as_raw())),
     }
 }
 

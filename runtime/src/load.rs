@@ -22,9 +22,9 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// That of a connection whose turn is over.
-    pub(crate) fn of(connection: &Connection) -> Self {
-        Self { buffers: connection.memory(), ..Self::default().within(connection) }
+    /// Returns the load of a connection whose turn is over, with so many bytes in buffers outside of it.
+    pub(crate) fn of(connection: &Connection, besides: usize) -> Self {
+        Self { buffers: connection.memory() + besides, ..Self::default().within(connection) }
     }
 
     /// That of a connection in its turn: what it has in its buffers then is not counted yet.

@@ -1,38 +1,46 @@
 //! Keeps a flood of bad peers from becoming a flood of log lines.
 
 use std::cell::Cell;
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use spoa_core::Instant;
-
-/// Lines a worker may log in each [`PERIOD`].
+/// Lines that a worker may log in each [`PERIOD`].
 const LINES_MAX: u32 = 10;
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Counts the lines of the current period; those above the limit are counted and told with the next one that passes.
+/// Counts the lines of the current period. Lines above the limit are counted, and reported with the next line that passes.
+/// Clones share the count.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LogLimit(Rc<Counts>);
+
 #[derive(Debug, Default)]
-pub(crate) struct LogLimit {
+struct Counts {
     since: Cell<Option<Instant>>,
     lines: Cell<u32>,
     suppressed: Cell<u64>,
 }
 
 impl LogLimit {
-    /// True if a line may be logged at `now`.
-    pub(crate) fn allows(&self, now: Instant) -> bool {
-        if self.since.get().is_none_or(|since| now.saturating_since(since) >= PERIOD) {
-            self.since.set(Some(now));
-            self.lines.set(0);
-            match self.suppressed.take() {
+    /// True if a line may be logged now.
+    pub(crate) fn allows(&self) -> bool {
+        self.allows_at(Instant::now())
+    }
+
+    fn allows_at(&self, now: Instant) -> bool {
+        let Counts { since, lines, suppressed } = &*self.0;
+        if since.get().is_none_or(|since| now.saturating_duration_since(since) >= PERIOD) {
+            since.set(Some(now));
+            lines.set(0);
+            match suppressed.take() {
                 0 => {}
-                lines => tracing::warn!("{lines} more lines like these were left out"),
+                suppressed => tracing::warn!(suppressed, "{suppressed} more lines like these were not logged"),
             }
         }
-        let allowed = self.lines.get() < LINES_MAX;
+        let allowed = lines.get() < LINES_MAX;
         if allowed {
-            self.lines.set(self.lines.get() + 1);
+            lines.set(lines.get() + 1);
         } else {
-            self.suppressed.set(self.suppressed.get() + 1);
+            suppressed.set(suppressed.get() + 1);
         }
         allowed
     }
@@ -44,11 +52,11 @@ mod tests {
 
     #[test]
     fn a_flood_becomes_ten_lines_a_second() {
-        let limit = LogLimit::default();
-        let at = |millis: u64| Instant::ZERO + Duration::from_millis(millis);
-        assert_eq!((0..100).filter(|_| limit.allows(at(5))).count(), 10);
-        assert!(!limit.allows(at(1004)));
-        assert!(limit.allows(at(1005)));
-        assert_eq!(limit.suppressed.get(), 0);
+        let (limit, start) = (LogLimit::default(), Instant::now());
+        let at = |millis: u64| start + Duration::from_millis(millis);
+        assert_eq!((0..100).filter(|_| limit.allows_at(at(5))).count(), 10);
+        assert!(!limit.allows_at(at(1004)));
+        assert!(limit.clone().allows_at(at(1005)));
+        assert_eq!(limit.0.suppressed.get(), 0);
     }
 }

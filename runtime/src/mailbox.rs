@@ -8,6 +8,7 @@ use mio::{Registry, Token, Waker};
 use smol::channel::{Receiver, Sender, unbounded};
 use socket2::Socket;
 
+use crate::health::Heartbeat;
 use crate::shared::Drain;
 
 /// All that a worker shares with another thread, the accepting one, but for the other end of `commands`, which is its own.
@@ -23,6 +24,7 @@ pub(crate) struct Mailbox {
     is_called: AtomicBool,
     connections: AtomicUsize,
     turned_away: AtomicUsize,
+    heartbeat: Heartbeat,
 }
 
 #[derive(Debug)]
@@ -38,12 +40,14 @@ pub(crate) enum Command {
 }
 
 impl Mailbox {
-    /// A way to the worker that waits on `registry`, and its end of it. That there are commands shows there as `token`.
-    pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<(Arc<Self>, Receiver<Command>)> {
+    /// Returns the mailbox of worker `number`, which waits on `registry`, and the receiving end. Commands show there as
+    /// `token`.
+    pub(crate) fn new(number: usize, registry: &Registry, token: Token) -> io::Result<(Arc<Self>, Receiver<Command>)> {
         let (waker, (commands, received)) = (Waker::new(registry, token)?, unbounded());
         let is_called = AtomicBool::new(false);
         let (connections, turned_away) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Ok((Arc::new(Self { commands, waker, is_called, connections, turned_away }), received))
+        let heartbeat = Heartbeat::new(format!("worker {number}"));
+        Ok((Arc::new(Self { commands, waker, is_called, connections, turned_away, heartbeat }), received))
     }
 
     /// How many connections the worker serves, those on their way to it included.
@@ -74,17 +78,28 @@ impl Mailbox {
     pub(crate) fn tell(&self, command: Command) {
         // The channel has no bound. If the worker has ended, a connection is closed with the command.
         let _ = self.commands.try_send(command);
+        self.wake();
+    }
+
+    /// Has the worker look at its commands and give a sign of life.
+    pub(crate) fn wake(&self) {
         if !self.is_called.swap(true, Ordering::AcqRel)
             && let Err(error) = self.waker.wake()
         {
-            self.heard();
+            self.is_called.swap(false, Ordering::AcqRel);
             tracing::error!("cannot wake a worker: {error}");
         }
     }
 
-    /// The worker: it heard the call, and looks at its commands now. Whatever comes from here on calls again.
+    /// Called by the worker before it looks at its commands: a later command wakes it again.
     pub(crate) fn heard(&self) {
         self.is_called.swap(false, Ordering::AcqRel);
+        self.heartbeat.beat();
+    }
+
+    /// Returns the worker's sign of life, which it gives whenever it is woken.
+    pub(crate) const fn heartbeat(&self) -> &Heartbeat {
+        &self.heartbeat
     }
 
     /// The worker: a connection is gone, which was served or not.

@@ -11,7 +11,9 @@ use socket2::Socket;
 use crate::counters::{Counter, Counters, Hello};
 use crate::error::Error;
 use crate::handler::Handler;
+use crate::health::Heartbeat;
 use crate::mailbox::{Command, Mailbox};
+use crate::panics;
 use crate::settings::Settings;
 use crate::shared::Drain;
 use crate::worker::{Sockets, Worker};
@@ -25,7 +27,10 @@ pub(crate) struct Pool {
     dropped: Counter,
     /// Connections that workers were given: the number of the last one.
     assigned: Counter,
-    is_leaving: AtomicBool,
+    refuses_checks: AtomicBool,
+    /// Signs of life of the accepting thread and of those that the agent depends on besides.
+    heartbeats: Vec<Heartbeat>,
+    accepting: Heartbeat,
 }
 
 /// A worker, as others see it.
@@ -43,24 +48,33 @@ impl Pool {
     ///
     /// # Errors
     /// A thread, or what it waits on, cannot be had.
-    pub(crate) fn start<H>(settings: &Settings, handler: H) -> Result<(Self, Receiver<()>), Error>
+    pub(crate) fn start<H>(
+        settings: &Settings,
+        handler: H,
+        mut heartbeats: Vec<Heartbeat>,
+    ) -> Result<(Self, Receiver<()>), Error>
     where
         H: Handler + Clone + Send,
     {
         let (working, ended) = bounded(1);
+        let accepting = Heartbeat::new("accepting thread");
+        heartbeats.push(accepting.clone());
         let mut pool = Self {
             workers: Vec::new(),
             settings: settings.clone(),
             dropped: Counter::default(),
             assigned: Counter::default(),
-            is_leaving: AtomicBool::new(false),
+            refuses_checks: AtomicBool::new(false),
+            heartbeats,
+            accepting,
         };
         for (number, handler) in vec![handler; settings.workers.get()].into_iter().enumerate() {
-            let sockets = Sockets::new().map_err(Error::Worker)?;
+            let sockets = Sockets::new(number).map_err(Error::Worker)?;
             let (mailbox, counters) = (Arc::clone(sockets.mailbox()), Arc::<Counters>::default());
             pool.workers.push(Seat { mailbox, counters: Arc::clone(&counters) });
             let (settings, working) = (settings.clone(), working.clone());
             let body = move || {
+                panics::capture_on_this_thread();
                 Worker::new(settings, handler, sockets, counters).run();
                 drop(working);
             };
@@ -111,10 +125,23 @@ impl Pool {
         self.working().count()
     }
 
-    /// How many NOTIFYs and how many health checks there were.
-    pub(crate) fn asked(&self) -> (u64, u64) {
+    /// Returns the numbers of NOTIFYs and of answered health checks.
+    pub(crate) fn notifies_and_checks(&self) -> (u64, u64) {
         let sum = |of: fn(&Counters) -> u64| self.workers.iter().map(|worker| of(&worker.counters)).sum();
         (sum(|of| of.notifies.get()), sum(|of| of.hellos.get(Hello::HealthCheck)))
+    }
+
+    /// Has each worker give a sign of life, and gives that of the accepting thread, which calls this.
+    pub(crate) fn ask_for_signs_of_life(&self) {
+        self.accepting.beat();
+        self.working().for_each(|worker| worker.wake());
+    }
+
+    /// Returns the names of the threads that do not respond.
+    pub(crate) fn hung_threads(&self) -> Vec<String> {
+        let workers = self.working().map(|worker| worker.heartbeat());
+        let hung = self.heartbeats.iter().chain(workers).filter(|heartbeat| heartbeat.is_hung());
+        hung.map(|heartbeat| heartbeat.thread().to_owned()).collect()
     }
 
     /// What each worker has counted, also one that has ended.
@@ -127,20 +154,20 @@ impl Pool {
         self.workers.iter().map(|worker| &worker.mailbox).filter(|worker| !worker.is_closed())
     }
 
-    /// False on the way out.
+    /// False from the beginning of a stop.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.is_leaving.load(Ordering::Relaxed)
+        !self.refuses_checks.load(Ordering::Relaxed)
     }
 
-    /// From here on health checks are refused, so that HAProxy asks others, and all else is served.
-    pub(crate) fn leave(&self) {
-        self.is_leaving.store(true, Ordering::Relaxed);
+    /// Begins the lame-duck period: health checks are refused from now on, so that HAProxy uses other servers.
+    pub(crate) fn refuse_checks(&self) {
+        self.refuses_checks.store(true, Ordering::Relaxed);
         self.workers.iter().for_each(|worker| worker.mailbox.tell(Command::Leave));
     }
 
     /// Tells every worker to end its connections in good order.
     pub(crate) fn drain(&self, drain: Drain) {
-        self.is_leaving.store(true, Ordering::Relaxed);
+        self.refuses_checks.store(true, Ordering::Relaxed);
         self.workers.iter().for_each(|worker| worker.mailbox.tell(Command::Drain(drain)));
     }
 

@@ -68,6 +68,9 @@ impl Settings {
     /// The first such limit.
     pub(crate) fn validate(&self) -> Result<(), Error> {
         self.connection.validate()?;
+        if self.connections_max == 0 {
+            return Err(Error::ConnectionsMax);
+        }
         if self.total_in_flight_max == Some(0) {
             return Err(Error::TotalInFlightMax);
         }

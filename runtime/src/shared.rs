@@ -12,6 +12,7 @@ use crate::counters::{Counters, SAMPLE};
 use crate::handler::{Handler, HandlerError, Reply};
 use crate::load::Loads;
 use crate::log_limit::LogLimit;
+use crate::panics;
 use crate::settings::Settings;
 
 /// How connections are ended.
@@ -28,7 +29,8 @@ pub(crate) enum Handled<L> {
     Done,
     Later(Ticket, L),
     Failed(HandlerError),
-    Panicked,
+    /// With the message of the panic.
+    Panicked(String),
 }
 
 /// One thread's own; no other thread ever sees any of it.
@@ -74,7 +76,7 @@ impl<H: Handler> Shared<H> {
             }
             (_, Some(Ok(Reply::Later(ticket, later)))) => Handled::Later(ticket, later),
             (_, Some(Err(error))) => Handled::Failed(error),
-            _ => Handled::Panicked,
+            _ => Handled::Panicked(panics::take()),
         }
     }
 }
@@ -94,13 +96,14 @@ impl<H> Shared<H> {
 
     pub(crate) fn new(settings: Settings, handler: H, counters: Arc<Counters>) -> Self {
         let loads = Loads::new(&settings, Arc::clone(&counters));
+        let log_limit = LogLimit::default();
         Self {
             settings,
             clock: Clock::new(),
             handler,
-            answers: Answers::new(),
+            answers: Answers::new(log_limit.clone()),
             spare: Buffers::default(),
-            log_limit: LogLimit::default(),
+            log_limit,
             loads,
             counters,
             handled: 0,

@@ -1,5 +1,7 @@
 //! How an agent is stopped.
 
+use std::time::{Duration, Instant};
+
 use async_signal::{Signal, Signals};
 use futures_lite::StreamExt;
 use smol::channel::{Receiver, Sender, unbounded};
@@ -12,12 +14,12 @@ pub struct Stopper {
     calls: Sender<Stop>,
 }
 
-/// How it is to stop.
+/// How the agent stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// HAProxy is to ask others first, if there is [time for that](crate::Agent::drain).
+    /// After the [lame-duck period](crate::Agent::drain).
     Leave,
-    /// Somebody is waiting for it.
+    /// Without it, since somebody is waiting.
     Promptly,
 }
 
@@ -27,22 +29,25 @@ impl Stopper {
         (Self { calls }, called)
     }
 
-    /// The first call starts the way down: health checks are refused for the time of [`drain`](crate::Agent::drain), then
-    /// nothing new is accepted, what is in flight is answered, and each connection ends with AGENT-DISCONNECT 0. The second
-    /// one ends everything at once.
+    /// Stops the agent. The first call refuses health checks for the time of [`drain`](crate::Agent::drain); then no
+    /// connection is accepted, NOTIFYs in flight are answered, and each connection ends with AGENT-DISCONNECT 0. A second
+    /// call ends everything at once.
     pub fn stop(&self) {
         self.call(Stop::Leave);
     }
 
     fn call(&self, stop: Stop) {
-        // Nobody hears it when the server has ended.
+        // An error means that the server has ended.
         let _ = self.calls.try_send(stop);
     }
 
-    /// Stops at SIGTERM, and at SIGINT without the time for HAProxy to ask others, from now on and as long as the returned
-    /// future is polled.
+    /// Stops the agent at SIGTERM, and at SIGINT without the lame-duck period, while the returned future is polled.
+    ///
+    /// A SIGTERM within [`REPEAT_TIME`] of another is a repetition of it: a supervisor may send one to the process and
+    /// another to its group.
     pub(crate) fn at_signals(self) -> Result<impl Future<Output = ()>, Error> {
         let mut signals = Signals::new([Signal::Int, Signal::Term]).map_err(Error::Signals)?;
+        let mut terminations = Terminations::default();
         Ok(async move {
             while let Some(signal) = signals.next().await {
                 let (name, stop) = match signal {
@@ -50,9 +55,41 @@ impl Stopper {
                     Ok(_) => ("SIGTERM", Stop::Leave),
                     Err(_) => continue,
                 };
+                if stop == Stop::Leave && terminations.is_repetition(Instant::now()) {
+                    tracing::info!("{name} received again within a second, which counts as one");
+                    continue;
+                }
                 tracing::info!("{name} received");
                 self.call(stop);
             }
         })
+    }
+}
+
+/// How long after a SIGTERM another one counts as its repetition.
+const REPEAT_TIME: Duration = Duration::from_secs(1);
+
+/// The time of the last SIGTERM.
+#[derive(Debug, Default)]
+struct Terminations(Option<Instant>);
+
+impl Terminations {
+    /// Notes a SIGTERM; true if it repeats the one before.
+    fn is_repetition(&mut self, now: Instant) -> bool {
+        self.0.replace(now).is_some_and(|last| now.saturating_duration_since(last) < REPEAT_TIME)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_that_is_sent_twice_counts_once() {
+        let (mut terminations, start) = (Terminations::default(), Instant::now());
+        let at = |millis| start + Duration::from_millis(millis);
+        assert!(!terminations.is_repetition(at(0)));
+        assert!(terminations.is_repetition(at(0)) && terminations.is_repetition(at(999)));
+        assert!(!terminations.is_repetition(at(1999)));
     }
 }

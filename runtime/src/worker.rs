@@ -22,6 +22,7 @@ use crate::driver::{Driver, Turn};
 use crate::handler::Handler;
 use crate::mailbox::{Command, Mailbox};
 use crate::name::Name;
+use crate::panics;
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::timers::{Armed, Timers};
@@ -86,10 +87,10 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new(number: usize) -> io::Result<Self> {
         let poll = Poll::new()?;
         let polled = Async::new_nonblocking(poll.registry().as_fd().try_clone_to_owned()?)?;
-        let (mailbox, commands) = Mailbox::new(poll.registry(), CALLED)?;
+        let (mailbox, commands) = Mailbox::new(number, poll.registry(), CALLED)?;
         Ok(Self { poll, polled, mailbox, commands })
     }
 
@@ -278,7 +279,10 @@ impl<H: Handler> Worker<H> {
                 return;
             }
             Err(_) => {
-                tracing::error!("a connection was lost to a panic: please report it");
+                let panic = panics::take();
+                if self.shared.log_limit.allows() {
+                    tracing::error!(panic, "a connection was lost to a panic in the agent: {panic}; please report it");
+                }
                 self.shared.counters.ended.add(Ended::Lost);
                 self.close(key);
                 return;

@@ -50,7 +50,7 @@ fn a_peer_that_never_reads_is_given_up() {
         }
     };
     assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
-    agent.wait_for_line("unread");
+    agent.wait_for_line("closed: the peer has read nothing for 500 ms");
     serves(&agent);
 }
 
@@ -153,7 +153,7 @@ fn breaking_off_at_any_byte_leaves_the_agent_serving() {
         }
     }
     serves(&agent);
-    assert!(!agent.log().contains("WARN") && !agent.log().contains("ERROR"), "nobody's concern");
+    assert_eq!(agent.warnings(), [""; 0], "this is routine");
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn breaking_off_with_answers_under_way_leaves_the_agent_serving() {
         }
     }
     serves(&agent);
-    assert!(!agent.log().contains("WARN") && !agent.log().contains("ERROR"), "nobody's concern");
+    assert_eq!(agent.warnings(), [""; 0], "this is routine");
 }
 
 #[test]
@@ -200,9 +200,9 @@ fn a_log_that_nobody_reads_does_no_harm() {
     let mut command = Command::new(binary());
     command.args(["--listen", "127.0.0.1:0", "--connections-max", "16"]).stderr(Stdio::piped());
     let mut child = Killed(command.spawn().expect("it runs"));
-    let mut line = String::new();
-    BufReader::new(child.0.stderr.take().expect("it is piped")).read_line(&mut line).expect("it says where");
-    let addr = line.trim().rsplit(' ').next().expect("an address").to_owned();
+    let lines = BufReader::new(child.0.stderr.take().expect("it is piped")).lines().map_while(Result::ok);
+    let addr =
+        lines.filter_map(|line| Some(line.split_once("listening on ")?.1.to_owned())).next().expect("an address");
     // More than there may be at once: each has to be counted out again.
     for _ in 0..20 {
         Client::fresh(&addr).is_disconnected(b"GET / HTTP/1.1\r\n", 3);

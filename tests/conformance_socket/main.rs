@@ -3,6 +3,7 @@
 
 mod disconnect;
 mod fragments;
+mod health;
 mod hello;
 mod hostile;
 mod limits;

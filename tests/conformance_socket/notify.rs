@@ -60,7 +60,8 @@ fn n04_to_n10_the_rest_gets_empty_acks() {
     client.exchange(&notify(1, 1, &[message("unknown", &[])]), &empty);
     client.exchange(&notify(1, 1, &[message("unknown", &[("a", V4), ("b", V4), ("c", V4)])]), &empty);
     client.exchange(&notify(1, 1, &[message("check-client-ip", &[])]), &empty);
-    client.exchange(&notify(1, 1, &[message("check-client-ip", &[("a", V4), ("b", V4)])]), &empty);
+    let texts = [("a", Value::text("192.0.2.1")), ("b", Value::text("192.0.2.1"))];
+    client.exchange(&notify(1, 1, &[message("check-client-ip", &texts)]), &empty);
     let many = vec![("n", Value::Int64(-1)); 200];
     assert_eq!(scores(&mut client, &[message("unknown", &many), check_client_ip(V4)]).len(), 1);
     client.exchange(&notify(0, 1, &[]), &hex("00000007 67 00000001 00 01"));

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
 use spoa_tests::admin::{Admin, sample};
@@ -44,11 +44,11 @@ fn metrics_count_what_happens() {
     http.send(b"GET / HTTP/1.1\r\n\r\n");
     http.frame();
     folder.write("bad", b"<html>\n");
-    agent.wait_for_line("it stays as it was");
+    agent.wait_for_line("the previous version stays in use");
 
     let (status, text) = admin.get("/metrics");
     assert_eq!(status, 200);
-    assert!(text.contains("application/openmetrics-text") && text.ends_with("# EOF\n"), "{text}");
+    assert!(text.contains("content-type: text/plain; version=0.0.4") && !text.contains("# EOF"), "{text}");
     for (name, wanted) in [
         ("spoa_up", 1.0),
         ("spoa_connections_accepted_total", 3.0),
@@ -89,14 +89,15 @@ fn metrics_count_what_happens() {
 /// The dashboard and the alerts look at what there is.
 #[test]
 fn every_metric_that_is_looked_at_is_told() {
-    let folder = Folder::with(&[("l", b"192.0.2.1\n")]);
+    let folder = Folder::with(&[("l", b"192.0.2.1\n"), (".l.checked", b"")]);
     let (_agent, admin) = with_admin(&["--list", &folder.list("l", "")]);
     let (_, text) = admin.get("/metrics");
     for file in ["grafana.json", "alerts.yml"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/package").join(file);
         let looked_at = fs::read_to_string(path).expect("it is there");
         let is_of_name = |byte: char| byte.is_ascii_alphanumeric() || byte == '_';
-        let names = looked_at.split(|byte| !is_of_name(byte)).filter(|word| word.starts_with("spoa_"));
+        let is_metric = |word: &&str| word.starts_with("spoa_") || word.starts_with("process_");
+        let names = looked_at.split(|byte| !is_of_name(byte)).filter(is_metric);
         let names: BTreeSet<_> = names.collect();
         assert!(names.len() >= 6, "{names:?}");
         for name in names {
@@ -173,7 +174,7 @@ fn who_leaves_refuses_health_checks_and_serves_the_rest() {
     let (mut agent, admin) = with_admin(&["--drain", "1h"]);
     let mut client = Client::ready(agent.addr());
     agent.terminate();
-    agent.wait_for_line("leaving: health checks are refused");
+    agent.wait_for_line("stopping: health checks are refused for 1 h");
     assert_eq!(admin.get("/readyz").0, 503);
     assert_eq!(admin.get("/healthz").0, 200);
     let mut check = Client::fresh(agent.addr());
@@ -184,7 +185,7 @@ fn who_leaves_refuses_health_checks_and_serves_the_rest() {
         client.send(&notify(1, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 1]))]));
         assert!(!client.frame().actions().is_empty(), "it is answered as ever");
     }
-    agent.terminate();
+    agent.signal(Signal::INT);
     assert!(agent.wait().success(), "at once");
 }
 
@@ -194,7 +195,7 @@ fn who_has_left_ends_behind_an_answer() {
     let mut agent = Agent::spawn(&["--drain", "1ms", "--grace", "1m"]);
     let client = Client::ready(agent.addr());
     agent.terminate();
-    agent.wait_for_line("stopping: 1 connections open");
+    agent.wait_for_line("draining 1 connection");
     // The first ones may come before the worker knows; the last is answered in one piece with the end, or HAProxy might send
     // another between them.
     let (mut client, end) = (client.into_tcp(), agent_disconnect(0));
@@ -214,8 +215,7 @@ fn who_has_left_ends_behind_an_answer() {
 /// What systemd does: a socket is handed down, and the process tells how it goes.
 #[test]
 fn systemd_hands_down_a_socket_and_is_told() {
-    let folder =
-        Folder::with(&[("spoa.toml", b"grace = '1s'\n[[list]]\nname = 'l'\npath = 'l'\n"), ("l", b"192.0.2.1\n")]);
+    let folder = Folder::with(&[("l", b"192.0.2.1\n")]);
     let manager = UnixDatagram::bind(folder.path("notify")).expect("a socket");
     manager.set_read_timeout(Some(LIMIT)).expect("a socket");
     let told = |wanted: &str| {
@@ -231,6 +231,9 @@ fn systemd_hands_down_a_socket_and_is_told() {
     };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addr = listener.local_addr().expect("it is bound").to_string();
+    // The socket is the one that the file asks for, as spoa.socket and spoa.toml in the package.
+    let text = format!("grace = '1s'\nlisten = ['{addr}']\n[[list]]\nname = 'l'\npath = 'l'\n");
+    folder.write("spoa.toml", text.as_bytes());
     let mut command = Command::new("sh");
     command.args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 </dev/null"]).arg(binary());
     command.args(["--config", &folder.path("spoa.toml").display().to_string()]).stdin(OwnedFd::from(listener));
@@ -255,7 +258,7 @@ fn sigint_does_not_wait_for_haproxy() {
     let mut agent = Agent::spawn(&["--drain", "1h"]);
     agent.signal(Signal::INT);
     assert!(agent.wait().success());
-    assert!(!agent.log().contains("leaving"), "{}", agent.log());
+    assert!(!agent.log().contains("stopping: health checks"), "{}", agent.log());
 }
 
 #[test]
@@ -291,7 +294,7 @@ fn sigusr1_switches_debug_on_and_off() {
     ask(2);
     let mut http = Client::fresh(agent.addr());
     http.send(b"GET / HTTP/1.1\r\n\r\n");
-    agent.wait_for_line("HTTP came where SPOP is spoken");
+    agent.wait_for_line("received HTTP instead of SPOP");
     assert!(!agent.log().contains("NOTIFY sid=2"), "{}", agent.log());
 }
 
@@ -300,21 +303,24 @@ fn sigusr1_switches_debug_on_and_off() {
 fn other_protocols_get_a_friendly_line() {
     let agent = Agent::spawn(&[]);
     for (bytes, line) in [
-        (&b"GET / HTTP/1.1\r\n\r\n"[..], "HTTP came where SPOP is spoken; likely: a backend in \"mode http\""),
+        (
+            &b"GET / HTTP/1.1\r\n\r\n"[..],
+            "received HTTP instead of SPOP; the likely cause is a backend in \"mode http\"",
+        ),
         (
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03",
-            "TLS came where SPOP is spoken; likely: a server line with \"ssl\"",
+            "received TLS instead of SPOP; the likely cause is \"ssl\" on HAProxy's server line",
         ),
         (
             b"PROXY TCP4 1.2.3.4 1.2.3.4 1 2\r\n",
-            "the PROXY protocol came where SPOP is spoken; likely: a server line with",
+            "received the PROXY protocol instead of SPOP; the likely cause is \"send-proxy\" on",
         ),
     ] {
         let mut client = Client::fresh(agent.addr());
         client.send(bytes);
         agent.wait_for_line(line);
     }
-    assert_eq!(agent.log().matches("WARN").count(), 3, "{}", agent.log());
+    assert_eq!(agent.warnings().len(), 3, "{}", agent.log());
 }
 
 #[test]
@@ -323,7 +329,7 @@ fn checks_and_nothing_else_are_a_mistake() {
     let mut check = Client::fresh(agent.addr());
     check.send(&Hello::health_check().encode());
     check.frame();
-    agent.wait_for_line("1 health checks and no NOTIFY in 20ms");
+    agent.wait_for_line("1 health check and no NOTIFY in 20 ms");
 }
 
 #[test]
@@ -338,14 +344,49 @@ fn probe_does_what_haproxy_does() {
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(output.status.success() && text.contains("ACK sid=1 fid=1 set sess.ip_score=7 "), "{text}");
 
+    for (options, code, wanted) in [
+        (&["--expect", "ip_score"][..], 0, ""),
+        (&["--expect", "sess.ip_score=7", "--expect", "ip_list=bad", "--expect", "ip_listed=true"], 0, ""),
+        (&["--expect", "ip_score=8"], 1, "expected ip_score=8, got 7"),
+        (&["--expect", "txn.ip_score"], 1, "expected the variable txn.ip_score, which the answer does not set"),
+        (&["--message", "chek-client-ip"], 1, "the answer sets no variable: the agent may not serve the message"),
+        (&["--argument", "src", "--expect", "ip_score=7"], 0, ""),
+        (&["--message", "check-request", "--expect", "txn.ip_score=7"], 0, ""),
+    ] {
+        let output = run(&[&["probe", agent.addr(), "--notify", "192.0.2.9"][..], options].concat());
+        let text = String::from_utf8(output.stderr).expect("text");
+        assert!(output.status.code() == Some(code) && text.contains(wanted), "{options:?}: {text}");
+    }
+
     let nobody = run(&["probe", "127.0.0.1:1"]);
     let (code, text) = (nobody.status.code(), String::from_utf8(nobody.stderr).expect("text"));
     assert!(code == Some(1) && text.starts_with("spoa: cannot connect to 127.0.0.1:1"), "{text}");
-    let full = Agent::spawn(&["--connections-max", "0", "--refuse-delay", "0"]);
+    let full = Agent::spawn(&["--connections-max", "1", "--refuse-delay", "0"]);
+    let _only = Client::ready(full.addr());
     let refused = run(&["probe", full.addr()]);
     let (code, text) = (refused.status.code(), String::from_utf8(refused.stderr).expect("text"));
-    assert!(code == Some(1) && text.contains("the agent says AGENT-DISCONNECT status=13"), "{text}");
+    assert!(code == Some(1) && text.contains("got AGENT-DISCONNECT status=13"), "{text}");
     let (_other, admin) = with_admin(&[]);
     let no_agent = run(&["probe", admin.addr(), "--timeout", "100ms"]);
     assert_eq!(no_agent.status.code(), Some(1));
+}
+
+/// When a list was last found to be the newest version is what its downloader recorded, not the date of its source.
+#[test]
+fn the_last_check_of_a_list_is_told() {
+    let folder = Folder::with(&[("a", b"192.0.2.1\n"), ("b", b"192.0.2.2\n"), (".a.checked", b"url\n")]);
+    let set = |name: &str, seconds| {
+        let file = fs::File::options().write(true).open(folder.path(name)).expect("it is there");
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).expect("it is ours");
+    };
+    set("a", 1_000_000_000);
+    set(".a.checked", 1_700_000_000);
+    let (agent, admin) = with_admin(&["--list", &folder.list("a", ""), "--list", &folder.list("b", "")]);
+    assert_eq!(admin.sample("spoa_list_written_timestamp_seconds{list=\"a\"}"), 1e9);
+    assert_eq!(admin.sample("spoa_list_checked_timestamp_seconds{list=\"a\"}"), 1.7e9);
+    assert!(!admin.get("/metrics").1.contains("checked_timestamp_seconds{list=\"b\"}"), "nobody has checked it");
+    folder.write(".a.checked", b"url\n");
+    set(".a.checked", 1_700_003_600);
+    agent.signal(Signal::HUP);
+    admin.wait_for("spoa_list_checked_timestamp_seconds{list=\"a\"}", 1_700_003_600.0);
 }

@@ -5,9 +5,10 @@ use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use spoa_tests::agent::{Agent, LIMIT, run};
+use spoa_tests::agent::{Agent, LIMIT, RANDOM, run};
 use spoa_tests::bytes::AGENT_HELLO;
 use spoa_tests::client::Client;
+use spoa_tests::folder::Folder;
 use spoa_tests::frames::{Hello, ack, agent_disconnect, disconnect, notify};
 
 /// It ended with `code`, having said one line on its standard error and nothing else.
@@ -159,4 +160,51 @@ fn d_shows_each_frame() {
     agent.wait_for_line("AGENT-HELLO");
     agent.wait_for_line("NOTIFY sid=77 fid=1");
     agent.wait_for_line("ACK sid=77 fid=1");
+}
+
+#[test]
+fn the_log_begins_with_what_is_served() {
+    let agent = Agent::spawn(&["-n", "1", "--connections-max", "7"]);
+    let log = agent.log();
+    let mut lines = log.lines();
+    let first = lines.next().expect("a line");
+    let version = format!("INFO spoa {} (", env!("CARGO_PKG_VERSION"));
+    assert!(
+        first.contains(&version) && first.contains("): 1 worker, at most 7 connections (the limit of open"),
+        "{first}"
+    );
+    assert!(first.ends_with("serves the messages check-client-ip, get-ip-reputation, check-request"), "{first}");
+    assert!(lines.next().is_some_and(|line| line.contains("WARN") && line.contains(RANDOM)), "{log}");
+    assert_eq!(agent.warnings(), [""; 0], "a loopback address is no reason to warn");
+}
+
+#[test]
+fn other_hosts_are_a_reason_to_warn() {
+    let agent = Agent::spawn(&["--listen", "0.0.0.0:0", "--admin", "0.0.0.0:0"]);
+    agent.wait_for_lines("is not a loopback address, and", 2);
+    assert!(agent.log().contains("SPOP has no authentication"), "{}", agent.log());
+    let agent = Agent::spawn(&["--listen", "[::ffff:127.0.0.1]:0"]);
+    assert_eq!(agent.warnings(), [""; 0], "{}", agent.log());
+}
+
+#[test]
+fn wrong_options_are_explained() {
+    let folder = Folder::with(&[("spoa.toml", b"port = 0\n")]);
+    let file = folder.path("spoa.toml").display().to_string();
+    for (options, code, wanted) in [
+        (&["--prot", "7"][..], 2, "did you mean '--port'?"),
+        (&["chek", "192.0.2.1"], 2, "did you mean 'check'?"),
+        (&["-p", "0"], 2, "expected a whole number from 1 to 65535"),
+        (&["-n", "many"], 2, "expected a whole number from 1 on"),
+        (&["--connections-max", "0"], 2, "expected a whole number from 1 on"),
+        (&["--config", &file], 2, "spoa.toml:1:8: expected a whole number from 1 to 65535"),
+        (&["--config", "/missing"], 1, "cannot read /missing: No such file"),
+        (&["--config", "/"], 1, "cannot read /: it is not a regular file"),
+        (&["--list", "a=/x,max-shrink=101"], 2, "max-shrink is a percentage from 0 to 100"),
+        (&["--list", "a=/x,optionl"], 2, "unknown part \"optionl\" of a list; known are score=N"),
+        (&["probe", "127.0.0.1:1", "--expect", "x"], 2, "--notify"),
+    ] {
+        let said = says_one_line(&run(options), code);
+        assert!(said.contains(wanted), "{options:?}: {said}");
+    }
 }

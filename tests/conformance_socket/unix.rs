@@ -1,6 +1,7 @@
 //! Unix sockets: the protocol is the same, the file is one more thing to get wrong.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -112,4 +113,37 @@ fn a_successors_socket_is_left_alone() {
     assert!(old.wait().success());
     assert!(path.exists());
     serves(&new);
+}
+
+#[test]
+fn who_may_connect_is_part_of_the_address() {
+    let folder = Folder::new("mode");
+    let (path, text) = folder.socket();
+    let mode = || path.metadata().expect("it is there").mode() & 0o777;
+    for (suffix, wanted) in [(",mode=0660", 0o660), (",mode=600", 0o600)] {
+        let agent = Agent::spawn(&["--listen", &format!("unix:{text}{suffix}")]);
+        assert_eq!((agent.addr(), mode()), (&*format!("unix:{text}"), wanted));
+        serves(&agent);
+    }
+    let admin = Agent::spawn(&["--admin", &format!("unix:{text},mode=0606")]);
+    admin.wait_for_line("metrics and health on");
+    assert_eq!(mode(), 0o606);
+    drop(admin);
+    for (suffix, code, wanted) in [
+        (",mod=0660", 2, "'mod=0660' in"),
+        (",mode=9", 2, "is not a mode: expected an octal number up to 0777"),
+        (",group=no-such-group", 1, "there is no group \"no-such-group\""),
+        (",user=no-such-user", 1, "there is no user \"no-such-user\""),
+    ] {
+        let output = run(&["--listen", &format!("{text}{suffix}")]);
+        let said = String::from_utf8(output.stderr).expect("text");
+        assert_eq!((output.status.code(), said.lines().count()), (Some(code), 1), "{said}");
+        assert!(said.contains(wanted), "{said}");
+        assert!(!PathBuf::from(format!("{text}{suffix}")).exists(), "it is no part of the name");
+    }
+    if rustix::process::geteuid().is_root() {
+        let _agent = Agent::spawn(&["--listen", &format!("{text},mode=0660,user=12,group=34")]);
+        let file = path.metadata().expect("it is there");
+        assert_eq!((file.uid(), file.gid(), mode()), (12, 34, 0o660));
+    }
 }

@@ -61,7 +61,7 @@ pub(crate) fn replaced_under_load(install: &Install) {
     };
     load.wait("answers of the first lists", seen("1"));
     folder.write("list", b"<html>404</html>\n");
-    spoa.process.lines.wait_count("it stays as it was", 1);
+    spoa.process.lines.wait_count("the previous version stays in use", 1);
     folder.write("list", b"127.0.0.2\n");
     load.wait("answers of the second lists", seen("2"));
     for answer in load.stop() {

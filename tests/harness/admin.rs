@@ -21,7 +21,12 @@ impl Admin {
         agent.wait_for_line(LINE);
         let log = agent.log();
         let line = log.lines().find_map(|line| line.split_once(LINE)).expect("it was waited for");
-        Self(line.1.to_owned())
+        Self::at(line.1.split('"').next().unwrap_or_default())
+    }
+
+    /// Returns the admin at an address, as the log names it.
+    pub fn at(addr: &str) -> Self {
+        Self(addr.to_owned())
     }
 
     /// The address, as the log names it.
@@ -39,16 +44,24 @@ impl Admin {
     /// # Panics
     /// If it is no answer.
     pub fn ask(&self, request: &str) -> (u16, String) {
-        let text = match self.0.strip_prefix("unix:") {
+        let text = self.exchange(&format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"));
+        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        (status, text)
+    }
+
+    /// Returns everything that is answered to a whole request.
+    ///
+    /// # Panics
+    /// If it is no answer.
+    pub fn exchange(&self, request: &str) -> String {
+        match self.0.strip_prefix("unix:") {
             Some(path) => exchange(UnixStream::connect(path).expect("it listens"), request),
             None => {
                 let stream = TcpStream::connect(&self.0).expect("it listens");
                 stream.set_read_timeout(Some(LIMIT)).expect("a socket");
                 exchange(stream, request)
             }
-        };
-        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        (status, text)
+        }
     }
 
     /// Waits until a sample of the metrics is `wanted`.
@@ -85,7 +98,7 @@ pub fn sample(text: &str, name: &str) -> f64 {
 }
 
 fn exchange(mut stream: impl Read + Write, request: &str) -> String {
-    write!(stream, "{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("it is there");
+    stream.write_all(request.as_bytes()).expect("it is there");
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("it answers and closes");
     text

@@ -39,6 +39,9 @@ fn build() -> PathBuf {
     path.into()
 }
 
+/// Part of the warning of an agent without lists.
+pub const RANDOM: &str = "scores are random, because there is no list";
+
 /// A running agent. Dropped, it is killed.
 #[derive(Debug)]
 pub struct Agent {
@@ -80,7 +83,11 @@ impl Agent {
         Self::spawn_by(shell, options)
     }
 
-    fn spawn_by(mut command: Command, options: &[&str]) -> Self {
+    /// Starts it by a command that has its environment and first arguments.
+    ///
+    /// # Panics
+    /// If it ends instead.
+    pub fn spawn_by(mut command: Command, options: &[&str]) -> Self {
         let mut options = options.to_vec();
         if !options.contains(&"--listen") {
             options.extend(["--listen", "127.0.0.1:0"]);
@@ -95,7 +102,7 @@ impl Agent {
         agent.addrs = agent.log.wait("it listens", |lines| {
             let addrs = lines
                 .iter()
-                .filter_map(|line| Some(line.split_once("listening on ")?.1.trim_end_matches("\"}").to_owned()));
+                .filter_map(|line| line.split_once("listening on ")?.1.split('"').next().map(str::to_owned));
             Some(addrs.collect::<Vec<_>>()).filter(|addrs| addrs.len() == count)
         });
         agent
@@ -144,6 +151,13 @@ impl Agent {
     pub fn wait_for_lines(&self, text: &str, count: usize) {
         let enough = |lines: &[String]| lines.iter().filter(|line| line.contains(text)).count() >= count;
         self.log.wait(text, |lines| enough(lines).then_some(()));
+    }
+
+    /// Returns its warnings and errors so far, but for the one that its scores are random.
+    pub fn warnings(&self) -> Vec<String> {
+        let is_warning = |line: &&str| line.contains("WARN") || line.contains("ERROR");
+        let log = self.log();
+        log.lines().filter(is_warning).filter(|line| !line.contains(RANDOM)).map(str::to_owned).collect()
     }
 
     /// What it has logged so far.

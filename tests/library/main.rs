@@ -1,12 +1,17 @@
 //! Agents written on the library, over real sockets.
 
 use std::io;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use spoa_runtime::{
-    Actions, Agent, ConnectionConfig, Handler, HandlerError, Scope, Server, Stopper, TypedData, deferred, quick,
+    Actions, Agent, ConnectionConfig, Families, Handler, HandlerError, Scope, Server, Source, Stopper, TypedData,
+    deferred, quick,
 };
+use spoa_tests::admin::Admin;
+use spoa_tests::agent::LIMIT;
 use spoa_tests::bytes::{Value, message};
 use spoa_tests::client::Client;
 use spoa_tests::frames::{ack, notify};
@@ -120,7 +125,7 @@ fn later_answers_find_their_own_notify() {
 /// comes and goes leaves nothing behind.
 #[test]
 fn work_is_dropped_with_its_connection() {
-    let (dropped, drops) = std::sync::mpsc::channel();
+    let (dropped, drops) = mpsc::channel();
     let agent = Running::start(
         ConnectionConfig { in_flight_max: 3, ..ConnectionConfig::default() },
         deferred(move |_| {
@@ -142,7 +147,7 @@ fn work_is_dropped_with_its_connection() {
     }
 }
 
-struct TellsWhenDropped(std::sync::mpsc::Sender<()>);
+struct TellsWhenDropped(mpsc::Sender<()>);
 
 impl Drop for TellsWhenDropped {
     fn drop(&mut self) {
@@ -153,13 +158,13 @@ impl Drop for TellsWhenDropped {
 /// The copies that deferred answers keep are bounded: beyond the mark the next NOTIFY waits, and is served afterwards.
 #[test]
 fn copies_of_deferred_notifies_are_bounded() {
-    let kept = std::sync::Arc::new(std::sync::Mutex::new((0_usize, 0_usize)));
+    let kept = Arc::new(Mutex::new((0_usize, 0_usize)));
     let config = ConnectionConfig { deferred_max: 5000, ..ConnectionConfig::default() };
-    let seen = std::sync::Arc::clone(&kept);
+    let seen = Arc::clone(&kept);
     let agent = Running::start(
         config,
         deferred(move |messages| {
-            let seen = std::sync::Arc::clone(&seen);
+            let seen = Arc::clone(&seen);
             // Counted when the copy is made, not when the future first runs.
             {
                 let mut counts = seen.lock().expect("no thread has panicked");
@@ -183,4 +188,75 @@ fn copies_of_deferred_notifies_are_bounded() {
     seen.sort_unstable();
     assert!(seen.into_iter().eq(0..40));
     assert_eq!(kept.lock().expect("no thread has panicked").1, 5, "five of a thousand bytes pass the mark");
+}
+
+/// A handler that never returns costs its worker; whoever asks for the agent's health is told, and so is a watchdog.
+#[test]
+fn a_worker_that_hangs_is_no_good_health() {
+    let (gate, held) = mpsc::channel::<()>();
+    let held = Arc::new(Mutex::new(held));
+    let admin_path = std::env::temp_dir().join(format!("spoa-health-{}", std::process::id()));
+    let admin = format!("unix:{}", admin_path.display());
+    let agent = Agent::new().listen("127.0.0.1:0".parse().expect("an address")).workers(NonZeroUsize::MIN);
+    let server = agent.admin(admin.parse().expect("an address")).bind().expect("free addresses");
+    let (addr, stopper) = (server.addrs()[0].to_string(), server.stopper());
+    let handler = quick(move |_, _| {
+        let _ = held.lock().expect("no thread has panicked").recv();
+        Ok(())
+    });
+    let thread = thread::spawn(move || server.serve(handler).expect("it serves"));
+    let admin = Admin::at(&admin);
+    assert_eq!((admin.get("/healthz").0, admin.sample("spoa_healthy")), (200, 1.0));
+    let mut client = Client::ready(&addr);
+    client.send(&notify(1, 1, &[]));
+    let deadline = Instant::now() + LIMIT;
+    let unhealthy = loop {
+        let (status, text) = admin.get("/healthz");
+        if status == 503 {
+            break text;
+        }
+        assert!(Instant::now() < deadline, "a worker hangs, and the agent says that it is well");
+    };
+    assert!(unhealthy.ends_with("not responding: worker 0\n"), "{unhealthy}");
+    assert_eq!(admin.sample("spoa_healthy"), 0.0);
+    drop(gate);
+    client.frame();
+    let deadline = Instant::now() + LIMIT;
+    while admin.get("/healthz").0 != 200 {
+        assert!(Instant::now() < deadline, "the worker goes on, and the agent says that it is not well");
+    }
+    drop(client);
+    stopper.stop();
+    thread.join().expect("no panic");
+}
+
+/// Metrics that take their time: HAProxy connects and is answered meanwhile.
+#[test]
+fn a_scrape_delays_nobody() {
+    #[derive(Debug)]
+    struct Slow(Mutex<mpsc::Receiver<()>>, mpsc::Sender<()>);
+    impl Source for Slow {
+        fn write(&self, _: &mut Families<'_>) -> std::fmt::Result {
+            let _ = self.1.send(());
+            let _ = self.0.lock().expect("no thread has panicked").recv();
+            Ok(())
+        }
+    }
+    let ((gate, held), (begun, begins)) = (mpsc::channel::<()>(), mpsc::channel::<()>());
+    let admin_path = std::env::temp_dir().join(format!("spoa-scrape-{}", std::process::id()));
+    let admin = format!("unix:{}", admin_path.display());
+    let agent = Agent::new().listen("127.0.0.1:0".parse().expect("an address"));
+    let agent = agent.metrics(Arc::new(Slow(Mutex::new(held), begun)));
+    let server = agent.admin(admin.parse().expect("an address")).bind().expect("free addresses");
+    let (addr, stopper) = (server.addrs()[0].to_string(), server.stopper());
+    let thread = thread::spawn(move || server.serve(quick(|_, _| Ok(()))).expect("it serves"));
+    let scraper = thread::spawn(move || Admin::at(&admin).get("/metrics").0);
+    begins.recv_timeout(LIMIT).expect("a scrape");
+    for _ in 0..10 {
+        Client::ready(&addr).exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
+    }
+    drop(gate);
+    assert_eq!(scraper.join().expect("no panic"), 200);
+    stopper.stop();
+    thread.join().expect("no panic");
 }

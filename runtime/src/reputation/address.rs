@@ -1,58 +1,62 @@
-//! Which address a message is about.
+//! Finds the addresses that a message asks about.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str;
 
 use spoa_core::wire::{Message, TypedData};
 
-/// The address of the client a message asks about, in its [canonical] form.
+/// Calls `each` with every address that a message asks about, as it was sent; returns false if `arguments` is not empty and
+/// the message has none of them.
 ///
-/// It is in the argument `ip`, else in the first without a name, else in the only one there is. NULL (a client on a
-/// unix socket has no address) and anything else that is no address give `None`.
-// Always: an address that is handed back through memory is written in pieces and read whole, for which the processor waits.
+/// The addresses are in
+/// 1. the arguments that the message rule names (`arguments`), all of them;
+/// 2. if it names none, the arguments called `ip`;
+/// 3. if there are none, the first unnamed argument of an address type;
+/// 4. if there is none, the first argument of an address type.
+///
+/// A string counts only in an argument of 1 or 2, or if it is the message's only argument: a client can write anything into
+/// a header, and must not be able to choose the address that it is judged by. A string may hold several addresses between
+/// commas, as X-Forwarded-For does, each with a port or without; anything else in it is skipped.
+// Inlined, so that an address stays in registers: passed through memory it is written in pieces and read as a whole, which
+// stalls the processor.
 #[inline(always)]
-pub fn client_address(message: &Message<'_>) -> Option<IpAddr> {
+pub fn addresses(message: &Message<'_>, arguments: &[String], mut each: impl FnMut(IpAddr)) -> bool {
     let args = message.args();
-    let (is_only, mut unnamed) = (args.len() == 1, None);
+    let mut is_named = false;
+    if !arguments.is_empty() {
+        for (name, value) in args {
+            if arguments.iter().any(|wanted| wanted.as_bytes() == name) {
+                is_named = true;
+                addresses_in(value, &mut each);
+            }
+        }
+        return is_named;
+    }
+    let is_only = args.len() == 1;
+    let (mut unnamed, mut named) = (None, None);
     for (name, value) in args {
         if name == b"ip" {
-            return address(value).map(canonical);
-        }
-        if unnamed.is_none() && (is_only || name.is_empty()) {
-            unnamed = Some(value);
+            is_named = true;
+            addresses_in(value, &mut each);
+        } else if let Some(address) = value.as_ip() {
+            let first = if name.is_empty() { &mut unnamed } else { &mut named };
+            first.get_or_insert(address);
+        } else if is_only {
+            addresses_in(value, &mut each);
         }
     }
-    address(unnamed?).map(canonical)
+    if !is_named && let Some(address) = unnamed.or(named) {
+        each(address);
+    }
+    true
 }
 
-/// Tells of every address that a message asks about, as it came.
-///
-/// They are in the argument `ip`, else in the first without a name, else in the first that has any. A string may have
-/// several between commas, as X-Forwarded-For does, with ports or without; what is no address is passed over.
-pub fn addresses(message: &Message<'_>, mut tell: impl FnMut(IpAddr)) {
-    let chosen = message.arg("ip").or_else(|| message.arg(""));
-    if let Some(value) = chosen {
-        addresses_in(value, &mut tell);
-        return;
-    }
-    for (_, value) in message.args() {
-        let mut any = false;
-        addresses_in(value, &mut |address| {
-            any = true;
-            tell(address);
-        });
-        if any {
-            return;
-        }
-    }
-}
-
-fn addresses_in(value: TypedData<'_>, tell: &mut impl FnMut(IpAddr)) {
+fn addresses_in(value: TypedData<'_>, each: &mut impl FnMut(IpAddr)) {
     if let Some(address) = value.as_ip() {
-        tell(address);
+        each(address);
     } else if let TypedData::String(text) = value {
         let texts = text.split(|byte| *byte == b',').filter_map(|text| str::from_utf8(text).ok());
-        texts.filter_map(|text| text_address(text.trim())).for_each(tell);
+        texts.filter_map(|text| text_address(text.trim())).for_each(each);
     }
 }
 
@@ -61,13 +65,8 @@ fn text_address(text: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
-#[inline]
-fn address(value: TypedData<'_>) -> Option<IpAddr> {
-    value.as_ip().or_else(|| value.as_str()?.parse().ok())
-}
-
-/// The IPv4 address that an IPv4-mapped one (`::ffff:a.b.c.d`) stands for, else `address` itself: what a client of a
-/// `bind :::80 v4v6` listener has, and it should not change its score.
+/// Returns the IPv4 address that an IPv4-mapped one (`::ffff:a.b.c.d`) stands for, else `address` itself. A client of a
+/// `bind :::80 v4v6` listener has a mapped address, which must not change its score.
 pub fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
@@ -77,13 +76,18 @@ mod tests {
     use super::*;
     use spoa_core::wire::{MessageEncoder, Messages};
 
-    fn found(args: &[(&str, TypedData<'_>)]) -> Option<IpAddr> {
+    type Args<'a> = [(&'a str, TypedData<'a>)];
+
+    /// The addresses between blanks; `-` if the message has no argument that the rule names.
+    fn found(arguments: &[&str], args: &Args<'_>) -> String {
         let mut payload = Vec::new();
         let mut message = MessageEncoder::begin(&mut payload, "m");
-        for (name, value) in args {
-            message.arg(name, *value).unwrap();
-        }
-        client_address(&Messages::decode(&payload).unwrap().next().unwrap())
+        args.iter().for_each(|(name, value)| _ = message.arg(name, *value).unwrap());
+        let arguments: Vec<_> = arguments.iter().map(|name| (*name).to_owned()).collect();
+        let mut all = Vec::new();
+        let message = Messages::decode(&payload).unwrap().next().unwrap();
+        let has_argument = addresses(&message, &arguments, |address| all.push(address.to_string()));
+        if has_argument { all.join(" ") } else { "-".into() }
     }
 
     fn ip(text: &str) -> TypedData<'static> {
@@ -91,53 +95,64 @@ mod tests {
     }
 
     #[test]
-    fn the_argument_is_chosen_by_name_then_place() {
-        let (a, b) = (ip("192.0.2.1"), ip("192.0.2.2"));
-        let a_ip = Some("192.0.2.1".parse().unwrap());
+    fn a_client_cannot_choose_the_address_it_is_judged_by() {
+        let (client, src) = ("198.51.100.99".into(), ip("192.0.2.1"));
+        let crowdsec = [("id", "7".into()), ("method", "GET".into()), ("path", client), ("query", client)];
+        let crowdsec = [&crowdsec[..], &[("src-ip", src)]].concat();
         for args in [
-            &[("ip", a)][..],
-            &[("", b), ("ip", a)],
-            &[("x", b), ("", a), ("", b)],
-            &[("client", a)],
-            &[("ip", a), ("ip", b)],
+            &[("host", client), ("src", src)][..],
+            &[("src", src), ("host", client)],
+            &crowdsec,
+            &[("", client), ("", src)],
+            &[("", client), ("src", src)],
+            // A header that the client leaves out arrives as NULL.
+            &[("", TypedData::Null), ("", src)],
+            &[("", 7.into()), ("", src)],
+            &[("x", ip("192.0.2.2")), ("", src)],
+            &[("a", 7.into()), ("b", client), ("c", src), ("d", ip("192.0.2.2"))],
+            &[("host", client), ("ip", src)],
         ] {
-            assert_eq!(found(args), a_ip, "{args:?}");
+            assert_eq!(found(&[], args), "192.0.2.1", "{args:?}");
         }
-        assert_eq!(found(&[("x", a), ("y", b)]), None, "two named arguments, neither called ip");
-        assert_eq!(found(&[]), None);
+        assert_eq!(found(&[], &[("host", client), ("path", client)]), "");
+        assert_eq!(found(&[], &[("", client), ("", client)]), "");
     }
 
     #[test]
-    fn one_message_may_ask_about_several() {
-        let all = |args: &[(&str, TypedData<'_>)]| {
-            let mut payload = Vec::new();
-            let mut message = MessageEncoder::begin(&mut payload, "m");
-            args.iter().for_each(|(name, value)| _ = message.arg(name, *value).unwrap());
-            let mut all = Vec::new();
-            addresses(&Messages::decode(&payload).unwrap().next().unwrap(), |address| all.push(address.to_string()));
-            all.join(" ")
-        };
-        let list = "192.0.2.1, unknown,[2001:db8::1]:443 ,[2001:db8::2], 192.0.2.2:80,_x,";
-        for (args, wanted) in [
-            (&[("ip", list.into())][..], "192.0.2.1 2001:db8::1 2001:db8::2 192.0.2.2"),
-            (&[("a", 7.into()), ("b", "host".into()), ("c", ip("192.0.2.3")), ("d", ip("192.0.2.4"))], "192.0.2.3"),
-            (&[("x", ip("192.0.2.1")), ("", ip("192.0.2.2"))], "192.0.2.2"),
-            (&[("ip", TypedData::Null), ("", ip("192.0.2.2"))], ""),
-            (&[("ip", (&b"\xff,192.0.2.1"[..]).into())], ""),
-            (&[("", TypedData::String(b"\xff,192.0.2.1"))], "192.0.2.1"),
-            (&[], ""),
+    fn the_rule_names_the_arguments() {
+        let (xff, src) = ("192.0.2.2, 192.0.2.3".into(), ip("192.0.2.1"));
+        let args = &[("ip", ip("192.0.2.9")), ("xff", xff), ("src", src), ("xff", "192.0.2.4".into())];
+        for (arguments, wanted) in [
+            (&[][..], "192.0.2.9"),
+            (&["src"], "192.0.2.1"),
+            (&["xff"], "192.0.2.2 192.0.2.3 192.0.2.4"),
+            (&["src", "xff"], "192.0.2.2 192.0.2.3 192.0.2.1 192.0.2.4"),
+            (&["src", "missing"], "192.0.2.1"),
+            (&["missing"], "-"),
         ] {
-            assert_eq!(all(args), wanted, "{args:?}");
+            assert_eq!(found(arguments, args), wanted, "{arguments:?}");
         }
+        assert_eq!(found(&["src"], &[("ip", src), ("src", TypedData::Null)]), "", "NULL is not replaced by another");
     }
 
     #[test]
-    fn only_addresses_are_addresses() {
-        for value in [TypedData::Null, true.into(), 7.into(), "".into(), "host".into(), (&[192, 0, 2, 1][..]).into()] {
-            assert_eq!(found(&[("ip", value)]), None, "{value:?}");
+    fn a_named_or_only_string_may_hold_several_addresses() {
+        let list = "192.0.2.1, unknown,[2001:db8::1]:443 ,[2001:db8::2], 192.0.2.2:80,_x,".into();
+        let wanted = "192.0.2.1 2001:db8::1 2001:db8::2 192.0.2.2";
+        for name in ["ip", "", "any"] {
+            assert_eq!(found(&[], &[(name, list)]), wanted);
         }
-        assert_eq!(found(&[("", ip("::ffff:192.0.2.1"))]), Some("192.0.2.1".parse().unwrap()));
-        assert_eq!(found(&[("", "::ffff:192.0.2.1".into())]), Some("192.0.2.1".parse().unwrap()));
-        assert_eq!(found(&[("", "2001:db8::1".into())]), Some("2001:db8::1".parse().unwrap()));
+        assert_eq!(found(&[], &[("ip", list), ("ip", ip("192.0.2.7"))]), format!("{wanted} 192.0.2.7"));
+        assert_eq!(found(&[], &[("", TypedData::String(b"\xff,192.0.2.1"))]), "192.0.2.1");
+    }
+
+    #[test]
+    fn other_types_hold_no_address() {
+        let bytes: &[u8] = &[192, 0, 2, 1];
+        for value in [TypedData::Null, true.into(), 7.into(), "".into(), "host".into(), bytes.into()] {
+            assert_eq!(found(&[], &[("ip", value)]), "", "{value:?}");
+        }
+        assert_eq!(found(&[], &[("ip", TypedData::Null), ("", ip("192.0.2.2"))]), "");
+        assert_eq!(found(&[], &[]), "");
     }
 }

@@ -2,10 +2,14 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::str::{self, FromStr};
+use std::time::Duration;
 
 use flate2::bufread::MultiGzDecoder;
+use rustix::fs::OFlags;
+use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -140,44 +144,74 @@ impl LineFault {
 /// The longest line that is looked at, in bytes.
 pub const LINE_LEN_MAX: usize = 4096;
 
-/// The bytes that a compressed list may unpack to. As many addresses as all lists may have are fewer; but some kilobytes of
-/// gzip may be gigabytes of nothing, which take their time.
-pub const UNPACKED_MAX: u64 = 1 << 30;
+/// The size of a list, unpacked, in bytes. The addresses that all lists together may have take less, but some kilobytes of
+/// gzip, or a sparse file, may be gigabytes of nothing.
+pub const SIZE_MAX: u64 = 1 << 30;
 
-/// A compressed file, up to a limit.
-struct Unpacked<R> {
+/// The processor time that reading one list may take. A file of the largest size that has an address in each line takes a
+/// third of it; one without a single address, which is a bad line each, would take minutes.
+pub const CPU_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Reads a list, unpacked, up to the limits.
+struct Bounded<R> {
     file: R,
-    /// How many bytes it may still have.
-    left: u64,
+    /// The bytes that it may still have.
+    bytes_left: u64,
+    /// The processor time of this thread at which reading stops.
+    cpu_end: Duration,
 }
 
-impl<R: Read> Read for Unpacked<R> {
+impl<R> Bounded<R> {
+    fn new(file: R) -> Self {
+        Self { file, bytes_left: SIZE_MAX, cpu_end: cpu_time() + CPU_TIME_MAX }
+    }
+}
+
+impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let exceeded = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+        if cpu_time() > self.cpu_end {
+            return Err(exceeded(format!("reading it took more than {} s of processor time", CPU_TIME_MAX.as_secs())));
+        }
         let len = self.file.read(into)?;
-        self.left = self.left.checked_sub(len as u64).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("it unpacks to more than {UNPACKED_MAX} bytes"))
-        })?;
+        let left = self.bytes_left.checked_sub(len as u64);
+        self.bytes_left = left.ok_or_else(|| exceeded(format!("it is larger than {SIZE_MAX} bytes")))?;
         Ok(len)
     }
 }
 
-/// Opens a list, compressed with gzip or not; and tells what file it is.
+/// Returns the processor time that this thread has used.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
+/// Opens a file without ever waiting for it.
 ///
 /// # Errors
-/// The file cannot be opened or read, or is none: a pipe may never end.
-pub fn open(path: &Path) -> io::Result<(Box<dyn BufRead>, Metadata)> {
-    // Opening a pipe would wait for someone to write.
-    if !path.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
-    }
-    let file = File::open(path)?;
+/// It cannot be opened, or is not a regular file: opening a pipe, or reading from one, may take for ever.
+pub fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
+    // O_NONBLOCK: opening a pipe would otherwise wait for a writer. What is checked is the open file, which cannot be replaced.
+    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
     let metadata = file.metadata()?;
-    let mut file = BufReader::with_capacity(1 << 16, file);
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    Ok((file, metadata))
+}
+
+/// Opens a list, compressed with gzip or not.
+///
+/// # Errors
+/// As [`open_regular`], or the file cannot be read. Reading on fails beyond [`SIZE_MAX`] and [`CPU_TIME_MAX`].
+pub fn open(path: &Path) -> io::Result<(Box<dyn BufRead>, Metadata)> {
+    const BUFFER: usize = 1 << 16;
+    let (file, metadata) = open_regular(path)?;
+    let mut file = BufReader::with_capacity(BUFFER, file);
     Ok(if file.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
-        let unpacked = Unpacked { file: MultiGzDecoder::new(file), left: UNPACKED_MAX };
-        (Box::new(BufReader::with_capacity(1 << 16, unpacked)), metadata)
+        (Box::new(BufReader::with_capacity(BUFFER, Bounded::new(MultiGzDecoder::new(file)))), metadata)
     } else {
-        (Box::new(file), metadata)
+        (Box::new(BufReader::with_capacity(BUFFER, Bounded::new(file))), metadata)
     })
 }
 
@@ -461,18 +495,22 @@ mod tests {
     }
 
     #[test]
-    fn what_unpacks_to_too_much_is_an_error() {
-        let mut packed = Unpacked { file: io::repeat(b'#').take(2_000), left: 1_000 };
-        let error = read(BufReader::new(&mut packed), &Format::Auto, |_, _| {}).unwrap_err();
-        assert_eq!(error.to_string(), "it unpacks to more than 1073741824 bytes");
-        let packed = Unpacked { file: &b"192.0.2.1"[..], left: 9 };
-        assert!(read(BufReader::new(packed), &Format::Auto, |_, _| {}).is_ok());
+    fn size_and_time_have_limits() {
+        let endless = || io::repeat(b'#').take(2_000);
+        let too_large = Bounded { bytes_left: 1_000, ..Bounded::new(endless()) };
+        let error = read(BufReader::new(too_large), &Format::Auto, |_, _| {}).unwrap_err();
+        assert_eq!(error.to_string(), "it is larger than 1073741824 bytes");
+        let too_slow = Bounded { cpu_end: Duration::ZERO, ..Bounded::new(endless()) };
+        let error = read(BufReader::new(too_slow), &Format::Auto, |_, _| {}).unwrap_err();
+        assert_eq!(error.to_string(), "reading it took more than 30 s of processor time");
+        let exact = Bounded { bytes_left: 9, ..Bounded::new(&b"192.0.2.1"[..]) };
+        assert!(read(BufReader::new(exact), &Format::Auto, |_, _| {}).is_ok());
     }
 
     #[test]
-    fn what_is_no_file_is_not_waited_for() {
+    fn only_regular_files_are_opened() {
         let error = open(&std::env::temp_dir()).err().unwrap();
-        assert_eq!(error.to_string(), "it is no file");
+        assert_eq!(error.to_string(), "it is not a regular file");
     }
 
     #[test]

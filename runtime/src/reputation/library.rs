@@ -1,30 +1,30 @@
-//! The lists in use, and how they are replaced while they are.
+//! The lists in use, and their atomic replacement.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, Guard};
-use prometheus_client::registry::Unit;
 
 use super::list::{List, ListConfig, LoadError, PREFIXES_MAX, Stamp};
 use super::lists::{self, Lists};
 use super::message_counts::MessageCounts;
 use super::message_rule::MessageRule;
-use crate::metrics::{Families, Source};
+use crate::metrics::{Families, Source, Unit};
 
-/// What the service answers by.
+/// The lists and messages that are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The lists, the first before the others where two count as much.
+    /// The lists. Of two that decide alike the first counts.
     pub lists: Vec<ListConfig>,
     /// The score of an address in no list.
     pub default_score: u32,
-    /// How many of a hundred prefixes a list may lose from one time to the next; more, and it may have been cut off.
+    /// By how many percent a list of at least [`SHRINK_GUARD_MIN`](super::SHRINK_GUARD_MIN) prefixes may shrink in one
+    /// reload: if it shrinks by more, its file may have been cut off. A list's own limit counts before this one.
     pub max_shrink: u8,
-    /// The messages that are answered.
+    /// The messages that are served.
     pub message_rules: Vec<MessageRule>,
 }
 
@@ -35,7 +35,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Says what is wrong with lists that are right one by one.
+    /// Checks the lists against each other.
     ///
     /// # Errors
     /// Two have the same name, or there are too many.
@@ -44,7 +44,7 @@ impl Config {
     }
 }
 
-/// The lists in use. Clones are the same: each worker has one.
+/// The lists in use. Clones share them; each worker has one.
 #[derive(Clone, Debug)]
 pub struct Library(Arc<Shared>);
 
@@ -55,61 +55,86 @@ struct Shared {
     reloading: Mutex<()>,
     refused: Mutex<Refused>,
     counts: MessageCounts,
-    /// Lists that were loaded anew, and those that stayed as they were since they could not be.
+    /// When each list was last found to be the newest version, by name; see [`List::checked`].
+    checked: Mutex<BTreeMap<String, SystemTime>>,
+    /// Successful and failed loads of lists.
     loaded: AtomicU64,
-    kept: AtomicU64,
+    failed: AtomicU64,
     configurations_refused: AtomicU64,
 }
 
-/// What an address is looked up in: all lists, and what is said about them.
+/// One generation of all lists, with their configuration.
 #[derive(Debug)]
 pub struct Edition {
-    /// How it came about.
+    /// Their configuration.
     pub config: Arc<Config>,
     /// The lists.
     pub lists: Lists,
-    /// Which it is: 1 is that of the start.
+    /// Its number; that of the start is 1.
     pub generation: u64,
 }
 
-/// The state a file was in when it was last refused, for lists that are as they were before: until it changes again there is
-/// nothing to look at. Files that were missing have none.
-type Refused = BTreeMap<String, Option<Stamp>>;
+/// The files that could not be used when they were last read, by list. Each is read again once its stamp differs; a file
+/// that was missing has none.
+type Refused = BTreeMap<String, RefusedFile>;
 
-/// What became of an attempt to load lists anew.
+#[derive(Clone, Debug)]
+struct RefusedFile {
+    stamp: Option<Stamp>,
+    error: String,
+}
+
+/// The outcome of a reload.
 #[derive(Debug)]
 pub struct Change {
-    /// The edition that is in use now.
+    /// The generation in use now.
     pub generation: u64,
     /// The names of the lists that were loaded.
     pub loaded: Vec<String>,
-    /// The names of those that should have been and are as they were, and why.
-    pub kept: Vec<(String, LoadError)>,
+    /// The names of the lists that could not be loaded, so that their previous version stays in use, and the causes.
+    pub failed: Vec<(String, LoadError)>,
 }
 
 impl Library {
-    /// Loads the lists.
+    /// Loads the lists. An optional one that cannot be used is empty until it can; see [`refused`](Self::refused).
     ///
     /// # Errors
-    /// One of them cannot be used.
+    /// Another one cannot be used.
     pub fn open(mut config: Config) -> Result<Self, LoadError> {
         let counts = MessageCounts::default();
-        counts.number(&mut config.message_rules);
-        let edition = Edition { lists: Lists::load(&config.lists)?, config: Arc::new(config), generation: 1 };
-        Ok(Self(Arc::new(Shared {
+        counts.assign(&mut config.message_rules);
+        let Next { lists, loaded, failed, refused } =
+            Next::load(&config, &Lists::default(), Refused::new(), |_, _| true)?;
+        let edition = Edition { lists: Lists::of(lists), config: Arc::new(config), generation: 1 };
+        let library = Self(Arc::new(Shared {
             edition: ArcSwap::from_pointee(edition),
             reloading: Mutex::default(),
-            refused: Mutex::default(),
+            refused: Mutex::new(refused),
             counts,
-            loaded: AtomicU64::new(0),
-            kept: AtomicU64::new(0),
+            checked: Mutex::default(),
+            loaded: AtomicU64::new(loaded.len() as u64),
+            failed: AtomicU64::new(failed.len() as u64),
             configurations_refused: AtomicU64::new(0),
-        })))
+        }));
+        library.look_up_checks();
+        Ok(library)
     }
 
-    /// A configuration could not be used, so that all is as it was: counted for metrics. [`replace`](Self::replace) does by
-    /// itself.
-    pub fn configuration_was_refused(&self) {
+    /// Returns the lists whose file could not be used when it was last read, with the cause.
+    pub fn refused(&self) -> Vec<(String, String)> {
+        lock(&self.0.refused).iter().map(|(name, file)| (name.clone(), file.error.clone())).collect()
+    }
+
+    /// Looks up when each list was last [checked](List::checked), for metrics.
+    pub fn look_up_checks(&self) {
+        let edition = self.edition();
+        let checked = edition.lists.iter().filter_map(|list| Some((list.config().name.clone(), list.checked()?)));
+        let checked = checked.collect();
+        *lock(&self.0.checked) = checked;
+    }
+
+    /// Counts a configuration that could not be used, for metrics. [`replace`](Self::replace) counts its own.
+    pub fn count_refused_configuration(&self) {
         self.0.configurations_refused.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -117,101 +142,101 @@ impl Library {
         &self.0.counts
     }
 
-    /// The edition in use. It stays as it is for whoever holds it.
+    /// Returns the edition in use. It does not change while it is held.
     #[inline]
     pub fn edition(&self) -> Guard<Arc<Edition>> {
         self.0.edition.load()
     }
 
-    /// Loads all lists of `config` beside those in use, and puts them in their place; no look-up waits. A list that cannot
-    /// be used, or lost too much, is as it was; with nothing new at all so is the edition.
+    /// Loads all lists of `config` in the background and swaps them in atomically; no lookup waits. Of a list that cannot be
+    /// used, or that shrank too much, the previous version stays. If nothing is new the generation stays too.
     ///
     /// # Errors
-    /// A list that cannot be used was not there before, or another file: all is as it was.
+    /// A list cannot be used, is not optional, and has no previous version of the same file. Nothing changes.
     pub fn replace(&self, mut config: Config) -> Result<Change, LoadError> {
-        self.0.counts.number(&mut config.message_rules);
+        self.0.counts.assign(&mut config.message_rules);
         let _one_at_a_time = lock(&self.0.reloading);
         let next = Next::load(&config, &self.0.edition.load().lists, Refused::new(), |_, _| true)
-            .inspect_err(|_| self.configuration_was_refused())?;
+            .inspect_err(|_| self.count_refused_configuration())?;
         Ok(self.publish(Arc::new(config), next))
     }
 
     /// Loads the lists whose files have changed, as [`replace`](Self::replace) does.
     ///
     /// # Errors
-    /// As [`replace`](Self::replace); all these lists were there before.
+    /// As [`replace`](Self::replace); but all these lists have a previous version.
     pub fn refresh(&self) -> Result<Change, LoadError> {
         let _one_at_a_time = lock(&self.0.reloading);
         let before = self.0.edition.load();
         let has_changed = |list: &List, refused: &Refused| {
-            let known = refused.get(&list.config().name).copied().unwrap_or_else(|| list.stamp());
+            let known = refused.get(&list.config().name).map_or_else(|| list.stamp(), |file| file.stamp);
             Stamp::at(&list.config().path) != known
         };
-        // In a line of its own: else the lock would be held while lists load, and metrics would wait for it.
+        // In a statement of its own: otherwise the lock would be held while lists load, and metrics would wait for it.
         let refused = lock(&self.0.refused).clone();
         let next = Next::load(&before.config, &before.lists, refused, has_changed)?;
         Ok(self.publish(Arc::clone(&before.config), next))
     }
 
-    /// Makes it the edition in use, if there is anything new in it.
+    /// Swaps the lists in, if anything is new.
     fn publish(&self, config: Arc<Config>, next: Next) -> Change {
-        let Next { lists, loaded, kept, refused } = next;
+        let Next { lists, loaded, failed, refused } = next;
         *lock(&self.0.refused) = refused;
         self.0.loaded.fetch_add(loaded.len() as u64, Ordering::Relaxed);
-        self.0.kept.fetch_add(kept.len() as u64, Ordering::Relaxed);
+        self.0.failed.fetch_add(failed.len() as u64, Ordering::Relaxed);
         let before = self.0.edition.load();
         if loaded.is_empty() && config == before.config {
-            return Change { generation: before.generation, loaded, kept };
+            return Change { generation: before.generation, loaded, failed };
         }
         let generation = before.generation + 1;
         self.0.edition.store(Arc::new(Edition { config, lists: Lists::of(lists), generation }));
-        Change { generation, loaded, kept }
+        Change { generation, loaded, failed }
     }
 }
 
-/// What there is, how old it is, and what became of attempts to load it anew.
+/// The size, age and state of each list, and the outcomes of reloads.
 impl Source for Library {
     fn write(&self, families: &mut Families<'_>) -> fmt::Result {
         self.0.counts.write(families)?;
         let edition = self.0.edition.load();
-        families.gauge(
-            "lists_generation",
-            "The edition of lists in use; 1 is that of the start.",
-            edition.generation,
-        )?;
-        let name = |list: &List| [("list", list.config().name.clone())];
-        let count = |of: fn(&List) -> u64| edition.lists.iter().map(move |list| (name(list), of(list) as f64));
+        let refused = lock(&self.0.refused).clone();
+        let checked = lock(&self.0.checked).clone();
+        let help = "Generation of the lists in use; that of the start is 1.";
+        families.gauge("lists_generation", help, edition.generation)?;
+        let label = |list: &List| [("list", list.config().name.clone())];
+        let count = |of: fn(&List) -> u64| edition.lists.iter().map(move |list| (label(list), of(list) as f64));
         families.gauges("list_prefixes", "Prefixes in a list.", None, count(List::prefixes))?;
-        families.gauges(
-            "list_bad_lines",
-            "Lines of a list that say nothing of an address.",
-            None,
-            count(List::bad_lines),
-        )?;
-        let written = |list: &List| list.written().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
-        let written = edition.lists.iter().map(|list| (name(list), written(list)));
-        let help = "When the file of a list in use was last written to, since 1970.";
-        families.gauges("list_written_timestamp", help, Some(&Unit::Seconds), written)?;
-        let refused = lock(&self.0.refused);
+        let help = "Lines of a list that could not be read as an address, prefix or range.";
+        families.gauges("list_bad_lines", help, None, count(List::bad_lines))?;
+        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+        let written = edition.lists.iter().filter_map(|list| Some((label(list), seconds(list.written()?))));
+        let help = "Modification time of the file of a list in use, in seconds since 1970.";
+        families.gauges("list_written_timestamp", help, Some(Unit::Seconds), written)?;
+        let checked =
+            edition.lists.iter().filter_map(|list| Some((label(list), seconds(*checked.get(&list.config().name)?))));
+        let help = "When the downloader last found a list to be the newest version, in seconds since 1970; only for lists with a \
+                    file .NAME.checked beside them.";
+        families.gauges("list_checked_timestamp", help, Some(Unit::Seconds), checked)?;
         let is_refused = |list: &List| f64::from(u8::from(refused.contains_key(&list.config().name)));
-        let stale = edition.lists.iter().map(|list| (name(list), is_refused(list)));
-        let help = "1 for a list that is as it was, since its file could not be used when it was last looked at.";
+        let stale = edition.lists.iter().map(|list| (label(list), is_refused(list)));
+        let help =
+            "1 if the last load of a list failed, so that its previous version is in use, or none if it is optional.";
         families.gauges("list_refused", help, None, stale)?;
-        let Shared { loaded, kept, configurations_refused, .. } = &*self.0;
-        let help = "Configurations that could not be used at a SIGHUP, so that all is as it was.";
+        let Shared { loaded, failed, configurations_refused, .. } = &*self.0;
+        let help = "Configurations that could not be used at a SIGHUP, so that the previous one stayed in use.";
         families.counter("configurations_refused", help, configurations_refused.load(Ordering::Relaxed))?;
-        let results = [("loaded", loaded), ("refused", kept)];
+        let results = [("loaded", loaded), ("refused", failed)];
         let results =
             results.into_iter().map(|(result, count)| ([("result", result.to_owned())], count.load(Ordering::Relaxed)));
-        families.counters("list_reloads", "Lists that should have been loaded anew, by result.", results)
+        families.counters("list_reloads", "Loads of lists, by result.", results)
     }
 }
 
-/// The lists of an edition to be.
+/// The lists of the next edition.
 struct Next {
     lists: Vec<List>,
     loaded: Vec<String>,
-    kept: Vec<(String, LoadError)>,
+    failed: Vec<(String, LoadError)>,
     refused: Refused,
 }
 
@@ -220,7 +245,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Next {
-    /// Loads the lists that `has_changed` is true of, and those that were not there before.
+    /// Loads the lists for which `has_changed` is true, and those without a previous version.
     fn load(
         config: &Config,
         before: &Lists,
@@ -229,17 +254,17 @@ impl Next {
     ) -> Result<Self, LoadError> {
         config.check()?;
         let size = |list: &List| list.prefixes() as usize;
-        // Each with whether it stays as it is: looked at once, for a file may change meanwhile.
+        // Whether each stays is decided once, because a file may change meanwhile.
         let olds: Vec<_> = config
             .lists
             .iter()
             .map(|list| before.called(&list.name).and_then(|old| old.configured(list)))
             .map(|old| (old.as_ref().is_some_and(|old| !has_changed(old, &refused)), old))
             .collect();
-        // What stays has its room, wherever it is in the order.
+        // Lists that stay have their room, wherever they are in the order.
         let staying = olds.iter().filter(|(stays, _)| *stays).filter_map(|(_, old)| old.as_ref()).map(size).sum();
         let mut room = PREFIXES_MAX.saturating_sub(staying);
-        let mut next = Self { lists: Vec::new(), loaded: Vec::new(), kept: Vec::new(), refused };
+        let mut next = Self { lists: Vec::new(), loaded: Vec::new(), failed: Vec::new(), refused };
         for (list, old) in config.lists.iter().zip(olds) {
             let list = match old {
                 (true, Some(old)) => old,
@@ -254,7 +279,7 @@ impl Next {
         Ok(next)
     }
 
-    /// Loads a list; if that fails, the old one stays.
+    /// Loads a list. If that fails its previous version stays or, if it has none and is optional, it is empty.
     fn attempt(
         &mut self,
         list: &ListConfig,
@@ -267,18 +292,19 @@ impl Next {
             Some(old) => new.unless_shrunk_from(old, max_shrink),
             None => Ok(new),
         });
-        match (new, old) {
-            (Ok(new), _) => {
+        let error = match new {
+            Ok(new) => {
                 self.refused.remove(&list.name);
                 self.loaded.push(list.name.clone());
-                Ok(new)
+                return Ok(new);
             }
-            (Err(error), Some(old)) => {
-                self.refused.insert(list.name.clone(), stamp);
-                self.kept.push((list.name.clone(), error));
-                Ok(old)
-            }
-            (Err(error), None) => Err(error),
-        }
+            Err(error) => error,
+        };
+        let Some(instead) = old.or_else(|| list.optional.then(|| List::absent(list.clone()))) else {
+            return Err(error);
+        };
+        self.refused.insert(list.name.clone(), RefusedFile { stamp, error: error.to_string() });
+        self.failed.push((list.name.clone(), error));
+        Ok(instead)
     }
 }

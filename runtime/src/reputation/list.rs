@@ -1,5 +1,6 @@
-//! A list: how it is configured, and what its file said when it was read.
+//! A list: its configuration, and the content of its file.
 
+use std::ffi::OsString;
 use std::fs::Metadata;
 use std::io;
 use std::net::IpAddr;
@@ -15,30 +16,32 @@ use super::prefix::{Item, Prefix};
 use super::scores::SCORE_MAX;
 use super::table::{Entry, LISTS_MAX};
 
-/// A list, as it is configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The configuration of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListConfig {
-    /// What it is called, in answers and logs.
+    /// Its name in answers, logs and metrics.
     pub name: String,
     /// The file, compressed with gzip or not.
     pub path: PathBuf,
-    /// How it is written.
+    /// How the file is written.
     pub format: Format,
     /// The score of its addresses, 0 to [`SCORE_MAX`].
     pub score: u32,
-    /// What kind of addresses it has, in answers; may be empty.
+    /// The kind of addresses in it, for answers; may be empty.
     pub category: String,
-    /// Its addresses are let in whatever other lists say.
+    /// True if its addresses are allowed, whatever other lists say.
     pub allow: bool,
-    /// A bad line in it is an error: it is not used, or stays as it was.
+    /// True if a bad line makes the whole file unusable.
     pub strict: bool,
-    /// How many of a hundred prefixes it may lose from one time to the next, if that is not the same for all. With 100 it may
-    /// be empty too.
+    /// True if the agent may start while its file cannot be used; it is loaded once it can.
+    pub optional: bool,
+    /// How much it may shrink in one reload, in percent of its prefixes; 100 allows an empty list too. `None` applies
+    /// [`Config::max_shrink`](super::Config::max_shrink), to a list that had at least [`SHRINK_GUARD_MIN`] prefixes.
     pub max_shrink: Option<u8>,
 }
 
 impl ListConfig {
-    /// Whether it counts before another: the lower the more.
+    /// Returns its rank among lists that match the same address: the lowest decides.
     pub(super) fn rank(&self) -> u16 {
         if self.allow { 0 } else { 1 + self.score.min(SCORE_MAX) as u16 }
     }
@@ -49,9 +52,9 @@ impl ListConfig {
     }
 }
 
-/// `NAME=PATH[,score=N][,category=TEXT][,allow][,strict][,format=F][,column=C]`. The score is 0 unless said, 100 with
-/// `allow`; the format `lines`, `json` or `csv`, or told by the file; the column of CSV a number from 1, or a name in its
-/// first line.
+/// `NAME=PATH` and then, each after a comma, `score=N`, `category=TEXT`, `allow`, `strict`, `optional`, `max-shrink=N`,
+/// `format=F`, `column=C`. The default score is 0, or 100 with `allow`. The format is `lines`, `json` or `csv`; by default it
+/// is detected. The column of CSV is a number from 1, or a name in its first line.
 impl FromStr for ListConfig {
     type Err = ListConfigError;
 
@@ -62,26 +65,33 @@ impl FromStr for ListConfig {
         if name.is_empty() || path.is_empty() {
             return Err(ListConfigError::NoName);
         }
-        let (mut score, mut category) = (None, String::new());
-        let (mut allow, mut strict, mut format, mut column) = (false, false, None, None);
+        let mut list = Self { name: name.into(), path: path.into(), ..Self::default() };
+        let (mut score, mut format, mut column) = (None, None, None);
         for part in parts {
             match part.split_once('=') {
                 Some(("score", value)) => score = Some(value.parse().map_err(|_| ListConfigError::Score)?),
-                Some(("category", value)) => category = value.into(),
+                Some(("category", value)) => list.category = value.into(),
+                Some(("max-shrink", value)) => list.max_shrink = Some(percent(value)?),
                 Some(("format", value)) => format = Some(value.parse()?),
                 Some(("column", value)) => column = Some(value.parse()?),
-                None if part == "allow" => allow = true,
-                None if part == "strict" => strict = true,
+                None if part == "allow" => list.allow = true,
+                None if part == "strict" => list.strict = true,
+                None if part == "optional" => list.optional = true,
                 _ => return Err(ListConfigError::Unknown(part.into())),
             }
         }
-        let (score, format) = (ListConfig::score_of(score, allow)?, Format::of(format, column)?);
-        Ok(Self { name: name.into(), path: path.into(), format, score, category, allow, strict, max_shrink: None })
+        list.score = Self::score_of(score, list.allow)?;
+        list.format = Format::of(format, column)?;
+        Ok(list)
     }
 }
 
+fn percent(text: &str) -> Result<u8, ListConfigError> {
+    text.parse().ok().filter(|percent| *percent <= 100).ok_or(ListConfigError::MaxShrink)
+}
+
 impl ListConfig {
-    /// The score of a list that may have been given one: 0 unless it was, 100 with `allow`.
+    /// Returns the score of a list that may have been given one: by default 0, or 100 with `allow`.
     ///
     /// # Errors
     /// It is above [`SCORE_MAX`].
@@ -95,63 +105,72 @@ impl ListConfig {
     }
 }
 
-/// Why a text describes no list.
+/// Why a text does not describe a list.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListConfigError {
     /// It does not begin with `NAME=PATH`.
-    #[error(
-        "it takes NAME=PATH and then, each behind a comma, score=N, category=TEXT, allow, strict, format=F or column=C"
-    )]
+    #[error("a list begins with NAME=PATH; then follow, each after a comma, {KEYS}")]
     NoName,
-    /// The score is no number or above 100.
+    /// The score is not a number, or above 100.
     #[error("a score is a number from 0 to {SCORE_MAX}")]
     Score,
-    /// The format or column is none.
+    /// The limit on shrinking is not a percentage.
+    #[error("max-shrink is a percentage from 0 to 100")]
+    MaxShrink,
+    /// The format or column is not valid.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// Something else behind a comma.
-    #[error("\"{0}\" is none of score=N, category=TEXT, allow, strict, format=F and column=C")]
+    /// Something else after a comma.
+    #[error("unknown part \"{0}\" of a list; known are {KEYS}")]
     Unknown(String),
 }
+
+/// What may follow a list's path, for errors.
+const KEYS: &str = "score=N, category=TEXT, allow, strict, optional, max-shrink=N, format=F and column=C";
 
 /// Why lists cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// A file cannot be opened or read.
+    /// A file cannot be opened or read, or exceeds a limit.
     #[error("list {name}: cannot read {}: {error}", path.display())]
     Io {
         /// The list.
         name: String,
         /// Its file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         error: io::Error,
     },
-    /// Nothing in a file is an address: that is no list, or one that was cut off.
-    #[error("list {name}: there is no address in {}", path.display())]
+    /// The file holds no address: it is not a list, or it was cut off.
+    #[error("list {name}: there is no address in {} (a list with max-shrink=100 may be empty)", path.display())]
     Empty {
         /// The list.
         name: String,
         /// Its file.
         path: PathBuf,
     },
-    /// A list that is strict has bad lines.
-    #[error("list {name}: {count} bad lines, the first is line {line} of {}: {error}", path.display())]
+    /// A strict list has bad lines.
+    #[error(
+        "list {name}: {count} bad line{}, the first is line {line} of {}: {error}",
+        if *count == 1 { "" } else { "s" },
+        path.display()
+    )]
     BadLines {
         /// The list.
         name: String,
         /// Its file.
         path: PathBuf,
-        /// How many.
+        /// The number of bad lines.
         count: u64,
-        /// The number of the first.
+        /// The number of the first one.
         line: u64,
         /// What is wrong with it.
         error: LineError,
     },
-    /// A list lost more than is taken for a change: it may have been cut off.
+    /// A list shrank by more than it may: it may have been cut off.
     #[error(
-        "list {name}: {now} prefixes in {}, of {before}: that is more than {max} % fewer (to take it: max-shrink, or a restart)",
+        "list {name}: {} has {now} prefixes instead of {before}, which is more than {max} % fewer (to accept it, raise max-shrink \
+         or restart)",
         path.display()
     )]
     Shrunk {
@@ -159,56 +178,60 @@ pub enum LoadError {
         name: String,
         /// Its file.
         path: PathBuf,
-        /// How many prefixes it had.
+        /// The number of prefixes before.
         before: u64,
-        /// How many it would have.
+        /// The number of prefixes in the file now.
         now: u64,
-        /// How many of a hundred it may lose.
+        /// By how many percent it may shrink.
         max: u8,
     },
-    /// All lists together have too many prefixes: something is not what it should be.
-    #[error("list {name}: with {} there are more than {PREFIXES_MAX} prefixes in all", path.display())]
+    /// All lists together have too many prefixes.
+    #[error("list {name}: with {} all lists together have more than {PREFIXES_MAX} prefixes", path.display())]
     TooManyPrefixes {
-        /// The list that passed the limit.
+        /// The list that exceeded the limit.
         name: String,
         /// Its file.
         path: PathBuf,
     },
-    /// Two lists with one name: answers could not tell them apart.
+    /// Two lists have the same name, so answers could not tell them apart.
     #[error("two lists are called {0}")]
     SameName(String),
-    /// More lists than there are numbers for.
+    /// There are too many lists.
     #[error("more than {LISTS_MAX} lists")]
     TooMany,
 }
 
-/// How many prefixes all lists may have. It bounds the memory that loading takes, to about 45 bytes for each of IPv4 and 160
+/// The size, in prefixes, from which on [`Config::max_shrink`](super::Config::max_shrink) applies. A list that is kept by
+/// hand is smaller, and what is removed from it was removed on purpose.
+pub const SHRINK_GUARD_MIN: u64 = 100;
+
+/// The number of prefixes that all lists together may have. It bounds the memory that loading takes, to about 45 bytes for each of IPv4 and 160
 /// for each of IPv6, whatever a file unpacks to or its ranges are cut into.
 pub const PREFIXES_MAX: usize = 16_000_000;
 
-/// How many bad lines are kept to be told.
+/// How many bad lines are kept for reports.
 const BAD_KEPT: usize = 5;
 
-/// A list that was loaded. Clones share what its file said.
+/// A loaded list. Clones share its content.
 #[derive(Clone, Debug)]
 pub struct List {
     config: ListConfig,
     content: Arc<Content>,
 }
 
-/// What a file said.
+/// The content of a file.
 #[derive(Debug, Default)]
 struct Content {
     v4: Vec<Kept<u32>>,
     v6: Vec<Kept<u128>>,
     bad_lines: u64,
-    /// The first of them, with their numbers.
+    /// The first bad lines, with their numbers.
     bad: Vec<(u64, LineError)>,
     stamp: Option<Stamp>,
 }
 
-/// A prefix, in as few bytes as there are: lists are kept beside the table that is made of them, so that one which cannot be
-/// loaded anew stays while others change.
+/// A prefix in as few bytes as possible. Lists are kept beside the lookup table that is built from them, so that the table
+/// can be rebuilt when only some of them were reloaded.
 #[derive(Clone, Copy, Debug)]
 #[repr(Rust, packed)]
 struct Kept<A> {
@@ -216,7 +239,7 @@ struct Kept<A> {
     len: u8,
 }
 
-/// Which state of a file it is: another one as soon as the file is written to or replaced.
+/// Identifies one state of a file: it differs as soon as the file is written to or replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     device: u64,
@@ -227,20 +250,20 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    /// That of a file.
+    /// Returns the stamp of an open file.
     pub(super) fn of(file: &Metadata) -> Self {
         let modified = (file.mtime(), file.mtime_nsec());
         Self { device: file.dev(), inode: file.ino(), len: file.len(), modified }
     }
 
-    /// That of the file which is there now, if there is one.
+    /// Returns the stamp of the file at `path`, if there is one.
     pub(super) fn at(path: &Path) -> Option<Self> {
         path.metadata().ok().map(|file| Self::of(&file))
     }
 }
 
 impl List {
-    /// Reads its file. Bad lines are counted, and an error only if it is strict.
+    /// Reads the file of a list. Bad lines are counted, and are an error only if the list is strict.
     ///
     /// # Errors
     /// The file cannot be read, has no address in it, bad lines though it is strict, or more than [`PREFIXES_MAX`] prefixes.
@@ -248,7 +271,7 @@ impl List {
         Self::load_within(config, PREFIXES_MAX)
     }
 
-    /// The same with at most `room` prefixes.
+    /// [`load`](Self::load) with at most `room` prefixes.
     pub(super) fn load_within(config: ListConfig, room: usize) -> Result<Self, LoadError> {
         let (name, path) = (config.name.clone(), config.path.clone());
         let content = match Content::read(&config, room) {
@@ -273,10 +296,19 @@ impl List {
         Ok(Self { config, content: Arc::new(content) })
     }
 
-    /// This, unless it has lost more than `max` of a hundred prefixes that it had.
+    /// Returns a list without content, for an optional one whose file cannot be used yet.
+    pub(super) fn absent(config: ListConfig) -> Self {
+        Self { config, content: Arc::default() }
+    }
+
+    /// Returns `self` unless it shrank from `old` by more than its limit, or by more than `max` percent if it has none.
     pub(super) fn unless_shrunk_from(self, old: &Self, max: u8) -> Result<Self, LoadError> {
-        let max = self.config.max_shrink.unwrap_or(max).min(100);
         let (before, now) = (old.prefixes(), self.prefixes());
+        let max = match self.config.max_shrink {
+            Some(own) => own.min(100),
+            None if before < SHRINK_GUARD_MIN => return Ok(self),
+            None => max.min(100),
+        };
         if u128::from(now) * 100 < u128::from(before) * u128::from(100 - max) {
             let (name, path) = (self.config.name, self.config.path);
             return Err(LoadError::Shrunk { name, path, before, now, max });
@@ -284,61 +316,70 @@ impl List {
         Ok(self)
     }
 
-    /// The same with another configuration, if that reads the file as this one did.
+    /// Returns the list with another configuration, if that reads the same file in the same way.
     pub(super) fn configured(&self, config: &ListConfig) -> Option<Self> {
         let content = Arc::clone(&self.content);
         config.reads_as(&self.config).then(|| Self { config: config.clone(), content })
     }
 
-    /// How it is configured.
+    /// Returns its configuration.
     pub const fn config(&self) -> &ListConfig {
         &self.config
     }
 
-    /// How many prefixes it has: a range counts as those it was cut into.
+    /// Returns the number of prefixes; a range counts as the prefixes that it was split into.
     pub fn prefixes(&self) -> u64 {
         self.content.prefixes() as u64
     }
 
-    /// How many lines said nothing of an address.
+    /// Returns the number of bad lines.
     pub fn bad_lines(&self) -> u64 {
         self.content.bad_lines
     }
 
-    /// The first of these, with their numbers.
+    /// Returns the first bad lines, with their numbers.
     pub fn bad(&self) -> impl Iterator<Item = (u64, &LineError)> {
         self.content.bad.iter().map(|(number, error)| (*number, error))
     }
 
-    /// When its file was last written to, as the file system had it when the list was loaded.
-    pub fn written(&self) -> SystemTime {
-        let (seconds, nanos) = self.content.stamp.map_or((0, 0), |stamp| stamp.modified);
+    /// Returns when its file was last written to, as the file system had it when the list was loaded; `None` if it was not.
+    pub fn written(&self) -> Option<SystemTime> {
+        let (seconds, nanos) = self.content.stamp?.modified;
         let since = Duration::new(seconds.max(0).unsigned_abs(), nanos.clamp(0, 999_999_999) as u32);
-        SystemTime::UNIX_EPOCH + since
+        Some(SystemTime::UNIX_EPOCH + since)
     }
 
-    /// The state its file was in when it was read.
+    /// Returns when a downloader last found its file to be the newest version: the time of `.NAME.checked` beside the file
+    /// `NAME`, which `spoa-lists` writes. `None` if there is no such file.
+    pub fn checked(&self) -> Option<SystemTime> {
+        let mut name = OsString::from(".");
+        name.push(self.config.path.file_name()?);
+        name.push(".checked");
+        self.config.path.with_file_name(name).metadata().ok()?.modified().ok()
+    }
+
+    /// Returns the state that its file was in when it was read.
     pub(super) fn stamp(&self) -> Option<Stamp> {
         self.content.stamp
     }
 
-    /// Its prefixes, as those of list `number`.
+    /// Appends its prefixes as those of list `number`.
     pub(super) fn entries(&self, number: u16, v4: &mut Vec<Entry<u32>>, v6: &mut Vec<Entry<u128>>) {
         v4.extend(self.content.v4.iter().map(|kept| Entry { start: kept.start, len: kept.len, list: number }));
         v6.extend(self.content.v6.iter().map(|kept| Entry { start: kept.start, len: kept.len, list: number }));
     }
 
-    /// How many of these there are, of IPv4 and of IPv6.
+    /// Returns the numbers of its IPv4 and IPv6 prefixes.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.content.v4.len(), self.content.v6.len())
     }
 
-    /// Heap memory that its prefixes take, in bytes.
+    /// Returns the heap memory of its prefixes, in bytes.
     pub(super) fn memory(&self) -> usize {
         size_of_val(&*self.content.v4) + size_of_val(&*self.content.v6)
     }
 
-    /// The lines of its file that an address is in, with what is there, as the file is now.
+    /// Returns the lines of its file, as it is now, whose prefix contains `address`.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -358,7 +399,7 @@ impl List {
 }
 
 impl Content {
-    /// Reads a file; keeps little more than `room` prefixes of it.
+    /// Reads a file; keeps hardly more than `room` prefixes of it.
     fn read(config: &ListConfig, room: usize) -> io::Result<Self> {
         let (file, metadata) = format::open(&config.path)?;
         let mut content = Self { stamp: Some(Stamp::of(&metadata)), ..Self::default() };

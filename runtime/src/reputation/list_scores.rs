@@ -1,4 +1,4 @@
-//! The service with lists: what they say of an address, in variables.
+//! The handler that answers with the verdicts of lists.
 
 use std::fmt::Write;
 use std::future::Pending;
@@ -12,34 +12,34 @@ use super::address::addresses;
 use super::library::{Edition, Library};
 use super::lists::Verdict;
 use super::message_counts::Counts;
-use super::message_rule::{MessageRule, message_rule};
+use super::message_rule::{MessageRule, rule_for};
 use crate::handler::{Handler, HandlerError, Reply};
 
-/// Answers each message that is a [`MessageRule`] with what the lists say of its address, in variables of the names and the
-/// scope that the rule has; by default in session scope:
+/// Answers each message that a [`MessageRule`] serves with the verdict on its address, in variables of the names and the
+/// scope that the rule has:
 ///
-/// | variable | type | what |
+/// | variable | type | value |
 /// |---|---|---|
 /// | `ip_score` | integer | 0 (bad) to 100 (trusted): the list's, or the default |
 /// | `ip_listed` | boolean | true if the verdict is `listed` |
 /// | `ip_verdict` | string | `allow`, `listed` or `unknown` |
-/// | `ip_list`, `ip_category` | string | the list that explains it, and its category; empty if none does |
+/// | `ip_list`, `ip_category` | string | the list that decided, and its category; empty if none did |
 /// | `ip_prefix` | string | the prefix in that list, `192.0.2.0/24`; empty if there is none |
-/// | `ip_generation` | integer | the edition of the lists, from 1 |
+/// | `ip_generation` | integer | the generation of the lists, from 1 |
 ///
-/// All of them are always set, also where there is no address: then it is unknown. Of several addresses in one message one
-/// that is listed counts before any other, and one that is unknown before one that is allowed; then the lowest score. So
-/// nobody hides behind addresses of their own making, as X-Forwarded-For may have.
+/// All of them are always set; without an address the verdict is `unknown`. Of several addresses in one message a listed one
+/// counts before any other, and an unknown one before an allowed one; then the lowest score. So a client cannot hide behind
+/// addresses that it wrote itself, as X-Forwarded-For may have.
 #[derive(Debug)]
 pub struct ListScores {
     library: Library,
     counts: Arc<Counts>,
-    /// The text of a prefix, kept so that none is allocated for each.
+    /// The text of a prefix, kept so that no answer allocates one.
     prefix: String,
 }
 
 impl ListScores {
-    /// Answers by `library`.
+    /// Answers with the lists of `library`.
     pub fn new(library: Library) -> Self {
         Self { counts: library.counts().worker(), library, prefix: String::new() }
     }
@@ -69,9 +69,24 @@ impl ListScores {
             .set_var(scope, &names.generation, edition.generation)?;
         Ok(())
     }
+
+    /// Returns the worst verdict on the addresses of a message.
+    fn worst<'e>(&self, edition: &'e Edition, rule: &MessageRule, message: &Message<'_>) -> Verdict<'e> {
+        let mut worst: Option<Verdict<'_>> = None;
+        let has_argument = addresses(message, rule.arguments(), |address: IpAddr| {
+            let verdict = edition.lists.verdict(address);
+            if worst.is_none_or(|worst| edition.badness(verdict) < edition.badness(worst)) {
+                worst = Some(verdict);
+            }
+        });
+        if !has_argument {
+            self.library.counts().report_no_argument(rule, message);
+        }
+        worst.unwrap_or(Verdict::Unknown)
+    }
 }
 
-/// Each worker counts by itself.
+/// Each worker counts on its own.
 impl Clone for ListScores {
     fn clone(&self) -> Self {
         Self::new(self.library.clone())
@@ -79,12 +94,12 @@ impl Clone for ListScores {
 }
 
 impl Edition {
-    /// The score of a verdict.
+    /// Returns the score of a verdict.
     pub fn score(&self, verdict: Verdict<'_>) -> u32 {
         verdict.score().unwrap_or(self.config.default_score)
     }
 
-    /// The lower the worse.
+    /// Returns a key that orders verdicts, the worst first.
     fn badness(&self, verdict: Verdict<'_>) -> (u8, u32) {
         let kind = match verdict {
             Verdict::Listed(_) => 0,
@@ -92,18 +107,6 @@ impl Edition {
             Verdict::Allow(_) => 2,
         };
         (kind, self.score(verdict))
-    }
-
-    /// The worst that the lists say of the addresses of a message.
-    fn worst(&self, message: &Message<'_>) -> Verdict<'_> {
-        let mut worst: Option<Verdict<'_>> = None;
-        addresses(message, |address: IpAddr| {
-            let verdict = self.lists.verdict(address);
-            if worst.is_none_or(|worst| self.badness(verdict) < self.badness(worst)) {
-                worst = Some(verdict);
-            }
-        });
-        worst.unwrap_or(Verdict::Unknown)
     }
 }
 
@@ -115,10 +118,12 @@ impl Handler for ListScores {
         let messages = notify.messages();
         let mut ack = notify.ack();
         for message in messages {
-            let rule = message_rule(&edition.config.message_rules, &message);
-            self.counts.add(rule);
-            if let Some(rule) = rule {
-                self.answer(&edition, rule, edition.worst(&message), &mut ack)?;
+            if let Some(rule) = rule_for(&edition.config.message_rules, &message) {
+                self.counts.served(rule);
+                self.answer(&edition, rule, self.worst(&edition, rule, &message), &mut ack)?;
+            } else {
+                self.counts.unknown();
+                self.library.counts().report_unknown(&edition.config.message_rules, &message);
             }
         }
         ack.finish()?;

@@ -1,18 +1,28 @@
-//! How often each message was asked, for metrics.
+//! Counts messages by name, for metrics.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use spoa_core::wire::Message;
+
 use super::message_rule::MessageRule;
+use super::misfits::Misfits;
 use crate::counters::Counter;
 use crate::metrics::Families;
 
-/// Messages that are counted apart, the first of all that there are; the rest counts as other.
-const NAMES_MAX: usize = 31;
+/// How many served messages are counted by name, the first that were configured; further ones are counted together.
+const NAMES_MAX: usize = 30;
+/// The counter of messages that no rule serves.
+const UNKNOWN: usize = 0;
+/// The counter of served messages beyond [`NAMES_MAX`].
+const OTHERS: usize = NAMES_MAX + 1;
 
-/// Counts of messages by their names: each worker has its own, and names stay while configurations change.
+/// Counts of messages by name. Each worker has its own; names stay when a new configuration no longer has them.
 #[derive(Debug, Default)]
-pub(crate) struct MessageCounts(Mutex<Inner>);
+pub(crate) struct MessageCounts {
+    inner: Mutex<Inner>,
+    misfits: Misfits,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -20,53 +30,76 @@ struct Inner {
     workers: Vec<Arc<Counts>>,
 }
 
-/// The counts of one worker: of messages that are no rule, then of each name.
+/// The counts of one worker.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(crate) struct Counts([Counter; 1 + NAMES_MAX]);
+pub(crate) struct Counts([Counter; OTHERS + 1]);
 
 impl Counts {
-    /// Counts a message; `None` is one that is not answered.
     #[inline]
-    pub(crate) fn add(&self, rule: Option<&MessageRule>) {
-        // Numbers that are given are in range.
-        if let Some(counter) = self.0.get(rule.map_or(0, |rule| rule.number)) {
+    fn add(&self, counter: usize) {
+        if let Some(counter) = self.0.get(counter) {
             counter.add(1);
         }
+    }
+
+    /// Counts a message that a rule serves.
+    #[inline]
+    pub(super) fn served(&self, rule: &MessageRule) {
+        self.add(rule.counter);
+    }
+
+    /// Counts a message that no rule serves.
+    pub(super) fn unknown(&self) {
+        self.add(UNKNOWN);
     }
 }
 
 impl MessageCounts {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives each rule the number under which it is counted.
-    pub(crate) fn number(&self, message_rules: &mut [MessageRule]) {
+    /// Assigns a counter to each rule.
+    pub(super) fn assign(&self, rules: &mut [MessageRule]) {
         let mut inner = self.lock();
-        for rule in message_rules {
+        for rule in rules {
             let known = inner.names.iter().position(|name| name == rule.message());
             if known.is_none() && inner.names.len() < NAMES_MAX {
                 inner.names.push(rule.message().into());
             }
-            rule.number = inner.names.iter().position(|name| name == rule.message()).map_or(0, |at| at + 1);
+            let index = inner.names.iter().position(|name| name == rule.message());
+            rule.counter = index.map_or(OTHERS, |index| 1 + index);
         }
     }
 
-    /// The counts of one more worker.
-    pub(crate) fn worker(&self) -> Arc<Counts> {
+    /// Returns the counts of one more worker.
+    pub(super) fn worker(&self) -> Arc<Counts> {
         let counts = Arc::<Counts>::default();
         self.lock().workers.push(Arc::clone(&counts));
         counts
     }
 
-    pub(crate) fn write(&self, families: &mut Families<'_>) -> fmt::Result {
+    /// Reports a message that no rule serves.
+    pub(super) fn report_unknown(&self, rules: &[MessageRule], message: &Message<'_>) {
+        self.misfits.unknown(rules, message);
+    }
+
+    /// Reports a message that has none of the arguments that its rule names.
+    pub(super) fn report_no_argument(&self, rule: &MessageRule, message: &Message<'_>) {
+        self.misfits.no_argument(rule, message);
+    }
+
+    pub(super) fn write(&self, families: &mut Families<'_>) -> fmt::Result {
         let inner = self.lock();
-        let names = ["(other)"].into_iter().chain(inner.names.iter().map(String::as_str));
-        let mut samples = names.enumerate().map(|(at, name)| {
-            let count = inner.workers.iter().map(|counts| counts.0[at].get()).sum();
-            ([("message", name.to_owned())], count)
-        });
-        families.counters("messages", "Messages in NOTIFYs by name; (other) is not answered.", &mut samples)
+        let sum = |at: usize| inner.workers.iter().map(|counts| counts.0[at].get()).sum::<u64>();
+        let names = inner.names.iter().enumerate().map(|(at, name)| (name.as_str(), sum(1 + at)));
+        let others = Some(("(more)", sum(OTHERS))).filter(|(_, count)| *count > 0);
+        let all = [("(other)", sum(UNKNOWN))].into_iter().chain(names).chain(others);
+        families.counters(
+            "messages",
+            "Messages in NOTIFYs by name; (other) are those that no message rule serves.",
+            all.map(|(name, count)| ([("message", name.to_owned())], count)),
+        )
     }
 }

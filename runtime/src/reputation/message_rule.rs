@@ -1,38 +1,39 @@
-//! Which messages are answered, and by what variables.
+//! Message rules: which messages are served, where their addresses are, and which variables answer them.
 
 use spoa_core::wire::{Message, NameError, Scope, VarName};
 
-/// A message that is answered, and the variables it is answered by.
+/// A message that is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageRule {
     message: String,
+    arguments: Vec<String>,
     scope: Scope,
     names: Names<VarName>,
-    /// Under which it is counted; 0 is with those that are no rule.
-    pub(super) number: usize,
+    /// Index of its counter in [`Counts`](super::message_counts::Counts).
+    pub(super) counter: usize,
 }
 
-/// What the variables are called, without scope and the prefix that HAProxy puts before them.
+/// Names of the variables, without the scope and the prefix that HAProxy puts before them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names<N = String> {
     /// An integer from 0 (bad) to 100 (trusted).
     pub score: N,
-    /// A boolean: in a list, and not allowed by another.
+    /// A boolean: true if the verdict is `listed`.
     pub listed: N,
     /// `allow`, `listed` or `unknown`.
     pub verdict: N,
-    /// The list that explains it.
+    /// Name of the list that decided.
     pub list: N,
-    /// That list's category.
+    /// Category of that list.
     pub category: N,
-    /// The prefix in it.
+    /// The prefix of that list that the address is in.
     pub prefix: N,
-    /// Which edition of the lists said so.
+    /// The generation of the lists that decided.
     pub generation: N,
 }
 
 impl Names {
-    /// `score` and so on, each behind `prefix`: `ip_` unless said.
+    /// Returns `score`, `listed` and so on, each with `prefix` before it. The default prefix is `ip_`.
     pub fn with_prefix(prefix: &str) -> Self {
         let name = |name: &str| format!("{prefix}{name}");
         Self {
@@ -46,7 +47,7 @@ impl Names {
         }
     }
 
-    /// These, checked once for all answers.
+    /// Checks the names once, so that no answer has to.
     fn checked(&self) -> Result<Names<VarName>, MessageRuleError> {
         let check = |name: &String| VarName::new(name).map_err(|error| MessageRuleError::Variable(name.clone(), error));
         let Self { score, listed, verdict, list, category, prefix, generation } = self;
@@ -73,62 +74,82 @@ impl Default for Names {
     }
 }
 
-/// Why a message cannot be answered by these variables.
+/// Why a message rule cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageRuleError {
-    /// HAProxy sends no message without a name.
-    #[error("a message has to have a name")]
+    /// The message has no name; HAProxy sends no such message.
+    #[error("a message needs a name")]
     NoMessage,
-    /// HAProxy would not take a variable of this name.
+    /// HAProxy does not accept a variable of this name.
     #[error("\"{0}\": {1}")]
     Variable(String, NameError),
-    /// One of two would be lost.
+    /// Two variables have the same name, so one would overwrite the other.
     #[error("two variables are called {0}")]
     SameVariable(String),
 }
 
 impl MessageRule {
-    /// Answers `message` with variables of these names and scope.
+    /// Serves `message` with variables of these names and scope.
     ///
     /// # Errors
-    /// HAProxy would not take one of them, or could not tell them apart.
+    /// HAProxy would not accept one of the names, or two are equal.
     pub fn new(message: &str, scope: Scope, names: &Names) -> Result<Self, MessageRuleError> {
         if message.is_empty() {
             return Err(MessageRuleError::NoMessage);
         }
-        Ok(Self { message: message.into(), scope, names: names.checked()?, number: 0 })
+        Ok(Self { message: message.into(), arguments: Vec::new(), scope, names: names.checked()?, counter: 0 })
     }
 
-    /// What is answered unless said otherwise: the message of HAProxy's example agent, and that of SPOE.txt section 2.5,
-    /// with variables of the session.
+    /// Sets the names of the arguments that hold the addresses. Without any, [`addresses`](super::addresses) chooses.
+    #[must_use]
+    pub fn with_arguments(mut self, arguments: Vec<String>) -> Self {
+        self.arguments = arguments;
+        self
+    }
+
+    /// Returns the rules that are used if none are configured: `check-client-ip`, the message of HAProxy's example agent,
+    /// and `get-ip-reputation`, that of SPOE.txt section 2.5, with variables of the session, which asks once for each
+    /// connection; and `check-request` with variables of the transaction, for events of requests. Requests of several
+    /// clients may share a session behind a proxy, so a verdict on one of them must not outlive it.
     ///
     /// # Panics
-    /// Never: HAProxy takes these names.
+    /// Never: HAProxy accepts these names.
     pub fn defaults() -> Vec<Self> {
-        let rule = |message: &str| Self::new(message, Scope::Session, &Names::default());
-        ["check-client-ip", "get-ip-reputation"].map(|message| rule(message).expect("names HAProxy takes")).into()
+        let rule = |(message, scope)| Self::new(message, scope, &Names::default()).expect("names that HAProxy accepts");
+        [
+            ("check-client-ip", Scope::Session),
+            ("get-ip-reputation", Scope::Session),
+            ("check-request", Scope::Transaction),
+        ]
+        .map(rule)
+        .into()
     }
 
-    /// The name of the message.
+    /// Returns the name of the message.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Where the variables live.
+    /// Returns the names of the arguments that hold the addresses; empty if the rule names none.
+    pub fn arguments(&self) -> &[String] {
+        &self.arguments
+    }
+
+    /// Returns the scope of the variables.
     pub const fn scope(&self) -> Scope {
         self.scope
     }
 
-    /// What they are called.
+    /// Returns the names of the variables.
     pub const fn names(&self) -> &Names<VarName> {
         &self.names
     }
 }
 
-/// The rule that a message is, if it is one. There are few: looking through them takes less than finding one by a hash.
+/// Returns the rule for a message, if there is one. There are few, so comparing names is faster than hashing one.
 #[inline]
-pub(super) fn message_rule<'q>(message_rules: &'q [MessageRule], message: &Message<'_>) -> Option<&'q MessageRule> {
-    message_rules.iter().find(|rule| rule.message.as_bytes() == message.name())
+pub(super) fn rule_for<'q>(rules: &'q [MessageRule], message: &Message<'_>) -> Option<&'q MessageRule> {
+    rules.iter().find(|rule| rule.message.as_bytes() == message.name())
 }
 
 #[cfg(test)]

@@ -8,15 +8,16 @@ mod list_scores;
 pub mod lists;
 mod message_counts;
 mod message_rule;
+mod misfits;
 mod prefix;
 mod random_scores;
 mod scores;
 pub mod table;
 mod watch;
 
-pub use address::{addresses, canonical, client_address};
+pub use address::{addresses, canonical};
 pub use library::{Change, Config, Edition, Library};
-pub use list::{List, ListConfig, ListConfigError, LoadError, PREFIXES_MAX};
+pub use list::{List, ListConfig, ListConfigError, LoadError, PREFIXES_MAX, SHRINK_GUARD_MIN};
 pub use list_scores::ListScores;
 pub use message_rule::{MessageRule, MessageRuleError, Names};
 pub use prefix::{Item, ItemError, Prefix};

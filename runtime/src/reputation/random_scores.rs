@@ -1,4 +1,4 @@
-//! The service as a handler of NOTIFYs.
+//! The handler that answers with random scores.
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,54 +9,66 @@ use smol::Timer;
 use spoa_core::Notify;
 use spoa_core::wire::{Actions, Message, Scope, VarName};
 
-use super::address::client_address;
+use super::address::{addresses, canonical};
 use super::message_counts::{Counts, MessageCounts};
-use super::message_rule::{MessageRule, message_rule};
+use super::message_rule::{MessageRule, rule_for};
 use super::scores::Scores;
 use crate::handler::{Handler, HandlerError, Reply};
 use crate::metrics::{Families, Source};
 
-/// Scores the client of each message that is a [`MessageRule`]; others, and messages without an address, get no score.
+/// Scores the client of each message that a [`MessageRule`] serves. Other messages, and messages without an address, get no
+/// score. Of several addresses in one message the lowest score counts.
 #[derive(Debug)]
 pub struct RandomScores {
     scores: Scores,
     delay: Duration,
-    message_rules: Vec<MessageRule>,
-    asked: Arc<MessageCounts>,
+    rules: Vec<MessageRule>,
+    all_counts: Arc<MessageCounts>,
     counts: Arc<Counts>,
 }
 
 impl RandomScores {
-    /// Answers `message_rules` with `scores`, each after `delay`: zero to answer at once, more to see what a slow agent does.
-    pub fn new(scores: Scores, delay: Duration, mut message_rules: Vec<MessageRule>) -> Self {
-        let asked = Arc::<MessageCounts>::default();
-        asked.number(&mut message_rules);
-        Self { scores, delay, message_rules, counts: asked.worker(), asked }
+    /// Answers the messages of `rules` with `scores`, each after `delay`: zero answers at once, more shows what a slow agent
+    /// does.
+    pub fn new(scores: Scores, delay: Duration, mut rules: Vec<MessageRule>) -> Self {
+        let all_counts = Arc::<MessageCounts>::default();
+        all_counts.assign(&mut rules);
+        Self { scores, delay, rules, counts: all_counts.worker(), all_counts }
     }
 
-    /// How often each message was asked.
+    /// Returns the counts of messages by name.
     pub fn metrics(&self) -> Arc<dyn Source> {
-        Arc::new(Messages(Arc::clone(&self.asked)))
+        Arc::new(Messages(Arc::clone(&self.all_counts)))
     }
 
-    /// The score a message asks for, and the variable it goes to.
-    // Always: that a delayed answer calls it too is no reason to have all others call it.
+    /// Returns the score that a message asks for, and the variable to set.
+    // Inlined into the path of immediate answers, which must not call a function because deferred answers share it.
     #[inline(always)]
     fn score(&self, message: &Message<'_>) -> Option<(Scope, &VarName, u32)> {
-        let rule = message_rule(&self.message_rules, message);
-        self.counts.add(rule);
-        let rule = rule?;
-        let score = self.scores.score(client_address(message)?);
-        Some((rule.scope(), &rule.names().score, score))
+        let Some(rule) = rule_for(&self.rules, message) else {
+            self.counts.unknown();
+            self.all_counts.report_unknown(&self.rules, message);
+            return None;
+        };
+        self.counts.served(rule);
+        let mut lowest = None::<u32>;
+        let has_argument = addresses(message, rule.arguments(), |address| {
+            let score = self.scores.score(canonical(address));
+            lowest = Some(lowest.map_or(score, |lowest| lowest.min(score)));
+        });
+        if !has_argument {
+            self.all_counts.report_no_argument(rule, message);
+        }
+        Some((rule.scope(), &rule.names().score, lowest?))
     }
 }
 
-/// Each worker counts by itself.
+/// Each worker counts on its own.
 impl Clone for RandomScores {
     fn clone(&self) -> Self {
-        let Self { scores, delay, message_rules, asked, .. } = self;
-        let (message_rules, asked) = (message_rules.clone(), Arc::clone(asked));
-        Self { scores: *scores, delay: *delay, message_rules, counts: asked.worker(), asked }
+        let Self { scores, delay, rules, all_counts, .. } = self;
+        let (rules, all_counts) = (rules.clone(), Arc::clone(all_counts));
+        Self { scores: *scores, delay: *delay, rules, counts: all_counts.worker(), all_counts }
     }
 }
 
@@ -87,7 +99,7 @@ impl Handler for RandomScores {
         let (mut actions, max) = (Actions::new(), notify.max_frame_size() as usize);
         for (scope, name, score) in messages.filter_map(|message| self.score(&message)) {
             actions.set_var(scope, name, score)?;
-            // Nothing behind that would fit into the ACK; keeping it would cost memory for nothing.
+            // Further actions would not fit into the ACK, so keeping them would waste memory.
             if actions.as_bytes().len() > max {
                 break;
             }

@@ -1,4 +1,4 @@
-//! `spoa check` and `spoa validate`: what lists say of an address, and why; and what is wrong with them.
+//! `spoa check` and `spoa validate`: the verdict of lists on an address, and the faults of lists and configuration.
 
 use std::fmt;
 use std::io;
@@ -6,67 +6,84 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use spoa_runtime::reputation::lists::{Lists, embedded};
-use spoa_runtime::reputation::{List, ListConfig, LoadError, PREFIXES_MAX};
+use spoa_runtime::reputation::{Library, List, ListConfig, LoadError, PREFIXES_MAX};
+use spoa_runtime::text::{Count, Escaped};
 
+use crate::access::Reader;
 use crate::cli::ListArgs;
-use crate::{Failure, tell};
+use crate::{Failure, complain, tell};
 
-/// Tells what lists say of addresses.
+/// Shows the verdict of lists on addresses.
 ///
 /// # Errors
 /// There are no lists, or one cannot be used.
 pub(crate) fn check(args: &ListArgs, addresses: &[IpAddr]) -> Result<(), Failure> {
-    let options = args.options().map_err(Failure::Usage)?;
+    let options = args.options()?;
     if !options.is_by_lists() {
-        return Err(Failure::Usage("check takes a --list, or a --config with a [[list]]".into()));
+        return Err(Failure::Usage("check needs a --list, or a --config with a [[list]]".into()));
     }
     let config = options.reputation();
-    let lists = Lists::load(&config.lists)?;
+    let default_score = config.default_score;
+    let library = Library::open(config)?;
+    for (_, error) in library.refused() {
+        complain(&format_args!("{error}; the list is optional, and counts as empty"));
+    }
     for address in addresses {
-        tell(explain(&lists, config.default_score, *address)?);
+        tell(explain(&library.edition().lists, default_score, *address)?);
     }
     Ok(())
 }
 
-/// Tells what is wrong with lists and the file that they are in.
+/// Shows the faults of lists and of the file that they are in.
 ///
 /// # Errors
-/// Anything is, or there are neither.
-pub(crate) fn validate(args: &ListArgs) -> Result<(), Failure> {
-    let options = args.options().map_err(Failure::Usage)?;
+/// There are faults, or neither lists nor a file.
+pub(crate) fn validate(args: &ListArgs, user: Option<&str>) -> Result<(), Failure> {
+    let options = args.options()?;
+    let (reader, mut text, mut faults) = (Reader::of(user)?, String::new(), 0);
     match args.file() {
-        Some(path) if options.is_by_lists() => tell(format!("{} is in order\n", path.display())),
         Some(path) => {
-            tell(format!("{} is in order; there is no list in it, so scores are random\n", path.display()));
+            let note = if options.is_by_lists() { "" } else { "; it has no list, so scores are random" };
+            line(&mut text, format_args!("{} is valid{note}", path.display()));
+            if let Some(wrong) = reader.as_ref().and_then(|reader| reader.cannot_read(path)) {
+                line(&mut text, format_args!("  {wrong}"));
+                faults += 1;
+            }
         }
         None if options.is_by_lists() => {}
-        None => return Err(Failure::Usage("validate takes a --list, or a --config".into())),
+        None => return Err(Failure::Usage("validate needs a --list, or a --config".into())),
     }
-    let (mut faults, mut prefixes) = (0, 0);
-    for list in options.reputation().lists {
-        // Of one that is strict all bad lines are told as well.
-        let list = List::load(ListConfig { strict: false, ..list });
+    tell(text);
+    let mut prefixes = 0;
+    for config in options.reputation().lists {
+        let (mut text, unreadable) =
+            (String::new(), reader.as_ref().and_then(|reader| reader.cannot_read(&config.path)));
+        if let Some(wrong) = unreadable {
+            line(&mut text, format_args!("list {}: {wrong}", config.name));
+            faults += 1;
+        }
+        // All bad lines of a strict list are shown, not just the first.
+        let list = List::load(ListConfig { strict: false, ..config.clone() });
         prefixes += list.as_ref().map_or(0, List::prefixes);
-        let (text, bad) = report(&list);
-        tell(text);
+        let (report, bad) = report(&config, &list);
+        tell(text + &report);
         faults += bad;
     }
     if prefixes > PREFIXES_MAX as u64 {
-        tell(format!("{prefixes} prefixes in all are more than {PREFIXES_MAX}\n"));
+        tell(format!("all lists together have {prefixes} prefixes, more than the limit of {PREFIXES_MAX}\n"));
         faults += 1;
     }
     match faults {
         0 => Ok(()),
-        1 => Err("1 fault".into()),
-        more => Err(format!("{more} faults").into()),
+        faults => Err(Count(faults, "fault").to_string().into()),
     }
 }
 
-/// What the lists say of `address`, and every line that it is in:
+/// Returns the verdict on `address`, and every line that contains it:
 ///
 /// ```text
 /// 192.0.2.7: listed, score 10
-///   because of 192.0.2.0/24 in worse
+///   decided by 192.0.2.0/24 in worse
 ///   worse: 192.0.2.0/24, score 10, line 12 of lists/worse.netset
 ///   bad: 192.0.0.0/16, score 30, line 3 of lists/bad.netset
 /// ```
@@ -81,9 +98,9 @@ pub(crate) fn explain(lists: &Lists, default_score: u32, address: IpAddr) -> io:
         line(&mut text, format_args!("  looked up as {}", embedded(address)));
     }
     if let Some(matched) = verdict.matched() {
-        line(&mut text, format_args!("  because of {} in {}", matched.prefix(), matched.list().config().name));
+        line(&mut text, format_args!("  decided by {} in {}", matched.prefix(), matched.list().config().name));
     }
-    for list in lists.iter() {
+    for list in lists.iter().filter(|list| list.written().is_some()) {
         let config = list.config();
         for (number, prefix) in list.lines_with(address)? {
             let allow = if config.allow { ", allow" } else { "" };
@@ -94,28 +111,32 @@ pub(crate) fn explain(lists: &Lists, default_score: u32, address: IpAddr) -> io:
     Ok(text)
 }
 
-/// What is wrong with a list, as far as it was kept, and how many faults that are:
+/// Returns the faults of a list, the first of them in full, and their number:
 ///
 /// ```text
-/// list worse: 1 prefixes, 7 bad lines
+/// list worse: 1 prefix, 7 bad lines
 ///   lists/worse.netset:2:1: "nonsense" is not an address
 ///   and 6 more
 /// ```
-fn report(list: &Result<List, LoadError>) -> (String, u64) {
+fn report(config: &ListConfig, list: &Result<List, LoadError>) -> (String, u64) {
     let mut text = String::new();
     let list = match list {
         Ok(list) => list,
+        Err(error) if config.optional && !config.path.exists() => {
+            line(&mut text, format_args!("{error}; the list is optional, and empty until the file is there"));
+            return (text, 0);
+        }
         Err(error) => {
             line(&mut text, format_args!("{error}"));
             return (text, 1);
         }
     };
-    let (name, path) = (&list.config().name, list.config().path.display());
+    let (name, path) = (&config.name, config.path.display());
     let bad = match list.bad_lines() {
         0 => String::new(),
-        count => format!(", {count} bad lines"),
+        count => format!(", {}", Count(count, "bad line")),
     };
-    line(&mut text, format_args!("list {name}: {} prefixes{bad}", list.prefixes()));
+    line(&mut text, format_args!("list {name}: {}{bad}", Count(list.prefixes(), "prefix")));
     let mut more = list.bad_lines();
     for (number, error) in list.bad() {
         line(&mut text, format_args!("  {path}:{number}:{}: {error}", error.column));
@@ -127,25 +148,27 @@ fn report(list: &Result<List, LoadError>) -> (String, u64) {
     (text, list.bad_lines())
 }
 
+/// Appends one line, whose text may be that of a file.
 fn line(text: &mut String, line: fmt::Arguments<'_>) {
-    text.push_str(&line.to_string());
+    text.push_str(&Escaped(line).to_string());
     text.push('\n');
 }
 
-/// What is worth knowing of a list that was loaded.
+/// Returns the size, age and faults of a list in one line.
 pub(crate) fn summary(list: &List) -> String {
-    let (name, prefixes, age) = (&list.config().name, list.prefixes(), age(list.written(), SystemTime::now()));
-    let mut text = format!("list {name}: {prefixes} prefixes, written {age} ago");
+    let (name, prefixes) = (&list.config().name, Count(list.prefixes(), "prefix"));
+    let Some(written) = list.written() else { return format!("list {name}: not loaded yet") };
+    let mut text = format!("list {name}: {prefixes}, written {} ago", age(written, SystemTime::now()));
     if let Some((number, error)) = list.bad().next() {
-        let (count, path) = (list.bad_lines(), list.config().path.display());
-        text += &format!(", {count} bad lines, the first is {path}:{number}:{}: {error}", error.column);
+        let (count, path) = (Count(list.bad_lines(), "bad line"), list.config().path.display());
+        text += &format!(", {count}, the first is {path}:{number}:{}: {error}", error.column);
     }
     text
 }
 
-/// How long ago something was, to its largest unit.
+/// Returns the time between two times in its largest unit.
 fn age(then: SystemTime, now: SystemTime) -> String {
-    // A clock that was set back is no reason to fail.
+    // A clock may have been set back.
     let seconds = now.duration_since(then).unwrap_or(Duration::ZERO).as_secs();
     match seconds {
         0..120 => format!("{seconds} s"),

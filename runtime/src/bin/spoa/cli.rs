@@ -6,17 +6,21 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::{Shell, generate};
-use clap_mangen::Man;
 use spoa_runtime::ListenAddr;
 use spoa_runtime::reputation::ListConfig;
 
+use crate::Failure;
 use crate::file;
+use crate::man;
 use crate::options::Options;
 use crate::values::{Percent, Time};
 
+/// The version and the commit that it was built from.
+pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SPOA_COMMIT"), ")");
+
 /// An IP reputation agent for HAProxy (SPOE): scores clients from 0 (bad) to 100 (trusted), by lists or at random.
 #[derive(Debug, Parser)]
-#[command(name = "spoa", version, args_override_self = true, args_conflicts_with_subcommands = true)]
+#[command(name = "spoa", version = VERSION, args_override_self = true, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -25,7 +29,7 @@ pub(crate) struct Cli {
     pub(crate) given: Given,
 }
 
-/// Options, and where there are more.
+/// Options, and the file with more of them.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Given {
     #[command(flatten)]
@@ -37,17 +41,17 @@ pub(crate) struct Given {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ConfigFile {
-    /// Read options from this file; those given here count before those in it
+    /// Read options from this file; options on the command line override those in it
     ///
-    /// It is TOML: each option without its dashes, as in "grace = '5s'", and an array of tables called "list".
+    /// The file is TOML: each option without its dashes, as in "grace = '5s'"; see spoa.toml(5).
     #[arg(long = "config", value_name = "FILE")]
     path: Option<PathBuf>,
 }
 
-/// What it does instead of serving.
+/// A command other than to serve.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Tell what lists say of addresses, and why
+    /// Show the verdict of lists on addresses, and the lines that decide
     Check {
         /// The addresses
         #[arg(required = true, value_name = "IP")]
@@ -56,39 +60,51 @@ pub(crate) enum Command {
         #[command(flatten)]
         lists: ListArgs,
     },
-    /// Write what is installed beside the program: its man page, or what a shell completes
+    /// Write a file that is installed with the program: its man page, or completions of a shell
     #[command(hide = true)]
     Generate {
-        /// Which
+        /// The file
         #[arg(value_enum)]
         what: Generated,
     },
-    /// Do HAProxy's health check on an agent; fail if it is not in good health
+    /// Send HAProxy's health check to an agent, and a NOTIFY if asked to; fail if the answer is not as expected
     Probe {
-        /// Where it listens: IP:PORT or unix:PATH
+        /// Address of the agent: IP:PORT or unix:PATH
         #[arg(value_name = "ADDR")]
         agent: ListenAddr,
 
-        /// Ask about this address too
+        /// Send a NOTIFY about this address too; fail if its answer sets no variable
         #[arg(long, value_name = "IP")]
         notify: Option<IpAddr>,
 
-        /// The message to ask in
+        /// Name of the message in the NOTIFY
         #[arg(long, value_name = "NAME", default_value = "check-client-ip")]
         message: String,
 
-        /// Time to answer in
+        /// Name of the argument with the address
+        #[arg(long, value_name = "NAME", default_value = "ip")]
+        argument: String,
+
+        /// Fail unless the answer sets this variable (to this value); with or without its scope; repeatable
+        #[arg(long, value_name = "NAME[=VALUE]", requires = "notify")]
+        expect: Vec<String>,
+
+        /// Time that the answers may take
         #[arg(long, value_name = "TIME", default_value = "2s")]
         timeout: Time,
     },
-    /// Tell what is wrong with a configuration file and which lines of lists are bad; fail if anything is
+    /// Check a configuration file and lists, and show each fault; fail if there is one
     Validate {
         #[command(flatten)]
         lists: ListArgs,
+
+        /// Check that this user can read the files [default: spoa, if run as root]
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
     },
 }
 
-/// What is made of the definition of the command line.
+/// A file that is made of the definition of the command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Generated {
     /// `spoa.1`
@@ -102,7 +118,7 @@ pub(crate) enum Generated {
 }
 
 impl Generated {
-    /// The text.
+    /// Returns the content of the file.
     ///
     /// # Errors
     /// It cannot be written.
@@ -110,7 +126,7 @@ impl Generated {
         let (mut command, mut text) = (Cli::command(), Vec::new());
         let shell = match self {
             Self::Man => {
-                Man::new(command).render(&mut text)?;
+                man::page(command, &mut text)?;
                 return Ok(text);
             }
             Self::Bash => Shell::Bash,
@@ -122,7 +138,7 @@ impl Generated {
     }
 }
 
-/// Which lists there are.
+/// The lists of `check` and `validate`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ListArgs {
     #[command(flatten)]
@@ -138,36 +154,31 @@ pub(crate) struct ListArgs {
 }
 
 impl Given {
-    /// Whether there is a configuration file.
-    pub(crate) const fn has_file(&self) -> bool {
-        self.file.path.is_some()
-    }
-
-    /// The options given here, and what they leave open as the file has it now.
+    /// Returns the options given here, and others as the file has them now.
     ///
     /// # Errors
-    /// One line: what is wrong with the file, or with all of them together.
-    pub(crate) fn options(&self) -> Result<Options, String> {
+    /// The file cannot be read, or something is wrong with the file or with the options together.
+    pub(crate) fn options(&self) -> Result<Options, Failure> {
         let options = match &self.file.path {
             Some(path) => self.options.clone().or(file::read(path)?),
             None => self.options.clone(),
         };
-        options.check()?;
+        options.check().map_err(Failure::Usage)?;
         Ok(options)
     }
 }
 
 impl ListArgs {
-    /// The options that these are part of.
+    /// Returns the options that these are part of.
     ///
     /// # Errors
     /// As [`Given::options`].
-    pub(crate) fn options(&self) -> Result<Options, String> {
+    pub(crate) fn options(&self) -> Result<Options, Failure> {
         let Self { file, lists, default_score } = self.clone();
         Given { file, options: Options::of_lists(lists, default_score) }.options()
     }
 
-    /// The configuration file.
+    /// Returns the configuration file, if one was given.
     pub(crate) fn file(&self) -> Option<&Path> {
         self.file.path.as_deref()
     }

@@ -1,36 +1,68 @@
 //! The configuration file.
 
-use std::fs;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
 use spoa_runtime::Scope;
-use spoa_runtime::reputation::format::{Column, Format};
+use spoa_runtime::reputation::format::{Column, Format, open_regular};
 use spoa_runtime::reputation::{ListConfig, MessageRule, Names};
 
+use crate::Failure;
 use crate::options::Options;
-use crate::values::{Percent, text};
+use crate::values::{Percent, text, texts};
 
-/// Reads the options in a file. Paths of lists in it begin where the file is.
+/// The size of a configuration file, in bytes.
+const SIZE_MAX: u64 = 4 << 20;
+
+/// Reads the options in a file. Paths of lists in it are relative to its folder.
 ///
 /// # Errors
-/// One line: what is wrong, with file, line and column.
-pub(crate) fn read(path: &Path) -> Result<Options, String> {
+/// The file cannot be read, or has something wrong in it, which the error names with line and column.
+pub(crate) fn read(path: &Path) -> Result<Options, Failure> {
     let shown = path.display();
-    let text = fs::read_to_string(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
+    let text = read_text(path).map_err(|error| Failure::Other(format!("cannot read {shown}: {error}").into()))?;
     let mut options: Options = toml::from_str(&text).map_err(|error| {
         let place = error.span().map(|span| place(&text, span.start)).unwrap_or_default();
-        format!("{shown}{place}: {}", error.message().replace('\n', ", "))
+        Failure::Usage(format!("{shown}{place}: {}", suggest(&error.message().replace('\n', ", "))))
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
     for list in options.lists.iter_mut().flatten() {
         list.path = folder.join(&list.path);
     }
-    options.check().map_err(|wrong| format!("{shown}: {wrong}"))?;
+    options.check().map_err(|wrong| Failure::Usage(format!("{shown}: {wrong}")))?;
     Ok(options)
 }
 
-/// The line and column of a byte: `:3:8`.
+fn read_text(path: &Path) -> io::Result<String> {
+    let (file, _) = open_regular(path)?;
+    let mut text = String::new();
+    if file.take(SIZE_MAX + 1).read_to_string(&mut text)? as u64 > SIZE_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is larger than {SIZE_MAX} bytes")));
+    }
+    Ok(text)
+}
+
+/// Rewrites an error of the TOML reader about an unknown name, so that it names the known one that was probably meant.
+fn suggest(error: &str) -> String {
+    let Some((wrong, known)) = error.split_once(", expected ") else { return error.into() };
+    let mut words = wrong.split('`');
+    let (Some(what @ ("unknown field " | "unknown variant ")), Some(wrong)) = (words.next(), words.next()) else {
+        return error.into();
+    };
+    let known: Vec<_> = known.split('`').skip(1).step_by(2).collect();
+    let what = if what == "unknown field " { "unknown key" } else { "unknown value" };
+    let similar = known.iter().map(|word| (strsim::jaro_winkler(wrong, word), word));
+    match similar.max_by(|(a, _), (b, _)| a.total_cmp(b)).filter(|(similarity, _)| *similarity > SIMILAR) {
+        Some((_, word)) => format!("{what} \"{wrong}\"; did you mean \"{word}\"?"),
+        None => format!("{what} \"{wrong}\"; known are {}", known.join(", ")),
+    }
+}
+
+/// The similarity of two words from which on one may have been meant by the other; as clap has it.
+const SIMILAR: f64 = 0.7;
+
+/// Returns the line and column of a byte: `:3:8`.
 fn place(text: &str, at: usize) -> String {
     let before = text.get(..at).unwrap_or(text);
     let (line, start) = (before.matches('\n').count() + 1, before.rfind('\n').map_or(0, |end| end + 1));
@@ -70,6 +102,8 @@ struct ListKeys {
     allow: bool,
     #[serde(default)]
     strict: bool,
+    #[serde(default)]
+    optional: bool,
     #[serde(default, rename = "max-shrink", deserialize_with = "text")]
     max_shrink: Option<Percent>,
 }
@@ -78,15 +112,15 @@ impl TryFrom<ListKeys> for ListTable {
     type Error = String;
 
     fn try_from(keys: ListKeys) -> Result<Self, String> {
-        let ListKeys { name, path, format, column, score, category, allow, strict, max_shrink } = keys;
+        let ListKeys { name, path, format, column, score, category, allow, strict, optional, max_shrink } = keys;
         if name.is_empty() || path.as_os_str().is_empty() {
-            return Err("a list has to have a name and a path".into());
+            return Err("a list needs a name and a path".into());
         }
         let format = Format::of(format, column).map_err(|error| error.to_string())?;
         let score = ListConfig::score_of(score.map(|Percent(score)| score.into()), allow);
         let score = score.map_err(|error| error.to_string())?;
         let max_shrink = max_shrink.map(|Percent(max)| max);
-        Ok(Self(ListConfig { name, path, format, score, category, allow, strict, max_shrink }))
+        Ok(Self(ListConfig { name, path, format, score, category, allow, strict, optional, max_shrink }))
     }
 }
 
@@ -98,6 +132,8 @@ struct MessageTable(MessageRule);
 #[serde(deny_unknown_fields)]
 struct MessageKeys {
     name: String,
+    #[serde(default, deserialize_with = "texts")]
+    argument: Option<Vec<String>>,
     #[serde(default)]
     scope: ScopeName,
     prefix: Option<String>,
@@ -105,7 +141,7 @@ struct MessageKeys {
     variables: VariableKeys,
 }
 
-/// Where variables live, as HAProxy's configuration has it.
+/// The scope of variables, as in HAProxy's configuration.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum ScopeName {
@@ -117,7 +153,7 @@ enum ScopeName {
     Res,
 }
 
-/// What variables are called, where that is not the prefix and their own name.
+/// The names of variables that are not the prefix and their usual name.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct VariableKeys {
@@ -134,7 +170,7 @@ impl TryFrom<MessageKeys> for MessageTable {
     type Error = String;
 
     fn try_from(keys: MessageKeys) -> Result<Self, String> {
-        let MessageKeys { name, scope, prefix, variables } = keys;
+        let MessageKeys { name, argument, scope, prefix, variables } = keys;
         let scope = match scope {
             ScopeName::Proc => Scope::Process,
             ScopeName::Sess => Scope::Session,
@@ -152,6 +188,28 @@ impl TryFrom<MessageKeys> for MessageTable {
             prefix: variables.prefix.unwrap_or(usual.prefix),
             generation: variables.generation.unwrap_or(usual.generation),
         };
-        MessageRule::new(&name, scope, &names).map(Self).map_err(|error| error.to_string())
+        let rule = MessageRule::new(&name, scope, &names).map_err(|error| error.to_string())?;
+        Ok(Self(rule.with_arguments(argument.unwrap_or_default())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::suggest;
+
+    #[test]
+    fn unknown_names_are_explained() {
+        for (error, wanted) in [
+            ("unknown field `prt`, expected one of `debug`, `port`", "unknown key \"prt\"; did you mean \"port\"?"),
+            ("unknown field `x`, expected `a` or `b`", "unknown key \"x\"; known are a, b"),
+            (
+                "unknown variant `session`, expected one of `proc`, `sess`",
+                "unknown value \"session\"; did you mean \"sess\"?",
+            ),
+            ("missing field `path`", "missing field `path`"),
+            ("invalid type: x, expected y", "invalid type: x, expected y"),
+        ] {
+            assert_eq!(suggest(error), wanted);
+        }
     }
 }

@@ -2,25 +2,25 @@
 
 use rlimit::Resource;
 
-/// What is kept for all that is no connection to be served: those that are turned away and told so, those that ask for
-/// metrics, lists, a few for each worker.
+/// Files that are reserved for everything but served connections: connections that are being rejected, requests for metrics,
+/// lists, and a few for each worker.
 const OTHERS: u64 = 2048;
 
-/// Raises the limit as far as it may be: the usual one of 1024 is for programs that still use select().
+/// Raises the limit as far as the system allows: the usual one of 1024 is for programs that use select().
 pub(crate) fn raise_limit() {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!("cannot raise the limit of open files: {error}");
     }
 }
 
-/// How many connections there is room for, and the limit that leaves it.
+/// Returns how many connections the limit leaves room for, and the limit.
 pub(crate) fn room() -> (usize, u64) {
     let limit = Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
     (usize::try_from(room_within(limit)).unwrap_or(usize::MAX), limit)
 }
 
 fn room_within(limit: u64) -> u64 {
-    // Where there are few files most of them are for connections all the same.
+    // Of a low limit most is for connections all the same.
     limit - OTHERS.min(limit / 4)
 }
 

@@ -1,36 +1,46 @@
-//! The log: on stderr, as text or JSON, of a level that may change.
+//! The log: text or JSON on standard error, with a level that can change.
 
+mod fields;
+mod writer;
+
+use std::fmt;
 use std::io::{self, IsTerminal};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use clap::ValueEnum;
 use serde::Deserialize;
+use spoa_runtime::{Families, Source};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Registry, fmt, registry};
+use tracing_subscriber::{Registry, fmt as subscriber_fmt, registry};
 
-/// How lines are written.
+use fields::TextFields;
+pub(crate) use writer::Flush;
+use writer::{Dropped, Lines};
+
+/// The format of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
-    /// For people
+    /// Text for people
     #[default]
     Text,
-    /// An object a line
+    /// A JSON object per line
     Json,
 }
 
-/// The least that is told.
+/// The level of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Level {
-    /// What it cannot do
+    /// Failures
     Error,
-    /// And what should not be
+    /// And what needs attention
     Warn,
-    /// And what changes
+    /// And changes of state
     #[default]
     Info,
     /// And each frame and connection
@@ -48,38 +58,71 @@ impl From<Level> for LevelFilter {
     }
 }
 
-/// Changes what is told.
+/// A handle on the running log.
 pub(crate) struct Log {
     level: LevelFilter,
     is_toggled: AtomicBool,
     filter: Handle<LevelFilter, Registry>,
+    dropped: Dropped,
+    /// How many dropped lines have been reported.
+    reported: AtomicU64,
 }
 
 impl Log {
-    /// Writes the log from now on.
-    pub(crate) fn start(format: Format, level: Level) -> Self {
+    /// Starts the log. What is queued is written when [`Flush`] is dropped, as far as standard error is read.
+    pub(crate) fn start(format: Format, level: Level) -> (Self, Flush) {
         let level = LevelFilter::from(level);
-        let (layer, filter) = reload::Layer::new(level);
-        let lines = fmt::layer()
-            .with_writer(io::stderr)
+        let (filter, handle) = reload::Layer::new(level);
+        let (lines, dropped, flush) = Lines::to_stderr(format == Format::Json);
+        let layer = subscriber_fmt::layer()
+            .with_writer(lines)
             .with_target(false)
-            // It would tell of a log that nobody reads any more on that same log, and panic over it.
+            // Errors of a log that nobody reads would be reported on that same log, with a panic.
             .log_internal_errors(false);
-        let log = registry().with(layer);
+        let log = registry().with(filter);
         match format {
-            Format::Text => log.with(lines.with_ansi(io::stderr().is_terminal())).init(),
-            Format::Json => log.with(lines.json().flatten_event(true)).init(),
+            Format::Text => log.with(layer.with_ansi(io::stderr().is_terminal()).fmt_fields(TextFields)).init(),
+            Format::Json => log.with(layer.json().flatten_event(true)).init(),
         }
-        Self { level, is_toggled: AtomicBool::new(false), filter }
+        let (is_toggled, reported) = (AtomicBool::new(false), AtomicU64::new(0));
+        (Self { level, is_toggled, filter: handle, dropped, reported }, flush)
     }
 
-    /// Tells each frame and connection too, or does not any more.
+    /// Switches debug lines on, or off again.
     pub(crate) fn toggle(&self) {
         let is_toggled = !self.is_toggled.fetch_xor(true, Ordering::Relaxed);
         let other = if self.level == LevelFilter::DEBUG { LevelFilter::INFO } else { LevelFilter::DEBUG };
         let level = if is_toggled { other } else { self.level };
-        // It fails when there is no log any more.
+        // It fails only when there is no log any more.
         let _ = self.filter.modify(|filter| *filter = level);
-        tracing::info!("SIGUSR1: the log level is {level}");
+        tracing::info!(level = %level, "SIGUSR1: the log level is {level}");
+    }
+
+    /// Reports lines that were dropped since the last call.
+    pub(crate) fn report_dropped(&self) {
+        let dropped = self.dropped.count();
+        let new = dropped - self.reported.swap(dropped, Ordering::Relaxed);
+        if new > 0 {
+            tracing::warn!(
+                dropped = new,
+                "dropped {new} log lines: standard error is read too slowly, or there are more debug lines than are written"
+            );
+        }
+    }
+
+    /// Returns the number of dropped lines, for metrics.
+    pub(crate) fn metrics(&self) -> Arc<dyn Source> {
+        Arc::new(DroppedLines(self.dropped.clone()))
+    }
+}
+
+#[derive(Debug)]
+struct DroppedLines(Dropped);
+
+impl Source for DroppedLines {
+    fn write(&self, families: &mut Families<'_>) -> fmt::Result {
+        let help =
+            "Log lines dropped because standard error was read too slowly, or because of the limit on debug lines.";
+        families.counter("log_lines_dropped", help, self.0.count())
     }
 }

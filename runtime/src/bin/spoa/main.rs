@@ -1,12 +1,14 @@
-//! `spoa`: an IP reputation agent, by lists or, as a drop-in for HAProxy's example, at random.
+//! `spoa`: an IP reputation agent that scores by lists or, as a drop-in for HAProxy's example agent, at random.
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod check;
 mod cli;
 mod file;
 mod files;
 mod log;
+mod man;
 mod options;
 mod probe;
 mod reload;
@@ -14,35 +16,35 @@ mod systemd;
 mod values;
 
 use std::error::Error;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use clap::error::ErrorKind;
-use spoa_runtime::Source;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use spoa_runtime::reputation::{Library, ListScores};
+use spoa_runtime::text::Escaped;
+use spoa_runtime::{Heartbeat, Source};
 
 use cli::{Cli, Command, Given};
+use probe::Question;
 use reload::Signals;
 use values::Time;
 
-/// The exit code of a wrong option; 1 is for all that fails later.
+/// The exit status of a wrong option; other failures exit with 1.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            // Nobody may be reading; that is no failure.
+            // It is no failure if nobody reads it.
             let _ = error.print();
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            let text = error.to_string();
-            let line = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
-            complain(&format_args!("{} (spoa -h lists the options)", line.trim_start_matches("error: ")));
+            complain(&explain(&error));
             return ExitCode::from(USAGE);
         }
     };
@@ -50,10 +52,11 @@ fn main() -> ExitCode {
         None => serve(&cli.given),
         Some(Command::Check { addresses, lists }) => check::check(lists, addresses),
         Some(Command::Generate { what }) => what.text().map(tell).map_err(Failure::from),
-        Some(Command::Probe { agent, notify, message, timeout: Time(timeout) }) => {
-            probe::run(agent, *notify, message, *timeout).map_err(Failure::Other)
+        Some(Command::Probe { agent, notify, message, argument, expect, timeout: Time(timeout) }) => {
+            let question = notify.map(|address| Question { address, message, argument, expected: expect });
+            probe::run(agent, question.as_ref(), *timeout).map_err(Failure::Other)
         }
-        Some(Command::Validate { lists }) => check::validate(lists),
+        Some(Command::Validate { lists, user }) => check::validate(lists, user.as_deref()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,12 +71,35 @@ fn main() -> ExitCode {
     }
 }
 
-/// Why it does not run.
+/// Returns what is wrong with the command line, in one line.
+fn explain(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
+    let suggested = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
+    let suggested = suggested.iter().find_map(|kind| match error.get(*kind)? {
+        ContextValue::String(word) => Some(word.clone()),
+        ContextValue::Strings(words) => words.first().cloned(),
+        _ => None,
+    });
+    let hint = suggested.map_or_else(|| "spoa -h lists the options".into(), |word| format!("did you mean '{word}'?"));
+    format!("{} ({hint})", line.trim_start_matches("error: "))
+}
+
+/// Why the program fails.
 pub(crate) enum Failure {
-    /// What it was told is wrong.
+    /// An option, or something in the configuration file, is wrong.
     Usage(String),
     /// Anything else.
     Other(Box<dyn Error>),
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(wrong) => f.write_str(wrong),
+            Self::Other(error) => error.fmt(f),
+        }
+    }
 }
 
 impl<E: Into<Box<dyn Error>>> From<E> for Failure {
@@ -82,42 +108,49 @@ impl<E: Into<Box<dyn Error>>> From<E> for Failure {
     }
 }
 
-/// Serves HAProxy until it is told to stop.
+/// Serves HAProxy until a signal stops it.
 fn serve(given: &Given) -> Result<(), Failure> {
-    let options = given.options().map_err(Failure::Usage)?;
-    let log = options.log();
+    let options = given.options()?;
+    let (log, _flush) = options.log();
     files::raise_limit();
     let signals = Signals::new()?;
+    let heartbeat = Heartbeat::new("reload thread");
     let (agent, is_handed_down) = systemd::sockets(options.agent())?;
-    // Where else it listens is said in so many words, or not at all.
+    // With sockets from systemd the default address is not opened.
     let agent = if is_handed_down { options.listen_where_said(agent) } else { options.listen(agent) };
+    let agent = systemd::follow(agent).depends_on(heartbeat.clone()).metrics(log.metrics());
     let start = |source: Arc<dyn Source>, library: Option<Library>| {
-        let server = systemd::follow(agent).metrics(source).bind()?;
-        options.tell_of_machine();
-        signals.heed(log, given.clone(), options.clone(), library)?;
+        let server = agent.metrics(source).bind()?;
+        options.log_start();
+        if let Some(library) = &library {
+            reload::log_lists(library);
+        }
+        signals.handle(log, heartbeat, given.clone(), options.clone(), library)?;
         systemd::ready();
         Ok::<_, Failure>(server)
     };
-    if options.is_by_lists() {
+    let served = if options.is_by_lists() {
         let library = Library::open(options.reputation())?;
-        library.edition().lists.iter().for_each(|list| tracing::info!("{}", check::summary(list)));
-        let server = start(Arc::new(library.clone()), Some(library.clone()))?;
-        return Ok(server.run(ListScores::new(library))?);
-    }
-    if given.has_file() {
-        // Whoever wrote it may have meant to have lists in it.
-        tracing::warn!("there are no lists: scores are random");
-    }
-    let service = options.random();
-    Ok(start(service.metrics(), None)?.run(service)?)
+        start(Arc::new(library.clone()), Some(library.clone()))?.run(ListScores::new(library))
+    } else {
+        let scores = options.random();
+        start(scores.metrics(), None)?.run(scores)
+    };
+    systemd::flush();
+    Ok(served?)
 }
 
-/// Writes to standard output. Nobody may be reading; that is no failure.
+/// Writes to standard output. It is no failure if nobody reads it.
 pub(crate) fn tell(text: impl AsRef<[u8]>) {
     let _ = io::stdout().write_all(text.as_ref());
 }
 
-/// The one line that says why it does not run. Nobody may be reading.
-fn complain(what: &dyn Display) {
-    let _ = writeln!(io::stderr(), "spoa: {what}");
+/// Writes a line, which may have text of others in it, to standard output.
+pub(crate) fn tell_line(text: &str) {
+    tell(format!("{}\n", Escaped(text)));
+}
+
+/// Writes a line that begins with the program's name to standard error.
+pub(crate) fn complain(what: &dyn Display) {
+    let _ = writeln!(io::stderr(), "spoa: {}", Escaped(what));
 }

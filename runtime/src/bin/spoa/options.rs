@@ -1,37 +1,39 @@
-//! The options of `spoa`, of the command line and of its configuration file.
+//! The options of `spoa`, from the command line and its configuration file.
 
-use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::thread;
 use std::time::Duration;
 
 use clap::Args;
 use serde::Deserialize;
 use spoa_runtime::reputation::{Config, ListConfig, MessageRule, RandomScores, Scores};
+use spoa_runtime::text::Count;
 use spoa_runtime::{Agent, Capabilities, ConnectionConfig, ListenAddr};
 
+use crate::cli::VERSION;
 use crate::file;
 use crate::files;
-use crate::log::{Format, Level, Log};
-use crate::values::{Capability, Percent, Time, text, texts};
+use crate::log::{Flush, Format, Level, Log};
+use crate::values::{Capability, Number, Percent, Port, Positive, Time, Whole, text, texts};
 
-/// What can be said of how it serves, each part of it or not: on the command line as `--hello-timeout 5s`, in the file as
-/// `hello-timeout = "5s"`. The defaults that their help tells are those in [`Options::agent`] and what else is made of them.
+/// The options, each of them given or not: on the command line as `--hello-timeout 5s`, in the file as `hello-timeout = "5s"`.
+/// A test compares the defaults in their help with those in use.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Options {
-    /// Log each frame and connection: --log-level debug
+    /// Log each frame and connection; as --log-level debug
     #[arg(short, long)]
     debug: bool,
 
-    /// The least to log: error, warn, info or debug; SIGUSR1 switches debug on and off [default: info]
+    /// Log level: error, warn, info or debug; SIGUSR1 switches debug on and off [default: info]
     #[arg(long, value_name = "LEVEL", hide_possible_values = true)]
     log_level: Option<Level>,
 
-    /// How to log: text, or json for an object a line [default: text]
+    /// Log format: text, or json for one object per line [default: text]
     #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
     log_format: Option<Format>,
 
-    /// Time to warn after when HAProxy checks the agent's health but asks it nothing; 0 for never [default: 5m]
+    /// Warn if HAProxy sends health checks but no NOTIFY for this long after the start; 0 for never [default: 5m]
     ///
     /// The likely mistake is an SPOE filter that is configured and never used.
     #[arg(long, value_name = "TIME")]
@@ -39,60 +41,64 @@ pub(crate) struct Options {
     silence_warning: Option<Time>,
 
     /// Port of 127.0.0.1 to listen on [default: 12345, or none with --listen]
-    #[arg(short, long)]
-    port: Option<NonZeroU16>,
+    #[arg(short, long, value_name = "PORT")]
+    #[serde(deserialize_with = "text")]
+    port: Option<Port>,
 
-    /// Where to listen: IP:PORT (IPv6 in brackets) or unix:PATH; repeatable
+    /// Address to listen on: IP:PORT (IPv6 in brackets) or unix:PATH[,mode=0660][,group=NAME][,user=NAME]; repeatable
     ///
-    /// SPOP has no authentication: whoever can connect is served.
+    /// SPOP has no authentication: everyone who can connect is served.
     #[arg(long, value_name = "ADDR")]
     #[serde(deserialize_with = "texts")]
     listen: Option<Vec<ListenAddr>>,
 
-    /// Where to tell of health and metrics over HTTP: /healthz, /readyz, /metrics; IP:PORT or unix:PATH; repeatable
+    /// Address for health and metrics over HTTP, /healthz, /readyz and /metrics; as --listen; repeatable
     ///
-    /// Whoever can connect is answered.
+    /// Everyone who can connect is answered.
     #[arg(long, value_name = "ADDR")]
     #[serde(deserialize_with = "texts")]
     admin: Option<Vec<ListenAddr>>,
 
-    /// Threads that serve connections, at most one a processor [default: one a processor]
+    /// Threads that serve connections, at most one per processor [default: one per processor]
     ///
-    /// None of them ever waits for anything but its sockets, so that more would only keep each other waiting.
+    /// A worker waits for nothing but its sockets, so more of them would only take processor time from each other.
     #[arg(short = 'n', long, value_name = "NUMBER")]
-    workers: Option<NonZeroUsize>,
+    #[serde(deserialize_with = "text")]
+    workers: Option<Positive>,
 
-    /// Largest frame; at most HAProxy's tune.bufsize - 4 is best [default: 16384]
+    /// Largest frame; best at most HAProxy's tune.bufsize - 4 [default: 16384]
     #[arg(short, long, value_name = "BYTES")]
-    max_frame_size: Option<u32>,
+    #[serde(deserialize_with = "text")]
+    max_frame_size: Option<Whole<0, { u32::MAX as u64 }>>,
 
-    /// Capabilities to offer, just these; or none [default: pipelining,fragmentation]
+    /// Capabilities to offer, exactly these, or none [default: pipelining,fragmentation]
     ///
-    /// One of pipelining, fragmentation, async; can be given several times. With none of them named, the defaults are
-    /// offered.
+    /// One of pipelining, fragmentation, async; repeatable, or separated by commas.
     #[arg(short, long, value_name = "NAME", value_delimiter = ',')]
     #[serde(deserialize_with = "texts")]
     capability: Option<Vec<Capability>>,
 
-    /// Time before each answer: in ms, or with a unit (us, ms, s, m, h) [default: 0]
+    /// Wait this long before each answer: in ms, or with a unit (us, ms, s, m, h) [default: 0]
     #[arg(short = 't', long, value_name = "TIME")]
     #[serde(deserialize_with = "text")]
     delay: Option<Time>,
 
-    /// NOTIFYs before a connection is ended; 0 for no limit [default: 0]
+    /// Close a connection after this many NOTIFYs; 0 for no limit [default: 0]
     #[arg(short, long, value_name = "NUMBER")]
-    frames: Option<u64>,
+    #[serde(deserialize_with = "text")]
+    frames: Option<Number>,
 
-    /// Scores are a function of this and the address, not fresh each time
+    /// Make random scores a function of this number and the address
     #[arg(long, value_name = "NUMBER")]
-    seed: Option<u64>,
+    #[serde(deserialize_with = "text")]
+    seed: Option<Number>,
 
     /// The lists to answer by.
     #[arg(long = "list", value_name = "LIST", help = LIST_HELP, long_help = format!("{LIST_HELP}\n\n{LIST_HELP_MORE}"))]
     #[serde(rename = "list", deserialize_with = "file::lists")]
     pub(crate) lists: Option<Vec<ListConfig>>,
 
-    /// Which messages are answered, and by what variables: in the file alone.
+    /// The message rules, which only the file can have.
     #[arg(skip)]
     #[serde(rename = "message", deserialize_with = "file::message_rules")]
     message_rules: Option<Vec<MessageRule>>,
@@ -102,99 +108,108 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "text")]
     default_score: Option<Percent>,
 
-    /// Percent of a list's prefixes that may go from one time to the next [default: 50]
+    /// Percentage by which a list of 100 prefixes or more may shrink in one reload [default: 50]
     ///
-    /// Where more are gone, the file may have been cut off: the list stays as it was.
+    /// If it shrinks by more, the file may have been cut off, and the previous version stays in use. A list's own max-shrink
+    /// counts before this, whatever its size.
     #[arg(long, value_name = "PERCENT")]
     #[serde(deserialize_with = "text")]
     max_shrink: Option<Percent>,
 
-    /// Load lists anew at SIGHUP alone, not when their files change
+    /// Reload lists at SIGHUP only, not when their files change
     #[arg(long)]
     pub(crate) no_watch: bool,
 
-    /// Time to refuse health checks and serve on after SIGTERM, so that HAProxy asks others [default: 0]
+    /// After SIGTERM, refuse health checks and serve on for this long, so that HAProxy uses other agents [default: 0]
     ///
-    /// Longer than HAProxy takes to mark a server DOWN ("inter 2s fall 2": 4 s) no event is lost to the end of this agent.
+    /// If it is longer than HAProxy takes to mark a server DOWN ("inter 2s fall 2": 4 s), a stop loses no event.
     #[arg(long, value_name = "TIME")]
     #[serde(deserialize_with = "text")]
     drain: Option<Time>,
 
-    /// Time to end after that, or after SIGINT, most of it to answer what is in flight [default: 5s]
+    /// Time that a stop may take after --drain, or after SIGINT, to answer what is in flight [default: 5s]
     #[arg(long, value_name = "TIME")]
     #[serde(deserialize_with = "text")]
     grace: Option<Time>,
 
-    /// Time to wait for a HELLO [default: 5s]
+    /// Close a connection that sends no HELLO within this time [default: 5s]
     #[arg(long, value_name = "TIME")]
     #[serde(deserialize_with = "text")]
     hello_timeout: Option<Time>,
 
-    /// Time without NOTIFY before a connection is ended [default: no limit]
+    /// Close a connection that sends no NOTIFY for this long [default: no limit]
     #[arg(long, value_name = "TIME")]
     #[serde(deserialize_with = "text")]
     idle_timeout: Option<Time>,
 
-    /// Time before an empty ACK takes an answer's place, beside --delay [default: 10s]
+    /// Send an empty ACK if there is no answer after this time and --delay [default: 10s]
     #[arg(long, value_name = "TIME")]
     #[serde(deserialize_with = "text")]
     ack_timeout: Option<Time>,
 
-    /// Time before a HELLO is refused: HAProxy <= 3.0 comes back at once [default: 1s]
+    /// Wait this long before a HELLO is refused, because HAProxy up to 3.0 reconnects at once [default: 1s]
     #[arg(long, value_name = "TIME")]
     #[serde(deserialize_with = "text")]
     refuse_delay: Option<Time>,
 
-    /// Time a peer may read nothing before its connection is ended [default: 30s]
+    /// Close a connection whose peer reads nothing for this long [default: 30s]
     #[arg(long, value_name = "TIME")]
     #[serde(deserialize_with = "text")]
     send_timeout: Option<Time>,
 
-    /// NOTIFYs of a connection that may wait for their ACK [default: 64]
+    /// NOTIFYs in flight on a connection [default: 64]
     #[arg(long, value_name = "NUMBER")]
-    in_flight_max: Option<usize>,
+    #[serde(deserialize_with = "text")]
+    in_flight_max: Option<Positive>,
 
-    /// Bytes that the NOTIFYs of a connection that wait for their ACK may have [default: 1048576]
+    /// Bytes of the NOTIFYs in flight on a connection [default: 1048576]
     #[arg(long, value_name = "BYTES")]
-    deferred_max: Option<usize>,
+    #[serde(deserialize_with = "text")]
+    deferred_max: Option<Positive>,
 
-    /// Largest NOTIFY taken in fragments [default: 1048576]
+    /// Largest fragmented NOTIFY [default: 1048576]
     #[arg(long, value_name = "BYTES")]
-    reassembly_max: Option<usize>,
+    #[serde(deserialize_with = "text")]
+    reassembly_max: Option<Number>,
 
-    /// Connections to serve at once; more are turned away [default: 65536, or what the limit of open files leaves]
+    /// Open connections; further ones are rejected [default: 65536, or what the limit of open files allows]
     #[arg(long, value_name = "NUMBER")]
-    connections_max: Option<usize>,
+    #[serde(deserialize_with = "text")]
+    connections_max: Option<Positive>,
 
-    /// NOTIFYs of all connections that may wait for their ACK [default: 16384 a worker]
+    /// NOTIFYs in flight on all connections [default: 16384 per worker]
     ///
-    /// No other is taken until one is answered or overdue. Each worker has an equal share, of one at least.
+    /// At the limit no further NOTIFY is accepted until one is answered or overdue. Each worker has an equal share.
     #[arg(long, value_name = "NUMBER")]
-    total_in_flight_max: Option<usize>,
+    #[serde(deserialize_with = "text")]
+    total_in_flight_max: Option<Positive>,
 
-    /// Bytes that all connections may hold [default: 64 MiB a worker]
+    /// Bytes that all connections may hold [default: 64 MiB per worker]
     ///
-    /// In buffers and as copies of NOTIFYs in flight; more a worker by default if one connection may hold much. Above it those
-    /// connections are ended that have kept something in buffers for longest, with code 13 if they read what they are sent.
+    /// In buffers and as copies of NOTIFYs in flight. The default is higher if a single connection may hold much. Above the
+    /// limit the connections that have held buffers for longest are closed, with code 13 if they read what they are sent.
     /// Each worker has an equal share.
     #[arg(long, value_name = "BYTES")]
-    total_bytes_max: Option<usize>,
+    #[serde(deserialize_with = "text")]
+    total_bytes_max: Option<Positive>,
 }
 
-// No doc comments: rustdoc takes brackets for links.
-const LIST_HELP: &str =
-    "Answer by this list: NAME=PATH[,score=N][,category=TEXT][,allow][,strict][,column=C]; repeatable";
-const LIST_HELP_MORE: &str = "The file has an address, prefix or range a line, JSON lines or CSV, and may be compressed \
-with gzip. An address in an \"allow\" list is let in; else the lowest score of the lists that it is in counts. The score \
-is 0 unless given, 100 with \"allow\". Formats are told by the first line, or with \"format=lines\", \"json\" or \"csv\"; \
-with a column, a number from 1 or a name in the first line, it is CSV. A list that is \"strict\" is not used if any line is \
-bad. Those given here are in place of all that a configuration file has.";
+// Not a doc comment, because rustdoc takes brackets for links.
+const LIST_HELP: &str = "List to answer by: NAME=PATH[,score=N][,category=TEXT][,allow][,strict][,optional][,max-shrink=N][,column=C]; \
+                         repeatable";
+const LIST_HELP_MORE: &str = "The file has an address, prefix or range per line, JSON lines or CSV, and may be compressed with gzip. \
+An address in an \"allow\" list is allowed; otherwise the lowest score of the lists with it counts. The default score is 0, or \
+100 with \"allow\". The format is detected by the first line, or given by \"format=lines\", \"json\" or \"csv\"; a column is a \
+number from 1, or a name in the first line of CSV. A \"strict\" list is not used if any of its lines is bad. An \"optional\" \
+list does not prevent the start if its file cannot be used. Lists on the command line replace all lists of the \
+configuration file.";
 
-/// Calls a macro with the fields that are fixed from start to end, and with those that a SIGHUP may change.
+/// Calls a macro with the fields that cannot change while the agent runs, and with those that a SIGHUP may change.
 macro_rules! each_field {
     ($do:ident) => {
         $do! {
-            fixed: log_level, log_format, silence_warning, port, listen, admin, workers, max_frame_size, capability, delay, frames, seed, drain, grace, hello_timeout,
+            fixed: log_level, log_format, silence_warning, port, listen, admin, workers, max_frame_size, capability,
+                delay, frames, seed, drain, grace, hello_timeout,
                 idle_timeout, ack_timeout, refuse_delay, send_timeout, in_flight_max, deferred_max, reassembly_max,
                 connections_max, total_in_flight_max, total_bytes_max;
             fixed flags: debug, no_watch;
@@ -204,14 +219,14 @@ macro_rules! each_field {
 }
 
 impl Options {
-    /// Lists alone.
+    /// Returns options with lists alone.
     pub(crate) fn of_lists(lists: Option<Vec<ListConfig>>, default_score: Option<Percent>) -> Self {
         Self { lists, default_score, ..Self::default() }
     }
 
-    /// These, and what they leave open as `others` have it.
+    /// Returns these options, and `others` where these are not given.
     pub(crate) fn or(self, mut others: Self) -> Self {
-        // Where it listens is one thing, said in two ways.
+        // Both say where to listen.
         if self.port.is_some() || self.listen.is_some() {
             (others.port, others.listen) = (None, None);
         }
@@ -227,11 +242,11 @@ impl Options {
         each_field!(or)
     }
 
-    /// The options that differ and count only at the next start, as the file calls them.
+    /// Returns the names of options that differ and take effect only at the next start.
     pub(crate) fn fixed_differences(&self, others: &Self) -> Vec<String> {
         let mut names = Vec::new();
         if self.is_by_lists() != others.is_by_lists() {
-            names.push("whether scores come from lists".into());
+            names.push("whether there are lists".into());
         } else if !self.is_by_lists() && self.message_rules != others.message_rules {
             names.push("message".into());
         }
@@ -245,10 +260,10 @@ impl Options {
         names
     }
 
-    /// Says what is wrong with options that are right one by one.
+    /// Checks the options against each other.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.is_by_lists() && (self.delay.is_some() || self.seed.is_some()) {
-            return Err("delay and seed are for random scores, and there are lists".into());
+            return Err("delay and seed are for random scores, but there are lists".into());
         }
         self.agent().validate().map_err(|error| error.to_string())?;
         self.reputation().check().map_err(|error| error.to_string())?;
@@ -260,12 +275,12 @@ impl Options {
         }
     }
 
-    /// Whether scores come from lists, not at random.
+    /// True if scores come from lists, false if they are random.
     pub(crate) fn is_by_lists(&self) -> bool {
         self.lists.as_ref().is_some_and(|lists| !lists.is_empty())
     }
 
-    /// What lists say, and of which messages.
+    /// Returns the lists and message rules.
     pub(crate) fn reputation(&self) -> Config {
         let defaults = Config::default();
         Config {
@@ -276,84 +291,110 @@ impl Options {
         }
     }
 
-    /// The service of random scores.
+    /// Returns the handler with random scores.
     pub(crate) fn random(&self) -> RandomScores {
-        let scores = self.seed.map_or(Scores::Fresh, Scores::Seeded);
+        let scores = self.seed.map_or(Scores::Fresh, |seed| Scores::Seeded(seed.0));
         RandomScores::new(scores, self.delay(), self.reputation().message_rules)
     }
 
-    /// How to log.
-    pub(crate) fn log(&self) -> Log {
+    /// Starts the log.
+    pub(crate) fn log(&self) -> (Log, Flush) {
         let level = if self.debug { Level::Debug } else { self.log_level.unwrap_or_default() };
         Log::start(self.log_format.unwrap_or_default(), level)
     }
 
-    /// The agent.
+    /// Returns the agent, without addresses to listen on.
     pub(crate) fn agent(&self) -> Agent {
         let mut agent = Agent::new()
             .connection(self.connection())
-            .drain(time(self.drain, Duration::ZERO))
-            .grace(time(self.grace, Duration::from_secs(5)))
-            .connections_max(self.connections_max())
-            .silence_warning(time(self.silence_warning, Duration::from_secs(300)))
-            // As far as the level says so.
+            .silence_warning(self.silence_warning.map_or(SILENCE_WARNING, |Time(time)| time))
+            // While the log level is debug.
             .log_frames(true);
-        if let Some(asked) = self.workers {
-            agent = agent.workers(at_most_one_a_processor(asked));
+        let connections_max = self.connections_max(&agent);
+        agent = agent.connections_max(connections_max);
+        if let Some(Time(drain)) = self.drain {
+            agent = agent.drain(drain);
+        }
+        if let Some(Time(grace)) = self.grace {
+            agent = agent.grace(grace);
+        }
+        if let Some(asked) = self.asked_workers() {
+            agent = agent.workers(at_most_one_per_processor(asked));
         }
         if let Some(max) = self.total_in_flight_max {
-            agent = agent.total_in_flight_max(max);
+            agent = agent.total_in_flight_max(max.size());
         }
         if let Some(max) = self.total_bytes_max {
-            agent = agent.total_bytes_max(max);
+            agent = agent.total_bytes_max(max.size());
         }
         self.admin.iter().flatten().cloned().fold(agent, Agent::admin)
     }
 
-    /// Says what the machine does not have room for.
-    pub(crate) fn tell_of_machine(&self) {
-        if let Some(asked) = self.workers
-            && at_most_one_a_processor(asked) < asked
-        {
-            let workers = at_most_one_a_processor(asked);
-            tracing::info!("{workers} workers, not {asked}: there is a processor for each of these");
+    fn asked_workers(&self) -> Option<NonZeroUsize> {
+        self.workers.and_then(|workers| NonZeroUsize::new(workers.size()))
+    }
+
+    /// Logs what is starting, and what differs from what was asked for.
+    pub(crate) fn log_start(&self) {
+        let (agent, (room, limit)) = (self.agent(), files::room());
+        let (workers, connections) = (agent.worker_count().get() as u64, agent.connection_limit() as u64);
+        let config = self.reputation();
+        let messages: Vec<_> = config.message_rules.iter().map(MessageRule::message).collect();
+        let messages = messages.join(", ");
+        tracing::info!(
+            version = VERSION,
+            workers,
+            connections_max = connections,
+            open_files_max = limit,
+            messages,
+            "spoa {VERSION}: {}, at most {} (the limit of open files is {limit}), serves the messages {messages}",
+            Count(workers, "worker"),
+            Count(connections, "connection"),
+        );
+        if !self.is_by_lists() {
+            tracing::warn!(
+                "scores are random, because there is no list: use this to try HAProxy's configuration only, since HAProxy refuses \
+                 clients by these scores"
+            );
         }
-        let ((room, limit), max) = (files::room(), self.connections_max());
-        match self.connections_max {
-            Some(asked) if room < asked => tracing::warn!(
-                "{room} connections at most, not {asked}: the limit of open files is {limit}, and cannot be raised"
-            ),
-            None if room <= max => tracing::info!("{max} connections at most: the limit of open files is {limit}"),
-            _ => {}
+        if let Some(asked) = self.asked_workers().filter(|asked| asked.get() as u64 > workers) {
+            tracing::info!("{}, not {asked}: one per processor is the most", Count(workers, "worker"));
+        }
+        if let Some(asked) = self.connections_max.filter(|asked| asked.size() > room) {
+            let asked = asked.0;
+            tracing::warn!(
+                "{} at most, not {asked}: the limit of open files is {limit}, and cannot be raised",
+                Count(connections, "connection")
+            );
         }
     }
 
-    fn connections_max(&self) -> usize {
-        self.connections_max.unwrap_or(65_536).min(files::room().0)
+    fn connections_max(&self, defaults: &Agent) -> usize {
+        self.connections_max.map_or(defaults.connection_limit(), Positive::size).min(files::room().0)
     }
 
-    /// Listens where the options say or, if they do not, on the port of HAProxy's example.
+    /// Listens on the addresses of the options or, without any, on the port of HAProxy's example.
     pub(crate) fn listen(&self, agent: Agent) -> Agent {
         self.addrs().into_iter().fold(agent, Agent::listen)
     }
 
-    /// Listens where the options say, if they do.
+    /// Listens on the addresses of the options, if there are any.
     pub(crate) fn listen_where_said(&self, agent: Agent) -> Agent {
         if self.port.is_some() || self.listen.is_some() { self.listen(agent) } else { agent }
     }
 
     fn addrs(&self) -> Vec<ListenAddr> {
-        let local = |port: NonZeroU16| ListenAddr::Tcp(([127, 0, 0, 1], port.get()).into());
+        let local = |port: u16| ListenAddr::Tcp(([127, 0, 0, 1], port).into());
         let listen = self.listen.as_deref().unwrap_or_default();
         let port = match self.port {
-            None if listen.is_empty() => NonZeroU16::new(12345),
-            port => port,
+            None if listen.is_empty() => Some(PORT),
+            port => port.and_then(|port| u16::try_from(port.0).ok()),
         };
         port.map(local).into_iter().chain(listen.iter().cloned()).collect()
     }
 
     fn delay(&self) -> Duration {
-        time(self.delay, Duration::ZERO)
+        self.delay.map_or(Duration::ZERO, |Time(time)| time)
     }
 
     fn connection(&self) -> ConnectionConfig {
@@ -362,30 +403,33 @@ impl Options {
             [] => defaults.capabilities,
             named => named.iter().fold(Capabilities::NONE, |all, Capability(one)| all | *one),
         };
+        let time = |given: Option<Time>, default| given.map_or(default, |Time(time)| time);
         ConnectionConfig {
-            max_frame_size: self.max_frame_size.unwrap_or(defaults.max_frame_size),
+            max_frame_size: self.max_frame_size.map_or(defaults.max_frame_size, |size| size.0 as u32),
             capabilities,
-            in_flight_max: self.in_flight_max.unwrap_or(defaults.in_flight_max),
-            deferred_max: self.deferred_max.unwrap_or(defaults.deferred_max),
-            reassembly_max: self.reassembly_max.unwrap_or(defaults.reassembly_max),
-            notify_max: self.frames.and_then(NonZeroU64::new),
-            hello_timeout: time(self.hello_timeout, Duration::from_secs(5)),
-            idle_timeout: self.idle_timeout.map(|Time(time)| time),
-            ack_timeout: time(self.ack_timeout, Duration::from_secs(10)).saturating_add(self.delay()),
-            refuse_delay: time(self.refuse_delay, Duration::from_secs(1)),
-            send_timeout: time(self.send_timeout, Duration::from_secs(30)),
+            in_flight_max: self.in_flight_max.map_or(defaults.in_flight_max, Positive::size),
+            deferred_max: self.deferred_max.map_or(defaults.deferred_max, Positive::size),
+            reassembly_max: self.reassembly_max.map_or(defaults.reassembly_max, Number::size),
+            notify_max: self.frames.and_then(|frames| NonZeroU64::new(frames.0)),
+            hello_timeout: time(self.hello_timeout, defaults.hello_timeout),
+            idle_timeout: self.idle_timeout.map_or(defaults.idle_timeout, |Time(time)| Some(time)),
+            ack_timeout: time(self.ack_timeout, defaults.ack_timeout).saturating_add(self.delay()),
+            refuse_delay: time(self.refuse_delay, defaults.refuse_delay),
+            send_timeout: time(self.send_timeout, defaults.send_timeout),
             ..defaults
         }
     }
 }
 
-fn time(given: Option<Time>, default: Duration) -> Duration {
-    given.map_or(default, |Time(time)| time)
-}
+/// The port of HAProxy's example agent.
+const PORT: u16 = 12345;
 
-/// Two workers on one processor answer fewer NOTIFYs than one does, and the slowest of them several times later: each
-/// keeps the other from running for a whole time slice.
-fn at_most_one_a_processor(workers: NonZeroUsize) -> NonZeroUsize {
+/// The default of [`Options::silence_warning`].
+const SILENCE_WARNING: Duration = Duration::from_secs(300);
+
+/// Returns a number of workers that does not exceed that of processors: two on one processor answer fewer NOTIFYs than one,
+/// and the slowest of them several times later, because each takes whole time slices from the other.
+fn at_most_one_per_processor(workers: NonZeroUsize) -> NonZeroUsize {
     thread::available_parallelism().map_or(workers, |processors| workers.min(processors))
 }
 
@@ -413,7 +457,7 @@ mod tests {
         let options = options(&of_it);
         assert!(options.debug);
         assert_eq!(options.addrs(), ["127.0.0.1:7000".parse().unwrap()]);
-        assert_eq!(options.workers, NonZeroUsize::new(3));
+        assert_eq!(options.workers, Some(Whole(3)));
         let config = options.connection();
         assert_eq!(config.max_frame_size, 8192);
         assert_eq!(config.capabilities, Capabilities::ASYNC | Capabilities::PIPELINING);
@@ -443,9 +487,9 @@ mod tests {
     #[test]
     fn there_is_a_worker_a_processor_at_most() {
         let processors = thread::available_parallelism().unwrap();
-        assert_eq!(at_most_one_a_processor(NonZeroUsize::MIN), NonZeroUsize::MIN);
-        assert_eq!(at_most_one_a_processor(processors), processors);
-        assert_eq!(at_most_one_a_processor(NonZeroUsize::MAX), processors);
+        assert_eq!(at_most_one_per_processor(NonZeroUsize::MIN), NonZeroUsize::MIN);
+        assert_eq!(at_most_one_per_processor(processors), processors);
+        assert_eq!(at_most_one_per_processor(NonZeroUsize::MAX), processors);
     }
 
     #[test]
@@ -459,7 +503,7 @@ mod tests {
     #[test]
     fn of_an_option_given_twice_the_last_counts() {
         let options = options(&["-d", "-d", "-p", "1", "-p", "2", "-c", "async", "-c", "pipelining"]);
-        assert_eq!(options.port, NonZeroU16::new(2));
+        assert_eq!(options.port, Some(Whole(2)));
         assert_eq!(options.connection().capabilities, Capabilities::ASYNC | Capabilities::PIPELINING);
     }
 
@@ -476,7 +520,7 @@ mod tests {
     fn what_is_given_counts_before_what_is_not() {
         let file = options(&["-p", "7", "--grace", "1s", "-d", "--list", "a=/a"]);
         let both = options(&["-p", "8", "--list", "b=/b", "--list", "c=/c"]).or(file.clone());
-        assert_eq!((both.port, both.grace, both.debug), (NonZeroU16::new(8), file.grace, true));
+        assert_eq!((both.port, both.grace, both.debug), (Some(Whole(8)), file.grace, true));
         let names = both.lists.iter().flatten().map(|list| list.name.as_str()).collect::<Vec<_>>();
         assert_eq!(names, ["b", "c"]);
         assert_eq!(both.fixed_differences(&file), ["port"]);

@@ -1,4 +1,4 @@
-//! `spoa probe`: is an agent there, and what does it answer?
+//! `spoa probe`: sends what HAProxy sends, and checks the answers.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -10,35 +10,79 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use spoa_core::wire::{
-    AgentHello, Flags, Frame, FrameEncoder, FrameId, FrameType, HaproxyHello, LENGTH_LEN, MessageEncoder, StreamId,
-    TypedData,
+    Action, ActionIter, AgentHello, Flags, Frame, FrameEncoder, FrameId, FrameType, HaproxyHello, LENGTH_LEN,
+    MessageEncoder, StreamId, TypedData,
 };
 use spoa_runtime::ListenAddr;
 
-use crate::tell;
+use crate::tell_line;
 
-/// What HAProxy offers with its default `tune.bufsize`.
+/// The frame size that HAProxy offers with its default `tune.bufsize`.
 const FRAME_SIZE: u32 = 16_380;
 
-/// Does HAProxy's health check and, if there is an `address`, asks about it in a message of this name; tells what is answered.
+/// A NOTIFY to send, and what its answer has to set.
+pub(crate) struct Question<'q> {
+    pub(crate) address: IpAddr,
+    pub(crate) message: &'q str,
+    pub(crate) argument: &'q str,
+    /// `NAME` or `NAME=VALUE` for each variable; without any, some variable has to be set.
+    pub(crate) expected: &'q [String],
+}
+
+/// Sends HAProxy's health check and, if there is a `question`, a NOTIFY on another connection; prints the answers.
 ///
 /// # Errors
-/// Nobody answers within `timeout`, or something else than a HELLO and an ACK.
+/// The agent does not answer within `timeout`, or not as expected.
 pub(crate) fn run(
     agent: &ListenAddr,
-    address: Option<IpAddr>,
-    message: &str,
+    question: Option<&Question<'_>>,
     timeout: Duration,
 ) -> Result<(), Box<dyn Error>> {
     let until = Instant::now() + timeout;
-    let mut checked = Conversation::start(agent, true, until)?;
-    tell(checked.receive(FrameType::AGENT_HELLO)? + "\n");
-    let Some(address) = address else { return Ok(()) };
-    let mut asked = Conversation::start(agent, false, until)?;
-    asked.receive(FrameType::AGENT_HELLO)?;
-    asked.ask(message, address)?;
-    tell(asked.receive(FrameType::ACK)? + "\n");
-    Ok(())
+    let mut check = Conversation::start(agent, true, until)?;
+    tell_line(&check.receive(FrameType::AGENT_HELLO)?.1);
+    let Some(question) = question else { return Ok(()) };
+    let mut conversation = Conversation::start(agent, false, until)?;
+    conversation.receive(FrameType::AGENT_HELLO)?;
+    conversation.ask(question)?;
+    let (payload, text) = conversation.receive(FrameType::ACK)?;
+    tell_line(&text);
+    question.judge(&payload)
+}
+
+impl Question<'_> {
+    /// Checks the variables that an ACK sets.
+    fn judge(&self, ack: &[u8]) -> Result<(), Box<dyn Error>> {
+        let set: Vec<_> = ActionIter::new(ack).map_while(Result::ok).filter_map(variable).collect();
+        if set.is_empty() {
+            let (message, argument) = (self.message, self.argument);
+            return Err(format!(
+                "the answer sets no variable: the agent may not serve the message \"{message}\", or take no address from the \
+                 argument \"{argument}\"; its log says so"
+            )
+            .into());
+        }
+        for expected in self.expected {
+            let (name, value) =
+                expected.split_once('=').map_or((expected.as_str(), None), |(name, value)| (name, Some(value)));
+            let found = set.iter().find(|(scope, found, _)| name == found || name == format!("{scope}.{found}"));
+            match (found, value) {
+                (None, _) => return Err(format!("expected the variable {name}, which the answer does not set").into()),
+                (Some((_, _, got)), Some(wanted)) if got != wanted => {
+                    return Err(format!("expected {name}={wanted}, got {got}").into());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the scope, name and value that an action sets, as text.
+fn variable(action: Action<'_>) -> Option<(&'static str, String, String)> {
+    let Action::SetVar { scope, name, value } = action else { return None };
+    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    Some((scope.name(), String::from_utf8_lossy(name).into_owned(), value))
 }
 
 /// HAProxy's end of a connection.
@@ -65,13 +109,13 @@ impl Stream for UnixStream {
 }
 
 impl Conversation {
-    /// Connects and says HELLO.
+    /// Connects and sends a HELLO.
     fn start(agent: &ListenAddr, healthcheck: bool, until: Instant) -> Result<Self, Box<dyn Error>> {
         let since = Instant::now();
         let timeout = until.saturating_duration_since(since).max(Duration::from_millis(1));
         let stream: io::Result<Box<dyn Stream>> = match agent {
             ListenAddr::Tcp(addr) => TcpStream::connect_timeout(addr, timeout).map(|stream| Box::new(stream) as _),
-            ListenAddr::Unix(path) => connect_unix(path).map(|stream| Box::new(stream) as _),
+            ListenAddr::Unix(socket) => connect_unix(&socket.path).map(|stream| Box::new(stream) as _),
         };
         let stream = stream.map_err(|error| format!("cannot connect to {agent}: {error}"))?;
         let mut hello = Vec::new();
@@ -88,68 +132,69 @@ impl Conversation {
         Ok(conversation)
     }
 
-    fn ask(&mut self, message: &str, address: IpAddr) -> Result<(), Box<dyn Error>> {
+    fn ask(&mut self, question: &Question<'_>) -> Result<(), Box<dyn Error>> {
         let mut notify = Vec::new();
         let mut frame = FrameEncoder::begin(&mut notify, FrameType::NOTIFY, Flags::FIN, StreamId(1), FrameId(1));
-        MessageEncoder::begin(frame.payload(), message).arg("ip", address)?;
+        MessageEncoder::begin(frame.payload(), question.message).arg(question.argument, question.address)?;
         frame.finish();
         self.since = Instant::now();
         self.send(&notify)
     }
 
-    /// What is left of the time.
+    /// Sets the timeout of the socket to the time that is left.
     fn time_left(&self) -> Result<(), Box<dyn Error>> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err("no answer in time".into());
+            return Err("the agent did not answer in time".into());
         }
         Ok(self.stream.set_timeout(left)?)
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
         self.time_left()?;
-        self.stream.write_all(bytes).map_err(|error| format!("the agent takes nothing: {error}").into())
+        self.stream.write_all(bytes).map_err(|error| format!("the agent does not read: {error}").into())
     }
 
-    /// The next frame, in words, with the time it took.
-    fn receive(&mut self, wanted: FrameType) -> Result<String, Box<dyn Error>> {
+    /// Returns the payload of the next frame, and the frame as text with the time it took.
+    fn receive(&mut self, wanted: FrameType) -> Result<(Vec<u8>, String), Box<dyn Error>> {
         let mut length = [0; LENGTH_LEN];
         self.fill(&mut length)?;
         let len = u32::from_be_bytes(length);
         if len > FRAME_SIZE {
-            return Err(format!("that is no agent: a frame of {len} bytes").into());
+            return Err(format!("this is not an agent: it sent a frame of {len} bytes").into());
         }
         let mut bytes = vec![0; len as usize];
         self.fill(&mut bytes)?;
-        let frame = Frame::decode(&bytes).map_err(|error| format!("that is no agent: {error}"))?;
+        let frame =
+            Frame::decode(&bytes).map_err(|error| format!("this is not an agent: it sent a frame with {error}"))?;
         let took = self.since.elapsed();
         if frame.frame_type == wanted {
             if wanted == FrameType::AGENT_HELLO {
-                AgentHello::decode(frame.payload).map_err(|error| format!("a HELLO that HAProxy refuses: {error}"))?;
+                AgentHello::decode(frame.payload).map_err(|error| format!("HAProxy refuses this HELLO: {error}"))?;
             }
-            return Ok(format!("{frame} ({took:.1?})"));
+            return Ok((frame.payload.to_vec(), format!("{frame} ({} us)", took.as_micros())));
         }
-        Err(format!("the agent says {frame}").into())
+        Err(format!("expected {wanted}, got {frame}").into())
     }
 
     fn fill(&mut self, mut into: &mut [u8]) -> Result<(), Box<dyn Error>> {
         while !into.is_empty() {
             self.time_left()?;
             match self.stream.read(into) {
-                Ok(0) => return Err("the agent closes without an answer".into()),
+                Ok(0) => return Err("the agent closed the connection without an answer".into()),
                 Ok(len) => into = &mut into[len..],
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    return Err("no answer in time".into());
+                    return Err("the agent did not answer in time".into());
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(format!("no answer: {error}").into()),
+                Err(error) => return Err(format!("cannot read the answer: {error}").into()),
             }
         }
         Ok(())
     }
 }
 
-/// An agent that hangs may have as many waiting as may be: then this fails at once, where connecting would wait for ever.
+/// Connects without waiting: the backlog of an agent that hangs may be full, and then connect(2) would wait for ever.
 fn connect_unix(path: &Path) -> io::Result<UnixStream> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;

@@ -1,11 +1,18 @@
-//! Lists and configuration that change while it serves.
+//! Reloads lists and the configuration while the agent serves.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use async_signal::Signal;
 use futures_lite::{StreamExt, future};
+use smol::Timer;
+use smol::channel::{Receiver, Sender, bounded};
+use spoa_runtime::Heartbeat;
 use spoa_runtime::reputation::{Change, Library, Watch};
+use spoa_runtime::text::Span;
 
 use crate::check::summary;
 use crate::cli::Given;
@@ -13,79 +20,156 @@ use crate::log::Log;
 use crate::options::Options;
 use crate::systemd;
 
-/// SIGHUP and SIGUSR1, caught from when this is made: until then, or without it, one ends the process.
+/// SIGHUP and SIGUSR1, caught from the moment that this is made: before that, either ends the process.
 pub(crate) struct Signals(async_signal::Signals);
 
+/// How often the signal thread gives a sign of life and looks after the log and the loader.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How long loading may take before a warning, and between two of them.
+const SLOW: Duration = Duration::from_secs(60);
+
+/// How long loading may take before the agent counts as unhealthy: a file on a dead network file system never answers.
+const HUNG: Duration = Duration::from_secs(600);
+
 impl Signals {
-    /// Catches them.
+    /// Catches the signals.
     ///
     /// # Errors
-    /// The signal cannot be caught.
+    /// A signal cannot be caught.
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self(async_signal::Signals::new([Signal::Hup, Signal::Usr1])?))
     }
 
-    /// Reads the configuration and loads all lists anew at each SIGHUP, and lists whose files change when they do, on a
-    /// thread of its own: whoever asks meanwhile is answered from those in use. SIGUSR1 changes what the `log` tells.
+    /// Handles the signals on a thread of its own, which always responds, and loads lists on another, the loader. At SIGHUP
+    /// the configuration is read and all lists are loaded, when files change those lists are; SIGUSR1 switches the level of
+    /// `log`. The heartbeat is that of both threads.
     ///
     /// # Errors
-    /// No thread can be started.
-    pub(crate) fn heed(self, log: Log, given: Given, started: Options, library: Option<Library>) -> io::Result<()> {
-        let Self(mut signals) = self;
-        let reload = move || {
-            #[cfg(target_os = "linux")]
-            come_last();
-            let mut watch = (library.is_some() && !started.no_watch).then(Watch::new);
-            let reloads = Reloads { given, started, library };
-            smol::block_on(async {
-                loop {
-                    // Watched first: what changes from now on is told, what did before is seen.
-                    if let Some(watch) = &mut watch {
-                        reloads.watch(watch);
-                        reloads.refresh();
-                    }
-                    let signal = async {
-                        match signals.next().await {
-                            Some(Ok(Signal::Usr1)) => log.toggle(),
-                            Some(Ok(_)) => {
-                                systemd::reloading();
-                                reloads.replace();
-                                systemd::ready();
-                            }
-                            Some(Err(_)) | None => {}
-                        }
-                    };
-                    let changed = async {
-                        match &mut watch {
-                            Some(watch) => watch.changed().await,
-                            None => future::pending().await,
-                        }
-                    };
-                    future::or(signal, changed).await;
-                }
-            });
-        };
-        thread::Builder::new().name("spoa-lists".into()).spawn(reload)?;
+    /// A thread cannot be started.
+    pub(crate) fn handle(
+        self,
+        log: Log,
+        heartbeat: Heartbeat,
+        given: Given,
+        started: Options,
+        library: Option<Library>,
+    ) -> io::Result<()> {
+        // More than one SIGHUP that waits would load the same files again.
+        let (hangups, waiting) = bounded(1);
+        let loading = Loading::default();
+        let loader = Loader { given, started, library, hangups: waiting, loading: loading.clone() };
+        thread::Builder::new().name("spoa-lists".into()).spawn(move || loader.run())?;
+        let Self(signals) = self;
+        let body = move || smol::block_on(handle_signals(signals, &log, &heartbeat, &hangups, &loading));
+        thread::Builder::new().name("spoa-signals".into()).spawn(body)?;
         Ok(())
     }
 }
 
-/// Those who are answered meanwhile come first. That is, on Linux, a thread's own priority.
-#[cfg(target_os = "linux")]
-fn come_last() {
-    const PRIORITY_LOWEST: i32 = 19;
-    // It may not be allowed, and goes on without.
-    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), PRIORITY_LOWEST);
+async fn handle_signals(
+    mut signals: async_signal::Signals,
+    log: &Log,
+    heartbeat: &Heartbeat,
+    hangups: &Sender<()>,
+    loading: &Loading,
+) {
+    let mut warned = Duration::ZERO;
+    loop {
+        let signal = async { signals.next().await };
+        let tick = async {
+            Timer::after(TICK).await;
+            None
+        };
+        match future::or(signal, tick).await {
+            Some(Ok(Signal::Usr1)) => log.toggle(),
+            Some(Ok(_)) => _ = hangups.try_send(()),
+            Some(Err(_)) | None => {}
+        }
+        log.report_dropped();
+        let time = loading.time().unwrap_or_default();
+        if time < HUNG {
+            heartbeat.beat();
+        }
+        if time < warned {
+            warned = Duration::ZERO;
+        } else if time >= warned + SLOW {
+            warned = time;
+            let time = Span(Duration::from_secs(time.as_secs()));
+            tracing::warn!(
+                "lists or the configuration have been loading for {time}; the previous versions stay in use"
+            );
+        }
+    }
 }
 
-struct Reloads {
+/// When loading began, if it is going on. Clones share it.
+#[derive(Clone, Default)]
+struct Loading(Arc<AtomicU64>);
+
+/// The zero of [`Loading`].
+static ZERO: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+impl Loading {
+    fn run<T>(&self, load: impl FnOnce() -> T) -> T {
+        self.0.store(1 + ZERO.elapsed().as_millis() as u64, Ordering::Relaxed);
+        let loaded = load();
+        self.0.store(0, Ordering::Relaxed);
+        loaded
+    }
+
+    /// Returns for how long loading has been going on.
+    fn time(&self) -> Option<Duration> {
+        let began = Duration::from_millis(self.0.load(Ordering::Relaxed).checked_sub(1)?);
+        Some(ZERO.elapsed().saturating_sub(began))
+    }
+}
+
+/// Loads lists and the configuration. Reading a file may take long; nothing else waits for it.
+struct Loader {
     given: Given,
-    /// The options it was started with.
+    /// The options of the start.
     started: Options,
     library: Option<Library>,
+    /// A SIGHUP was received.
+    hangups: Receiver<()>,
+    loading: Loading,
 }
 
-impl Reloads {
+impl Loader {
+    fn run(self) {
+        #[cfg(target_os = "linux")]
+        lower_priority();
+        let mut watch = (self.library.is_some() && !self.started.no_watch).then(Watch::new);
+        smol::block_on(async {
+            loop {
+                self.loading.run(|| {
+                    if let Some(watch) = &mut watch {
+                        // Watched before it is read: a later change is reported, an earlier one is seen.
+                        self.watch(watch);
+                        self.refresh();
+                    }
+                    if let Some(library) = &self.library {
+                        library.look_up_checks();
+                    }
+                });
+                let hangup = async { self.hangups.recv().await.is_ok() };
+                let changed = async {
+                    match &mut watch {
+                        Some(watch) => watch.changed().await,
+                        None => _ = Timer::after(spoa_runtime::reputation::POLL).await,
+                    }
+                    false
+                };
+                if future::or(hangup, changed).await {
+                    systemd::reloading();
+                    self.loading.run(|| self.replace());
+                    systemd::ready();
+                }
+            }
+        });
+    }
+
     /// Watches the files of the lists in use.
     fn watch(&self, watch: &mut Watch) {
         if let Some(library) = &self.library {
@@ -93,28 +177,34 @@ impl Reloads {
         }
     }
 
-    /// At a SIGHUP.
+    /// Handles a SIGHUP.
     fn replace(&self) {
         let options = match self.given.options() {
             Ok(options) => options,
-            Err(wrong) => {
-                self.library.iter().for_each(Library::configuration_was_refused);
-                return tracing::error!("SIGHUP: the configuration in use stays: {wrong}");
+            Err(error) => {
+                self.library.iter().for_each(Library::count_refused_configuration);
+                return tracing::error!(
+                    "SIGHUP: the configuration cannot be used, and the previous one stays in use: {error}"
+                );
             }
         };
         let later = options.fixed_differences(&self.started);
         if !later.is_empty() {
-            tracing::warn!("SIGHUP: some of what has changed counts from the next start on: {}", later.join(", "));
+            tracing::warn!("SIGHUP: some changes take effect at the next start: {}", later.join(", "));
         }
         match &self.library {
             Some(library) if options.is_by_lists() => match library.replace(options.reputation()) {
                 Ok(change) => {
-                    tell(library, &change);
-                    tracing::info!("SIGHUP: generation {}", change.generation);
+                    report(library, &change);
+                    tracing::info!(
+                        generation = change.generation,
+                        "SIGHUP: generation {} is in use",
+                        change.generation
+                    );
                 }
-                Err(error) => tracing::error!("SIGHUP: the configuration in use stays: {error}"),
+                Err(error) => tracing::error!("SIGHUP: the previous configuration stays in use: {error}"),
             },
-            _ => tracing::info!("SIGHUP: there are no lists to load anew, scores are random"),
+            _ => tracing::info!("SIGHUP: there are no lists to reload, scores are random"),
         }
     }
 
@@ -123,26 +213,57 @@ impl Reloads {
         let Some(library) = &self.library else { return };
         match library.refresh() {
             Ok(change) => {
-                tell(library, &change);
+                report(library, &change);
                 if !change.loaded.is_empty() {
-                    tracing::info!("files have changed: generation {}", change.generation);
+                    tracing::info!(
+                        generation = change.generation,
+                        "files have changed: generation {} is in use",
+                        change.generation
+                    );
                 }
             }
-            Err(error) => tracing::error!("the lists in use stay: {error}"),
+            Err(error) => tracing::error!("the previous lists stay in use: {error}"),
         }
     }
 }
 
-/// Tells what became of each list.
-fn tell(library: &Library, change: &Change) {
+/// Lets workers run first. On Linux a priority is that of a thread.
+#[cfg(target_os = "linux")]
+fn lower_priority() {
+    const PRIORITY_LOWEST: i32 = 19;
+    // Without the permission to do so it keeps its priority.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), PRIORITY_LOWEST);
+}
+
+/// Logs the lists of the start.
+pub(crate) fn log_lists(library: &Library) {
+    let refused = library.refused();
+    for list in library.edition().lists.iter() {
+        let (name, prefixes, bad_lines) = (&list.config().name, list.prefixes(), list.bad_lines());
+        match refused.iter().find(|(refused, _)| refused == name) {
+            Some((_, error)) => {
+                tracing::error!(
+                    list = name,
+                    error,
+                    "{error}; the list is optional, and empty until its file can be used"
+                );
+            }
+            None => tracing::info!(list = name, prefixes, bad_lines, "{}", summary(list)),
+        }
+    }
+}
+
+/// Logs the outcome for each list.
+fn report(library: &Library, change: &Change) {
     let edition = library.edition();
     for list in edition.lists.iter() {
-        let name = &list.config().name;
+        let (name, prefixes, bad_lines) = (&list.config().name, list.prefixes(), list.bad_lines());
         if change.loaded.contains(name) {
-            tracing::info!("{}", summary(list));
+            tracing::info!(list = name, prefixes, bad_lines, "{}", summary(list));
         }
-        if let Some((_, error)) = change.kept.iter().find(|(kept, _)| kept == name) {
-            tracing::error!("{error}; it stays as it was: {}", summary(list));
+        if let Some((_, error)) = change.failed.iter().find(|(failed, _)| failed == name) {
+            let error = error.to_string();
+            tracing::error!(list = name, error, "{error}; the previous version stays in use: {}", summary(list));
         }
     }
 }

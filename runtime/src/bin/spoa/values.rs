@@ -1,4 +1,4 @@
-//! Values of options, as the command line and the configuration file have them.
+//! Values of options, from the command line and the configuration file.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,7 +10,7 @@ use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use spoa_runtime::Capabilities;
 
-/// A time as HAProxy's example agent takes it: a whole number of milliseconds, or of the unit that follows it.
+/// A time: a whole number of milliseconds, as for HAProxy's example agent, or of the unit that follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Time(pub(crate) Duration);
 
@@ -18,7 +18,7 @@ impl FromStr for Time {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
-        const WRONG: &str = "it takes a whole number and us, ms, s, m or h";
+        const WRONG: &str = "expected a whole number with a unit: us, ms, s, m or h";
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
         let micros = match unit {
@@ -30,12 +30,43 @@ impl FromStr for Time {
             _ => return Err(WRONG),
         };
         let number = number.parse::<u64>().map_err(|_| WRONG)?;
-        let micros = number.checked_mul(micros).ok_or("that is longer than can be counted")?;
+        let micros = number.checked_mul(micros).ok_or("the time is too long")?;
         Ok(Self(Duration::from_micros(micros)))
     }
 }
 
-/// A number from 0 to 100: a score, or a part of a hundred.
+/// A whole number in a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Whole<const MIN: u64, const MAX: u64>(pub(crate) u64);
+
+impl<const MIN: u64, const MAX: u64> FromStr for Whole<MIN, MAX> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.parse().ok().filter(|number| (MIN..=MAX).contains(number));
+        number.map(Self).ok_or_else(|| match MAX {
+            u64::MAX if MIN == 0 => "expected a whole number".into(),
+            u64::MAX => format!("expected a whole number from {MIN} on"),
+            _ => format!("expected a whole number from {MIN} to {MAX}"),
+        })
+    }
+}
+
+/// A number of things or bytes.
+pub(crate) type Number = Whole<0, { u64::MAX }>;
+/// A number of things or bytes, at least one.
+pub(crate) type Positive = Whole<1, { u64::MAX }>;
+/// A TCP port.
+pub(crate) type Port = Whole<1, 65_535>;
+
+impl<const MIN: u64, const MAX: u64> Whole<MIN, MAX> {
+    /// Returns it as a size; on machines where that is smaller, at most the largest one.
+    pub(crate) fn size(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+/// A score or percentage, 0 to 100.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Percent(pub(crate) u8);
 
@@ -43,11 +74,11 @@ impl FromStr for Percent {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
-        text.parse().ok().filter(|number| *number <= 100).map(Self).ok_or("it takes a number from 0 to 100")
+        text.parse().ok().filter(|number| *number <= 100).map(Self).ok_or("expected a number from 0 to 100")
     }
 }
 
-/// Capabilities to offer, by one name each.
+/// A capability to offer, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Capability(pub(crate) Capabilities);
 
@@ -56,16 +87,16 @@ impl FromStr for Capability {
 
     fn from_str(name: &str) -> Result<Self, &'static str> {
         let known = if name == "none" { Some(Capabilities::NONE) } else { Capabilities::from_name(name) };
-        known.map(Self).ok_or("it takes pipelining, fragmentation, async or none")
+        known.map(Self).ok_or("expected pipelining, fragmentation, async or none")
     }
 }
 
-/// Reads what has a text for the command line: from a text or, where that is one, a number.
+/// Reads from a TOML string or number what the command line reads from text.
 pub(crate) fn text<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(from: D) -> Result<Option<T>, D::Error> {
     from.deserialize_any(Text(PhantomData)).map(Some)
 }
 
-/// Reads one such text, or several in an array.
+/// Reads one such value, or an array of them.
 pub(crate) fn texts<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(
     from: D,
 ) -> Result<Option<Vec<T>>, D::Error> {
@@ -78,7 +109,7 @@ impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text or a number")
+        f.write_str("a string or a number")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
@@ -96,7 +127,7 @@ impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for Texts<T> {
     type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text or an array of texts")
+        f.write_str("a string or an array of strings")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Vec<T>, E> {
@@ -109,7 +140,7 @@ impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for Texts<T> {
     }
 }
 
-/// A value in an array: an error is told with its own place.
+/// A value in an array, so that an error has the place of the value.
 struct Parsed<T>(T);
 
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Parsed<T> {

@@ -1,0 +1,113 @@
+//! Reports messages that cannot be judged because HAProxy's configuration and the message rules do not fit together.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use spoa_core::wire::Message;
+
+use super::message_rule::MessageRule;
+
+/// How often a kind of misfit that was reported before is reported again.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// How many kinds are reported at once when they are first seen. Peers choose names, so the number is bounded.
+const KINDS_MAX: usize = 16;
+
+/// How much of a name is shown, in bytes.
+const NAME_MAX: usize = 64;
+
+/// Logs misfits: each kind when it is first seen, then one line per [`PERIOD`] for all of them.
+#[derive(Debug, Default)]
+pub(super) struct Misfits(Mutex<Reported>);
+
+#[derive(Debug, Default)]
+struct Reported {
+    kinds: Vec<(Kind, String)>,
+    last: Option<Instant>,
+    left_out: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Unknown,
+    NoArgument,
+}
+
+impl Misfits {
+    /// Reports a message that no rule serves.
+    #[cold]
+    pub(super) fn unknown(&self, rules: &[MessageRule], message: &Message<'_>) {
+        let name = shown(message.name());
+        let Some(more) = self.report(Kind::Unknown, &name, Instant::now()) else { return };
+        let served = join(rules.iter().map(MessageRule::message));
+        tracing::warn!(
+            spoe_message = name,
+            "the message \"{name}\" is not served, so HAProxy gets no variables for it{more}; served are: {served}. Is the name in \
+             HAProxy's SPOE file right, or is a [[message]] missing in the configuration?"
+        );
+    }
+
+    /// Reports a message that has none of the arguments that its rule names.
+    #[cold]
+    pub(super) fn no_argument(&self, rule: &MessageRule, message: &Message<'_>) {
+        let name = rule.message();
+        let Some(more) = self.report(Kind::NoArgument, name, Instant::now()) else { return };
+        let wanted = join(rule.arguments().iter().map(String::as_str));
+        let args: Vec<_> = message.args().take(KINDS_MAX).map(|(name, _)| shown(name)).collect();
+        let sent = join(args.iter().map(|name| if name.is_empty() { "(unnamed)" } else { name }));
+        tracing::warn!(
+            spoe_message = name,
+            "the message \"{name}\" has none of the arguments that its rule names ({wanted}), so no address is judged{more}; \
+             HAProxy sends: {sent}"
+        );
+    }
+
+    /// Returns what to add about misfits that were not reported, or `None` if this one is not to be reported either.
+    fn report(&self, kind: Kind, name: &str, now: Instant) -> Option<String> {
+        let mut reported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = reported.kinds.iter().any(|(known, of)| *known == kind && of == name);
+        let is_new = !is_known && reported.kinds.len() < KINDS_MAX;
+        let is_due = reported.last.is_none_or(|last| now.duration_since(last) >= PERIOD);
+        if !is_new && !is_due {
+            reported.left_out += 1;
+            return None;
+        }
+        if is_new {
+            reported.kinds.push((kind, name.to_owned()));
+        }
+        reported.last = Some(now);
+        Some(match std::mem::take(&mut reported.left_out) {
+            0 => String::new(),
+            left_out => format!(" ({left_out} more messages like this were not logged)"),
+        })
+    }
+}
+
+fn shown(name: &[u8]) -> String {
+    String::from_utf8_lossy(&name[..name.len().min(NAME_MAX)]).into_owned()
+}
+
+fn join<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    match names.collect::<Vec<_>>() {
+        names if names.is_empty() => "none".into(),
+        names => names.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_is_reported_when_first_seen_then_one_line_per_period() {
+        let (misfits, start) = (Misfits::default(), Instant::now());
+        let report = |kind, name: &str, seconds| misfits.report(kind, name, start + Duration::from_secs(seconds));
+        assert_eq!(report(Kind::Unknown, "a", 0), Some(String::new()));
+        assert_eq!(report(Kind::Unknown, "a", 1), None);
+        assert_eq!(report(Kind::NoArgument, "a", 1), Some(" (1 more messages like this were not logged)".into()));
+        assert_eq!(report(Kind::Unknown, "a", 60), None);
+        assert!(report(Kind::Unknown, "a", 61).is_some());
+        let seen = (0..1000).filter(|n| report(Kind::Unknown, &n.to_string(), 62).is_some()).count();
+        assert_eq!(seen, KINDS_MAX - 2, "a peer that invents names fills no log");
+    }
+}
