@@ -37,3 +37,24 @@ fn as_over_tcp(install: &Install, listen: &str, server: &str) {
     drop([tcp, other]);
     assert!(spoa.stop().success());
 }
+
+/// A HAProxy that runs as another user and is chrooted reaches a socket in its new root, if its group may connect.
+pub(crate) fn unix_of_another_user(install: &Install) {
+    const NOBODY: u32 = 65_534;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not root: HAProxy cannot become another user");
+        return;
+    }
+    let jail = Dir::new();
+    let path = jail.path.join("spoa.sock");
+    let mut setup = Setup::scoring("unix@/spoa.sock");
+    setup.global = format!("    chroot {}\n    uid {NOBODY}\n    gid {NOBODY}\n", jail.path.display());
+    for (access, is_reached) in [(format!("mode=0660,group={NOBODY}"), true), ("mode=0660".into(), false)] {
+        let spoa = Spoa::start(&["--listen", &format!("unix:{},{access}", path.display())], 1);
+        let haproxy = setup.start(install);
+        let response = Request::get("/").send(haproxy.addr);
+        assert_eq!(!response.header("x-score").is_empty(), is_reached, "{access}: {response:?}");
+        drop(haproxy);
+        assert!(spoa.stop().success());
+    }
+}

@@ -30,6 +30,7 @@ mod readme_config;
 mod record;
 mod reload_under_load;
 mod several_messages;
+mod shipped;
 mod slow_handler;
 mod value_types;
 
@@ -52,6 +53,8 @@ type Scenario = (&'static str, Needs, fn(&Install));
 const SCENARIOS: &[Scenario] = &[
     ("readme_config", Needs::Any, readme_config::run),
     ("readme_recipe", Needs::Any, readme_config::recipe),
+    ("shipped_every_pair", Needs::Any, shipped::every_pair),
+    ("shipped_forwarded", Needs::Any, shipped::forwarded),
     ("health_check", Needs::Any, health_check::follows_the_agent),
     ("health_check_small_buffers", Needs::Any, health_check::small_buffers),
     ("pipelining_on", Needs::Any, pipelining::on),
@@ -67,6 +70,7 @@ const SCENARIOS: &[Scenario] = &[
     ("lists_of_each_kind", Needs::Any, lists::each_kind),
     ("lists_replaced_under_load", Needs::Any, lists::replaced_under_load),
     ("agent_on_unix_socket", Needs::Any, agent_sockets::unix),
+    ("agent_on_unix_socket_of_another_user", Needs::Any, agent_sockets::unix_of_another_user),
     ("agent_on_ipv6", Needs::Ipv6, agent_sockets::ipv6),
     ("reload_under_load", Needs::Any, reload_under_load::run),
     ("agent_stop_under_load", Needs::Any, agent_stop::under_load),

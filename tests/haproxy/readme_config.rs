@@ -14,7 +14,7 @@ use crate::client::{Request, loopback};
 use crate::haproxy::{Engine, Install, Process};
 use crate::log::WAIT_MAX;
 
-const HAPROXY: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8080));
+pub(crate) const HAPROXY: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8080));
 const AGENT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 12345));
 /// In the configuration files: clients below it are rejected.
 const LIMIT: u32 = 20;
@@ -25,7 +25,7 @@ const CLIENTS: u8 = 60;
 static PORTS: Mutex<()> = Mutex::new(());
 
 /// The ports, which have to be free.
-fn ports() -> MutexGuard<'static, ()> {
+pub(crate) fn ports() -> MutexGuard<'static, ()> {
     let ports = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
     for (addr, what) in [(HAPROXY, "haproxy.cfg"), (AGENT, "spoa")] {
         if let Err(error) = TcpListener::bind(addr) {
@@ -36,7 +36,7 @@ fn ports() -> MutexGuard<'static, ()> {
 }
 
 /// A file of the agent's.
-fn file(path: &str) -> PathBuf {
+pub(crate) fn file(path: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime")).join(path)
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn recipe(install: &Install) {
     assert_eq!(answer(2), (403, said("0", "")), "what was known still is");
     drop(haproxy);
 
-    let closed = Folder::with(&[("ip-reputation.spoe.conf", &read("examples/lists/ip-reputation.spoe.conf"))]);
+    let closed = Folder::with(&[("check-request.spoe.conf", &read("examples/lists/check-request.spoe.conf"))]);
     let text = String::from_utf8(read("examples/lists/haproxy.cfg")).expect("text");
     let line = "#   http-request deny deny_status 503 if";
     assert_eq!(text.matches(line).count(), 1);
@@ -78,7 +78,7 @@ pub(crate) fn recipe(install: &Install) {
     assert_eq!(answer(5), (503, said("", "")));
 }
 
-fn read(path: &str) -> Vec<u8> {
+pub(crate) fn read(path: &str) -> Vec<u8> {
     fs::read(file(path)).expect("it is there")
 }
 
@@ -95,15 +95,19 @@ pub(crate) fn run(install: &Install) {
     }
 }
 
+/// Returns the name of README's configuration for this HAProxy.
+pub(crate) fn first_config(install: &Install) -> &'static str {
+    match install.engine() {
+        Engine::Applet => "haproxy-3.0.cfg",
+        Engine::Mux => "haproxy.cfg",
+    }
+}
+
 /// Starts agent and HAProxy, and asks as [`CLIENTS`] clients, each twice.
 fn scores(install: &Install, seed: u64) -> Vec<u32> {
     let spoa = Spoa::start(&["--seed", &seed.to_string()], 1);
     assert_eq!(spoa.addr(), AGENT.to_string());
-    let name = match install.engine() {
-        Engine::Applet => "haproxy-3.0.cfg",
-        Engine::Mux => "haproxy.cfg",
-    };
-    let _haproxy = start(install, &file("examples/haproxy").join(name));
+    let _haproxy = start(install, &file("examples/haproxy").join(first_config(install)));
 
     let score = |n| {
         let score_of = || {
@@ -123,7 +127,7 @@ fn scores(install: &Install, seed: u64) -> Vec<u32> {
 }
 
 /// HAProxy with one of these files.
-fn start(install: &Install, config: &Path) -> Process {
+pub(crate) fn start(install: &Install, config: &Path) -> Process {
     let haproxy = Process::start(Command::new(&install.program).arg("-db").arg("-f").arg(config));
     connect_until_up();
     haproxy

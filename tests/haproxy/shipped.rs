@@ -1,0 +1,128 @@
+//! The files that are shipped, each with each: configurations of the agent and of HAProxy.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::Command;
+
+use spoa_tests::folder::Folder;
+
+use crate::agent::Spoa;
+use crate::client::{Request, Response, loopback};
+use crate::haproxy::{Install, Process};
+use crate::readme_config::{HAPROXY, file, first_config, ports, read, start};
+
+/// Every configuration of the agent gives clients a score with every configuration of HAProxy.
+pub(crate) fn every_pair(install: &Install) {
+    let _alone = ports();
+    let lists = Folder::with(&[("bad", b"192.0.2.0/24\n")]);
+    let (config, bad) = (file("package/spoa.toml").display().to_string(), lists.list("bad", ""));
+    let agents =
+        [&["--seed", "7"][..], &["--list", &bad], &["--config", &config], &["--config", &config, "--list", &bad]];
+    let hops = TrustedHops::new();
+    let configs = [
+        file("examples/haproxy").join(first_config(install)),
+        file("examples/lists/haproxy.cfg"),
+        file("examples/forwarded/haproxy.cfg"),
+        hops.config(),
+    ];
+    for agent in agents {
+        let spoa = Spoa::start(agent, 1);
+        for config in &configs {
+            let _haproxy = start(install, config);
+            let response = Request::get("/").header("x-forwarded-for", "198.51.100.1, 198.51.100.2").send(HAPROXY);
+            let score = response.header("x-ip-score").parse::<u32>();
+            assert!(score.is_ok_and(|score| score <= 100), "{agent:?} with {}: {response:?}", config.display());
+        }
+        assert!(spoa.stop().success());
+    }
+}
+
+/// The recipe for proxies with its second way, as its comments say.
+struct TrustedHops(Folder);
+
+impl TrustedHops {
+    fn new() -> Self {
+        let text = String::from_utf8(read("examples/forwarded/haproxy.cfg")).expect("text");
+        let uncommented =
+            ["filter spoe engine ip-reputation config trusted-hops", "http-request deny deny_status 400 if"];
+        let mut text = text.replace("\n    filter spoe engine ip-reputation config every-address", "\n    # filter");
+        for line in uncommented {
+            let commented = format!("# {line}");
+            assert_eq!(text.matches(&commented).count(), 1, "{line}");
+            text = text.replace(&commented, line);
+        }
+        let spoe = read("examples/forwarded/trusted-hops.spoe.conf");
+        Self(Folder::with(&[("haproxy.cfg", text.as_bytes()), ("trusted-hops.spoe.conf", &spoe)]))
+    }
+
+    fn config(&self) -> PathBuf {
+        self.0.path("haproxy.cfg")
+    }
+}
+
+/// A proxy that adds the client's address in a line of its own, as `option forwardfor` does.
+struct Proxy {
+    addr: SocketAddr,
+    _process: Process,
+    _folder: Folder,
+}
+
+impl Proxy {
+    /// Sends everything to `next`, from the address `source`.
+    fn start(install: &Install, next: SocketAddr, source: u8) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let addr = listener.local_addr().expect("it is bound");
+        let source = loopback(source);
+        let text = format!(
+            "defaults\n    mode http\n    timeout connect 5s\n    timeout client 30s\n    timeout server 30s\n    option \
+             forwardfor\nfrontend f\n    bind fd@3\n    default_backend b\nbackend b\n    server next {next} source {source}\n"
+        );
+        let folder = Folder::with(&[("proxy.cfg", text.as_bytes())]);
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"exec "$0" "$@" 3<&0 </dev/null"#]).arg(&install.program);
+        command.arg("-db").arg("-f").arg(folder.path("proxy.cfg")).stdin(OwnedFd::from(listener));
+        Self { addr, _process: Process::start(&mut command), _folder: folder }
+    }
+}
+
+/// Two proxies before HAProxy add a line of X-Forwarded-For each, and the client has written others.
+pub(crate) fn forwarded(install: &Install) {
+    let _alone = ports();
+    let lists = Folder::with(&[("bad", b"127.0.0.7\n198.51.100.7\n"), ("ours", b"198.51.100.99\n127.0.0.16/28\n")]);
+    let (bad, ours) = (lists.list("bad", ",score=0"), lists.list("ours", ",allow"));
+    let spoa = Spoa::start(&["--list", &bad, "--list", &ours], 1);
+    let inner = Proxy::start(install, HAPROXY, 22);
+    let outer = Proxy::start(install, inner.addr, 21);
+    let ask = |client: u8, lines: &[&str]| {
+        let request = lines
+            .iter()
+            .fold(Request::get("/").from(loopback(client)), |request, line| request.header("x-forwarded-for", line));
+        let response: Response = request.send(outer.addr);
+        (response.status, response.header("x-ip-prefix").to_owned())
+    };
+    let is = |status: u16, prefix: &str| (status, prefix.to_owned());
+
+    let haproxy = start(install, &file("examples/forwarded/haproxy.cfg"));
+    assert_eq!(ask(8, &[]), is(200, ""));
+    assert_eq!(ask(7, &[]), is(403, "127.0.0.7"), "the client's line is not the last");
+    assert_eq!(ask(7, &["198.51.100.99", "198.51.100.98, 198.51.100.99"]), is(403, "127.0.0.7"));
+    assert_eq!(ask(8, &["10.0.0.1", "10.0.0.2, 198.51.100.7"]), is(403, "198.51.100.7"));
+    assert_eq!(ask(8, &["10.0.0.1"; 6]), is(200, ""), "eight lines in all");
+    assert_eq!(ask(8, &["10.0.0.1"; 7]).0, 400, "one more than is asked about");
+    drop(haproxy);
+
+    let hops = TrustedHops::new();
+    let _haproxy = start(install, &hops.config());
+    assert_eq!(ask(8, &[]), is(200, ""));
+    assert_eq!(ask(7, &[]), is(403, "127.0.0.7"));
+    assert_eq!(ask(7, &["198.51.100.99", "198.51.100.98"]), is(403, "127.0.0.7"));
+    assert_eq!(
+        ask(8, &["198.51.100.7", "198.51.100.7, 198.51.100.7"]),
+        is(200, ""),
+        "what the client wrote is not asked"
+    );
+    let past_the_proxies = Request::get("/").from(loopback(8)).header("x-forwarded-for", "198.51.100.99").send(HAPROXY);
+    assert_eq!(past_the_proxies.status, 400);
+    assert!(spoa.stop().success());
+}
