@@ -45,7 +45,7 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "text")]
     port: Option<Port>,
 
-    /// Address to listen on: IP:PORT (IPv6 in brackets) or unix:PATH[,mode=0660][,group=NAME][,user=NAME]; repeatable
+    /// Address to listen on: IP:PORT (IPv6 in brackets), or unix:PATH with ,mode=0660 ,group=NAME ,user=NAME; repeatable
     ///
     /// SPOP has no authentication: everyone who can connect is served.
     #[arg(long, value_name = "ADDR")]
