@@ -18,6 +18,7 @@ pub mod generate;
 pub mod link;
 pub mod metamorphic;
 pub mod plan;
+pub mod planted;
 pub mod random;
 pub mod script;
 pub mod search;

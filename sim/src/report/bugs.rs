@@ -1,46 +1,51 @@
-//! Planted bugs: each is patched into a copy of the workspace, built, and has to be found.
+//! Plants each bug into a copy of the workspace, builds it, and lets the simulator find it.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io};
 
-/// Within how many seeds each has to be found.
+use spoa_sim::planted::{Place, PlantedBug};
+
+/// The seeds within which each has to be found.
 const SEEDS: &str = "0..100000";
-/// Where they are, from the workspace's root.
+/// Their folder, from the workspace's root.
 const FOLDER: &str = "sim/bugs";
+/// The folder of the code that they change.
+const CORE: &str = "core/src";
 
 const HEAD: &str = "# Planted bugs
 
-Each is a small patch to the core that `spoa-sim bugs` applies to a copy, builds and looks for; it wrote this table.
+Each is a small change to the core that `spoa-sim bugs` makes in a copy, builds and looks for. It wrote this table.
 
 | bug | what is wrong | seeds to find it | steps when shrunk | fingerprint |
 |---|---|---|---|---|
 ";
 
-/// Plants the bugs of these names, or all, one after the other; false if one is not found. The table is written anew if
-/// all were tried.
+/// Plants the bugs of these names, or all, one after the other; returns false if one is not found. Rewrites the table if all
+/// were tried.
 ///
 /// # Errors
-/// There is no workspace here, or what is needed of it (git, cargo) does not work; in one line.
+/// There is no workspace here, or git or cargo does not work in it; in one line.
 pub(super) fn plant(names: &[String]) -> Result<bool, String> {
     let folder = Path::new(FOLDER);
     let all = list(folder).map_err(|error| format!("cannot read {FOLDER}: {error}; run it in the workspace's root"))?;
     if let Some(unknown) = names.iter().find(|name| !all.contains(name)) {
-        return Err(format!("there is no {FOLDER}/{unknown}.patch"));
+        return Err(format!("there is no {FOLDER}/{unknown}.bug"));
     }
     let copy = Copy::make()?;
     let mut table = String::from(HEAD);
     let mut missed = Vec::new();
     for name in if names.is_empty() { &all } else { names } {
-        let patch = fs::canonicalize(folder.join(format!("{name}.patch"))).map_err(|error| error.to_string())?;
-        let text = fs::read_to_string(&patch).map_err(|error| error.to_string())?;
-        let story = text.lines().next().unwrap_or_default();
-        match copy.search(&patch)? {
+        let path = folder.join(format!("{name}.bug"));
+        let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let bug = PlantedBug::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        let story = &bug.story;
+        match copy.search(name, &bug)? {
             Some(Found { seed, steps, fingerprint }) => {
                 println!("{name:<26} seed {seed:<6} {steps:>2} steps  {fingerprint}");
                 let _ =
-                    writeln!(table, "| [{name}]({name}.patch) | {story} | {} | {steps} | `{fingerprint}` |", seed + 1);
+                    writeln!(table, "| [{name}]({name}.bug) | {story} | {} | {steps} | `{fingerprint}` |", seed + 1);
             }
             None => {
                 println!("{name:<26} NOT FOUND: {story}");
@@ -60,7 +65,7 @@ fn list(folder: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "patch") {
+        if path.extension().is_some_and(|extension| extension == "bug") {
             names.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
         }
     }
@@ -95,13 +100,14 @@ impl Copy {
             let made = to.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::copy(file, &to).map(drop));
             made.map_err(|error| format!("cannot copy {file}: {error}"))?;
         }
-        // A repository of its own, so that patches apply to it and not to the one around it.
-        output(Command::new("git").args(["init", "--quiet"]).arg(&copy.source))?;
         Ok(copy)
     }
 
-    fn search(&self, patch: &Path) -> Result<Option<Found>, String> {
-        self.apply(patch, &[])?;
+    fn search(&self, name: &str, bug: &PlantedBug) -> Result<Option<Found>, String> {
+        let Place { file, text } = bug.place(&self.source.join(CORE)).map_err(|error| format!("{name}: {error}"))?;
+        let cannot_write = |error| format!("cannot write {}: {error}", file.display());
+        let original = fs::read(&file).map_err(cannot_write)?;
+        fs::write(&file, text).map_err(cannot_write)?;
         let found = Command::new(cargo())
             .args(["run", "--quiet", "--release", "-p", "spoa-sim", "--", "run", "--jobs", "1", "--seeds", SEEDS])
             .current_dir(&self.source)
@@ -110,11 +116,11 @@ impl Copy {
             .envs([("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_DEBUG", "0")])
             .envs([("CARGO_PROFILE_RELEASE_INCREMENTAL", "true"), ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")])
             .output();
-        self.apply(patch, &["--reverse"])?;
+        fs::write(&file, original).map_err(cannot_write)?;
         let output = found.map_err(|error| format!("cannot run cargo: {error}"))?;
         let said = String::from_utf8_lossy(&output.stdout);
         if !said.starts_with("seeds ") {
-            return Err(format!("{} does not build:\n{}", patch.display(), String::from_utf8_lossy(&output.stderr)));
+            return Err(format!("{name} does not build:\n{}", String::from_utf8_lossy(&output.stderr)));
         }
         let after = |start: &str, end: char| {
             let line = said.lines().find_map(|line| line.strip_prefix(start))?;
@@ -125,10 +131,6 @@ impl Copy {
             said.lines().find_map(|line| line.strip_prefix("shrunk from ")?.split(' ').nth(3).map(str::to_owned));
         let fingerprint = after("fingerprint ", ' ').unwrap_or_default();
         Ok(Some(Found { seed, steps: steps.unwrap_or("?".into()), fingerprint }))
-    }
-
-    fn apply(&self, patch: &Path, options: &[&str]) -> Result<(), String> {
-        output(Command::new("git").arg("-C").arg(&self.source).arg("apply").args(options).arg(patch)).map(drop)
     }
 }
 
