@@ -1,4 +1,4 @@
-//! An agent that has to ask elsewhere: the name of the client, from the resolver, while others go on being answered.
+//! An agent with deferred answers: it asks the resolver for an address, while other NOTIFYs are answered.
 //!
 //! `cargo run -p spoa-runtime --example deferred`, and in HAProxy's SPOE file:
 //!
@@ -16,7 +16,7 @@ fn main() -> Result<(), Error> {
         let mut actions = Actions::new();
         for message in kept.messages() {
             let Some(host) = message.arg("host").and_then(|value| value.as_str()) else { continue };
-            // Fails for an unknown name: the error is logged, HAProxy gets an empty ACK and goes on.
+            // An unknown name is an error: it is logged, and HAProxy gets an empty ACK.
             if let Some(address) = resolve((host, 0)).await?.first() {
                 actions.set_var(Scope::Transaction, "backend_ip", address.ip())?;
             }

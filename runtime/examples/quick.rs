@@ -1,4 +1,4 @@
-//! An agent that knows its answer at once: which requests go to the admin pages.
+//! An agent with immediate answers: which requests are for the admin pages.
 //!
 //! `cargo run -p spoa-runtime --example quick`, and in HAProxy's SPOE file:
 //!

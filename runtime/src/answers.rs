@@ -1,4 +1,4 @@
-//! The answers that come later.
+//! Deferred answers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -14,22 +14,22 @@ use crate::handler::HandlerError;
 use crate::log_limit::LogLimit;
 use crate::panics;
 
-/// The futures of a worker's handler, which run on its thread, and what came of them.
+/// The futures of a worker's handler, which run on its thread, and their results.
 ///
-/// Not an executor's tasks: a task that is cancelled lives on until the executor comes to it, with its copy of the
-/// messages, and peers that come and go could pile such tasks up faster than they are come to. Here a future is gone when
-/// it is cancelled, and a run takes each future that can go on, once.
+/// These are not tasks of an executor: a cancelled task stays until the executor runs it, with its copy of the
+/// messages, and peers that connect and leave could pile up such tasks faster than they are run. Here a cancelled
+/// future is dropped at once, and a run polls each future that is ready, once.
 pub(crate) struct Answers {
     work: Slab<Work>,
-    /// Those to be run next.
+    /// Futures to poll in the next run.
     running: Vec<usize>,
-    /// Those to be run after these, as their wakers tell.
+    /// Futures to poll in the run after it, as reported by their wakers.
     ready: Arc<Ready>,
     came: Vec<Answer>,
     log_limit: LogLimit,
 }
 
-/// A future at work, and whose answer it gives.
+/// A running future, and the NOTIFY that it answers.
 struct Work {
     connection: usize,
     ticket: Ticket,
@@ -39,7 +39,7 @@ struct Work {
     waker: Waker,
 }
 
-/// The name of a future at work.
+/// The identity of a running future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WorkId {
     number: usize,
@@ -48,7 +48,7 @@ pub(crate) struct WorkId {
 }
 
 impl WorkId {
-    /// The NOTIFY it answers.
+    /// Returns the NOTIFY that it answers.
     pub(crate) const fn ticket(self) -> TicketId {
         self.ticket
     }
@@ -56,10 +56,10 @@ impl WorkId {
 
 /// The answer to one NOTIFY of a connection.
 pub(crate) struct Answer {
-    /// The connection's number.
+    /// The key of the connection.
     pub(crate) connection: usize,
     pub(crate) ticket: Ticket,
-    /// When it was asked for.
+    /// The time when the NOTIFY was handed out.
     pub(crate) since: Instant,
     pub(crate) actions: Result<Actions, HandlerError>,
 }
@@ -79,7 +79,8 @@ impl Answers {
         Self { work: Slab::new(), running: Vec::new(), ready: Arc::default(), came: Vec::new(), log_limit }
     }
 
-    /// Runs `later`, from the next [run](Self::run) on, for `connection`, whose `ticket` it answers, asked for at `since`.
+    /// Adds `later`, which answers the NOTIFY `ticket` of `connection`, handed out at `since`. The next
+    /// [run](Self::run) polls it.
     pub(crate) fn spawn<L>(&mut self, connection: usize, ticket: Ticket, since: Instant, later: L) -> WorkId
     where
         L: Future<Output = Result<Actions, HandlerError>> + 'static,
@@ -94,14 +95,14 @@ impl Answers {
         id
     }
 
-    /// Drops a future, unless its answer has come already.
+    /// Drops a future, unless it is finished.
     pub(crate) fn cancel(&mut self, id: WorkId) {
         let is_there = |work: &Work| (work.connection, work.ticket.id()) == (id.connection, id.ticket);
         if self.work.get(id.number).is_some_and(is_there) {
             bury(&self.log_limit, self.work.remove(id.number));
         }
         if self.work.is_empty() {
-            // With nothing to run there is no run that would take these out.
+            // Without futures there is no run that would remove these.
             self.running.clear();
         }
     }
@@ -111,14 +112,15 @@ impl Answers {
         !self.work.is_empty()
     }
 
-    /// Runs each future that can go on, as far as it goes now; true if answers came. The waker of `cx` is told when there
-    /// is one again.
+    /// Polls each future that is ready, once; returns true if there are answers. The waker of `cx` is woken when one is
+    /// ready again.
     pub(crate) fn run(&mut self, cx: &Context<'_>) -> bool {
         let Self { work, running, ready, came, log_limit } = self;
         ready.lock().hand_over(running, cx.waker());
         for number in running.drain(..) {
-            // A number may be that of one that is gone, or of whichever has it now: that is run once all the same, since
-            // its flag is down then. It is lowered before the poll, so that what happens during it raises it again.
+            // An index may be that of a future that is gone, or of a new one with the same index, which is then polled
+            // once because its flag is cleared. The flag is cleared before the poll, so that a wake-up during it sets
+            // it again.
             let Some(Work { later, flag, waker, .. }) = work.get_mut(number) else { continue };
             if !flag.is_up.swap(false, Ordering::AcqRel) {
                 continue;
@@ -136,7 +138,7 @@ impl Answers {
         !came.is_empty()
     }
 
-    /// Takes the answers that came.
+    /// Takes the finished answers.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = Answer> {
         self.came.drain(..)
     }
@@ -149,7 +151,7 @@ impl Drop for Answers {
     }
 }
 
-/// Drops what belongs to a handler, which may panic.
+/// Drops something that belongs to a handler, which may panic.
 fn bury<T>(log_limit: &LogLimit, what: T) {
     if catch_unwind(AssertUnwindSafe(|| drop(what))).is_err() {
         let panic = panics::take();
@@ -159,7 +161,7 @@ fn bury<T>(log_limit: &LogLimit, what: T) {
     }
 }
 
-/// Which futures can go on; wakers tell from any thread.
+/// The futures that are ready; wakers add to it from any thread.
 #[derive(Default)]
 struct Ready(Mutex<Raised>);
 
@@ -176,7 +178,7 @@ impl Ready {
 }
 
 impl Raised {
-    /// Moves the numbers behind those of `running`; from here on `worker` is told of new ones.
+    /// Appends the indexes to `running`; from now on `worker` is woken for new ones.
     fn hand_over(&mut self, running: &mut Vec<usize>, worker: &Waker) {
         running.append(&mut self.numbers);
         match &mut self.worker {
@@ -186,10 +188,10 @@ impl Raised {
     }
 }
 
-/// That one future can go on.
+/// The waker of one future.
 struct Flag {
     number: usize,
-    /// It is among those to be run.
+    /// True while the future is among those to be polled.
     is_up: AtomicBool,
     ready: Arc<Ready>,
 }
@@ -203,7 +205,7 @@ impl Wake for Flag {
         if !self.is_up.swap(true, Ordering::AcqRel) {
             let mut raised = self.ready.lock();
             raised.numbers.push(self.number);
-            // Once is enough: it looks at all of them.
+            // Once is enough, because the worker polls all of them.
             let worker = raised.worker.take();
             drop(raised);
             worker.iter().for_each(Waker::wake_by_ref);
@@ -221,7 +223,7 @@ mod tests {
     use spoa_core::wire::HaproxyHello;
     use spoa_core::{Config, Connection, Event};
 
-    /// The tickets of `count` NOTIFYs.
+    /// Returns the tickets of `count` NOTIFYs.
     fn tickets(count: u8) -> Vec<Ticket> {
         let mut input = Vec::new();
         let hello = HaproxyHello {
@@ -299,7 +301,7 @@ mod tests {
         assert_eq!(answers.take().map(|answer| answer.connection).collect::<Vec<_>>(), [2]);
     }
 
-    /// Peers that ask and leave in one go are spawned for and cancelled before anything runs.
+    /// Futures of peers that disconnect at once are added and cancelled before anything runs.
     #[test]
     fn what_never_ran_leaves_no_number_behind() {
         let (mut answers, runs) = (Answers::new(LogLimit::default()), Rc::new(Cell::new(0)));

@@ -1,8 +1,8 @@
-//! The core's time from the machine's clock.
+//! Converts between the clock of the machine and that of the core.
 
 use std::time::{Duration, Instant};
 
-/// Maps the monotonic clock onto the core's, whose zero is when this was made.
+/// Maps the monotonic clock to that of the core, which starts at zero when this is created.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     zero: Instant,
@@ -17,7 +17,7 @@ impl Clock {
         spoa_core::Instant::ZERO + self.zero.elapsed()
     }
 
-    /// The machine's time at `at`; a time so far that it cannot be told is a year from the zero.
+    /// Returns the machine's time at `at`. A time that the machine cannot represent becomes a year after the start.
     pub(crate) fn std_time(&self, at: spoa_core::Instant) -> Instant {
         self.zero
             .checked_add(Duration::from_nanos(at.as_nanos()))

@@ -1,4 +1,4 @@
-//! What a worker has seen, in numbers that another thread may read.
+//! The counters of a worker, which other threads can read.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use spoa_core::wire::Capabilities;
 use spoa_core::{CloseReason, LocalReason, PeerError, Stats, Status};
 
-/// A count that one thread raises and others read: no instruction of it locks anything.
+/// A counter that one thread increments and others read, without locked instructions.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -21,7 +21,7 @@ impl Counter {
     }
 }
 
-/// A number that one thread sets and others read.
+/// A value that one thread sets and others read.
 #[derive(Debug, Default)]
 pub(crate) struct Gauge(AtomicU64);
 
@@ -35,7 +35,7 @@ impl Gauge {
     }
 }
 
-/// An enumeration of what is counted apart, each with the label that metrics have for it.
+/// Defines an enumeration of things that are counted separately, with the label of each in metrics.
 macro_rules! labels {
     ($(#[$meta:meta])* $name:ident { $($(#[$of:meta])* $variant:ident = $label:literal),* $(,)? }) => {
         $(#[$meta])*
@@ -54,17 +54,17 @@ macro_rules! labels {
     };
 }
 
-/// One of a few things that are counted apart.
+/// One of a few things that are counted separately.
 pub(crate) trait Label: Copy + 'static {
-    /// All of them, with what metrics call each.
+    /// All of them, with their labels.
     const ALL: &'static [(Self, &'static str)];
 
-    /// Its place among them.
+    /// Returns its index among them.
     fn index(self) -> usize;
 }
 
 labels! {
-    /// How a connection ended.
+    /// The reason why a connection ended.
     End {
         HealthCheck = "health_check",
         HealthCheckRefused = "health_check_refused",
@@ -77,13 +77,13 @@ labels! {
         SendTimeout = "send_timeout",
         NoMemory = "no_memory",
         Error = "error",
-        /// A panic of ours, or a socket that could not be watched.
+        /// A panic of the agent, or a socket that could not be watched.
         Lost = "lost",
     }
 }
 
 labels! {
-    /// What became of a HELLO.
+    /// The outcome of a HELLO.
     Hello {
         Accepted = "accepted",
         HealthCheck = "health_check",
@@ -93,7 +93,7 @@ labels! {
 }
 
 labels! {
-    /// What was agreed on.
+    /// A capability that was agreed on.
     Capability {
         Pipelining = "pipelining",
         Fragmentation = "fragmentation",
@@ -102,7 +102,7 @@ labels! {
 }
 
 labels! {
-    /// What was wrong with what a peer sent.
+    /// A protocol error of a peer.
     Fault {
         Malformed = "malformed",
         TooShort = "frame_too_short",
@@ -138,7 +138,7 @@ labels! {
         Interlaced = "11",
         UnknownFrameId = "12",
         Resource = "13",
-        /// And every code that SPOE.txt does not have.
+        /// Also every code that SPOE.txt does not define.
         Unknown = "99",
     }
 }
@@ -149,10 +149,10 @@ impl Code {
     }
 }
 
-/// The most of what is counted apart.
+/// The largest number of labels.
 const LABELS_MAX: usize = 16;
 
-/// A count for each of a few things.
+/// A counter for each label.
 #[derive(Debug, Default)]
 pub(crate) struct Tally([Counter; LABELS_MAX]);
 
@@ -166,13 +166,13 @@ impl Tally {
     }
 }
 
-/// The bounds of a histogram's buckets, in microseconds: each counts what is at most that, and above those before.
+/// The upper bounds of a histogram's buckets, in microseconds.
 pub(crate) const BUCKETS: [u64; 20] = [
     1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000,
     1_000_000, 10_000_000,
 ];
 
-/// How long things took.
+/// A histogram of times.
 #[derive(Debug, Default)]
 pub(crate) struct Histogram {
     buckets: [Counter; BUCKETS.len()],
@@ -188,14 +188,14 @@ impl Histogram {
         self.buckets.get(at).unwrap_or(&self.above).add(1);
     }
 
-    /// How many there were in each bucket, those above all last; and how long they took together.
+    /// Returns the count in each bucket, the last being that above all bounds, and the sum of all times in nanoseconds.
     pub(crate) fn get(&self) -> ([u64; BUCKETS.len() + 1], u64) {
         let counts = std::array::from_fn(|at| self.buckets.get(at).unwrap_or(&self.above).get());
         (counts, self.nanos.get())
     }
 }
 
-/// All that one worker counts. It alone writes here; the alignment keeps its cache lines from those of others.
+/// The counters of one worker, which alone writes them. The alignment keeps them off the cache lines of other workers.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Counters {
@@ -212,10 +212,10 @@ pub(crate) struct Counters {
     pub(crate) bytes_received: Counter,
     pub(crate) bytes_sent: Counter,
     pub(crate) notifies: Counter,
-    /// ACKs of answers in place, and of those that came later.
+    /// ACKs with immediate answers, and with deferred ones.
     pub(crate) acks_in_place: Counter,
     pub(crate) acks_deferred: Counter,
-    /// The empty ones by cause, and of all those that were cut.
+    /// Empty ACKs by cause; and ACKs, of either kind, without their last actions.
     pub(crate) acks_unanswered: Counter,
     pub(crate) acks_expired: Counter,
     pub(crate) acks_declined: Counter,
@@ -225,31 +225,31 @@ pub(crate) struct Counters {
     /// NOTIFYs in flight, and the bytes that connections hold.
     pub(crate) in_flight: Gauge,
     pub(crate) held_bytes: Gauge,
-    /// Connections that wait for a place for their NOTIFYs.
+    /// Queued connections.
     pub(crate) on_hold: Gauge,
-    /// How long NOTIFYs of connections waited, since as much as may be was in flight or unsent.
+    /// The time that connections spent with NOTIFYs held back by a limit, in nanoseconds.
     pub(crate) held_nanos: Counter,
-    /// Of answers in place one in [`SAMPLE`].
+    /// Times of one in [`SAMPLE`] immediate answers.
     pub(crate) in_place: Histogram,
     pub(crate) deferred: Histogram,
 }
 
-/// What matters of an end besides its reason.
+/// The state of a connection at its end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct How {
     /// A HELLO was accepted.
     pub(crate) was_ready: bool,
     /// It was counted as refused.
     pub(crate) was_refused: bool,
-    /// The last word is still said.
+    /// An AGENT-DISCONNECT can still be sent.
     pub(crate) is_told: bool,
 }
 
-/// To look at the clock for each answer in place would take longer than many of them do.
+/// How many immediate answers there are to each that is measured: reading the clock takes longer than many of them.
 pub(crate) const SAMPLE: u64 = 64;
 
 impl Counters {
-    /// What a connection has counted since `before`, with so many answers that came later.
+    /// Adds what a connection has counted since `before`, of which `deferred` are deferred answers.
     pub(crate) fn rise(&self, before: &Stats, now: &Stats, deferred: u64) {
         self.acks_deferred.add(deferred);
         let empty = |stats: &Stats| stats.acks_unanswered + stats.acks_expired + stats.acks_declined;
@@ -258,12 +258,12 @@ impl Counters {
         for (counter, before, now) in [
             (&self.frames_received, before.frames_received, now.frames_received),
             (&self.notifies, before.notifies, now.notifies),
-            // Each ACK is a frame, and so is that of a NOTIFY that was aborted.
+            // Each ACK is a frame, also that of a cancelled NOTIFY.
             (&self.frames_sent, before.acks + before.aborted_by_agent, now.acks + now.aborted_by_agent),
         ] {
             counter.add(now - before);
         }
-        // Rare, all of them.
+        // These are rare.
         let rare = |stats: &Stats| {
             [
                 stats.acks_unanswered,
@@ -291,7 +291,7 @@ impl Counters {
         }
     }
 
-    /// A HELLO that was accepted.
+    /// Counts an accepted HELLO.
     pub(crate) fn ready(&self, agreed: Capabilities) {
         self.hellos.add(Hello::Accepted);
         self.frames_sent.add(1);
@@ -306,7 +306,7 @@ impl Counters {
         }
     }
 
-    /// A connection is refused, which it hears of if it waits.
+    /// Counts a refused HELLO or a rejected connection, whether or not the peer waits for the answer.
     pub(crate) fn refused(&self, reason: CloseReason) {
         match reason {
             CloseReason::Error(error) => {
@@ -317,7 +317,7 @@ impl Counters {
         }
     }
 
-    /// How a connection ended.
+    /// Counts the end of a connection.
     pub(crate) fn closed(&self, reason: CloseReason, how: How) {
         let (end, said) = match reason {
             CloseReason::HealthCheck => {
@@ -333,7 +333,7 @@ impl Counters {
             CloseReason::Error(error) => {
                 if !how.was_refused {
                     self.faults.add(fault(&error));
-                    // At once, as health checks are.
+                    // Refused without a delay, as health checks are.
                     if error.is_of_hello() {
                         self.hellos.add(Hello::Refused);
                     }

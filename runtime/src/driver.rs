@@ -21,73 +21,74 @@ use crate::parting::{self, Parting};
 use crate::shared::{Drain, Handled, Shared};
 use crate::waiting::Number;
 
-/// How often a connection with more to do goes on before the others of its worker have their turn.
+/// How often a connection reads in one turn, before the other connections of its worker have theirs.
 const READS_MAX: usize = 8;
 
 /// One connection on its socket.
 ///
-/// In each turn it takes answers that have come, reads, hands out events and writes what is ready, all frames of it in
-/// one system call, until there is nothing left to do. What SPOP asks for is the core's to know.
+/// In each turn it sends finished answers, reads, hands out events, and writes all frames that are ready in one system
+/// call, until nothing is left to do. The rules of SPOP are in the core.
 pub(crate) struct Driver {
-    /// Its number among the worker's connections.
+    /// Its key among the connections of the worker.
     key: usize,
     socket: Socket,
     connection: Connection,
     name: Name,
     frame_log: Option<Box<FrameLog>>,
-    /// The answers at work, and those that have come.
+    /// The deferred answers that are pending, and those that are finished.
     deferred: Vec<WorkId>,
     answers: Vec<Answer>,
-    /// The socket may have bytes. It says so once, so this stays until a read has found it empty.
+    /// The socket may have bytes. Readiness is reported once, so this stays set until a read has found the socket
+    /// empty.
     readable: bool,
-    /// The socket has come to its end, behind bytes that may still be there.
+    /// The peer has closed; there may still be bytes to read.
     ended: bool,
-    /// What was left of the last write waits for room in the socket.
+    /// The rest of the last write waits until the socket is writable.
     blocked: bool,
     drain: Draining,
     write_shut: bool,
     /// A HELLO was accepted.
     was_ready: bool,
-    /// A NOTIFY came with what was read last.
+    /// A NOTIFY arrived with the last read.
     came: bool,
-    /// Answers that came later, not counted yet.
+    /// Deferred answers that were sent and are not counted yet.
     sent_late: u64,
-    /// That it is refused was counted and logged.
+    /// Its refusal was counted and logged.
     refused: bool,
-    /// What it holds, as far as it is counted.
+    /// Its load, as far as it is counted.
     load: Load,
     /// Since when it has waited for its peer at the end of each turn, with bytes in its buffers.
     kept_since: Option<Instant>,
-    /// It waited with a NOTIFY for others to be answered, as this number, and is called to a place.
+    /// The queue position that it had until it was granted a permit, which it has not used yet.
     called: Option<Number>,
-    /// Since when NOTIFYs wait, for a limit is reached.
+    /// Since when a limit holds its NOTIFYs back.
     held_since: Option<Instant>,
-    /// What was counted and logged about so far.
+    /// The statistics that were counted and logged so far.
     seen: Stats,
 }
 
-/// Whether it is being ended.
+/// The state of its drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Draining {
     No,
-    /// When it is best.
+    /// It is closed at the best moment.
     Soon(Parting),
     Yes,
 }
 
-/// What a turn came to.
+/// The outcome of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
     /// There is more to do.
     Again,
-    /// It waits for its socket, an answer or its time.
+    /// It waits for its socket, an answer or its timer.
     Wait,
-    /// It is over.
+    /// It is closed.
     Closed,
 }
 
 impl Driver {
-    /// Takes the socket over, as connection `key`; if it is not `welcome`, only to say so.
+    /// Serves a socket as connection `key`; if it is not `welcome`, rejects it with code 13.
     pub(crate) fn new<H: Handler>(shared: &Shared<H>, key: usize, socket: Socket, name: Name, welcome: bool) -> Self {
         let config = shared.settings.connection;
         let now = shared.clock.now();
@@ -121,25 +122,25 @@ impl Driver {
         driver
     }
 
-    /// The socket has bytes or its end, or room for more.
+    /// Takes the readiness of the socket: bytes or the end to read, or room to write.
     pub(crate) fn socket_is_ready(&mut self, event: &mio::event::Event) {
         self.ended |= event.is_read_closed() || event.is_error();
         self.readable |= event.is_readable() || self.ended;
         self.blocked &= !(event.is_writable() || self.ended);
     }
 
-    /// Where its socket is watched.
+    /// Returns the descriptor to watch.
     pub(crate) fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
 
-    /// What the socket has to be watched for.
+    /// Returns the readiness to watch for.
     pub(crate) const fn interest(&self) -> Interest {
-        // Not always for room: a unix socket tells of it whenever HAProxy has read an ACK.
+        // Not always for room to write: a unix socket reports that whenever HAProxy has read an ACK.
         if self.blocked { Interest::READABLE.add(Interest::WRITABLE) } else { Interest::READABLE }
     }
 
-    /// When it has to have its turn, if nothing happens before.
+    /// Returns the time of its next turn, if nothing happens before.
     pub(crate) fn due(&self) -> Option<Instant> {
         let parting = match self.drain {
             Draining::Soon(parting) => Some(parting.due(self.connection.is_at_rest())),
@@ -148,7 +149,7 @@ impl Driver {
         self.connection.poll_timeout().into_iter().chain(parting).min()
     }
 
-    /// Does what there is to do, in buffers that it is lent for it.
+    /// Does everything that there is to do, in buffers that are lent for the turn.
     pub(crate) fn turn<H: Handler>(&mut self, shared: &mut Shared<H>) -> Turn {
         self.heed_log_level(shared);
         self.connection.lend_buffers(&mut shared.spare);
@@ -160,7 +161,7 @@ impl Driver {
         turn
     }
 
-    /// Gives back what it does not need between turns, and has the rest counted.
+    /// Returns buffers that are not needed between turns, and counts the rest.
     fn rest<H: Handler>(&mut self, shared: &mut Shared<H>) {
         self.connection.release_buffers(&mut shared.spare);
         let logged = self.frame_log.as_ref().map_or(0, |log| log.memory());
@@ -172,12 +173,12 @@ impl Driver {
         }
     }
 
-    /// Has a place for a NOTIFY that it waited with, until its next turn is over.
+    /// Grants a permit for one NOTIFY, until its next turn is over.
     pub(crate) const fn call(&mut self, number: Option<Number>) {
         self.called = number;
     }
 
-    /// Has taken the place that it was called to, or leaves it to others; gives the number that it had until then.
+    /// Gives the permit back, used or not; returns the queue position from before it was granted.
     pub(crate) fn answer_call<H: Handler>(&mut self, shared: &mut Shared<H>) -> Option<Number> {
         let called = self.called.take();
         if called.is_some() {
@@ -186,17 +187,17 @@ impl Driver {
         called
     }
 
-    /// True if it has a NOTIFY that waits for others of its worker to be answered.
+    /// True if it has a NOTIFY without a permit.
     pub(crate) fn is_on_hold(&self) -> bool {
         self.connection.is_on_hold()
     }
 
-    /// How many bytes it holds, and since when it has waited for its peer with some.
+    /// Returns the number of bytes that it holds, and since when it has waited for its peer with some.
     pub(crate) fn kept(&self) -> Option<(Instant, usize)> {
         Some((self.kept_since?, self.load.bytes()))
     }
 
-    /// Ends it for want of memory.
+    /// Closes it to free memory.
     pub(crate) fn shed<H: Handler>(&mut self, shared: &mut Shared<H>) {
         let (bytes, max) = (self.load.bytes(), shared.loads.bytes_max());
         let what = format_args!(
@@ -208,14 +209,14 @@ impl Driver {
         self.rest(shared);
     }
 
-    /// Holds nothing any more.
+    /// Releases everything that it holds.
     pub(crate) fn let_go<H: Handler>(&mut self, shared: &mut Shared<H>) {
         self.cancel_work(shared);
         shared.loads.change(&mut self.load, Load::default());
         self.answer_call(shared);
     }
 
-    /// Follows the frames, or stops to; from between two of them on.
+    /// Starts or stops logging frames, between two frames.
     fn heed_log_level<H: Handler>(&mut self, shared: &Shared<H>) {
         let wanted = shared.settings.log_frames && tracing::enabled!(tracing::Level::DEBUG);
         if !wanted {
@@ -230,16 +231,16 @@ impl Driver {
         let now = shared.clock.now();
         self.send_answers(now, shared);
         self.heed_drain(now, shared.drain);
-        // Its socket may have got a NOTIFY since it was asked last.
+        // A NOTIFY may have arrived since the last read.
         self.readable |= matches!(self.drain, Draining::Soon(_));
         for _ in 0..READS_MAX {
             self.read(now, &shared.counters);
-            // What has arrived comes before any deadline that has passed meanwhile.
+            // Input that has arrived counts before a deadline that has passed meanwhile.
             self.hand_out_events(shared);
             self.expire(now, shared);
             self.part(now, shared);
             while self.write(now, &shared.counters) {
-                // Sending has made room for NOTIFYs that were held back.
+                // Sending made room for NOTIFYs that were held back.
                 self.hand_out_events(shared);
             }
             if !self.wants_read() {
@@ -247,13 +248,13 @@ impl Driver {
             }
         }
         if self.connection.is_closed() {
-            // A write that failed may have ended it.
+            // A failed write may have closed it.
             self.hand_out_events(shared);
             self.count_held(now, shared);
             return Turn::Closed;
         }
         if self.connection.is_send_finished() && !self.write_shut {
-            // An error means that the peer is gone, which the next read tells.
+            // An error means that the peer has closed, which the next read reports.
             let _ = self.socket.shutdown(Shutdown::Write);
             self.write_shut = true;
         }
@@ -261,7 +262,7 @@ impl Driver {
         if self.wants_read() { Turn::Again } else { Turn::Wait }
     }
 
-    /// Counts the time in which NOTIFYs wait, for a limit is reached.
+    /// Counts the time in which a limit held NOTIFYs back.
     fn count_held<H: Handler>(&mut self, now: Instant, shared: &Shared<H>) {
         if let Some(since) = self.held_since {
             shared.counters.held_nanos.add(now.saturating_since(since).as_nanos() as u64);
@@ -274,12 +275,12 @@ impl Driver {
         self.answers.push(answer);
     }
 
-    /// Drops what is still at work for it.
+    /// Cancels its pending deferred answers.
     fn cancel_work<H: Handler>(&mut self, shared: &mut Shared<H>) {
         self.deferred.drain(..).for_each(|id| shared.answers.cancel(id));
     }
 
-    /// Writes the answers that have come.
+    /// Writes finished answers.
     fn send_answers<H: Handler>(&mut self, now: Instant, shared: &Shared<H>) {
         let mut answers = mem::take(&mut self.answers);
         for Answer { ticket, since, actions, .. } in answers.drain(..) {
@@ -296,7 +297,7 @@ impl Driver {
                         self.warn(shared, "ack_cut", &cut);
                     }
                 }
-                // The unfinished ACK leaves empty.
+                // The unfinished ACK is sent empty.
                 Err(error) => self.warn(shared, "handler_failed", &failed(&error)),
             }
         }
@@ -316,7 +317,7 @@ impl Driver {
         }
     }
 
-    /// Ends a conversation that is to be, when it is best.
+    /// Closes a draining connection at the best moment.
     fn part<H: Handler>(&mut self, now: Instant, shared: &mut Shared<H>) {
         let Draining::Soon(parting) = &mut self.drain else { return };
         let (unsent, at_rest) = (self.connection.poll_transmit().is_some(), self.connection.is_at_rest());
@@ -328,7 +329,7 @@ impl Driver {
         }
     }
 
-    /// True while ACKs are kept for the end to go with them.
+    /// True while ACKs are held back, to be sent together with AGENT-DISCONNECT.
     const fn holds(&self) -> bool {
         matches!(&self.drain, Draining::Soon(parting) if parting.holds())
     }
@@ -350,9 +351,9 @@ impl Driver {
                 if let Some(log) = &mut self.frame_log {
                     log.received(&buf[..len]);
                 }
-                // A short read has emptied the socket, and what comes from here on is told anew; but an end that was
-                // told with these bytes is not. (Urgent data or descriptors, which no HAProxy sends, cut a read short too:
-                // what is behind them waits for more bytes, the end or a deadline.)
+                // A short read has emptied the socket, and later bytes are reported again; but an end that was reported
+                // together with these bytes is not. (Urgent data or descriptors, which HAProxy never sends, also
+                // shorten a read: bytes after them wait for more bytes, the end or a deadline.)
                 self.readable = len == buf.len() || self.ended;
                 self.connection.handle_input(now, len);
             }
@@ -365,7 +366,7 @@ impl Driver {
         }
     }
 
-    /// Sends all that is ready, as far as the socket takes it; true if it took any.
+    /// Writes output as far as the socket takes it; returns true if it took any.
     fn write(&mut self, now: Instant, counters: &Counters) -> bool {
         let mut wrote = false;
         while !self.blocked
@@ -408,7 +409,7 @@ impl Driver {
         }
     }
 
-    /// Takes no NOTIFY while all connections of the worker together have as many as may be, or others wait to take one.
+    /// Holds NOTIFYs back while the limits of the worker are reached, or others are queued for a permit.
     fn heed_load<H: Handler>(&mut self, shared: &mut Shared<H>) {
         let load = self.load.within(&self.connection);
         shared.loads.change(&mut self.load, load);
@@ -440,7 +441,7 @@ impl Driver {
                     Handled::Panicked(panic) => self.warn(shared, "handler_panicked", &panicked(&panic)),
                 },
                 Event::Closed(reason) => {
-                    // Whoever ended it: what there is to say goes now.
+                    // Whichever side closed it, remaining output is sent now.
                     self.drain = Draining::Yes;
                     self.cancel_work(shared);
                     let is_told = !self.connection.is_closed();

@@ -1,4 +1,4 @@
-//! Why an agent cannot run.
+//! The errors of an agent.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -6,26 +6,26 @@ use std::num::NonZeroUsize;
 use crate::addr::{AddrError, ListenAddr};
 use spoa_core::ConfigError;
 
-/// Why an agent cannot start, or had to stop.
+/// The reason why an agent cannot start, or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No [`listen`](crate::Agent::listen) was given.
     #[error("no address to listen on")]
     NoAddress,
-    /// Text that is no address.
+    /// A text that is not an address.
     #[error(transparent)]
     Addr(#[from] AddrError),
     /// The limits of a connection are out of range.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// See [`Agent::total_bytes_max`](crate::Agent::total_bytes_max).
-    #[error("{given} bytes in all are too few: room for a connection of each of {workers} workers takes {least}")]
+    #[error("{given} bytes for all connections are too few: one connection of each of {workers} workers needs {least}")]
     TotalBytesMax {
-        /// The limit as it was given.
+        /// The limit.
         given: usize,
-        /// What it has to be at least.
+        /// The lowest limit that is possible.
         least: usize,
-        /// How many workers share it.
+        /// The number of workers that share it.
         workers: NonZeroUsize,
     },
     /// See [`Agent::connections_max`](crate::Agent::connections_max).
@@ -34,22 +34,22 @@ pub enum Error {
     /// See [`Agent::total_in_flight_max`](crate::Agent::total_in_flight_max).
     #[error("at least one NOTIFY must be allowed in flight")]
     TotalInFlightMax,
-    /// A socket cannot be opened for HAProxy.
+    /// An address cannot be listened on.
     #[error("cannot listen on {addr}: {error}")]
     Listen {
-        /// Where.
+        /// The address.
         addr: ListenAddr,
-        /// Why not.
+        /// The cause.
         error: io::Error,
     },
-    /// A socket that was handed down cannot be used.
-    #[error("cannot listen on a socket that was handed down: {0}")]
+    /// An inherited socket cannot be used.
+    #[error("cannot listen on an inherited socket: {0}")]
     Inherited(io::Error),
-    /// Another process answers on this unix socket.
-    #[error("cannot listen on {0}: another process does")]
+    /// Another process listens on this unix socket.
+    #[error("cannot listen on {0}: another process listens on it")]
     SocketInUse(ListenAddr),
-    /// There is a file in the place of a unix socket.
-    #[error("cannot listen on {0}: there is a file that is no socket")]
+    /// The path of a unix socket is a file of another kind.
+    #[error("cannot listen on {0}: the file is there, and is not a socket")]
     NotASocket(ListenAddr),
     /// Signals cannot be caught.
     #[error("cannot catch signals: {0}")]
@@ -57,7 +57,7 @@ pub enum Error {
     /// A thread cannot be started.
     #[error("cannot start a worker: {0}")]
     Worker(io::Error),
-    /// Every worker ended in a panic: a bug, for a handler's own are caught.
-    #[error("no worker is left: each was lost to a panic")]
+    /// Every worker ended in a panic. This is a bug of the agent, since panics of handlers are caught.
+    #[error("no worker is left: every one ended in a panic")]
     WorkersLost,
 }

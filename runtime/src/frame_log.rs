@@ -1,10 +1,10 @@
-//! Each frame as one readable line: what `spoa -d` shows.
+//! Logs each frame as one readable line, for `spoa -d`.
 
 use spoa_core::wire::{Frame, LENGTH_LEN};
 
 use crate::name::{Name, tell};
 
-/// Follows the bytes of one connection, both ways, as they are on the wire.
+/// Reads the bytes of one connection, in both directions, as they are on the wire.
 #[derive(Debug)]
 pub(crate) struct FrameLog {
     name: Name,
@@ -12,12 +12,12 @@ pub(crate) struct FrameLog {
     sent: Splitter,
 }
 
-/// Finds the frames in the bytes of one direction.
+/// Splits the bytes of one direction into frames.
 #[derive(Debug)]
 struct Splitter {
-    /// The start of a frame whose end has not come yet.
+    /// The beginning of a frame that is not complete.
     part: Vec<u8>,
-    /// What the connection itself takes: a larger frame is where it stops reading, and so does this.
+    /// The largest frame. The connection stops reading at a larger one, and so does this.
     frame_max: usize,
     lost: bool,
 }
@@ -33,13 +33,13 @@ impl FrameLog {
         self.received.part.capacity() + self.sent.part.capacity()
     }
 
-    /// Bytes that HAProxy sent.
+    /// Logs the frames in bytes that HAProxy sent.
     pub(crate) fn received(&mut self, bytes: &[u8]) {
         let name = &self.name;
         self.received.push(bytes, |line| tell!(debug, name, "-> {line}"));
     }
 
-    /// Bytes that were sent to HAProxy.
+    /// Logs the frames in bytes that were sent to HAProxy.
     pub(crate) fn sent(&mut self, bytes: &[u8]) {
         let name = &self.name;
         self.sent.push(bytes, |line| tell!(debug, name, "<- {line}"));
@@ -62,7 +62,7 @@ impl Splitter {
         while let Some((length, frame)) = rest.split_first_chunk::<LENGTH_LEN>() {
             let len = u32::from_be_bytes(*length) as usize;
             if len > self.frame_max {
-                show(&format!("a frame of {len} bytes, above the limit; the rest is not looked at"));
+                show(&format!("a frame of {len} bytes, above the limit; the rest is not read"));
                 self.lost = true;
                 return;
             }
@@ -126,9 +126,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_frame_is_told_once() {
+    fn bytes_that_are_no_frame_are_logged_once() {
         let text = lines(256, &[b"GET / HTTP/1.1\r\n", b"Host: x\r\n"]);
-        assert_eq!(text, ["a frame of 1195725856 bytes, above the limit; the rest is not looked at"]);
+        assert_eq!(text, ["a frame of 1195725856 bytes, above the limit; the rest is not read"]);
         assert_eq!(lines(256, &[&[0, 0, 0, 2, 1, 0], &ACK]).len(), 2);
     }
 }

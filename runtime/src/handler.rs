@@ -1,4 +1,4 @@
-//! What an application is: messages in, variables out.
+//! The interface of applications: messages in, variables out.
 
 use std::error::Error;
 use std::future::Pending;
@@ -7,19 +7,19 @@ use std::marker::PhantomData;
 use spoa_core::wire::{Actions, Messages};
 use spoa_core::{Ack, Notify, OwnedMessages, Ticket};
 
-/// Why an answer cannot be given; it is logged, and the NOTIFY is answered empty.
+/// The reason why a handler cannot answer. It is logged, and HAProxy gets an empty ACK.
 pub type HandlerError = Box<dyn Error>;
 
-/// Answers NOTIFYs. Each worker thread has its own clone, which serves all its connections.
+/// Answers NOTIFYs. Each worker has its own clone, which serves all connections of the worker.
 ///
-/// [`quick`] and [`deferred`] make one of a closure; implement it where some answers are quick and some are not.
+/// [`quick`] and [`deferred`] turn a closure into a handler; implement the trait if some answers are immediate and some are not.
 ///
 /// ```
 /// use std::future::Future;
 /// use std::pin::Pin;
 /// use spoa_runtime::{Actions, Handler, HandlerError, Notify, Reply, Scope};
 ///
-/// /// Knows some users; asks elsewhere for the rest.
+/// /// Answers one message immediately, and others later.
 /// #[derive(Clone)]
 /// struct Users;
 ///
@@ -44,29 +44,30 @@ pub type HandlerError = Box<dyn Error>;
 /// }
 /// ```
 pub trait Handler: 'static {
-    /// The future of an answer that comes later. It runs on the worker's thread and is dropped when its NOTIFY is
-    /// overdue or its connection ends; work that blocks belongs into [`smol::unblock`].
+    /// The future of a deferred answer. It runs on the worker's thread, and is dropped when its NOTIFY is overdue or its
+    /// connection ends. Work that blocks has to run in [`smol::unblock`].
     type Later: Future<Output = Result<Actions, HandlerError>> + 'static;
 
-    /// Answers `notify`, or takes its ticket to answer later. It must not block: its worker's other connections wait.
+    /// Answers `notify`, or takes its ticket to answer later. It must not block, because all connections of the worker wait
+    /// for it.
     ///
     /// # Errors
-    /// Whatever keeps it from answering; the NOTIFY is answered empty.
+    /// Any reason why it cannot answer; HAProxy gets an empty ACK.
     fn handle(&mut self, notify: Notify<'_>) -> Result<Reply<Self::Later>, HandlerError>;
 }
 
-/// What became of a NOTIFY.
+/// The outcome of a NOTIFY.
 #[derive(Debug)]
 pub enum Reply<F> {
-    /// It was answered, or dropped to be answered empty.
+    /// It was answered, or dropped, which sends an empty ACK.
     Done,
-    /// The future gives the answer for this ticket.
+    /// The future returns the answer for this ticket.
     Later(Ticket, F),
 }
 
-/// A handler that answers in place: `answer` reads the messages and sets variables in one pass, without allocation.
+/// Returns a handler with immediate answers: `answer` reads the messages and sets variables in one pass, without allocation.
 ///
-/// Actions beyond the negotiated frame size are cut from the end, and the cut is logged.
+/// Actions that exceed the negotiated frame size are dropped from the end, and a line is logged.
 pub fn quick<F>(answer: F) -> Quick<F>
 where
     F: FnMut(Messages<'_>, &mut Ack<'_>) -> Result<(), HandlerError> + 'static,
@@ -74,7 +75,7 @@ where
     Quick { answer }
 }
 
-/// A handler that answers later, in any order: `answer` takes a copy of the messages and returns a future.
+/// Returns a handler with deferred answers, in any order: `answer` gets a copy of the messages and returns a future.
 pub fn deferred<F, L>(answer: F) -> Deferred<F, L>
 where
     F: FnMut(OwnedMessages) -> L + 'static,
@@ -83,7 +84,7 @@ where
     Deferred { answer, later: PhantomData }
 }
 
-/// See [`quick`].
+/// A handler made by [`quick`].
 #[derive(Clone, Debug)]
 pub struct Quick<F> {
     answer: F,
@@ -104,7 +105,7 @@ where
     }
 }
 
-/// See [`deferred`].
+/// A handler made by [`deferred`].
 #[derive(Debug)]
 pub struct Deferred<F, L> {
     answer: F,

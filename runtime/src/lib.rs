@@ -1,7 +1,7 @@
-//! Runs SPOE agents: [`spoa_core`] driven over sockets, on as many threads as there are processors, with smol for all that
-//! takes time.
+//! Runs SPOE agents: drives [`spoa_core`] over sockets, on one thread per processor, with smol for everything that takes time.
 //!
-//! An application is a [`Handler`]: HAProxy's messages in, variables to set out. One that knows its answer at once:
+//! An application is a [`Handler`]: it gets HAProxy's messages and returns variables to set. One that knows its answer
+//! immediately:
 //!
 //! ```no_run
 //! use spoa_runtime::{Agent, Scope, quick};
@@ -18,7 +18,7 @@
 //! }
 //! ```
 //!
-//! One that has to ask elsewhere first, while other NOTIFYs of the same connection go on:
+//! One that has to wait for something else first, while other NOTIFYs of the same connection are answered:
 //!
 //! ```no_run
 //! use spoa_runtime::{Actions, Agent, Scope, deferred};
@@ -37,9 +37,9 @@
 //! }
 //! ```
 //!
-//! Whatever a handler does, HAProxy gets its ACK: one that fails, panics or overruns
-//! [`ack_timeout`](ConnectionConfig::ack_timeout) costs an empty ACK and a line in the log, not the connection; one that
-//! forgets to answer costs the empty ACK alone.
+//! Whatever a handler does, HAProxy gets its ACK. If the handler fails, panics or exceeds
+//! [`ack_timeout`](ConnectionConfig::ack_timeout), the ACK is empty and a line is logged, and the connection stays open; if it
+//! does not answer at all, the ACK is empty.
 
 #![forbid(unsafe_code)]
 

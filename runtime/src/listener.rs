@@ -16,28 +16,28 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use crate::addr::{ListenAddr, UnixSocket};
 use crate::error::Error;
 
-/// How many connections may wait to be accepted: a reloaded HAProxy opens all of its own at once.
+/// How many connections may wait to be accepted: a reloaded HAProxy opens all of its connections at once.
 const BACKLOG: i32 = 4096;
 
-/// An open socket, which removes its file at the end if it has one.
+/// An open socket. The file of a unix socket is removed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Listener {
     socket: Async<ListeningSocket>,
     addr: ListenAddr,
     _file: Option<SocketFile>,
-    /// Connections accepted: on a unix socket peers have no name but a number.
+    /// The number of accepted connections, which names the peers of a unix socket.
     accepted: Cell<u64>,
 }
 
 impl Listener {
-    /// Opens the socket. A unix socket that nobody listens on any more is replaced.
+    /// Opens the socket. The file of a unix socket on which no process listens is replaced.
     pub(crate) fn bind(addr: &ListenAddr) -> Result<Self, Error> {
         let failed = |error| Error::Listen { addr: addr.clone(), error };
         match addr {
             ListenAddr::Tcp(tcp) => {
                 let socket = Socket::new(Domain::for_address(*tcp), Type::STREAM, None).map_err(failed)?;
                 socket.set_reuse_address(true).map_err(failed)?;
-                // An ACK must not wait for the one before it to be acknowledged. Connections have this from their listener.
+                // An ACK must not wait until TCP has acknowledged the one before it. Connections inherit this from their listener.
                 socket.set_tcp_nodelay(true).map_err(failed)?;
                 socket.bind(&(*tcp).into()).map_err(failed)?;
                 socket.listen(BACKLOG).map_err(failed)?;
@@ -60,7 +60,7 @@ impl Listener {
         }
     }
 
-    /// Takes a socket that somebody else has opened. The file of a unix socket is theirs.
+    /// Uses a socket that another process opened. The file of a unix socket is not removed.
     pub(crate) fn inherit(socket: &Inherited) -> io::Result<Self> {
         match socket {
             Inherited::Tcp(socket) => {
@@ -81,12 +81,12 @@ impl Listener {
         Ok(Self { socket: Async::new(socket)?, addr, _file: file, accepted: Cell::new(0) })
     }
 
-    /// Where it listens, with the real port.
+    /// Returns the address that it listens on, with the real port.
     pub(crate) const fn addr(&self) -> &ListenAddr {
         &self.addr
     }
 
-    /// The next connection, and a name for it in logs.
+    /// Returns the next connection, and a name for it in logs.
     pub(crate) async fn accept(&self) -> io::Result<(Socket, String)> {
         let (socket, peer) = self.socket.read_with(ListeningSocket::accept).await?;
         self.accepted.set(self.accepted.get() + 1);
@@ -96,14 +96,14 @@ impl Listener {
     }
 }
 
-/// A socket that was opened before, by systemd for one.
+/// A socket that another process opened, systemd for example.
 #[derive(Debug)]
 pub(crate) enum Inherited {
     Tcp(std::net::TcpListener),
     Unix(std::os::unix::net::UnixListener),
 }
 
-/// A socket whose connections do not block from the start: mio's, which asks for that as it accepts them.
+/// A listening socket of mio, whose connections are non-blocking from the moment that they are accepted.
 #[derive(Debug)]
 enum ListeningSocket {
     Tcp(TcpListener),
@@ -111,7 +111,7 @@ enum ListeningSocket {
 }
 
 impl ListeningSocket {
-    /// The next connection, with its address if it has one.
+    /// Accepts a connection, and returns it with its address if it has one.
     fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
         Ok(match self {
             Self::Tcp(socket) => {
@@ -165,7 +165,7 @@ fn group_id(name: &str) -> io::Result<Option<u32>> {
     }
 }
 
-/// Makes way for a socket at `path` if what is there is one that nobody listens on.
+/// Removes the socket at `path` if no process listens on it.
 fn clear_stale(path: &Path, name: &SockAddr, addr: &ListenAddr) -> Result<(), Error> {
     let failed = |error| Error::Listen { addr: addr.clone(), error };
     match fs::symlink_metadata(path) {
@@ -175,7 +175,7 @@ fn clear_stale(path: &Path, name: &SockAddr, addr: &ListenAddr) -> Result<(), Er
         Ok(_) => {}
     }
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed)?;
-    // Not blocking: a process that lives but has a full backlog is no reason to wait.
+    // Non-blocking, because a process with a full backlog would make this wait.
     probe.set_nonblocking(true).map_err(failed)?;
     match probe.connect(name) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(failed),
@@ -185,7 +185,7 @@ fn clear_stale(path: &Path, name: &SockAddr, addr: &ListenAddr) -> Result<(), Er
     }
 }
 
-/// The file of a unix socket, removed when this is dropped, unless another has taken its place.
+/// The file of a unix socket. It is removed when this is dropped, unless it has been replaced since.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,

@@ -1,4 +1,4 @@
-//! What connections hold between their turns: one of them, and all of a worker together.
+//! The resources that connections hold between their turns: one of them, and all of a worker together.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use crate::counters::Counters;
 use crate::settings::Settings;
 use crate::waiting::{Number, Waiting};
 
-/// What a connection holds, or many.
+/// The resources that a connection holds, or several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Load {
-    /// NOTIFYs in flight.
+    /// The number of NOTIFYs in flight.
     in_flight: usize,
-    /// Bytes of their payloads, copies of which their handlers may keep. They come free by themselves, within the time that
-    /// an answer may take.
+    /// Bytes of their payloads, of which their handlers may keep copies. They are freed within the time that an answer
+    /// may take.
     copies: usize,
-    /// Bytes of the connection itself: parts of frames, what waits to be sent, what it knows of NOTIFYs in flight.
+    /// Bytes of the connection itself: parts of frames, unsent output, and the slots of NOTIFYs in flight.
     buffers: usize,
 }
 
@@ -27,12 +27,12 @@ impl Load {
         Self { buffers: connection.memory() + besides, ..Self::default().within(connection) }
     }
 
-    /// That of a connection in its turn: what it has in its buffers then is not counted yet.
+    /// Returns the load of a connection during its turn: what it has in its buffers then is not counted yet.
     pub(crate) const fn within(self, connection: &Connection) -> Self {
         Self { in_flight: connection.in_flight(), copies: connection.in_flight_bytes(), ..self }
     }
 
-    /// All bytes of it.
+    /// Returns all bytes.
     pub(crate) const fn bytes(self) -> usize {
         self.copies + self.buffers
     }
@@ -54,27 +54,28 @@ impl Load {
     }
 }
 
-/// What the connections of one worker hold together, and may hold: its share of what all workers may.
+/// The resources that the connections of one worker hold together, and their limits: its share of the limits of all
+/// workers.
 ///
-/// A share of its own costs no look at other threads, on which the answers of this one would wait.
+/// With a share of its own a worker never has to look at another thread before it answers.
 #[derive(Debug)]
 pub(crate) struct Loads {
     sum: Load,
     in_flight_max: usize,
     bytes_max: usize,
-    /// How many of them copies of NOTIFYs in flight may have.
+    /// The limit of bytes in copies of NOTIFYs in flight.
     copies_max: usize,
-    /// The bytes that a NOTIFY may have, if it comes in one frame.
+    /// The largest NOTIFY that is not fragmented, in bytes.
     notify_len: usize,
-    /// The connections that wait for a place.
+    /// The queued connections.
     waiting: Waiting,
-    /// How many were called to a place that they have not taken yet.
+    /// The number of permits that were granted and not used yet.
     called: usize,
     counters: Arc<Counters>,
 }
 
 impl Loads {
-    /// Nothing yet.
+    /// Returns the loads of a worker without connections.
     pub(crate) fn new(settings: &Settings, counters: Arc<Counters>) -> Self {
         let bytes_max = settings.worker_bytes_max();
         Self {
@@ -89,7 +90,7 @@ impl Loads {
         }
     }
 
-    /// A connection holds `now` and no longer `before`.
+    /// Replaces the load of a connection, `before`, by `now`.
     #[inline]
     pub(crate) fn change(&mut self, before: &mut Load, now: Load) {
         if *before != now {
@@ -100,20 +101,20 @@ impl Loads {
         }
     }
 
-    /// A connection waits for a place: where it was, if it had been called and found none.
+    /// Queues a connection: at its position of before, if it had been granted a permit that it could not use.
     pub(crate) fn wait(&mut self, key: usize, before: Option<Number>) -> Number {
         let number = self.waiting.push(key, before);
         self.counters.on_hold.set(self.waiting.len() as u64);
         number
     }
 
-    /// It waits no longer.
+    /// Removes a connection from the queue.
     pub(crate) fn leave(&mut self, number: Number) {
         self.waiting.remove(number);
         self.counters.on_hold.set(self.waiting.len() as u64);
     }
 
-    /// Calls whoever has waited longest to a place that nobody else is called to, if there is one.
+    /// Grants a free permit to the connection that has been queued for longest, and returns it.
     pub(crate) fn call(&mut self) -> Option<usize> {
         if self.called >= self.places() {
             return None;
@@ -124,58 +125,59 @@ impl Loads {
         Some(key)
     }
 
-    /// One that was called has taken its place, or leaves it to others.
+    /// Notes that a granted permit was used, or is free again.
     pub(crate) const fn answer_call(&mut self) {
         self.called -= 1;
     }
 
-    /// How many wait.
+    /// Returns the number of queued connections.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// True if a NOTIFY may be taken: by one that was called, or on a place that nobody waits for.
+    /// True if a NOTIFY may be accepted: by a connection with a permit, or because a permit is free and nobody is
+    /// queued for it.
     #[inline]
     pub(crate) fn has_place(&self, is_called: bool) -> bool {
         let is_free = || self.waiting.len() == 0 && (self.called == 0 || self.called < self.places());
         self.has_room() && (is_called || is_free())
     }
 
-    /// False while as many NOTIFYs wait for their answer as may, or those that do have half of the bytes.
+    /// False while as many NOTIFYs are in flight as may be, or their copies take half of the bytes.
     #[inline]
     const fn has_room(&self) -> bool {
         self.sum.in_flight < self.in_flight_max && self.sum.copies < self.copies_max
     }
 
-    /// How many NOTIFYs may be taken that are not answered at once, however large.
+    /// Returns the number of free permits for deferred NOTIFYs of the largest size.
     const fn places(&self) -> usize {
         let by_bytes = self.copies_max.saturating_sub(self.sum.copies).div_ceil(self.notify_len);
         let by_number = self.in_flight_max.saturating_sub(self.sum.in_flight);
         if by_bytes < by_number { by_bytes } else { by_number }
     }
 
-    /// The limit that leaves fewer places.
+    /// Returns the limit that leaves fewer permits.
     pub(crate) const fn limit(&self) -> &'static str {
         if self.sum.in_flight >= self.in_flight_max { "--total-in-flight-max" } else { "--total-bytes-max" }
     }
 
-    /// How many bytes are too many.
+    /// Returns the number of bytes above the limit.
     pub(crate) const fn excess(&self) -> usize {
         self.sum.bytes().saturating_sub(self.bytes_max)
     }
 
-    /// How many bytes may be held.
+    /// Returns the limit of bytes.
     pub(crate) const fn bytes_max(&self) -> usize {
         self.bytes_max
     }
 
-    /// How many NOTIFYs are in flight.
+    /// Returns the number of NOTIFYs in flight.
     pub(crate) const fn in_flight(&self) -> usize {
         self.sum.in_flight
     }
 }
 
-/// The share of each worker in `total`, at least 1.
+/// Returns the share of each worker in `total`, at least 1.
 pub(crate) fn share(total: usize, workers: NonZeroUsize) -> usize {
     (total / workers).max(1)
 }

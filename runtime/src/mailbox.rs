@@ -1,4 +1,4 @@
-//! The way to a worker.
+//! Commands from the accepting thread to a worker.
 
 use std::io;
 use std::sync::Arc;
@@ -11,16 +11,15 @@ use socket2::Socket;
 use crate::health::Heartbeat;
 use crate::shared::Drain;
 
-/// All that a worker shares with another thread, the accepting one, but for the other end of `commands`, which is its own.
-/// Nothing of it is touched while frames are served.
+/// Everything that a worker shares with the accepting thread. It is not touched while frames are served.
 ///
-/// Aligned so that no two workers' have a cache line in common (128 bytes: x86 fetches lines in pairs).
+/// The alignment keeps two workers off the same cache lines (128 bytes, because x86 fetches lines in pairs).
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Mailbox {
     commands: Sender<Command>,
     waker: Waker,
-    /// The worker was woken and has not looked since: of many commands at once one wakes it.
+    /// True if the worker was woken and has not read its commands since: of many commands at once one wakes it.
     is_called: AtomicBool,
     connections: AtomicUsize,
     turned_away: AtomicUsize,
@@ -29,11 +28,11 @@ pub(crate) struct Mailbox {
 
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Serve this connection, or only turn it away.
+    /// Serve this connection, or reject it if it is not welcome.
     Serve { socket: Socket, number: u64, peer: String, welcome: bool },
-    /// Refuse health checks, and serve on.
+    /// Refuse health checks, and serve everything else.
     Leave,
-    /// Answer what is in flight, then end.
+    /// Answer the NOTIFYs in flight, then end.
     Drain(Drain),
     /// End now.
     Abort,
@@ -50,12 +49,12 @@ impl Mailbox {
         Ok((Arc::new(Self { commands, waker, is_called, connections, turned_away, heartbeat }), received))
     }
 
-    /// How many connections the worker serves, those on their way to it included.
+    /// Returns the number of connections that the worker serves, including those in its mailbox.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// How many it has only to turn them away.
+    /// Returns the number of connections that it is rejecting.
     pub(crate) fn turned_away(&self) -> usize {
         self.turned_away.load(Ordering::Relaxed)
     }
@@ -64,19 +63,19 @@ impl Mailbox {
         if welcome { &self.connections } else { &self.turned_away }
     }
 
-    /// True if the worker has ended: it takes no command any more.
+    /// True if the worker has ended.
     pub(crate) fn is_closed(&self) -> bool {
         self.commands.is_closed()
     }
 
-    /// Gives it one more.
+    /// Assigns a connection to it.
     pub(crate) fn assign(&self, socket: Socket, number: u64, peer: String, welcome: bool) {
         self.count(welcome).fetch_add(1, Ordering::Relaxed);
         self.tell(Command::Serve { socket, number, peer, welcome });
     }
 
     pub(crate) fn tell(&self, command: Command) {
-        // The channel has no bound. If the worker has ended, a connection is closed with the command.
+        // The channel is unbounded. If the worker has ended, a connection is closed when the command is dropped.
         let _ = self.commands.try_send(command);
         self.wake();
     }
@@ -102,7 +101,7 @@ impl Mailbox {
         &self.heartbeat
     }
 
-    /// The worker: a connection is gone, which was served or not.
+    /// Called by the worker when a connection has ended.
     pub(crate) fn ended(&self, welcome: bool) {
         self.count(welcome).fetch_sub(1, Ordering::Relaxed);
     }

@@ -1,10 +1,10 @@
-//! Which connection a line of the log is about.
+//! Names connections in the log.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-/// A connection in logs: its number, unique in this process, its peer and, from the HELLO on, the engine-id of HAProxy's
-/// filter. Clones are the same.
+/// The name of a connection in the log: its number, which is unique in this process, its peer and, after the HELLO, the
+/// engine-id of HAProxy's filter. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Name(Rc<Parts>);
 
@@ -28,12 +28,12 @@ impl Name {
         &self.0.peer
     }
 
-    /// The engine-id, if it is known.
+    /// Returns the engine-id, if it is known.
     pub(crate) fn engine(&self) -> Option<&str> {
         self.0.engine.get().map(|engine| &**engine)
     }
 
-    /// The HELLO named the engine. What is no text is shown as such, and not more than an engine-id has.
+    /// Sets the engine-id that the HELLO named. It is escaped, and cut to the length that engine-ids have.
     pub(crate) fn set_engine(&self, id: &[u8]) {
         const LEN_MAX: usize = 64;
         let _ = self.0.engine.set(id[..id.len().min(LEN_MAX)].escape_ascii().to_string().into());

@@ -1,4 +1,10 @@
-//! When a connection of an agent that goes is best ended.
+//! Chooses when to close a connection during a drain, so that HAProxy does not lose an event.
+//!
+//! HAProxy never resends a NOTIFY that crosses our AGENT-DISCONNECT. The safe moment is right after an ACK that leaves nothing
+//! in flight: HAProxy reads the ACK and the DISCONNECT together, and sends nothing in between.
+//!
+//! HAProxy up to 3.0 may have sent its next NOTIFY before it reads that ACK, because it reuses the applet that became idle last.
+//! ACKs are therefore held back for a few milliseconds, until no NOTIFY has arrived for [`QUIET`].
 
 use std::time::Duration;
 
@@ -6,55 +12,50 @@ use spoa_core::Instant;
 
 use crate::shared::Drain;
 
-/// A connection that is to end without losing an event: behind an ACK with which nothing is in flight any more. HAProxy reads
-/// both together, and sends nothing in between, which would be lost.
-///
-/// HAProxy up to 3.0 may have sent another NOTIFY by the time it reads that: of several applets it takes the one that became
-/// free last. So ACKs are held for some milliseconds, until it is silent: all that ask wait for one of them, or there are as
-/// many in flight on this connection as it ever sends.
+/// The handover of one connection: the time from the start of the drain to its AGENT-DISCONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Parting {
-    /// When it ends without an ACK: nobody asks on it.
+    /// Closes the connection at this time if no ACK has offered a better moment.
     until: Instant,
-    /// When the grace period is over.
+    /// The end of the grace period.
     end: Instant,
     held: Option<Held>,
 }
 
-/// ACKs that are held for the end to go with them.
+/// ACKs that are held back, to be sent together with AGENT-DISCONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Held {
-    /// When nothing more has come for long enough.
+    /// They are sent at this time if no further NOTIFY arrives.
     quiet: Instant,
-    /// When they go in any case.
+    /// They are sent at this time in any case.
     until: Instant,
 }
 
-/// How long HAProxy has to be silent, ...
+/// How long no NOTIFY may arrive before held ACKs are sent together with AGENT-DISCONNECT.
 const QUIET: Duration = Duration::from_millis(2);
 
-/// ... and how long an ACK may be held for that.
+/// The longest time that an ACK is held back.
 const HELD_MAX: Duration = Duration::from_millis(10);
 
-/// What a turn has come to, before anything is written.
+/// The outcome of a turn, before anything is written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
     pub(crate) time: Instant,
-    /// Something waits to be sent.
+    /// True if output is waiting to be sent.
     pub(crate) unsent: bool,
-    /// Nothing is in flight, and nothing of a next frame has come.
+    /// True if no NOTIFY is in flight and no partial frame is buffered.
     pub(crate) at_rest: bool,
-    /// A NOTIFY has come.
+    /// True if a NOTIFY arrived in this turn.
     pub(crate) asked: bool,
 }
 
 impl Parting {
-    /// From `now` on.
+    /// Starts the handover at `now`.
     pub(crate) fn new(now: Instant, drain: Drain) -> Self {
         Self { until: now + drain.patience.min(drain.grace), end: now + drain.grace, held: None }
     }
 
-    /// True if it is to end in this turn.
+    /// True if the connection should be closed in this turn.
     pub(crate) fn is_over(&mut self, now: Now) -> bool {
         let Now { time, unsent, at_rest, asked } = now;
         if unsent && at_rest && self.held.is_none() {
@@ -67,12 +68,12 @@ impl Parting {
         time >= held.until || at_rest && time >= held.quiet
     }
 
-    /// True while nothing is to be sent.
+    /// True while ACKs are held back.
     pub(crate) const fn holds(&self) -> bool {
         self.held.is_some()
     }
 
-    /// When it has to have its turn.
+    /// Returns the time of its next turn.
     pub(crate) fn due(&self, at_rest: bool) -> Instant {
         match self.held {
             Some(held) if at_rest => held.quiet.min(held.until),
@@ -81,7 +82,7 @@ impl Parting {
         }
     }
 
-    /// What is left of the grace period.
+    /// Returns the rest of the grace period.
     pub(crate) fn grace(&self, now: Instant) -> Duration {
         self.end.saturating_since(now)
     }
@@ -128,7 +129,7 @@ mod tests {
         assert!(parting.is_over(turn(110, true, true, true)));
     }
 
-    /// A handler that answers later is at work: nothing is sent, and the turn comes once, at the end of that.
+    /// While a deferred answer is pending nothing is sent, and there is one turn, when the time is over.
     #[test]
     fn an_answer_that_is_still_to_come_does_not_keep_the_others() {
         let mut parting = Parting::new(at(0), DRAIN);

@@ -1,4 +1,4 @@
-//! All workers, as the accepting thread sees them.
+//! All workers, as seen by the accepting thread.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -16,16 +16,17 @@ use crate::mailbox::{Command, Mailbox};
 use crate::panics;
 use crate::settings::Settings;
 use crate::shared::Drain;
+use crate::text::Count;
 use crate::worker::{Sockets, Worker};
 
-/// Where connections are handed to. When it is dropped, the workers end.
+/// The workers, which end when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Pool {
     workers: Vec<Seat>,
     settings: Settings,
-    /// Connections that were closed at once.
+    /// The number of connections that were closed without an answer.
     dropped: Counter,
-    /// Connections that workers were given: the number of the last one.
+    /// The number of connections that were assigned to workers, which is the name of the last one.
     assigned: Counter,
     refuses_checks: AtomicBool,
     /// Signs of life of the accepting thread and of those that the agent depends on besides.
@@ -33,21 +34,21 @@ pub(crate) struct Pool {
     accepting: Heartbeat,
 }
 
-/// A worker, as others see it.
+/// A worker, as seen by other threads.
 #[derive(Debug)]
 struct Seat {
     mailbox: Arc<Mailbox>,
     counters: Arc<Counters>,
 }
 
-/// How many connections above the limit are told at once that there is no room: an eighth of as many as may be, within these.
+/// How many connections above the limit are being rejected with code 13 at a time: an eighth of the limit, within this range.
 const TURNED_AWAY_MAX: RangeInclusive<usize> = 16..=1024;
 
 impl Pool {
-    /// Starts the worker threads. The channel says nothing, and closes when the last of them has ended.
+    /// Starts the worker threads. The channel closes when the last of them has ended.
     ///
     /// # Errors
-    /// A thread, or what it waits on, cannot be had.
+    /// A thread, or what it waits on, cannot be created.
     pub(crate) fn start<H>(
         settings: &Settings,
         handler: H,
@@ -83,8 +84,8 @@ impl Pool {
         Ok((pool, ended))
     }
 
-    /// Gives a connection to the worker that has the fewest. Above the limit some are taken to be told so; beyond that
-    /// they are just closed, or a flood of them would take what the others need.
+    /// Assigns a connection to the worker that has the fewest. Above the limit some are rejected with code 13; beyond that
+    /// they are only closed, because a flood of them would take the resources of the others.
     pub(crate) fn assign(&self, socket: Socket, peer: String) {
         let max = self.settings.connections_max;
         let welcome = self.connections() < max;
@@ -93,8 +94,8 @@ impl Pool {
             self.dropped.add(1);
             if self.dropped.get().is_power_of_two() {
                 tracing::warn!(
-                    "{} connections were closed at once so far: {max} are served, and many wait to be told so",
-                    self.dropped()
+                    "{} closed without an answer so far: {max} are open, and many are being rejected",
+                    Count(self.dropped(), "connection")
                 );
             }
             return;
@@ -105,22 +106,22 @@ impl Pool {
         }
     }
 
-    /// How many connections are served.
+    /// Returns the number of served connections.
     pub(crate) fn connections(&self) -> usize {
         self.working().map(|worker| worker.connections()).sum()
     }
 
-    /// Within which limits they work.
+    /// Returns the settings.
     pub(crate) const fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// How many connections were closed at once, above the limit and those that are told so.
+    /// Returns the number of connections that were closed without an answer.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.get()
     }
 
-    /// How many workers there are.
+    /// Returns the number of workers that run.
     pub(crate) fn workers(&self) -> usize {
         self.working().count()
     }
@@ -144,12 +145,12 @@ impl Pool {
         hung.map(|heartbeat| heartbeat.thread().to_owned()).collect()
     }
 
-    /// What each worker has counted, also one that has ended.
+    /// Returns the counters of each worker, also of one that has ended.
     pub(crate) fn counters(&self) -> Vec<&Counters> {
         self.workers.iter().map(|worker| &*worker.counters).collect()
     }
 
-    /// The workers, but for those that a panic has ended.
+    /// Returns the workers that run: a panic may have ended others.
     fn working(&self) -> impl Iterator<Item = &Arc<Mailbox>> {
         self.workers.iter().map(|worker| &worker.mailbox).filter(|worker| !worker.is_closed())
     }
@@ -165,13 +166,13 @@ impl Pool {
         self.workers.iter().for_each(|worker| worker.mailbox.tell(Command::Leave));
     }
 
-    /// Tells every worker to end its connections in good order.
+    /// Has every worker drain its connections.
     pub(crate) fn drain(&self, drain: Drain) {
         self.refuses_checks.store(true, Ordering::Relaxed);
         self.workers.iter().for_each(|worker| worker.mailbox.tell(Command::Drain(drain)));
     }
 
-    /// Tells every worker to end.
+    /// Has every worker end at once.
     pub(crate) fn abort(&self) {
         self.workers.iter().for_each(|worker| worker.mailbox.tell(Command::Abort));
     }

@@ -1,4 +1,4 @@
-//! What all parts of an agent have to know.
+//! The settings that all parts of an agent share.
 
 use std::num::NonZeroUsize;
 use std::thread;
@@ -44,28 +44,29 @@ impl Default for Settings {
     }
 }
 
-/// The default of [`Settings::total_in_flight_max`] for each worker: 256 connections with all that one may have.
+/// The default of [`Settings::total_in_flight_max`] per worker: 256 connections with as many as each may have.
 const IN_FLIGHT_MAX: usize = 16_384;
-/// The default of [`Settings::total_bytes_max`] for each worker: a dozen connections with all that one may hold, of which a
-/// usual one holds a thousandth.
+/// The default of [`Settings::total_bytes_max`] per worker: a dozen connections with as many bytes as each may hold. A usual
+/// connection holds a thousandth of that.
 const BYTES_MAX: usize = 64 << 20;
 
 impl Settings {
-    /// How many NOTIFYs may be in flight on all connections of a worker: its share of what all may, or as many.
+    /// Returns the limit of NOTIFYs in flight on all connections of a worker: its share of the total, or the default.
     pub(crate) fn worker_in_flight_max(&self) -> usize {
         self.total_in_flight_max.map_or(IN_FLIGHT_MAX, |total| share(total, self.workers))
     }
 
-    /// How many bytes all connections of a worker may hold: its share, or whatever two may have if that is much.
+    /// Returns the limit of bytes that all connections of a worker hold: its share of the total, or the default, which is at
+    /// least what two connections may hold.
     pub(crate) fn worker_bytes_max(&self) -> usize {
         let default = BYTES_MAX.max(self.connection_bytes_max().saturating_mul(2));
         self.total_bytes_max.map_or(default, |total| share(total, self.workers))
     }
 
-    /// Says which limit is out of range, if any.
+    /// Checks the limits.
     ///
     /// # Errors
-    /// The first such limit.
+    /// The first limit that is out of range.
     pub(crate) fn validate(&self) -> Result<(), Error> {
         self.connection.validate()?;
         if self.connections_max == 0 {
@@ -81,7 +82,8 @@ impl Settings {
         }
     }
 
-    /// What one connection may hold: its buffers and, in the half that is for NOTIFYs in flight, a copy of each.
+    /// Returns the bytes that one connection may hold: its buffers or, if that is more, twice the copies of its NOTIFYs in
+    /// flight, because copies may take half of all bytes.
     pub(crate) const fn connection_bytes_max(&self) -> usize {
         let Config { deferred_max, reassembly_max, max_frame_size, capabilities, .. } = self.connection;
         let fragments = if capabilities.contains(Capabilities::FRAGMENTATION) { reassembly_max } else { 0 };

@@ -1,4 +1,4 @@
-//! What the connections of one worker share.
+//! The state that the connections of one worker share.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,36 +15,37 @@ use crate::log_limit::LogLimit;
 use crate::panics;
 use crate::settings::Settings;
 
-/// How connections are ended.
+/// The time limits of a drain.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drain {
-    /// How long what is in flight may take.
+    /// The time for answers in flight.
     pub(crate) grace: Duration,
-    /// How long to wait for an ACK behind which nothing is in flight: an end there crosses no NOTIFY. Zero ends at once.
+    /// The time to wait for an ACK that leaves nothing in flight: closing right after it crosses no NOTIFY. Zero closes
+    /// at once.
     pub(crate) patience: Duration,
 }
 
-/// What came of a NOTIFY that the handler was given.
+/// The outcome of a NOTIFY that was handed to the handler.
 pub(crate) enum Handled<L> {
     Done,
     Later(Ticket, L),
     Failed(HandlerError),
-    /// With the message of the panic.
+    /// The message of the panic.
     Panicked(String),
 }
 
-/// One thread's own; no other thread ever sees any of it.
+/// The state of one worker, which no other thread sees.
 pub(crate) struct Shared<H> {
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
     pub(crate) handler: H,
     pub(crate) answers: Answers,
-    /// The buffers of whichever connection has its turn.
+    /// The buffers of the connection that has its turn.
     pub(crate) spare: Buffers,
     pub(crate) log_limit: LogLimit,
     pub(crate) loads: Loads,
     pub(crate) counters: Arc<Counters>,
-    /// How many NOTIFYs the handler was given.
+    /// The number of NOTIFYs handed to the handler.
     handled: u64,
     told_of_waiting: Option<spoa_core::Instant>,
     /// Set once, when the agent drains.
@@ -52,13 +53,13 @@ pub(crate) struct Shared<H> {
 }
 
 impl<H: Handler> Shared<H> {
-    /// Lets the handler answer. A panic of its own costs it that one answer.
+    /// Calls the handler. If it panics, that costs this one answer.
     #[inline]
     pub(crate) fn handle(&mut self, notify: Notify<'_>) -> Handled<H::Later> {
         self.handled = self.handled.wrapping_add(1);
         let start = self.handled.is_multiple_of(SAMPLE).then(Instant::now);
-        // What comes out of `catch_unwind` is copied in wide pieces right after it was written in narrow ones, for which the
-        // processor waits: of an answer in place that is one byte.
+        // The result of `catch_unwind` is copied in wide pieces right after it was written in narrow ones, which stalls
+        // the processor: for an immediate answer it is a single byte.
         let mut other = None;
         let is_done = catch_unwind(AssertUnwindSafe(|| match self.handler.handle(notify) {
             Ok(Reply::Done) => true,
@@ -82,7 +83,7 @@ impl<H: Handler> Shared<H> {
 }
 
 impl<H> Shared<H> {
-    /// Tells that connections wait for places; once a minute, for that may go on, or on and off.
+    /// Warns that connections are queued, at most once per minute, because that may last, or come and go.
     pub(crate) fn tell_of_waiting(&mut self) {
         let now = self.clock.now();
         if self.told_of_waiting.is_none_or(|told| told + Duration::from_secs(60) <= now) {

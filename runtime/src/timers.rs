@@ -1,24 +1,24 @@
-//! When each connection of a worker is due.
+//! The timers of a worker: when each connection is due.
 
 use std::collections::BTreeSet;
 
 use spoa_core::Instant;
 
-/// At most one time for each connection.
+/// At most one time per connection.
 ///
-/// A time is moved only when it comes nearer: most deadlines go by unneeded, and a connection that is woken too early
-/// just says when it is due.
+/// A time is changed only if the new one is earlier: most deadlines are never needed, and a connection that is woken too early
+/// sets its timer again.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     armed: BTreeSet<(Instant, usize)>,
 }
 
-/// The time of one connection, which it keeps.
+/// The armed time of one connection, which the connection stores.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Armed(Option<Instant>);
 
 impl Timers {
-    /// Sees to it that connection `key` is due at `at` or before.
+    /// Arms the timer of connection `key`, so that it is due at `at` or earlier.
     #[inline]
     pub(crate) fn arm(&mut self, key: usize, armed: &mut Armed, at: Option<Instant>) {
         let Some(at) = at else { return };
@@ -29,14 +29,14 @@ impl Timers {
         }
     }
 
-    /// Forgets the time of connection `key`, which is gone.
+    /// Removes the timer of connection `key`, which has ended.
     pub(crate) fn disarm(&mut self, key: usize, armed: &mut Armed) {
         if let Some(at) = armed.0.take() {
             self.armed.remove(&(at, key));
         }
     }
 
-    /// Takes a connection whose time is `now` or before; its `Armed` is to be [cleared](Armed::clear).
+    /// Removes and returns a connection that is due at `now`. Its `Armed` has to be [cleared](Armed::clear).
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<usize> {
         let &(at, key) = self.armed.first()?;
         if at > now {
@@ -46,7 +46,7 @@ impl Timers {
         Some(key)
     }
 
-    /// The earliest time of all.
+    /// Returns the earliest time.
     pub(crate) fn first(&self) -> Option<Instant> {
         self.armed.first().map(|(at, _)| *at)
     }

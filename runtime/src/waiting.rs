@@ -1,20 +1,20 @@
-//! Who waits for a place, in order.
+//! The queue of connections that need a permit for their next NOTIFY.
 
 use std::collections::BTreeMap;
 
-/// Connections that wait, by their keys, in the order in which they came.
+/// The keys of queued connections, in the order in which they were queued.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     order: BTreeMap<u64, usize>,
     last: u64,
 }
 
-/// A place in the order.
+/// A queue position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Number(u64);
 
 impl Waiting {
-    /// Comes last, or where it was before.
+    /// Queues a connection at the end, or at the position that it had before.
     pub(crate) fn push(&mut self, key: usize, before: Option<Number>) -> Number {
         let Number(number) = before.unwrap_or_else(|| {
             self.last += 1;
@@ -24,17 +24,17 @@ impl Waiting {
         Number(number)
     }
 
-    /// Waits no longer.
+    /// Removes a connection from the queue.
     pub(crate) fn remove(&mut self, Number(number): Number) {
         self.order.remove(&number);
     }
 
-    /// Takes out whoever came first.
+    /// Removes and returns the connection at the head of the queue.
     pub(crate) fn pop(&mut self) -> Option<usize> {
         self.order.pop_first().map(|(_, key)| key)
     }
 
-    /// How many wait.
+    /// Returns the number of queued connections.
     pub(crate) fn len(&self) -> usize {
         self.order.len()
     }

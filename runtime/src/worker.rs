@@ -1,4 +1,4 @@
-//! A worker thread: the connections it owns, and the loop that gives each its turn.
+//! A worker thread: its connections, and the loop that gives each its turns.
 
 use std::future;
 use std::io;
@@ -28,43 +28,44 @@ use crate::shared::Shared;
 use crate::timers::{Armed, Timers};
 use crate::waiting::Number;
 
-/// Serves its connections, one thread for all of them.
+/// Serves its connections on one thread.
 ///
-/// A connection is no task and has no waker, just a turn when its socket, one of its answers or its time says so. Each
-/// pass of the loop collects these, then gives the turns. What sockets are watched for changes only while one is full,
-/// so that a frame costs no system call but the wait, the read and the write, each for as many frames as there are.
+/// A connection is not a task and has no waker. It gets a turn when its socket, one of its answers or its timer is
+/// ready: each pass of the loop collects these, then gives the turns. The interest in a socket changes only while the
+/// socket is full, so a frame costs no system calls but the wait, the read and the write, each for as many frames as
+/// there are.
 ///
-/// The answers that come later are futures with smol's timers and sockets in them. While there are any, the worker
-/// waits as smol does, for them and its own sockets together; that takes more system calls.
+/// Deferred answers are futures with timers and sockets of smol in them. While there are any, the worker waits as smol
+/// does, for them and its own sockets together, which takes more system calls.
 pub(crate) struct Worker<H> {
     poll: Poll,
-    /// That `poll` has something to tell, for smol.
+    /// Reports to smol that `poll` has events.
     polled: Async<OwnedFd>,
     mailbox: Arc<Mailbox>,
     commands: Receiver<Command>,
     connections: Slab<Box<Served>>,
     timers: Timers,
     timer: LazyTimer,
-    /// The connections whose turn it is, each once.
+    /// The connections that have a turn in this pass, each once.
     ready: Vec<usize>,
     shared: Shared<H>,
     end: End,
 }
 
-/// A connection, and what the worker knows of it.
+/// A connection, and its state in the worker.
 struct Served {
     driver: Driver,
-    /// What its socket is watched for.
+    /// The readiness that its socket is watched for.
     interest: Interest,
     armed: Armed,
-    /// It is served, not only turned away.
+    /// It is served, not rejected.
     welcome: bool,
     is_ready: bool,
-    /// Where it is among those that take no NOTIFY until others have been answered.
+    /// Its queue position, while it waits for a permit.
     number: Option<Number>,
 }
 
-/// Whether the worker is on its way out.
+/// The state of the end of the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     No,
@@ -72,13 +73,13 @@ enum End {
     Now,
 }
 
-/// What a call through the mailbox shows as; connections have their number.
+/// The token of the mailbox; that of a connection is its key.
 const CALLED: Token = Token(usize::MAX);
 
-/// How many sockets one wait tells of.
+/// How many events one wait returns.
 const EVENTS_MAX: usize = 256;
 
-/// What a worker waits on, made before its thread so that a failure shows.
+/// The objects that a worker waits on, created before its thread so that an error can be returned.
 pub(crate) struct Sockets {
     poll: Poll,
     polled: Async<OwnedFd>,
@@ -94,14 +95,14 @@ impl Sockets {
         Ok(Self { poll, polled, mailbox, commands })
     }
 
-    /// The way to the worker.
+    /// Returns the mailbox of the worker.
     pub(crate) const fn mailbox(&self) -> &Arc<Mailbox> {
         &self.mailbox
     }
 }
 
 impl<H: Handler> Worker<H> {
-    /// A worker, on the thread that will run it.
+    /// Returns a worker, on the thread that will run it.
     pub(crate) fn new(settings: Settings, handler: H, sockets: Sockets, counters: Arc<Counters>) -> Self {
         let Sockets { poll, polled, mailbox, commands } = sockets;
         Self {
@@ -118,9 +119,9 @@ impl<H: Handler> Worker<H> {
         }
     }
 
-    /// Serves until it is told to end.
+    /// Serves until it is stopped.
     pub(crate) fn run(self) {
-        // Entered once: whenever a thread leaves it, smol's own thread wakes to take over.
+        // Entered once: whenever a thread leaves it, a thread of smol wakes up to take over.
         smol::block_on(self.serve_all());
     }
 
@@ -155,7 +156,7 @@ impl<H: Handler> Worker<H> {
         }
     }
 
-    /// Waits until there is something to do, not at all if there already is.
+    /// Waits until there is something to do; returns at once if there already is.
     async fn wait(&mut self, events: &mut Events) {
         let timeout = if self.shared.answers.are_pending() {
             self.run_answers().await;
@@ -172,7 +173,7 @@ impl<H: Handler> Worker<H> {
         }
     }
 
-    /// Runs the answers that are under way until one has come or there is something else to do.
+    /// Runs deferred answers until one is finished or there is something else to do.
     async fn run_answers(&mut self) {
         let Self { polled, timers, timer, ready, shared, .. } = self;
         if !ready.is_empty() {
@@ -247,8 +248,8 @@ impl<H: Handler> Worker<H> {
         served.make_ready(key, &mut self.ready);
     }
 
-    /// Hands answers that came to their connections. A connection closes in its turn alone, which comes later in the pass
-    /// and cancels what it still waits for: no answer meets the next owner of a number.
+    /// Hands finished answers to their connections. A connection closes only in its turn, which comes later in the
+    /// pass, and then cancels its pending answers: no answer reaches a connection that reuses a key.
     fn deliver(&mut self) {
         for answer in self.shared.answers.take() {
             let key = answer.connection;
@@ -262,7 +263,7 @@ impl<H: Handler> Worker<H> {
     fn turn(&mut self, key: usize) {
         let Some(served) = self.connections.get_mut(key) else { return };
         served.is_ready = false;
-        // A bug of ours costs one connection, not the thread and all of its others.
+        // A bug of the agent costs one connection, not the thread and all of its connections.
         let turn = catch_unwind(AssertUnwindSafe(|| served.driver.turn(&mut self.shared)));
         match turn {
             Ok(Turn::Again) => served.make_ready(key, &mut self.ready),
@@ -292,7 +293,7 @@ impl<H: Handler> Worker<H> {
         self.heed_waiting(key);
     }
 
-    /// Has a connection wait for a place whose turn has left it with a NOTIFY that needs one.
+    /// Queues a connection that ended its turn holding a NOTIFY without a permit.
     fn heed_waiting(&mut self, key: usize) {
         let Served { driver, number, .. } = &mut *self.connections[key];
         let called_in_vain = driver.answer_call(&mut self.shared);
@@ -309,7 +310,7 @@ impl<H: Handler> Worker<H> {
         }
     }
 
-    /// Calls those that have waited longest, one to each place that is free.
+    /// Grants free permits to the connections that have been queued for longest.
     fn resume(&mut self) {
         while let Some(key) = self.shared.loads.call() {
             let served = &mut self.connections[key];
@@ -318,8 +319,9 @@ impl<H: Handler> Worker<H> {
         }
     }
 
-    /// Ends the connections that have kept something for longest while they waited for their peers: a HAProxy that goes on
-    /// keeps them waiting for moments. It stops when a quarter of what may be held is free, for to look at all connections takes time.
+    /// Closes the connections that have held bytes for longest while they waited for their peers; one whose HAProxy
+    /// keeps up holds them for moments. Stops when a quarter of the limit is free, because scanning every connection is
+    /// expensive.
     #[cold]
     fn shed(&mut self) {
         let kept = self.connections.iter().filter_map(|(key, served)| Some((served.driver.kept()?, key)));
@@ -355,7 +357,7 @@ impl Served {
         }
     }
 
-    /// Watches the socket for what the connection waits for.
+    /// Watches the socket for the readiness that the connection waits for.
     fn watch(&mut self, key: usize, poll: &Poll) -> io::Result<()> {
         let interest = self.driver.interest();
         if interest != self.interest {
@@ -366,12 +368,12 @@ impl Served {
     }
 }
 
-/// A timer that is moved only when its time comes nearer: arming one takes a lock of smol's.
+/// A timer that is changed only if the new time is earlier: arming one takes a lock of smol.
 #[derive(Debug, Default)]
 struct LazyTimer(Option<(Instant, Timer)>);
 
 impl LazyTimer {
-    /// True if it went off, which may be before `at`.
+    /// True if it expired, which may be before `at`.
     fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> bool {
         let timer = match &mut self.0 {
             Some((armed, timer)) if *armed <= at => timer,

@@ -358,7 +358,7 @@ fn validate_names_bad_lines_and_fails_over_them() {
     let text = String::from_utf8(output.stdout).expect("text");
     let lines: Vec<_> = text.lines().collect();
     let second = format!(
-        "  {}:3:2: \"1.2.3.4/2\" is an address with bits behind its prefix length",
+        "  {}:3:2: \"1.2.3.4/2\" is an address with host bits: bits are set after its prefix length",
         folder.path("bad").display()
     );
     assert_eq!(lines[1], "list bad: 1 prefix, 7 bad lines");

@@ -1,4 +1,4 @@
-//! How lists are written, and how they are read: line by line, whatever is in them.
+//! The formats of lists, and a reader that takes any bytes, line by line.
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Read};
@@ -15,51 +15,51 @@ use serde::de::IgnoredAny;
 
 use super::prefix::{Item, ItemError};
 
-/// How a list is written.
+/// The format of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// As its first line with something in it tells: JSON if that begins with `{`, CSV with the address in the first
-    /// column if it has a comma, else lines.
+    /// Detected by the first line that is neither blank nor a comment: JSON if it begins with `{`, CSV with the address
+    /// in the first column if it has a comma, else lines.
     #[default]
     Auto,
-    /// An address, prefix or range a line; what is behind `#` or `;` is a comment. FireHOL's `.netset` and `.ipset`, and the
+    /// An address, prefix or range per line; comments begin with `#` or `;`. FireHOL's `.netset` and `.ipset`, and the
     /// text of Spamhaus DROP.
     Lines,
-    /// A JSON object a line, with the address in `cidr`, `prefix`, `network`, `range` or `ip`: Spamhaus DROP. Lines with a
-    /// `type` but no address (metadata) are passed over.
+    /// A JSON object per line, with the address in `cidr`, `prefix`, `network`, `range` or `ip`: Spamhaus DROP. Lines
+    /// with a `type` but no address (metadata) are skipped.
     JsonLines,
-    /// Columns between commas.
+    /// Columns separated by commas.
     Csv(Column),
 }
 
-/// Which column of a CSV file has the address.
+/// The column of a CSV file that has the address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Column {
-    /// The first is 1. A first line that has there neither `.` nor `:`, as every address has, is taken for a header.
+    /// By number; the first is 1. A first line that has neither `.` nor `:` in it, as every address has, is a header.
     Number(usize),
-    /// What the header, the first line, calls it.
+    /// By its name in the header, which is the first line.
     Name(String),
 }
 
-/// Why a text names no format or column.
+/// The reason why a text is not a format or column.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
-    /// No format is called that.
+    /// No format has this name.
     #[error("a format is lines, json or csv")]
     Format,
-    /// It is empty, or a number below 1.
+    /// The column is empty, or a number below 1.
     #[error("a column is a number from 1, or a name in the first line")]
     Column,
-    /// A column of a format that has none.
+    /// A column was given for a format that has none.
     #[error("only csv has columns")]
     NoColumns,
 }
 
 impl Format {
-    /// What a format and a column, each if it is given, say together: with a column it is CSV.
+    /// Returns the format that a format and a column, each if it is given, make together: with a column it is CSV.
     ///
     /// # Errors
-    /// A column of something else.
+    /// The column is of another format.
     pub fn of(format: Option<Self>, column: Option<Column>) -> Result<Self, FormatError> {
         match (format, column) {
             (format, None) => Ok(format.unwrap_or_default()),
@@ -69,7 +69,7 @@ impl Format {
     }
 }
 
-/// `lines`, `json`, or `csv` with the address in the first column.
+/// Reads `lines`, `json`, or `csv` with the address in the first column.
 impl FromStr for Format {
     type Err = FormatError;
 
@@ -83,7 +83,7 @@ impl FromStr for Format {
     }
 }
 
-/// A number from 1, or a name.
+/// Reads a number from 1, or a name.
 impl FromStr for Column {
     type Err = FormatError;
 
@@ -97,40 +97,40 @@ impl FromStr for Column {
     }
 }
 
-/// Why a line says nothing of an address, and where in it.
+/// The reason why a line is bad, and the place in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{fault}")]
 pub struct LineError {
-    /// The byte of the line where what is wrong begins, from 1.
+    /// The byte of the line where the fault begins, from 1.
     pub column: usize,
-    /// What is wrong.
+    /// The fault.
     pub fault: LineFault,
 }
 
-/// What is wrong with a line.
+/// A fault in a line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineFault {
-    /// See [`ItemError`].
+    /// The text is not an address, prefix or range; see [`ItemError`].
     #[error("\"{text}\" is {error}")]
     Item {
-        /// What should have been one, its beginning at least.
+        /// The beginning of the text.
         text: String,
         /// What is wrong with it.
         error: ItemError,
     },
-    /// Above [`LINE_LEN_MAX`].
-    #[error("a line above {LINE_LEN_MAX} bytes")]
+    /// The line is longer than [`LINE_LEN_MAX`].
+    #[error("a line of more than {LINE_LEN_MAX} bytes")]
     TooLong,
-    /// Bytes that are no UTF-8.
+    /// The line has bytes that are not UTF-8.
     #[error("not text")]
     NotText,
-    /// A line of JSON that is none, or has something else than text where an address should be.
-    #[error("not what a line of JSON should be: {0}")]
+    /// The line is not JSON, or has something other than a string where an address should be.
+    #[error("not a line of JSON with an address: {0}")]
     Json(String),
-    /// A line of JSON without an address.
+    /// A line of JSON has no address.
     #[error("no address under \"cidr\", \"prefix\", \"network\", \"range\" or \"ip\"")]
     NoAddress,
-    /// A line of CSV with fewer columns.
+    /// A line of CSV has too few columns.
     #[error("no such column")]
     NoColumn,
 }
@@ -141,7 +141,7 @@ impl LineFault {
     }
 }
 
-/// The longest line that is looked at, in bytes.
+/// The longest line that is read, in bytes.
 pub const LINE_LEN_MAX: usize = 4096;
 
 /// The size of a list, unpacked, in bytes. The addresses that all lists together may have take less, but some kilobytes of
@@ -203,7 +203,7 @@ pub fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
 /// Opens a list, compressed with gzip or not.
 ///
 /// # Errors
-/// As [`open_regular`], or the file cannot be read. Reading on fails beyond [`SIZE_MAX`] and [`CPU_TIME_MAX`].
+/// As [`open_regular`], or the file cannot be read. The returned reader fails beyond [`SIZE_MAX`] and [`CPU_TIME_MAX`].
 pub fn open(path: &Path) -> io::Result<(Box<dyn BufRead>, Metadata)> {
     const BUFFER: usize = 1 << 16;
     let (file, metadata) = open_regular(path)?;
@@ -215,10 +215,11 @@ pub fn open(path: &Path) -> io::Result<(Box<dyn BufRead>, Metadata)> {
     })
 }
 
-/// Reads `input` to its end and tells of each line that has something in it: its number, from 1, and what it says.
+/// Reads `input` to its end, and calls `tell` for each line that is neither blank nor a comment, with its number, from
+/// 1, and its content.
 ///
 /// # Errors
-/// The input cannot be read on, or, where a column has a name, there is none of that name.
+/// The input cannot be read, or has no column of the name that was given.
 pub fn read(
     mut input: impl BufRead,
     format: &Format,
@@ -240,7 +241,7 @@ pub fn read(
                 continue;
             }
         };
-        // Some editors put a mark before the first line.
+        // Some editors write a byte order mark before the first line.
         let text = line.trim_start_matches('\u{feff}').trim();
         if text.is_empty() || text.starts_with(['#', ';']) {
             continue;
@@ -263,7 +264,8 @@ pub fn read(
     Ok(())
 }
 
-/// Appends the next line to `line`, without its end; false if it was longer than [`LINE_LEN_MAX`], `None` at the end.
+/// Appends the next line to `line`, without its end; returns false if it was longer than [`LINE_LEN_MAX`], and `None`
+/// at the end of the input.
 fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
     let len = input.by_ref().take(LINE_LEN_MAX as u64 + 1).read_until(b'\n', line)?;
     if len == 0 {
@@ -284,7 +286,7 @@ enum LineReader {
 }
 
 impl LineReader {
-    /// The reader for a file that begins with this line; true if that is a header.
+    /// Returns the reader for a file that begins with this line, and true if the line is a header.
     fn begin(format: &Format, first: &str) -> io::Result<(Self, bool)> {
         Ok(match format {
             Format::Auto if first.starts_with('{') => (Self::JsonLines, false),
@@ -307,16 +309,16 @@ impl LineReader {
         })
     }
 
-    /// The reader of a column, from 0; true if the first line is a header.
+    /// Returns the reader of a column, from 0, and true if the first line is a header.
     fn numbered(column: usize, first: &str) -> (Self, bool) {
         let mut columns = Columns::new(column);
         columns.split(first);
-        // Something between that and an address is a bad line.
+        // A text that is neither an address nor a header is a bad line.
         let is_header = columns.text(column).is_some_and(|text| !text.contains(['.', ':']));
         (Self::Csv(Box::new(columns)), is_header)
     }
 
-    /// What a line says, if it is one that should.
+    /// Reads a line; returns `None` for one that has no address on purpose.
     fn line(&mut self, text: &str) -> Option<Result<Item, LineError>> {
         match self {
             Self::Lines => {
@@ -329,7 +331,7 @@ impl LineReader {
                 let Some(wanted) = columns.text(columns.wanted) else {
                     return Some(Err(LineFault::NoColumn.at(text.len() + 1)));
                 };
-                // What is quoted twice within the column is not found; then it is the line that is told.
+                // A column with doubled quotes is not found in the line; then the fault is at its beginning.
                 Some(item(wanted).map_err(|fault| fault.at(1 + text.find(wanted).unwrap_or_default())))
             }
         }
@@ -340,7 +342,7 @@ fn item(text: &str) -> Result<Item, LineFault> {
     text.parse().map_err(|error| LineFault::Item { text: text.chars().take(60).collect(), error })
 }
 
-/// The keys under which lists of JSON are known to have addresses, the first counts; the rest is passed over.
+/// The keys under which JSON lists have addresses, the first one counts. Other keys are skipped.
 #[derive(Deserialize)]
 struct JsonLine {
     cidr: Option<String>,
@@ -356,7 +358,7 @@ fn json(text: &str) -> Option<Result<Item, LineError>> {
     let JsonLine { cidr, prefix, network, range, ip, kind } = match serde_json::from_str(text) {
         Ok(line) => line,
         Err(error) => {
-            // It would say that it is in line 1.
+            // The error would say that it is in line 1.
             let text = error.to_string();
             let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
             return Some(Err(LineFault::Json(what.into()).at(error.column().max(1))));
@@ -372,14 +374,14 @@ fn json(text: &str) -> Option<Result<Item, LineError>> {
     }
 }
 
-/// A line of CSV in its columns. No address has the end of a line in it, so lines are read one by one: one with an open
-/// quote spoils itself alone.
+/// A line of CSV, split into columns. An address has no line break in it, so lines are read one by one: an open quote
+/// spoils only its own line.
 struct Columns {
     reader: csv_core::Reader,
     /// The column that has the address, from 0.
     wanted: usize,
     bytes: Vec<u8>,
-    /// Where each column ends in `bytes`: the first `count` are the line's.
+    /// The end of each column in `bytes`; the first `count` belong to the line.
     ends: Vec<usize>,
     count: usize,
 }
@@ -395,12 +397,12 @@ impl Columns {
         let Self { reader, bytes, ends, .. } = self;
         reader.reset();
         let (_, _, written, count) = reader.read_record(line.as_bytes(), bytes, ends);
-        // The end of the input is what ends the last column.
+        // The last column ends with the input.
         let (_, _, _, last) = reader.read_record(&[], &mut bytes[written..], &mut ends[count..]);
         self.count = count + last;
     }
 
-    /// The text of a column of the last line, without blanks and quotes around it.
+    /// Returns the text of a column of the last line, without blanks and quotes around it.
     fn text(&self, column: usize) -> Option<&str> {
         let ends = &self.ends[..self.count];
         let from = if column == 0 { 0 } else { *ends.get(column - 1)? };
@@ -427,7 +429,7 @@ mod tests {
         assert_eq!(columns(b"x,1.2.3.4\nx, \"no\"\nx", &Format::Csv(Column::Number(2))), [(2, 5), (3, 2)]);
     }
 
-    /// The prefixes of a list, and the numbers of its bad lines with what is wrong with them.
+    /// Returns the prefixes of a list, and its bad lines with their numbers.
     fn read_all(text: &[u8], format: &Format) -> (Vec<String>, Vec<(u64, String)>) {
         let (mut prefixes, mut bad) = (Vec::new(), Vec::new());
         read(text, format, |number, said| match said {
@@ -491,7 +493,7 @@ mod tests {
         let (prefixes, bad) = read_all(&text, &Format::Auto);
         assert_eq!(prefixes, ["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
         assert_eq!(bad.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3, 5]);
-        assert_eq!(bad[1].1, "a line above 4096 bytes");
+        assert_eq!(bad[1].1, "a line of more than 4096 bytes");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Lists of addresses, and what they say of one.
+//! Lists of addresses, and their verdict on an address.
 //!
 //! | the address is in | verdict | score | explained by |
 //! |---|---|---|---|
@@ -13,7 +13,7 @@ use super::list::{List, ListConfig, LoadError, PREFIXES_MAX};
 use super::prefix::Prefix;
 use super::table::{Hit, LISTS_MAX, Table};
 
-/// All lists, loaded once and then only asked.
+/// Loaded lists, which do not change.
 #[derive(Debug, Default)]
 pub struct Lists {
     lists: Vec<List>,
@@ -21,18 +21,18 @@ pub struct Lists {
     v6: Table<u128>,
 }
 
-/// What lists say of an address.
+/// The verdict of lists on an address.
 #[derive(Clone, Copy, Debug)]
 pub enum Verdict<'l> {
-    /// In an `allow` list: let it in.
+    /// It is in an `allow` list.
     Allow(Match<'l>),
-    /// In a list.
+    /// It is in another list.
     Listed(Match<'l>),
-    /// In none.
+    /// It is in no list.
     Unknown,
 }
 
-/// What explains a verdict.
+/// The match that decided a verdict.
 #[derive(Clone, Copy, Debug)]
 pub struct Match<'l> {
     list: &'l List,
@@ -41,19 +41,19 @@ pub struct Match<'l> {
 }
 
 impl<'l> Match<'l> {
-    /// The list that counts.
+    /// Returns the list that decided.
     pub const fn list(self) -> &'l List {
         self.list
     }
 
-    /// The most specific prefix in it that the address is in.
+    /// Returns the most specific prefix of that list that contains the address.
     pub fn prefix(self) -> Prefix {
         Prefix::of(self.address, self.len)
     }
 }
 
 impl<'l> Verdict<'l> {
-    /// The list and the prefix that explain it, if there are any.
+    /// Returns the match that decided, if there is one.
     pub const fn matched(self) -> Option<Match<'l>> {
         match self {
             Self::Allow(matched) | Self::Listed(matched) => Some(matched),
@@ -61,7 +61,7 @@ impl<'l> Verdict<'l> {
         }
     }
 
-    /// `allow`, `listed` or `unknown`.
+    /// Returns `allow`, `listed` or `unknown`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Allow(..) => "allow",
@@ -70,13 +70,13 @@ impl<'l> Verdict<'l> {
         }
     }
 
-    /// Its score, if a list has one for it.
+    /// Returns the score of the list that decided, if there is one.
     pub fn score(self) -> Option<u32> {
         self.matched().map(|matched| matched.list.config().score)
     }
 }
 
-/// Its [name](Verdict::name).
+/// Writes its [name](Verdict::name).
 impl fmt::Display for Verdict<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -84,10 +84,10 @@ impl fmt::Display for Verdict<'_> {
 }
 
 impl Lists {
-    /// Loads all lists. Bad lines are counted, and an error only in lists that are strict.
+    /// Loads all lists. Bad lines are counted, and are an error only in strict lists.
     ///
     /// # Errors
-    /// The first list that cannot be used.
+    /// A list cannot be used.
     pub fn load(configs: &[ListConfig]) -> Result<Self, LoadError> {
         check(configs)?;
         let mut lists = Vec::new();
@@ -100,7 +100,7 @@ impl Lists {
         Ok(Self::of(lists))
     }
 
-    /// These lists.
+    /// Builds the lookup tables of these lists.
     pub(super) fn of(lists: Vec<List>) -> Self {
         let (count_v4, count_v6) = lists.iter().map(List::counts).fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
         let (mut v4, mut v6) = (Vec::with_capacity(count_v4), Vec::with_capacity(count_v6));
@@ -112,13 +112,13 @@ impl Lists {
         Self { lists, v4, v6 }
     }
 
-    /// What they say of an address. One with an IPv4 address [in it](embedded) is looked up as that too, and what counts
-    /// more counts.
+    /// Returns the verdict on an address. An address with an IPv4 address [embedded] in it is looked up as that too,
+    /// and the one that ranks first decides.
     #[inline]
     pub fn verdict(&self, address: IpAddr) -> Verdict<'_> {
         let found = match address {
-            // Apart from the rest, which would be a third more instructions: while one look-up waits for memory, the
-            // processor is at the next ones, as far as it can look ahead.
+            // Separate from IPv6, which would add a third more instructions: while one lookup waits for memory, the
+            // processor already runs the next ones, as far as it can look ahead.
             IpAddr::V4(v4) => self.of_v4(v4),
             IpAddr::V6(v6) => self.of_v6(v6),
         };
@@ -147,28 +147,29 @@ impl Lists {
         hit.map(|hit| Match { list: &self.lists[usize::from(hit.list())], address, len: hit.prefix_len() })
     }
 
-    /// The lists, in the order of their configuration.
+    /// Returns the lists, in the order of their configuration.
     pub fn iter(&self) -> impl Iterator<Item = &List> {
         self.lists.iter()
     }
 
-    /// The list of this name, if there is one.
+    /// Returns the list of this name, if there is one.
     pub(super) fn called(&self, name: &str) -> Option<&List> {
         self.lists.iter().find(|list| list.config().name == name)
     }
 
-    /// Heap memory that look-ups need, in bytes.
+    /// Returns the heap memory that lookups need, in bytes.
     pub fn memory(&self) -> usize {
         self.v4.memory() + self.v6.memory()
     }
 
-    /// Heap memory for the prefixes of each list by itself, which [`Library`](super::Library) makes the next edition of.
+    /// Returns the heap memory of the prefixes of each list, from which [`Library`](super::Library) builds the next
+    /// edition.
     pub fn memory_of_each(&self) -> usize {
         self.lists.iter().map(List::memory).sum()
     }
 }
 
-/// Says what is wrong with lists that are right one by one.
+/// Checks the lists against each other.
 pub(super) fn check(configs: &[ListConfig]) -> Result<(), LoadError> {
     if configs.len() > usize::from(LISTS_MAX) {
         return Err(LoadError::TooMany);
@@ -181,8 +182,8 @@ pub(super) fn check(configs: &[ListConfig]) -> Result<(), LoadError> {
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for, else itself: of IPv4-mapped (`::ffff:0:0/96`), 6to4 (`2002::/16`) and
-/// NAT64 (`64:ff9b::/96`) addresses. Whoever is behind one of these comes from that IPv4 address.
+/// Returns the IPv4 address that an IPv6 address stands for, else the address itself: of IPv4-mapped (`::ffff:0:0/96`),
+/// 6to4 (`2002::/16`) and NAT64 (`64:ff9b::/96`) addresses, whose traffic comes from that IPv4 address.
 pub fn embedded(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => v4_in(v6).map_or(address, IpAddr::V4),
@@ -190,7 +191,7 @@ pub fn embedded(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The IPv4 address in an IPv6 address, if it is one of those.
+/// Returns the IPv4 address in an IPv6 address of one of those kinds.
 #[inline]
 fn v4_in(address: Ipv6Addr) -> Option<Ipv4Addr> {
     const MAPPED: u128 = 0xffff;
@@ -213,7 +214,7 @@ mod tests {
     use std::process;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// Files of a test, in a folder that goes with them.
+    /// Files of a test, in a folder that is removed with them.
     struct Files(PathBuf);
 
     impl Files {

@@ -1,4 +1,4 @@
-//! What a list says of addresses: one, a prefix, or a range.
+//! The entries of a list: addresses, prefixes and ranges.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::table::Bits;
 
-/// Addresses with the same first bits.
+/// All addresses with the same first bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix {
     address: IpAddr,
@@ -14,7 +14,7 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// The prefix of `len` bits that `address` is in; all of its bits if `len` is more.
+    /// Returns the prefix of `len` bits that contains `address`; a higher `len` counts as all bits.
     #[inline]
     pub fn of(address: IpAddr, len: u8) -> Self {
         match address {
@@ -23,18 +23,18 @@ impl Prefix {
         }
     }
 
-    /// Its first address.
+    /// Returns its first address.
     pub const fn address(self) -> IpAddr {
         self.address
     }
 
-    /// How many bits it fixes.
+    /// Returns its length in bits.
     pub const fn bits(self) -> u8 {
         self.len
     }
 }
 
-/// `192.0.2.0/24`; a single address without a length.
+/// Writes `192.0.2.0/24`; a single address without a length.
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.address, self.len) {
@@ -44,9 +44,9 @@ impl fmt::Display for Prefix {
     }
 }
 
-/// One item of a list.
+/// One entry of a list.
 ///
-/// An IPv4-mapped address or prefix (`::ffff:192.0.2.0/120`) is read as the IPv4 one, which is what it is looked up as.
+/// An IPv4-mapped address or prefix (`::ffff:192.0.2.0/120`) is read as the IPv4 one, because it is looked up as that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item {
     /// A single address or a prefix.
@@ -55,22 +55,22 @@ pub enum Item {
     Range(IpAddr, IpAddr),
 }
 
-/// Why a text is no [`Item`].
+/// The reason why a text is not an [`Item`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ItemError {
-    /// Neither an IPv4 nor an IPv6 address.
+    /// It is neither an IPv4 nor an IPv6 address.
     #[error("not an address")]
     Address,
-    /// Behind the slash is no number, or one above 32 or 128.
+    /// After the slash is no number, or one above 32 or 128.
     #[error("not a prefix length from 0 to {0}")]
     Len(u8),
-    /// The address has bits behind the length: it was meant otherwise, or a digit of the length was cut off.
-    #[error("an address with bits behind its prefix length")]
-    BitsBehind,
-    /// The two ends are of different families.
+    /// The address has host bits: it was meant otherwise, or a digit of the prefix length was cut off.
+    #[error("an address with host bits: bits are set after its prefix length")]
+    HostBits,
+    /// The ends of the range are of different families.
     #[error("a range from IPv4 to IPv6")]
     Families,
-    /// The last address is before the first.
+    /// The last address of the range is before the first.
     #[error("a range that ends before it begins")]
     Backwards,
 }
@@ -93,18 +93,18 @@ impl FromStr for Item {
         };
         let start = address(start)?;
         let max = if start.is_ipv4() { u32::LEN } else { u128::LEN };
-        // Digits alone: a number of Rust's may have a sign.
+        // Digits only, because the number parser of Rust accepts a sign.
         let len = Some(len).filter(|len| len.bytes().all(|byte| byte.is_ascii_digit()));
         let len = len.and_then(|len| len.parse().ok()).filter(|len| *len <= max).ok_or(ItemError::Len(max))?;
         let prefix = Prefix::of(start, len);
         if prefix.address != start {
-            return Err(ItemError::BitsBehind);
+            return Err(ItemError::HostBits);
         }
         Ok(Self::Prefix(unmapped(prefix)))
     }
 }
 
-/// The IPv4 prefix that an IPv4-mapped one stands for, else itself.
+/// Returns the IPv4 prefix that an IPv4-mapped one stands for, else the prefix itself.
 fn unmapped(prefix: Prefix) -> Prefix {
     const MAPPED: u8 = 96;
     match prefix.address.to_canonical() {
@@ -114,7 +114,8 @@ fn unmapped(prefix: Prefix) -> Prefix {
 }
 
 impl Item {
-    /// The prefixes that it consists of, in order: 62 at most for a range of IPv4, 254 for one of IPv6.
+    /// Calls `tell` with each prefix that it consists of, in order: at most 62 for a range of IPv4, 254 for one of
+    /// IPv6.
     pub fn prefixes(self, mut tell: impl FnMut(Prefix)) {
         match self {
             Self::Prefix(prefix) => tell(prefix),
@@ -131,7 +132,7 @@ const fn v6(address: IpAddr) -> Ipv6Addr {
     }
 }
 
-/// Tells the largest prefixes that fit, one behind the other.
+/// Calls `tell` with the largest prefixes that make up a range, in order.
 fn split<A: Bits>(from: A, to: A, mut tell: impl FnMut(Prefix)) {
     let mut at = Some(from);
     while let Some(start) = at.filter(|start| *start <= to) {
@@ -197,9 +198,9 @@ mod tests {
             ("192.0.2.1/33", ItemError::Len(32)),
             ("192.0.2.1/+8", ItemError::Len(32)),
             ("192.0.2.1/255.255.255.0", ItemError::Len(32)),
-            ("192.0.2.1/24", ItemError::BitsBehind),
-            ("1.10.16.0/2", ItemError::BitsBehind),
-            ("2001:db8::1/64", ItemError::BitsBehind),
+            ("192.0.2.1/24", ItemError::HostBits),
+            ("1.10.16.0/2", ItemError::HostBits),
+            ("2001:db8::1/64", ItemError::HostBits),
             ("2001:db8::/129", ItemError::Len(128)),
             ("2001:db8::/256", ItemError::Len(128)),
             ("192.0.2.1-", ItemError::Address),

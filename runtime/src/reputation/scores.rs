@@ -1,4 +1,4 @@
-//! Where scores come from.
+//! Random scores.
 
 use std::net::IpAddr;
 
@@ -6,21 +6,21 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// The score of a client that is trusted without doubt.
+/// The highest score, that of a trusted client.
 pub const SCORE_MAX: u32 = 100;
 
 /// Random scores, 0..=[`SCORE_MAX`], all equally likely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scores {
-    /// Another one each time, as HAProxy's example agent has it.
+    /// A new one each time, as in HAProxy's example agent.
     Fresh,
-    /// A function of this seed and the address alone: a client keeps its score on every worker, restart and agent of a
-    /// fleet that shares the seed.
+    /// A function of this seed and the address alone: a client keeps its score on every worker, after a restart, and on
+    /// every agent of a fleet with the same seed.
     Seeded(u64),
 }
 
 impl Scores {
-    /// The score of a client, whose address is [canonical](super::canonical).
+    /// Returns the score of a client, whose address is [canonical](super::canonical).
     #[inline]
     pub fn score(self, address: IpAddr) -> u32 {
         match self {
@@ -30,8 +30,8 @@ impl Scores {
     }
 }
 
-/// ChaCha's key for one address: a label, so that no other use of the same seed gives the same numbers, the seed, and
-/// the address as IPv6.
+/// Returns ChaCha's key for one address: a label, so that no other use of the same seed gives the same numbers, the
+/// seed, and the address as IPv6.
 fn key(seed: u64, address: IpAddr) -> [u8; 32] {
     let address = match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
@@ -44,8 +44,8 @@ fn key(seed: u64, address: IpAddr) -> [u8; 32] {
     key
 }
 
-/// Scales 64 random bits down to a score. Our own arithmetic, since that of `rand` has changed between versions and
-/// would change every client's score with it.
+/// Scales 64 random bits down to a score. The arithmetic is our own because that of `rand` changed between versions,
+/// and would change the score of every client.
 fn below(random: u64) -> u32 {
     ((u128::from(random) * u128::from(SCORE_MAX + 1)) >> 64) as u32
 }
@@ -58,7 +58,7 @@ mod tests {
         Scores::Seeded(seed).score(address.parse().unwrap())
     }
 
-    /// If one of these changes, so does every score of every fleet: that is a breaking change.
+    /// A change of these values changes every score of every fleet, which is a breaking change.
     #[test]
     fn seeded_scores_stay_for_ever() {
         let scores = ["192.0.2.1", "192.0.2.2", "2001:db8::1"].map(|address| seeded(42, address));

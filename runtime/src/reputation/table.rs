@@ -1,39 +1,39 @@
-//! Which list counts for which address.
+//! The lookup table: which list decides about which address.
 
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An address as a number, the first byte on top: `u32` for IPv4, `u128` for IPv6.
 pub trait Bits: Copy + Ord + Debug {
-    /// Its length in bits: 32 or 128.
+    /// The number of bits: 32 or 128.
     const LEN: u8;
-    /// What of an address is [behind](Self::behind) its first 16 bits.
+    /// The part of an address [after](Self::behind) its first 16 bits.
     type Behind: Copy + Ord + Debug;
     /// 0.0.0.0 or `::`.
     const FIRST: Self;
 
-    /// The address with all bits behind the first `len` cleared.
+    /// Returns the address with all bits after the first `len` cleared.
     fn network(self, len: u8) -> Self;
 
-    /// The address with all bits behind the first `len` set.
+    /// Returns the address with all bits after the first `len` set.
     fn broadcast(self, len: u8) -> Self;
 
-    /// The next address, if it is not the last of all.
+    /// Returns the next address, if this is not the last one.
     fn next(self) -> Option<Self>;
 
-    /// How many bits at its end are zero.
+    /// Returns the number of zero bits at its end.
     fn trailing_zeros(self) -> u8;
 
-    /// Its first 16 bits.
+    /// Returns its first 16 bits.
     fn block(self) -> usize;
 
-    /// What is behind its first 16 bits, to be compared among addresses with the same ones.
+    /// Returns the part after its first 16 bits, which orders addresses with the same first bits.
     fn behind(self) -> Self::Behind;
 
-    /// The `count` bits behind the first 16, at most 16.
+    /// Returns the `count` bits after the first 16, at most 16.
     fn bits_behind(self, count: u8) -> usize;
 
-    /// As an address again.
+    /// Returns it as an address.
     fn to_ip(self) -> IpAddr;
 }
 
@@ -119,18 +119,18 @@ impl Bits for u128 {
     }
 }
 
-/// A prefix of one of the lists.
+/// A prefix of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry<A> {
-    /// Its first address; the bits behind the first `len` are zero.
+    /// Its first address; the bits after the first `len` are zero.
     pub start: A,
-    /// How many bits of the address it fixes.
+    /// Its length in bits.
     pub len: u8,
-    /// The list it stands in.
+    /// The number of its list.
     pub list: u16,
 }
 
-/// What counts for an address.
+/// The list that decides about an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hit {
     list: u16,
@@ -138,26 +138,27 @@ pub struct Hit {
 }
 
 impl Hit {
-    /// The list that counts.
+    /// Returns the number of the list.
     pub const fn list(self) -> u16 {
         self.list
     }
 
-    /// The length of its prefix that contains the address, in bits.
+    /// Returns the length of its prefix that contains the address, in bits.
     pub const fn prefix_len(self) -> u8 {
         self.len
     }
 }
 
-/// For every address the list that counts, and the most specific prefix in it: built once, then only looked at.
+/// Maps every address to the list that decides, and to the most specific prefix in it. It is built once and does not
+/// change.
 ///
-/// The prefixes of all lists, which may lie in each other, are cut into ranges that do not, and each range has its answer;
-/// there are two ranges a prefix at most. A look-up is a search among the few that begin in the same bucket. What makes it
-/// fast is how little memory it looks at: a million prefixes of IPv4 are 8 MB, 4 bytes a range (18 for IPv6), of which
-/// it sees two or three cache lines.
+/// The prefixes of all lists, which may contain each other, are cut into ranges that do not overlap, at most two per
+/// prefix. A lookup searches the few ranges that begin in the same bucket. It is fast because it reads little memory: a
+/// million prefixes of IPv4 take 8 MB, 4 bytes per range (18 for IPv6), of which a lookup reads two or three cache
+/// lines.
 ///
-/// Addresses cluster: all of IPv6 is in some hundred blocks of 16 bits. So a block in which no range begins is a bucket, and
-/// one in which some do is cut into as many as there are ranges for:
+/// Addresses cluster: all of IPv6 is in some hundred blocks of 16 bits. So a block in which no range begins is one
+/// bucket, and a block in which some do is cut into as many buckets as its ranges need:
 ///
 /// ```text
 /// blocks    0000 .. 2001 2002 .. 2a00 ..      by the first 16 bits
@@ -169,51 +170,51 @@ impl Hit {
 /// ```
 #[derive(Debug)]
 pub struct Table<A: Bits> {
-    /// In ascending order; the first starts at 0.
+    /// The ranges in ascending order; the first starts at 0.
     ranges: Box<[Range<A::Behind>]>,
-    /// Each list with each length of prefix that it has, behind "nothing".
+    /// Each list with each prefix length that it has, after "nothing".
     answers: Box<[Option<Hit>]>,
     buckets: Box<[u32]>,
-    /// Where the buckets of each block begin, and the end.
+    /// The first bucket of each block, and the end.
     blocks: Box<[u32]>,
-    /// How many bits tell the buckets of a block apart. With none, as for IPv4 in most cases, blocks are buckets, and one look
-    /// into memory that is likely to be far is saved.
+    /// The number of bits that tell the buckets of a block apart. Without any, as for IPv4 in most cases, blocks are
+    /// buckets, which saves one read of memory that is likely not in a cache.
     bits: u8,
 }
 
-/// A range: its start and what counts from there are in one cache line, and nothing is between them and the next.
+/// A range. Its start and its answer are in one cache line, next to those of the following range.
 #[derive(Clone, Copy, Debug)]
 #[repr(Rust, packed(2))]
 struct Range<B> {
-    /// Its first address, without what its bucket tells.
+    /// Its first address, without the bits that its bucket implies.
     start: B,
-    /// A number of `answers`.
+    /// An index into `answers`.
     hit: u16,
 }
 
-/// How many lists a table can tell apart, whatever lengths their prefixes have.
+/// The number of lists that a table can tell apart, whatever prefix lengths they have.
 pub const LISTS_MAX: u16 = (u16::MAX - 1) / LENS;
 
-/// How many lengths a prefix can have.
+/// The number of prefix lengths.
 const LENS: u16 = u128::LEN as u16 + 1;
 
-/// How many blocks there are.
+/// The number of blocks.
 const BLOCKS: usize = 1 << 16;
 
-/// Ranges a bucket, where it can be had.
+/// The number of ranges per bucket, where it is possible.
 const RANGES_WANTED: usize = 8;
 
 impl<A: Bits> Table<A> {
-    /// A table of `entries`. Of the lists that contain an address the one with the lowest `rank` counts, of those with
-    /// the same rank the one with the most specific prefix, of those with the same prefix the first.
+    /// Builds a table of `entries`. Of the lists that contain an address the one with the lowest `rank` decides; of
+    /// those with the same rank the one with the most specific prefix; of those with the same prefix the first.
     ///
     /// # Panics
-    /// If a list has a number of [`LISTS_MAX`] or above.
+    /// If the number of a list is [`LISTS_MAX`] or above.
     pub fn new(mut entries: Vec<Entry<A>>, rank: impl Fn(u16) -> u16) -> Self {
-        // Where one prefix lies in another it comes behind it; of the same ones the first list last.
+        // A prefix inside another follows it; of equal ones the first list is last.
         entries.sort_unstable_by(|a, b| (a.start, a.len, b.list).cmp(&(b.start, b.len, a.list)));
         let mut ranges = Ranges::with_capacity(2 * entries.len() + 1);
-        // The prefixes around where we are: the last address of each, and what counts up to there.
+        // The prefixes that contain the current address: the last address of each, and the answer within it.
         let mut around: Vec<(A, Hit)> = Vec::new();
         for Entry { start, len, list } in entries {
             ranges.leave(&mut around, |last| last < start);
@@ -230,7 +231,7 @@ impl<A: Bits> Table<A> {
         ranges.finish()
     }
 
-    /// What counts for `address`.
+    /// Returns the list that decides about `address`.
     #[inline]
     pub fn get(&self, address: A) -> Option<Hit> {
         let mut bucket = address.block();
@@ -240,17 +241,17 @@ impl<A: Bits> Table<A> {
         }
         let (from, to) = (self.buckets[bucket] as usize, self.buckets[bucket + 1] as usize);
         let behind = address.behind();
-        // A start is copied to be compared: in its place it may not be aligned.
+        // A start is copied before it is compared, because it may not be aligned.
         let below = self.ranges[from..to].partition_point(|range| { range.start } <= behind);
         self.answers[usize::from(self.ranges[from + below - 1].hit)]
     }
 
-    /// How many ranges there are.
+    /// Returns the number of ranges.
     pub const fn ranges(&self) -> usize {
         self.ranges.len()
     }
 
-    /// Heap memory it holds, in bytes.
+    /// Returns the heap memory that it holds, in bytes.
     pub const fn memory(&self) -> usize {
         size_of_val(&*self.ranges)
             + size_of_val(&*self.answers)
@@ -270,7 +271,7 @@ struct Ranges<A> {
     starts: Vec<A>,
     hits: Vec<u16>,
     answers: Vec<Option<Hit>>,
-    /// The number of each answer, by list and length; 0 if it has none yet.
+    /// The index of each answer, by list and length; 0 if it has none yet.
     numbers: Vec<u16>,
 }
 
@@ -282,7 +283,7 @@ impl<A: Bits> Ranges<A> {
         new
     }
 
-    /// From `start` on `hit` counts. What began at the same address has no address of its own.
+    /// Lets `hit` decide from `start` on. A range that began at the same address is empty, and is replaced.
     fn begin(&mut self, start: A, hit: Option<Hit>) {
         let hit = hit.map_or(0, |hit| self.number(hit));
         if self.starts.last() == Some(&start) {
@@ -307,7 +308,7 @@ impl<A: Bits> Ranges<A> {
         self.numbers[at]
     }
 
-    /// Ends the prefixes whose last address `is_over`, the innermost first.
+    /// Closes the prefixes whose last address `is_over`, the innermost first.
     fn leave(&mut self, around: &mut Vec<(A, Hit)>, is_over: impl Fn(A) -> bool) {
         while let Some((last, _)) = around.pop_if(|(last, _)| is_over(*last)) {
             if let Some(next) = last.next() {

@@ -1,4 +1,4 @@
-//! Notices that files change.
+//! Watches files for changes.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,36 +10,36 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher, recom
 use smol::Timer;
 use smol::channel::{Receiver, Sender, bounded};
 
-/// Files that may change, in place or by another taking their place.
+/// Files that may change, in place or by replacement.
 ///
-/// It is their folders that are watched: a file that takes another's place is seen there, and so is the link that changes
-/// where a volume of Kubernetes does. Where the system cannot tell (network file systems, too many watches, a folder that was
-/// itself replaced), [`POLL`] is how long it may take.
+/// Their folders are watched: a replaced file is noticed there, and so is the link that changes in a volume of
+/// Kubernetes. If the system cannot report changes (network file systems, too many watches, a folder that was itself
+/// replaced), a change is noticed within [`POLL`].
 #[derive(Debug)]
 pub struct Watch {
     watcher: Option<RecommendedWatcher>,
     folders: BTreeSet<PathBuf>,
     events: Receiver<()>,
-    /// Without it the channel would be closed where there is no watcher, and a closed one is never waited for.
+    /// Keeps the channel open if there is no watcher: a closed channel returns at once.
     _told: Sender<()>,
 }
 
-/// How long a change may go unnoticed that the system does not tell of.
+/// The time within which a change is noticed that the system does not report.
 pub const POLL: Duration = Duration::from_secs(30);
 
-/// Files often change together. A change is told when there was none for so long, ...
+/// A change is reported once no other has followed for this time, because files often change together.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// ... or some came in all of this time.
+/// A change is reported after this time, even if others keep following.
 const QUIET_MAX: Duration = Duration::from_secs(1);
 
 impl Watch {
-    /// Watches nothing yet.
+    /// Returns a watch without files.
     pub fn new() -> Self {
         let (told, events) = bounded(1);
         let teller = told.clone();
         let tell = move |event: notify::Result<Event>| {
-            // An error may be an event that was lost. One that waits already is enough.
+            // An error may be a lost event. One pending report is enough.
             if event.is_ok_and(|event| !is_change(event.kind)) {
                 return;
             }
@@ -51,7 +51,8 @@ impl Watch {
         Self { watcher: watcher.ok(), folders: BTreeSet::new(), events, _told: told }
     }
 
-    /// Watches these files, and no others. Best called again after each change: a file may be another's name by then.
+    /// Watches these files and no others. Call it again after each change, because a path may name another file by
+    /// then.
     pub fn files<'p>(&mut self, paths: impl Iterator<Item = &'p Path>) {
         let Some(watcher) = &mut self.watcher else { return };
         let folders: BTreeSet<_> = paths.flat_map(folders).collect();
@@ -59,7 +60,7 @@ impl Watch {
             let _ = watcher.unwatch(gone); // it may be gone itself
         }
         for folder in &folders {
-            // What is watched already stays so, and a folder that took another's place is watched anew.
+            // Folders that are watched stay so, and a replaced folder is watched again.
             if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
                 tracing::debug!("cannot watch {}, and looks every {} s: {error}", folder.display(), POLL.as_secs());
             }
@@ -92,7 +93,7 @@ impl Default for Watch {
     }
 }
 
-/// The folders in which a file, or the link that it is, can be replaced.
+/// Returns the folders in which a file, or the link that it is, can be replaced.
 fn folders(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     let folder = |path: &Path| match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Some(PathBuf::from(".")),
@@ -102,7 +103,7 @@ fn folders(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     folder(path).into_iter().chain(target)
 }
 
-/// False for what does not change a file, and for a change that is not complete: on Linux the end of writing is told too.
+/// False for events that do not change a file, and for incomplete changes: on Linux the end of writing is reported too.
 fn is_change(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
