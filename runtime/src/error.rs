@@ -49,7 +49,7 @@ pub enum Error {
     #[error("cannot listen on {0}: another process listens on it")]
     SocketInUse(ListenAddr),
     /// The path of a unix socket is a file of another kind.
-    #[error("cannot listen on {0}: the file is there, and is not a socket")]
+    #[error("cannot listen on {0}: there is a file that is not a socket")]
     NotASocket(ListenAddr),
     /// Signals cannot be caught.
     #[error("cannot catch signals: {0}")]

@@ -90,7 +90,7 @@ fn a_file_that_is_no_socket_is_left_alone() {
     let folder = Folder::new("file");
     let (path, text) = folder.socket();
     fs::write(&path, "precious").unwrap();
-    is_refused(&text, "no socket");
+    is_refused(&text, "that is not a socket");
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
 }
 

@@ -169,15 +169,21 @@ impl<R> Bounded<R> {
 
 impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let exceeded = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
         if cpu_time() > self.cpu_end {
             return Err(exceeded(format!("reading it took more than {} s of processor time", CPU_TIME_MAX.as_secs())));
         }
         let len = self.file.read(into)?;
-        let left = self.bytes_left.checked_sub(len as u64);
-        self.bytes_left = left.ok_or_else(|| exceeded(format!("it is larger than {SIZE_MAX} bytes")))?;
+        self.bytes_left = self.bytes_left.checked_sub(len as u64).ok_or_else(too_large)?;
         Ok(len)
     }
+}
+
+fn exceeded(limit: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, limit)
+}
+
+fn too_large() -> io::Error {
+    exceeded(format!("it is larger than {SIZE_MAX} bytes"))
 }
 
 /// Returns the processor time that this thread has used.
@@ -210,6 +216,8 @@ pub fn open(path: &Path) -> io::Result<(Box<dyn BufRead>, Metadata)> {
     let mut file = BufReader::with_capacity(BUFFER, file);
     Ok(if file.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
         (Box::new(BufReader::with_capacity(BUFFER, Bounded::new(MultiGzDecoder::new(file)))), metadata)
+    } else if metadata.len() > SIZE_MAX {
+        return Err(too_large());
     } else {
         (Box::new(BufReader::with_capacity(BUFFER, Bounded::new(file))), metadata)
     })
