@@ -1,4 +1,4 @@
-//! An ACK under construction.
+//! ACKs under construction.
 
 use crate::outbox::Outbox;
 use crate::wire::{
@@ -6,25 +6,26 @@ use crate::wire::{
     encode_set_var, encode_unset_var, set_var_len, unset_var_len,
 };
 
-/// The answer to one NOTIFY, written straight into the send buffer.
+/// An ACK under construction, written directly into the send buffer.
 ///
-/// It leaves with [`finish`](Self::finish). Dropped before that, whatever it holds is cut off again and an empty ACK
-/// leaves in its place, so that HAProxy never waits for nothing.
+/// Call [`finish`](Self::finish) to send it. If it is dropped before that, its actions are removed and an empty ACK is
+/// sent, so that HAProxy does not wait until its timeout.
 #[derive(Debug)]
-#[must_use = "an ACK that is not finished leaves empty"]
+#[must_use = "an ACK that is not finished is sent empty"]
 pub struct Ack<'c> {
     outbox: &'c mut Outbox,
-    /// Actions that found no room; once there is one, no later action is taken, so that what leaves is a prefix.
+    /// The number of actions that did not fit. Once one did not fit, all later ones are dropped, so that the ACK has
+    /// the first actions without gaps.
     dropped: u32,
 }
 
-/// Some actions did not fit into the negotiated frame size. The ACK left with those before them.
+/// Some actions did not fit into a frame of the negotiated size. The ACK is sent with the actions before them.
 ///
-/// HAProxy fails the event, or stalls the whole connection, at an ACK above that size.
+/// It must not be larger: HAProxy fails the event, or stalls the whole connection, at an ACK above that size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{dropped} of the actions did not fit into a frame of {max_frame_size} bytes")]
 pub struct AckTooBig {
-    /// How many did not leave.
+    /// The number of actions that were not sent.
     pub dropped: u32,
     /// The negotiated frame size.
     pub max_frame_size: u32,
@@ -38,10 +39,10 @@ impl<'c> Ack<'c> {
         Self { outbox, dropped: 0 }
     }
 
-    /// Gives a variable a value. HAProxy puts its scope and the agent's `var-prefix` before the name.
+    /// Sets a variable. HAProxy puts the scope and the agent's `var-prefix` before the name.
     ///
     /// # Errors
-    /// HAProxy would drop or misread the action; the ACK stays as it is.
+    /// HAProxy would drop or misread the action. The ACK is unchanged.
     #[inline]
     pub fn set_var<'v>(
         &mut self,
@@ -57,10 +58,10 @@ impl<'c> Ack<'c> {
         Ok(self)
     }
 
-    /// Removes a variable.
+    /// Unsets a variable.
     ///
     /// # Errors
-    /// HAProxy would drop the action; the ACK stays as it is.
+    /// HAProxy would drop the action. The ACK is unchanged.
     #[inline]
     pub fn unset_var(&mut self, scope: Scope, name: &(impl AsVarName + ?Sized)) -> Result<&mut Self, NameError> {
         let name = name.checked()?;
@@ -71,7 +72,7 @@ impl<'c> Ack<'c> {
         Ok(self)
     }
 
-    /// Appends actions that were built elsewhere.
+    /// Appends actions that were built separately.
     pub fn actions(&mut self, actions: &Actions) -> &mut Self {
         let bytes = actions.as_bytes();
         let fitting = if self.dropped > 0 {
@@ -88,10 +89,10 @@ impl<'c> Ack<'c> {
         self
     }
 
-    /// Ends the ACK; it leaves with the next [`poll_transmit`](crate::Connection::poll_transmit).
+    /// Completes the ACK. The next [`poll_transmit`](crate::Connection::poll_transmit) returns it.
     ///
     /// # Errors
-    /// The last actions did not fit. The ACK leaves all the same, with those that did.
+    /// The last actions did not fit. The ACK is sent with the actions before them.
     #[inline]
     pub fn finish(self) -> Result<(), AckTooBig> {
         let Self { outbox, dropped } = self;
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_of_the_reference_answer() {
+    fn an_ack_has_the_same_bytes_as_that_of_the_reference_agent() {
         let (bytes, result, stats) = with_ack(|mut ack| {
             ack.set_var(Scope::Session, "ip_score", 42u32).unwrap();
             ack.finish()
@@ -150,9 +151,10 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_cut_from_the_end() {
+    fn actions_that_do_not_fit_are_dropped_from_the_end() {
         let text = "x".repeat(100);
-        // 7 bytes of header, then 107, 107 and 7 bytes of actions: 228 in all, with one of 7 to follow.
+        // 7 bytes of header and two actions of 107 bytes are 221 bytes. The third action of 107 bytes does not fit into
+        // 256, and the two small ones after it are dropped as well.
         let (bytes, result, stats) = with_ack(|mut ack| {
             for name in ["a", "b", "c"] {
                 ack.set_var(Scope::Session, name, text.as_str()).unwrap();
@@ -161,7 +163,7 @@ mod tests {
             ack.finish()
         });
         assert_eq!(result, Err(AckTooBig { dropped: 3, max_frame_size: 256 }));
-        assert_eq!(bytes.len(), 4 + 7 + 2 * 107, "the small ones behind the first too large one are cut as well");
+        assert_eq!(bytes.len(), 4 + 7 + 2 * 107, "an action after the first one that did not fit was sent");
         assert_eq!((stats.acks, stats.acks_cut), (1, 1));
     }
 
@@ -174,7 +176,7 @@ mod tests {
                 ack.finish()
             })
         };
-        // 7 of header, 3 + 2 of name, 1 + 2 of value.
+        // 7 bytes of header; 3 bytes and a name of 2 bytes; 1 byte of type and 2 bytes of length before the text.
         let (bytes, result, _) = fill(256 - 15);
         assert_eq!((bytes.len(), result.is_ok()), (260, true));
         let (bytes, result, _) = fill(256 - 14);
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn actions_from_elsewhere_are_cut_the_same_way() {
+    fn actions_that_were_built_separately_are_dropped_in_the_same_way() {
         let mut actions = Actions::new();
         for name in ["a", "b", "c"] {
             actions.set_var(Scope::Session, name, "x".repeat(100).as_str()).unwrap();

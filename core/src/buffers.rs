@@ -1,19 +1,21 @@
-//! Memory that connections lend each other.
+//! Memory that the connections of one driver share.
 
 use alloc::vec::Vec;
 
 use crate::in_flight::Slot;
 
-/// Buffers that hold nothing at the moment, for whichever connection has its turn next.
+/// Spare buffers for the connection that the driver serves next.
 ///
-/// Most connections are quiet most of the time, and even a busy one holds something only while it has its turn. A driver
-/// that serves many keeps one value of this for all of them: [`lend`](crate::Connection::lend_buffers) before a turn,
-/// [`release`](crate::Connection::release_buffers) behind it. Idle connections then have no buffer at all, and busy ones
-/// share one that stays in the processor's cache.
+/// Most connections are idle most of the time, and even a busy one needs its buffers only while it is served. A driver
+/// of many connections keeps one `Buffers` for all of them: it calls [`lend_buffers`](crate::Connection::lend_buffers)
+/// before it serves a connection and [`release_buffers`](crate::Connection::release_buffers) afterwards. Idle
+/// connections then have no buffers at all, and busy ones share buffers that stay in the processor's cache.
 ///
-/// It keeps the largest of each kind that it was given: no more than one connection [may have](crate::Config::memory_max).
-/// What is left in it of earlier connections is never handed out as input or sent, but [`recv_buf`] shows it to whoever
-/// reads there before writing.
+/// `Buffers` keeps the largest buffer of each kind that it was given, so it never holds more than one connection [may
+/// have](crate::Config::memory_max).
+///
+/// Buffers are not zeroed: [`recv_buf`] may expose bytes from another connection to code that reads before it writes.
+/// Bytes from another connection are never parsed as input and never sent.
 ///
 /// [`recv_buf`]: crate::Connection::recv_buf
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! What a connection may do, and how much of what.
+//! The configuration of a connection: capabilities, limits and timeouts.
 
 use core::mem::size_of;
 use core::num::NonZeroU64;
@@ -7,74 +7,79 @@ use core::time::Duration;
 use crate::in_flight::Slot;
 use crate::wire::{Capabilities, LENGTH_LEN, MAX_FRAME_SIZE_MIN};
 
-/// The limits of one connection. The defaults suit HAProxy's own.
+/// The capabilities, limits and timeouts of one connection. The defaults suit the defaults of HAProxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The largest frame sent or taken, in bytes without its length: 256..=16 MiB, default 16384.
+    /// The largest frame to send or accept, in bytes without its length: 256 bytes to 16 MiB, default 16384 bytes.
     ///
-    /// The HELLO settles on this or HAProxy's value, whichever is smaller. Best at or below HAProxy's
-    /// `tune.bufsize` - 4: since 3.1 its health check offers 16380 whatever its buffers hold, and fails on an honest
-    /// answer above them.
+    /// The HELLO negotiates the smaller of this and HAProxy's value. Do not set it above HAProxy's `tune.bufsize` - 4.
+    /// Since HAProxy 3.1 its health check offers 16380 bytes whatever the size of its buffers, and it fails if the
+    /// agent agrees to a size that does not fit into them.
     pub max_frame_size: u32,
-    /// What to offer; default pipelining and fragmentation.
+    /// The capabilities to offer; default pipelining and fragmentation.
     ///
-    /// With async agreed an ACK still goes to the connection of its NOTIFY, which both engines accept: HAProxy's
-    /// multiplexer uses the same stream-ids on every connection, so that an ACK on another one would hand one
-    /// client's verdict to another.
+    /// Even with async negotiated, an ACK is always sent on the connection of its NOTIFY, which both of HAProxy's
+    /// engines accept. HAProxy's multiplexer uses the same stream-ids on every connection, so an ACK on another
+    /// connection could apply the verdict about one client to another client.
     pub capabilities: Capabilities,
-    /// How many NOTIFYs may wait for their ACK: 1..=65535, default 64. At the limit no other is taken, and once
-    /// the receive buffer is full nothing more is read.
+    /// The largest number of NOTIFYs in flight: 1 to 65535, default 64. At the limit no other NOTIFY is handed out, and
+    /// once the receive buffer is full nothing more is read.
     ///
-    /// HAProxy waits for 20 at most, but frees an event's place silently when it gives up on it, so the agent may
-    /// see more. Where pipelining is not agreed on the limit is 1, so that ACKs leave in order.
+    /// HAProxy waits for at most 20 ACKs per connection. But when it gives up on an event it may send another one
+    /// without notifying the agent, so the agent may have more NOTIFYs in flight. Without pipelining the limit is 1, so
+    /// that ACKs are sent in order.
     pub in_flight_max: usize,
-    /// How many bytes of payload the NOTIFYs in flight may have in all before no other is taken; default 1 MiB.
+    /// The total payload of the NOTIFYs in flight, in bytes, at which no other NOTIFY is handed out; default 1 MiB.
     ///
-    /// A handler that answers later keeps a copy of each: this bounds what the copies of one connection take, to one
-    /// NOTIFY more than this.
+    /// A handler that defers its answers keeps a copy of each NOTIFY. This bounds the memory for the copies of one
+    /// connection: the last NOTIFY may exceed the limit, so they take at most this size and one NOTIFY more.
     pub deferred_max: usize,
-    /// How many bytes may wait to be sent before no NOTIFY is taken any more; default 64 KiB.
+    /// The number of unsent bytes at which no other NOTIFY is handed out; default 64 KiB.
     pub unsent_max: usize,
-    /// The largest NOTIFY taken in fragments, in bytes of payload; default 1 MiB. A larger one is aborted.
+    /// The largest NOTIFY accepted in fragments, in bytes of payload; default 1 MiB. A larger one is aborted.
     pub reassembly_max: usize,
-    /// How many NOTIFYs to take before the connection is ended in good order; default no limit.
+    /// The number of NOTIFYs after which the connection is drained; default no limit.
     pub notify_max: Option<NonZeroU64>,
-    /// How long to wait for a whole HELLO; default 5 s. HAProxy sends it at once.
+    /// The longest time to wait for a whole HELLO; default 5 s. HAProxy sends it immediately.
     pub hello_timeout: Duration,
-    /// How long a connection may stay without a NOTIFY, or with the beginning of one; default no limit, since closing one races
-    /// with HAProxy's next event, which is then lost.
+    /// The longest time that a connection may be idle; default no limit, because an AGENT-DISCONNECT may cross
+    /// HAProxy's next event, which is then lost.
+    ///
+    /// A partial frame counts as activity only when its first bytes arrive.
     pub idle_timeout: Option<Duration>,
-    /// How long an answer may take before an empty ACK leaves in its place; default 10 s.
+    /// The deadline of an answer: after this time an empty ACK is sent; default 10 s.
     ///
-    /// Best a little below HAProxy's `timeout processing`: it gives no notice of events it gave up on.
+    /// Set it a little below HAProxy's `timeout processing`, because HAProxy does not notify the agent when it gives up
+    /// on an event.
     pub ack_timeout: Duration,
-    /// How long a HELLO is left waiting before it is refused; default 1 s.
+    /// The time that HAProxy waits before its HELLO is refused; default 1 s.
     ///
-    /// HAProxy up to 3.0 comes back at once after a refusal, thousands of times a second. Health checks are refused
-    /// without delay.
+    /// HAProxy up to 3.0 reconnects immediately after a refusal, which would be thousands of times per second. Health
+    /// checks are refused without delay.
     pub refuse_delay: Duration,
-    /// Whether health checks are refused, at once and with code 13; default no.
+    /// True to refuse health checks, immediately and with code 13; default false.
     ///
-    /// For an agent that is about to go away: HAProxy marks its server DOWN and asks others, while NOTIFYs that still come
-    /// are answered as ever.
+    /// This is for an agent that is about to stop: HAProxy marks its server DOWN and uses other servers, while NOTIFYs
+    /// that still arrive are answered normally.
     pub refuse_healthchecks: bool,
-    /// How long HAProxy may take to close after our last byte; default 1 s.
+    /// The longest time to wait for HAProxy to close the socket after our last byte was sent; default 1 s.
     ///
-    /// Until then what it still sends is read and dropped: closing a socket with unread bytes resets it, and a reset
-    /// can destroy an ACK or DISCONNECT that HAProxy has not read yet.
+    /// Until then further bytes from HAProxy are read and dropped. Closing a socket with unread bytes resets the
+    /// connection, and HAProxy may then lose an ACK or DISCONNECT that it has not read yet.
     pub linger: Duration,
-    /// How long HAProxy may leave our bytes unread without taking one; default 30 s.
+    /// The longest time that bytes may stay unsent while the socket accepts none of them; default 30 s.
     pub send_timeout: Duration,
 }
 
-/// The default of [`Config::max_frame_size`], that of the reference agent.
+/// The default of [`Config::max_frame_size`], the same as in HAProxy's reference agent.
 const MAX_FRAME_SIZE_DEFAULT: u32 = 16_384;
-/// The largest [`Config::max_frame_size`]: far above any `tune.bufsize`, far below what could hurt arithmetic.
+/// The largest [`Config::max_frame_size`]: far above any `tune.bufsize`, and far below sizes at which arithmetic could
+/// overflow.
 const MAX_FRAME_SIZE_MAX: u32 = 1 << 24;
 /// The largest [`Config::in_flight_max`].
 const IN_FLIGHT_MAX: usize = u16::MAX as usize;
-/// Room for the frames that answer no NOTIFY in flight: an AGENT-HELLO or AGENT-DISCONNECT, and the empty ACK of a
-/// NOTIFY that was aborted or came too late.
+/// Room for the frames that do not answer a NOTIFY in flight: an AGENT-HELLO or AGENT-DISCONNECT, and the empty ACK of
+/// a NOTIFY that was aborted or declined.
 const CONTROL_LEN_MAX: usize = 256;
 
 impl Default for Config {
@@ -108,18 +113,18 @@ pub enum ConfigError {
     #[error("the number of NOTIFYs in flight must be 1 to {IN_FLIGHT_MAX}, not {0}")]
     InFlightMax(usize),
     /// See [`Config::unsent_max`].
-    #[error("at least one byte must be allowed to wait unsent")]
+    #[error("the limit of unsent bytes must be at least 1")]
     UnsentMax,
     /// See [`Config::deferred_max`].
-    #[error("the NOTIFYs in flight must be allowed at least one byte of payload")]
+    #[error("the limit of payload bytes in flight must be at least 1")]
     DeferredMax,
 }
 
 impl Config {
-    /// Says which value is out of range, if any.
+    /// Checks that every value is in its range.
     ///
     /// # Errors
-    /// The first such value.
+    /// The first value that is out of range.
     pub const fn validate(&self) -> Result<(), ConfigError> {
         if self.max_frame_size < MAX_FRAME_SIZE_MIN || self.max_frame_size > MAX_FRAME_SIZE_MAX {
             return Err(ConfigError::MaxFrameSize(self.max_frame_size));
@@ -136,18 +141,20 @@ impl Config {
         Ok(())
     }
 
-    /// The most heap memory a connection holds, in bytes, whatever its peer sends:
-    /// `2·(4+F) + U + N·(4+F) + C + N·slot + R` with
+    /// Returns the most heap memory that a connection holds, in bytes, whatever its peer sends:
+    /// `2·(4+F) + U + N·(4+F) + C + N·slot + R`, where
     ///
-    /// - F [`max_frame_size`](Self::max_frame_size): twice, so that a frame can be read behind the last one;
-    /// - U [`unsent_max`](Self::unsent_max), N [`in_flight_max`](Self::in_flight_max): what may wait to be sent,
-    ///   and an ACK of full size for each NOTIFY that was taken before that mark was reached;
-    /// - C 256 bytes for the frames that answer no NOTIFY;
-    /// - slot 40 bytes for each NOTIFY in flight;
-    /// - R [`reassembly_max`](Self::reassembly_max) if fragmentation is offered, else 0.
+    /// - `F` is [`max_frame_size`](Self::max_frame_size), twice, so that the next frame can be read while the last one
+    ///   is still borrowed;
+    /// - `U` is [`unsent_max`](Self::unsent_max), the unsent bytes up to the limit;
+    /// - `N` is [`in_flight_max`](Self::in_flight_max), with an ACK of full size for each NOTIFY that was handed out
+    ///   before the limit of unsent bytes was reached;
+    /// - `C` is 256 bytes for the frames that do not answer a NOTIFY in flight;
+    /// - `slot` is 40 bytes for each NOTIFY in flight;
+    /// - `R` is [`reassembly_max`](Self::reassembly_max) if fragmentation is offered, otherwise 0.
     ///
-    /// An idle connection that gave its buffers back
-    /// ([`release_buffers`](crate::Connection::release_buffers)) holds nothing.
+    /// An idle connection that released its buffers ([`release_buffers`](crate::Connection::release_buffers)) holds no
+    /// heap memory.
     pub const fn memory_max(&self) -> usize {
         let reassembly = if self.capabilities.contains(Capabilities::FRAGMENTATION) { self.reassembly_max } else { 0 };
         let slots = self.in_flight_max.saturating_mul(size_of::<Slot>());
@@ -168,7 +175,7 @@ impl Config {
     }
 }
 
-// The formula above names the size of a slot.
+// The documentation of `memory_max` states the size of a slot.
 const _: () = assert!(size_of::<Slot>() == 40);
 
 #[cfg(test)]
@@ -195,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_formula_in_numbers() {
+    fn memory_max_follows_its_documented_formula() {
         let config = Config::default();
         let frame = 4 + 16384;
         assert_eq!(config.memory_max(), 2 * frame + (64 << 10) + 64 * frame + 256 + 64 * 40 + (1 << 20));

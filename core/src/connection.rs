@@ -1,4 +1,4 @@
-//! One conversation with HAProxy, from its HELLO to the end of the socket.
+//! The state machine of one connection, from HAProxy's HELLO to the end of the socket.
 
 mod frames;
 mod limits;
@@ -22,28 +22,29 @@ use crate::table::{Input, StateName, Step, step};
 use crate::time::Instant;
 use crate::wire::{Capabilities, FrameId, HaproxyHello, StreamId};
 
-/// The agent's end of one socket. See the [crate] for the loop that drives it.
+/// The agent's side of one connection. See the [crate] for the loop that drives it.
 #[derive(Debug)]
 pub struct Connection {
     config: Config,
     state: State,
-    /// The latest time handed in.
+    /// The latest time that the caller passed in.
     now: Instant,
-    /// No NOTIFY is taken until this is over.
+    /// True while the caller holds NOTIFYs back; see [`hold`](Self::hold).
     on_hold: bool,
     recv: RecvBuf,
     outbox: Outbox,
     in_flight: InFlight,
     reassembly: Reassembly,
-    /// The end, until it is told.
+    /// The reason of the end, until the event that reports it is polled.
     closed: Option<CloseReason>,
-    /// When the last NOTIFY came or began to come, or the last deferred one was answered or overdue.
+    /// The time of the last activity: a NOTIFY or the first bytes of a frame arrived, or a deferred NOTIFY was answered
+    /// or expired.
     last_active: Instant,
-    /// When the socket last took a byte of ours, or had none to take.
+    /// The last time that the socket accepted bytes, or that there were none to send.
     last_sent: Instant,
 }
 
-/// The states of the [table](crate::table), each with what only it knows.
+/// The states of the [table](crate::table), each with its own data.
 #[derive(Clone, Copy, Debug)]
 enum State {
     AwaitHello { until: Instant },
@@ -67,32 +68,34 @@ impl State {
     }
 }
 
-/// Why a [`Ticket`] is good for nothing any more.
+/// The reason why a [`Ticket`] is void.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TicketError {
-    /// An empty ACK left at the deadline.
-    #[error("the deadline of this NOTIFY has passed, it was answered empty")]
+    /// The deadline has passed, and an empty ACK was sent.
+    #[error("the deadline of this NOTIFY has passed; an empty ACK was sent")]
     Expired,
-    /// The conversation ended.
+    /// The conversation has ended.
     #[error("the connection of this NOTIFY is closed")]
     Closed,
 }
 
-/// An event, as places instead of borrows: what [`Connection::advance`] found.
-enum Found {
+/// An event as byte ranges instead of borrows, returned by [`Connection::advance`].
+enum EventRanges {
     Ready { negotiated: Negotiated, hello: Range<usize> },
     Notify { ids: (StreamId, FrameId), payload: Payload, messages: u32 },
     Closed(CloseReason),
 }
 
-/// Where the payload of a NOTIFY is.
+/// The location of the payload of a NOTIFY.
 enum Payload {
+    /// In the receive buffer.
     Recv(Range<usize>),
+    /// In the reassembly buffer.
     Reassembled,
 }
 
 impl Connection {
-    /// A connection that was just accepted.
+    /// Creates the state of a connection that was just accepted.
     ///
     /// # Panics
     /// If `config` is [out of range](Config::validate).
@@ -115,7 +118,7 @@ impl Connection {
         }
     }
 
-    /// A connection that there is no room for: HAProxy is told so with code 13, when it has waited the
+    /// Creates the state of a connection above a limit. It is rejected with an AGENT-DISCONNECT with code 13 after the
     /// [`refuse_delay`](Config::refuse_delay).
     ///
     /// # Panics
@@ -126,33 +129,40 @@ impl Connection {
         Self { state, ..Self::new(config, now) }
     }
 
-    /// Where to put bytes from the socket. Empty means: do not read now, let the socket push back.
+    /// Returns the buffer for bytes from the socket. If it is empty, do not read now: unread bytes make the peer wait.
     ///
-    /// It is empty while the receive buffer is full, of frames that wait to be polled or that a limit holds back, and at
-    /// the end. Until then bytes are taken even at a limit: an end that nobody reads would go unnoticed.
+    /// It is empty while the receive buffer is full, with frames that were not polled yet or that a limit holds back,
+    /// and once the connection is closed. Otherwise bytes are accepted even at a limit, because the end of the peer's
+    /// bytes is only noticed by reading.
+    ///
+    /// The buffer is not zeroed: it may contain bytes from earlier input and, after
+    /// [`lend_buffers`](Self::lend_buffers), from other connections.
     pub fn recv_buf(&mut self) -> &mut [u8] {
         if self.wants_input() { self.recv.space() } else { &mut [] }
     }
 
-    /// The first `len` bytes of [`recv_buf`](Self::recv_buf) were filled.
+    /// Reports that the first `len` bytes of [`recv_buf`](Self::recv_buf) were filled.
     ///
     /// # Panics
-    /// If that is more than were lent.
+    /// If `len` is larger than that buffer.
     pub fn handle_input(&mut self, now: Instant, len: usize) {
         self.tick(now);
-        if len > 0 && self.is_at_rest() {
-            // It begins; that it never ends keeps nobody.
+        if len > 0 && self.is_idle() {
+            // The first bytes of a frame count as activity once. Otherwise a frame that never completes would keep an
+            // idle connection open.
             self.last_active = self.now;
         }
         self.recv.filled(len);
-        if !self.looks_at_frames() {
+        if !self.parses_input() {
             self.recv.clear();
         }
     }
 
-    /// The peer will send no more, or the socket failed (ECONNRESET, EPIPE): for SPOP there is no difference.
+    /// Reports that the peer will send no more, or that the socket failed (ECONNRESET, EPIPE). SPOP does not
+    /// distinguish the two.
     ///
-    /// HAProxy reads nothing after its own end, so nothing is sent any more and what is in flight is cancelled.
+    /// HAProxy does not read after it has closed its side, so nothing more is sent, and the NOTIFYs in flight are
+    /// cancelled.
     pub fn handle_eof(&mut self, now: Instant) {
         self.tick(now);
         if step(self.state.name(), Input::Eof) == Step::End {
@@ -161,7 +171,7 @@ impl Connection {
         }
     }
 
-    /// Does what is due at `now`; nothing if nothing is.
+    /// Performs the actions that are due at `now`, if there are any.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.tick(now);
         match step(self.state.name(), Input::Deadline) {
@@ -174,22 +184,25 @@ impl Connection {
         }
     }
 
-    /// Ends the conversation in good order: answers what is in flight for at most `grace`, then says
-    /// AGENT-DISCONNECT 0. NOTIFYs that still come are answered empty.
+    /// Drains the connection: waits up to `grace` for the answers to the NOTIFYs in flight, then sends AGENT-DISCONNECT
+    /// with code 0. NOTIFYs that arrive in the meantime get an empty ACK.
     ///
-    /// Before the HELLO it says code 13. Called again, it only brings the end of the grace period forward.
+    /// Before the HELLO an AGENT-DISCONNECT with code 13 is sent immediately. Another call can only shorten the grace
+    /// period.
     pub fn disconnect(&mut self, now: Instant, grace: Duration) {
         self.tick(now);
         match step(self.state.name(), Input::Stop) {
             Step::Drain => self.drain(LocalReason::Asked, self.now + grace),
-            Step::TurnAway => self.close(Some(Status::RESOURCE), CloseReason::Local(LocalReason::Asked)),
+            Step::Reject => self.close(Some(Status::RESOURCE), CloseReason::Local(LocalReason::Asked)),
             Step::Refuse => self.refuse(),
             _ => {}
         }
     }
 
-    /// Ends the conversation now and keeps nothing, for want of memory: with AGENT-DISCONNECT 13, unless what was to be
-    /// sent before it still waits for the peer to read.
+    /// Ends the conversation immediately to free memory, and cancels the NOTIFYs in flight.
+    ///
+    /// An AGENT-DISCONNECT with code 13 is sent unless earlier bytes are still unsent. In that case they are dropped,
+    /// and the socket can be closed.
     pub fn shed(&mut self, now: Instant) {
         self.tick(now);
         let reason = CloseReason::Local(LocalReason::NoMemory);
@@ -201,17 +214,17 @@ impl Connection {
         }
     }
 
-    /// The next event, until there is none.
+    /// Returns the next event, if there is one. Call it again until it returns `None`.
     #[inline]
     pub fn poll_event(&mut self) -> Option<Event<'_>> {
         self.settle();
         let (ids, payload, messages) = match self.advance()? {
-            Found::Ready { negotiated, hello } => {
-                let hello = HaproxyHello::decode(self.recv.bytes(hello)).expect("it was decoded to be judged");
+            EventRanges::Ready { negotiated, hello } => {
+                let hello = HaproxyHello::decode(self.recv.bytes(hello)).expect("this HELLO was decoded before");
                 return Some(Event::Ready { negotiated, engine_id: hello.engine_id });
             }
-            Found::Closed(reason) => return Some(Event::Closed(reason)),
-            Found::Notify { ids, payload, messages } => (ids, payload, messages),
+            EventRanges::Closed(reason) => return Some(Event::Closed(reason)),
+            EventRanges::Notify { ids, payload, messages } => (ids, payload, messages),
         };
         self.outbox.open = Some(ids);
         let payload = match payload {
@@ -228,7 +241,8 @@ impl Connection {
         }))
     }
 
-    /// Whole frames to send, if any; say with [`transmitted`](Self::transmitted) how much of them the socket took.
+    /// Returns the whole frames to send, if there are any. Report with [`transmitted`](Self::transmitted) how many
+    /// bytes the socket accepted.
     pub fn poll_transmit(&mut self) -> Option<&[u8]> {
         self.settle();
         match self.outbox.send.bytes() {
@@ -237,10 +251,10 @@ impl Connection {
         }
     }
 
-    /// The socket took the first `len` bytes of [`poll_transmit`](Self::poll_transmit).
+    /// Reports that the socket accepted the first `len` bytes of [`poll_transmit`](Self::poll_transmit).
     ///
     /// # Panics
-    /// If that is more than were lent.
+    /// If `len` is larger than what [`poll_transmit`](Self::poll_transmit) returned.
     pub fn transmitted(&mut self, now: Instant, len: usize) {
         self.tick(now);
         self.outbox.send.sent(len);
@@ -254,7 +268,8 @@ impl Connection {
         }
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout), if nothing happens before; `None` is never.
+    /// Returns the time at which to call [`handle_timeout`](Self::handle_timeout) if nothing happens before. `None`
+    /// means never.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let own = match self.state {
             State::AwaitHello { until } | State::Refusing { until, .. } | State::Closing { until } => Some(until),
@@ -265,10 +280,10 @@ impl Connection {
         earliest(own, earliest(self.in_flight.deadline(), self.send_deadline()))
     }
 
-    /// Answers a NOTIFY that was deferred.
+    /// Begins the ACK of a deferred NOTIFY.
     ///
     /// # Errors
-    /// The ticket is void: its deadline has passed, or the conversation is over.
+    /// The ticket is void: its deadline has passed, or the conversation has ended.
     pub fn ack(&mut self, now: Instant, ticket: Ticket) -> Result<Ack<'_>, TicketError> {
         self.tick(now);
         let closed = matches!(self.state, State::Closing { .. } | State::Closed);
@@ -278,12 +293,12 @@ impl Connection {
         Ok(Ack::begin(&mut self.outbox, (slot.stream_id, slot.frame_id)))
     }
 
-    /// True while the ticket of this name can still be answered. When it cannot, there is no point in working on.
+    /// True while the ticket with this id can still be answered. Once it is false, work on the answer can be cancelled.
     pub fn is_live(&self, ticket: TicketId) -> bool {
         self.in_flight.contains(ticket)
     }
 
-    /// False while nothing should be read: [`recv_buf`](Self::recv_buf) would be empty.
+    /// True if the socket should be read. While it is false, [`recv_buf`](Self::recv_buf) is empty.
     pub fn wants_input(&self) -> bool {
         match self.state {
             State::Closed => false,
@@ -291,39 +306,42 @@ impl Connection {
         }
     }
 
-    /// True if HAProxy waits for nothing, and nothing of its next frame has come. That is when an end is likeliest not to
-    /// cross a NOTIFY, which would be lost: best right behind an ACK, before that is sent.
-    pub fn is_at_rest(&self) -> bool {
+    /// True if no deferred NOTIFY is in flight and no frame, partial frame or fragment is buffered.
+    ///
+    /// At such a moment an AGENT-DISCONNECT is least likely to cross a NOTIFY, which would then be lost. The safest
+    /// such moment is right after an ACK was finished, before it is sent.
+    pub fn is_idle(&self) -> bool {
         self.in_flight.len() == 0 && self.recv.is_empty() && !self.reassembly.is_pending()
     }
 
-    /// True when our last byte was sent: shut the socket's write side down, then go on reading.
+    /// True once the conversation has ended and our last byte was sent: shut down the socket for writing, and continue
+    /// to read.
     pub fn is_send_finished(&self) -> bool {
         matches!(self.state, State::Closing { .. } | State::Closed) && self.outbox.send.unsent() == 0
     }
 
-    /// True when the socket can be closed.
+    /// True once the socket can be closed.
     pub const fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
     }
 
-    /// Where the conversation is.
+    /// Returns the state of the conversation.
     pub const fn state(&self) -> StateName {
         self.state.name()
     }
 
-    /// How many deferred NOTIFYs wait for their answer.
+    /// Returns the number of deferred NOTIFYs in flight.
     pub const fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
 
-    /// How many bytes of payload they had, a copy of which their handlers may keep.
+    /// Returns the total payload of the deferred NOTIFYs in flight, in bytes. Handlers may hold a copy of it.
     pub const fn in_flight_bytes(&self) -> usize {
         self.in_flight.bytes()
     }
 
-    /// Why the connection is being refused, while it waits to be told so. HAProxy may be gone before that, and then that is
-    /// how it ends.
+    /// Returns why the connection is refused, until the refusal is sent. If HAProxy closes before that, the connection
+    /// ends with [`CloseReason::Eof`] and not with this reason.
     pub const fn refusal(&self) -> Option<CloseReason> {
         match self.state {
             State::Refusing { reason, .. } => Some(reason),
@@ -331,20 +349,20 @@ impl Connection {
         }
     }
 
-    /// What was seen so far.
+    /// Returns the counters of this connection.
     pub const fn stats(&self) -> Stats {
         self.outbox.stats
     }
 
-    /// Heap memory held now, in bytes: at most [`Config::memory_max`].
+    /// Returns the heap memory held now, in bytes. It is at most [`Config::memory_max`].
     pub fn memory(&self) -> usize {
         self.recv.memory() + self.outbox.send.memory() + self.in_flight.memory() + self.reassembly.memory()
     }
 
-    /// Takes buffers that it lacks from `spare`, best called before each turn. A connection that is lent none makes its
-    /// own.
+    /// Takes the buffers that this connection does not have from `spare`. Call this each time before the connection is
+    /// served. Without this call the connection allocates its own buffers.
     ///
-    /// None larger than it may have is taken, so [`Config::memory_max`] holds with them.
+    /// No buffer larger than the limits of this connection is taken, so [`Config::memory_max`] still holds.
     #[inline]
     pub fn lend_buffers(&mut self, spare: &mut Buffers) {
         self.recv.lend(&mut spare.recv);
@@ -352,7 +370,8 @@ impl Connection {
         self.in_flight.lend(&mut spare.slots);
     }
 
-    /// Gives every buffer that holds nothing to `spare`, best called before each wait. Of two the larger one is kept there.
+    /// Moves every buffer that is not in use to `spare`, which keeps the larger of two buffers. Call this each time
+    /// after the connection was served.
     #[inline]
     pub fn release_buffers(&mut self, spare: &mut Buffers) {
         self.settle();
@@ -369,27 +388,28 @@ impl Connection {
         }
     }
 
-    /// Answers the NOTIFY that was handed out and forgotten, or whose ACK was left half-written.
+    /// Completes what the last event borrowed: sends an empty ACK for a NOTIFY that was dropped without an answer, or
+    /// whose ACK was not finished, and frees a reassembled payload.
     #[inline]
     fn settle(&mut self) {
         self.outbox.settle();
         self.reassembly.settle();
     }
 
-    /// Works through what was received up to the next thing to tell.
+    /// Processes the received frames up to the next event.
     #[inline]
-    fn advance(&mut self) -> Option<Found> {
+    fn advance(&mut self) -> Option<EventRanges> {
         loop {
             if self.closed.is_some() {
-                return self.closed.take().map(Found::Closed);
+                return self.closed.take().map(EventRanges::Closed);
             }
-            if !self.looks_at_frames() || self.holds_back() {
+            if !self.parses_input() || self.holds_back() {
                 return None;
             }
             match self.recv.next_frame(self.outbox.max_frame_size) {
-                Ok(Some(place)) => {
-                    if let Some(found) = self.handle_frame(place) {
-                        return Some(found);
+                Ok(Some(range)) => {
+                    if let Some(event) = self.handle_frame(range) {
+                        return Some(event);
                     }
                 }
                 Ok(None) => {
@@ -401,14 +421,14 @@ impl Connection {
         }
     }
 
-    /// Bytes that are no frame.
+    /// Ends the conversation because of bytes that are not a frame, in states that process frames.
     fn malformed(&mut self, error: PeerError) {
         if step(self.state.name(), Input::Malformed) == Step::Fail {
             self.fail(error);
         }
     }
 
-    /// What is due while NOTIFYs are served.
+    /// Performs the actions that are due while NOTIFYs are served.
     fn expire(&mut self) {
         while let Some(slot) = self.in_flight.pop_expired(self.now) {
             self.outbox.empty_ack((slot.stream_id, slot.frame_id));
@@ -437,7 +457,7 @@ impl Connection {
         }
     }
 
-    /// Ends a drain that has nothing left to answer.
+    /// Ends the drain if no NOTIFY is in flight.
     fn finish_drain(&mut self) {
         if let State::Draining { reason, .. } = self.state
             && self.in_flight.len() == 0
@@ -456,7 +476,8 @@ impl Connection {
         self.close(Some(error.status()), CloseReason::Error(error));
     }
 
-    /// Says the last word, if there is one to say, and lets HAProxy read it.
+    /// Ends the conversation, with an AGENT-DISCONNECT if there is a status, and leaves HAProxy time to read the last
+    /// bytes.
     fn close(&mut self, status: Option<Status>, reason: CloseReason) {
         if let Some(status) = status {
             self.outbox.send.disconnect(status);
@@ -465,7 +486,7 @@ impl Connection {
         self.state = State::Closing { until: self.now + self.config.send_timeout };
     }
 
-    /// The socket is of no use any more.
+    /// Ends the conversation without sending anything more: the socket can be closed.
     fn end(&mut self, reason: CloseReason) {
         self.cancel(reason);
         self.outbox.send.clear();
@@ -481,8 +502,8 @@ impl Connection {
         self.recv.clear();
     }
 
-    /// True in the states that look at what comes.
-    const fn looks_at_frames(&self) -> bool {
+    /// True in the states that process frames. In the others input is dropped.
+    const fn parses_input(&self) -> bool {
         matches!(self.state, State::AwaitHello { .. } | State::Running { .. } | State::Draining { .. })
     }
 
@@ -508,7 +529,7 @@ impl Connection {
     }
 }
 
-/// The earlier of two times; `None` is never.
+/// Returns the earlier of two times. `None` means never.
 fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),

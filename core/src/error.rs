@@ -1,43 +1,43 @@
-//! What can be wrong with what a peer sends, and the one place that turns it into a status code.
+//! The protocol errors of a peer, and the only mapping of them to status codes.
 
 use core::fmt;
 
 use crate::status::Status;
 use crate::wire::FrameType;
 
-/// Bytes that are no frame: which field, and what is wrong with it.
+/// A decoding error: the field that is wrong, and the fault in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {fault}")]
 pub struct DecodeError {
-    /// The field at fault.
+    /// The field that is wrong.
     pub field: Field,
-    /// What is wrong with it.
+    /// The fault in that field.
     pub fault: Fault,
 }
 
 impl DecodeError {
-    /// `fault` in `field`.
+    /// Creates the error of `fault` in `field`.
     pub const fn new(field: Field, fault: Fault) -> Self {
         Self { field, fault }
     }
 }
 
-/// What is wrong with a field.
+/// The fault in a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The frame ends inside it.
+    /// The frame ends within the field.
     Truncated,
-    /// A varint of more than 64 bits.
+    /// The field is a varint of more than 64 bits.
     VarintOverflow,
-    /// A value of a type (10..=15) that SPOE.txt does not define, so of unknown size.
+    /// The value has a type (10..=15) that SPOE.txt does not define, so that its size is unknown.
     ReservedType(u8),
-    /// It has no bytes where some are needed.
+    /// The field is empty where bytes are required.
     Empty,
-    /// Its value is of another type than SPOE.txt says.
+    /// The value does not have the type that SPOE.txt defines.
     WrongType,
-    /// Its value is not among those allowed.
+    /// The value is not one of the allowed values.
     OutOfRange,
-    /// It is not there.
+    /// The field is missing.
     Missing,
 }
 
@@ -110,65 +110,66 @@ impl fmt::Display for Field {
     }
 }
 
-/// What HAProxy, or whoever is there, did wrong. Each ends the conversation with an AGENT-DISCONNECT.
+/// A protocol error of the peer. Each ends the conversation with an AGENT-DISCONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
-    /// A frame that cannot be read.
+    /// A frame cannot be decoded.
     #[error("malformed {frame_type}: {error}")]
     Malformed {
-        /// What the frame says it is; UNSET if even that cannot be read.
+        /// The type in the first byte of the frame.
         frame_type: FrameType,
-        /// What is wrong with it.
+        /// The field that is wrong, and the fault in it.
         error: DecodeError,
     },
-    /// A length below [`FRAME_LEN_MIN`](crate::wire::FRAME_LEN_MIN).
+    /// The length of a frame is below [`FRAME_LEN_MIN`](crate::wire::FRAME_LEN_MIN).
     #[error("a frame of {len} bytes is too short")]
     FrameTooShort {
-        /// The length it announces.
+        /// The announced length, in bytes.
         len: u32,
     },
-    /// A length above the limit, refused before anything is buffered.
+    /// The length of a frame is above the limit. This is reported as soon as the length has arrived, so that no memory
+    /// is allocated for the frame.
     #[error("a frame of {len} bytes is above the limit of {max}{}", Hint(*len))]
     FrameTooBig {
-        /// The length it announces.
+        /// The announced length, in bytes.
         len: u32,
-        /// The limit: ours before the HELLO, the negotiated one after it.
+        /// The limit in bytes: our own before the HELLO, the negotiated one after it.
         max: u32,
     },
-    /// A frame that has no place in this state of the conversation.
+    /// A frame of this type is not allowed in this state of the conversation.
     #[error("{0} is out of order")]
     Unexpected(FrameType),
-    /// A HELLO or DISCONNECT with a stream-id or frame-id.
+    /// A HELLO or DISCONNECT has a stream-id or frame-id other than 0.
     #[error("{0} with a stream-id or frame-id other than 0")]
     NonZeroId(FrameType),
-    /// FIN is clear, or a fragment comes, where fragments are not agreed on.
-    #[error("{0} is a fragment, and fragmentation is not agreed on")]
+    /// A frame is a fragment, but fragmentation was not negotiated or is not allowed for its type.
+    #[error("{0} is a fragment, but fragmentation was not negotiated")]
     Fragmented(FrameType),
-    /// A fragment that continues nothing, or a NOTIFY amid the fragments of another.
-    #[error("{0} is out of sequence: fragments of one NOTIFY come without anything between")]
+    /// A fragment does not continue the incomplete NOTIFY, or a NOTIFY arrived between the fragments of another one.
+    #[error("{0} is out of sequence: the fragments of one NOTIFY must directly follow each other")]
     Interlaced(FrameType),
-    /// A HELLO without `supported-versions`.
+    /// The HELLO has no `supported-versions`.
     #[error("HAPROXY-HELLO without supported-versions")]
     NoVersion,
-    /// A HELLO without `max-frame-size`.
+    /// The HELLO has no `max-frame-size`.
     #[error("HAPROXY-HELLO without max-frame-size")]
     NoMaxFrameSize,
-    /// A HELLO without `capabilities`.
+    /// The HELLO has no `capabilities`.
     #[error("HAPROXY-HELLO without capabilities")]
     NoCapabilities,
-    /// No SPOP 2.x among the versions.
+    /// The HELLO lists no version 2.x.
     #[error("HAPROXY-HELLO with no version 2.x")]
     BadVersion,
-    /// A `max-frame-size` below [`MAX_FRAME_SIZE_MIN`](crate::wire::MAX_FRAME_SIZE_MIN).
+    /// The `max-frame-size` of the HELLO is below [`MAX_FRAME_SIZE_MIN`](crate::wire::MAX_FRAME_SIZE_MIN).
     #[error("HAPROXY-HELLO with a max-frame-size below 256")]
     BadMaxFrameSize,
-    /// Nothing, or not a whole HELLO, in [`hello_timeout`](crate::Config::hello_timeout).
-    #[error("no HAPROXY-HELLO in time")]
+    /// No whole HELLO arrived within [`hello_timeout`](crate::Config::hello_timeout).
+    #[error("no HAPROXY-HELLO arrived in time")]
     HelloTimeout,
 }
 
 impl PeerError {
-    /// What was spoken instead of SPOP, if that shows.
+    /// Returns the protocol that the peer seems to speak instead of SPOP, if it is recognised.
     pub fn other_protocol(&self) -> Option<OtherProtocol> {
         match self {
             Self::FrameTooBig { len, .. } => OtherProtocol::of_length(*len),
@@ -176,7 +177,7 @@ impl PeerError {
         }
     }
 
-    /// True if a HELLO is at fault, which is why there is no conversation.
+    /// True if the error is in a HELLO.
     pub const fn is_of_hello(&self) -> bool {
         match self {
             Self::NoVersion
@@ -191,7 +192,8 @@ impl PeerError {
         }
     }
 
-    /// The code that our AGENT-DISCONNECT carries: the only mapping there is (SPOE.txt section 3.5).
+    /// Returns the status code of our AGENT-DISCONNECT (SPOE.txt section 3.5). This is the only mapping from errors to
+    /// codes.
     pub const fn status(&self) -> Status {
         match self {
             Self::HelloTimeout => Status::TIMEOUT,
@@ -210,20 +212,20 @@ impl PeerError {
     }
 }
 
-/// Another protocol than SPOP, as the first four bytes of a conversation tell it.
+/// A protocol other than SPOP, recognised by the first four bytes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OtherProtocol {
-    /// A ClientHello.
+    /// TLS: the bytes are those of a ClientHello.
     Tls,
-    /// A PROXY header, of version 1 or 2.
+    /// The PROXY protocol, version 1 or 2.
     Proxy,
-    /// A request, of version 1 or 2.
+    /// HTTP, version 1 or 2.
     Http,
 }
 
 impl OtherProtocol {
-    /// What the four bytes of a length are when somebody speaks another protocol: load balancers probe with HTTP, and
-    /// browsers with TLS; agents report them as absurd lengths and leave the operator guessing.
+    /// Recognises another protocol by the four bytes that SPOP reads as a length. Load balancers probe with HTTP and
+    /// browsers connect with TLS; without this the operator would only see an impossible length in the log.
     fn of_length(len: u32) -> Option<Self> {
         match &len.to_be_bytes() {
             [0x16, 3, _, _] => Some(Self::Tls),
@@ -244,6 +246,7 @@ impl fmt::Display for OtherProtocol {
     }
 }
 
+/// Shows the protocol that a length seems to be from, if it is recognised.
 struct Hint(u32);
 
 impl fmt::Display for Hint {
@@ -258,7 +261,7 @@ mod tests {
     use alloc::string::ToString;
 
     #[test]
-    fn other_protocols_are_recognised_by_their_absurd_length() {
+    fn other_protocols_are_recognised_by_the_first_four_bytes() {
         for (bytes, name) in [(*b"GET ", "HTTP"), (*b"PROX", "PROXY"), ([0x16, 3, 1, 2], "TLS")] {
             let error = PeerError::FrameTooBig { len: u32::from_be_bytes(bytes), max: 16384 };
             assert!(error.to_string().contains(name), "{error}");

@@ -1,4 +1,4 @@
-//! What a connection tells its driver.
+//! The events of a connection.
 
 use bytes::Bytes;
 
@@ -11,34 +11,35 @@ use crate::status::Status;
 use crate::time::Instant;
 use crate::wire::{FrameId, Messages, StreamId};
 
-/// What happened on a connection.
+/// An event that a connection reports to its caller.
 #[derive(Debug)]
 pub enum Event<'c> {
-    /// The HELLO was accepted; NOTIFYs may come. Not after a health check.
+    /// The HELLO was accepted, and NOTIFYs may follow. A health check does not cause this event.
     Ready {
-        /// What both sides settled on.
+        /// The negotiated frame size and capabilities.
         negotiated: Negotiated,
-        /// HAProxy's name for its filter, or for the thread of it. For logs: several connections share one.
+        /// HAProxy's id for its SPOE filter (since 3.1) or for a thread of it (up to 3.0). Several connections share an
+        /// id, so use it only in logs.
         engine_id: Option<&'c [u8]>,
     },
-    /// HAProxy asks.
+    /// A NOTIFY arrived.
     Notify(Notify<'c>),
-    /// The conversation is over; what was in flight is cancelled. Once, and the last event.
+    /// The conversation has ended, and NOTIFYs in flight are cancelled. This is the last event, and reported once.
     ///
-    /// Bytes may still have to be sent, and the socket be kept until
-    /// [`is_closed`](crate::Connection::is_closed).
+    /// Bytes may still have to be sent. Keep the socket until [`is_closed`](crate::Connection::is_closed) is true.
     Closed(CloseReason),
 }
 
-/// One NOTIFY: messages that wait for one ACK.
+/// A NOTIFY: the messages of one event, answered by one ACK.
 ///
-/// Answer it with [`ack`](Self::ack) or [`defer`](Self::defer); dropped, it is answered empty.
+/// Answer it immediately with [`ack`](Self::ack), or [`defer`](Self::defer) the answer. If it is dropped, an empty ACK
+/// is sent.
 #[derive(Debug)]
 pub struct Notify<'c> {
     pub(crate) ids: (StreamId, FrameId),
-    /// Checked to its last byte.
+    /// The encoded messages, checked to the last byte.
     pub(crate) payload: &'c [u8],
-    /// How many messages are in it.
+    /// The number of messages in the payload.
     pub(crate) messages: u32,
     pub(crate) outbox: &'c mut Outbox,
     pub(crate) in_flight: &'c mut InFlight,
@@ -46,52 +47,54 @@ pub struct Notify<'c> {
 }
 
 impl<'c> Notify<'c> {
-    /// The largest ACK there may be, in bytes without its length.
+    /// Returns the size of the largest allowed ACK, in bytes without its length.
     pub const fn max_frame_size(&self) -> u32 {
         self.outbox.max_frame_size
     }
 
-    /// HAProxy's stream. Not unique: the multiplexer uses the same numbers on every connection.
+    /// Returns the id of HAProxy's stream. Different connections may use the same ids, as those of HAProxy's
+    /// multiplexer do.
     pub const fn stream_id(&self) -> StreamId {
         self.ids.0
     }
 
-    /// The event in its stream.
+    /// Returns the id of the event within its stream.
     pub const fn frame_id(&self) -> FrameId {
         self.ids.1
     }
 
-    /// The messages, borrowed from the receive buffer.
+    /// Returns the messages, borrowed from the buffers of the connection.
     pub const fn messages(&self) -> Messages<'c> {
         Messages::of_checked(self.payload, self.messages)
     }
 
-    /// The encoded messages, borrowed.
+    /// Returns the encoded messages, borrowed from the buffers of the connection.
     pub const fn payload(&self) -> &'c [u8] {
         self.payload
     }
 
-    /// A copy of the messages that outlives this event, for an answer that comes later.
+    /// Copies the messages, for an answer that is deferred beyond this event.
     pub fn to_owned(&self) -> OwnedMessages {
         OwnedMessages { payload: Bytes::copy_from_slice(self.payload), messages: self.messages }
     }
 
-    /// Answers now.
+    /// Begins an immediate answer.
     #[inline]
     pub fn ack(self) -> Ack<'c> {
         Ack::begin(self.outbox, self.ids)
     }
 
-    /// Answers later, in any order, with [`Connection::ack`](crate::Connection::ack).
+    /// Defers the answer. Give the ticket to [`Connection::ack`](crate::Connection::ack) to answer; tickets may be used
+    /// in any order.
     ///
-    /// At [`ack_timeout`](crate::Config::ack_timeout) an empty ACK leaves and the ticket is void.
+    /// After [`ack_timeout`](crate::Config::ack_timeout) an empty ACK is sent and the ticket becomes void.
     pub fn defer(self) -> Ticket {
         self.outbox.open = None;
         self.in_flight.insert(self.ids, self.payload.len(), self.deadline)
     }
 }
 
-/// The messages of a NOTIFY, kept. Clones share the one copy.
+/// An owned copy of the messages of a NOTIFY. Clones share the same copy.
 #[derive(Clone, Debug)]
 pub struct OwnedMessages {
     payload: Bytes,
@@ -99,46 +102,47 @@ pub struct OwnedMessages {
 }
 
 impl OwnedMessages {
-    /// The messages.
+    /// Returns the messages.
     pub fn messages(&self) -> Messages<'_> {
-        Messages::of_checked(&self.payload, self.messages) // copied from a NOTIFY, which is checked before it is shown
+        Messages::of_checked(&self.payload, self.messages) // the payload of a NOTIFY is checked before it is handed out
     }
 }
 
-/// Why a conversation ended.
+/// The reason why a conversation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// It was a health check, which was answered.
+    /// A health check was answered.
     HealthCheck,
-    /// HAProxy said HAPROXY-DISCONNECT, with this status as it came; ours echoes it.
+    /// HAProxy sent HAPROXY-DISCONNECT with this status. Our AGENT-DISCONNECT echoes it if SPOE.txt defines it, and has
+    /// code 99 otherwise.
     Peer(Status),
-    /// We ended it, by [`disconnect`](crate::Connection::disconnect) or one of our limits.
+    /// The agent ended the conversation, by a call of its caller or because of a limit.
     Local(LocalReason),
-    /// HAProxy, or whoever is there, did wrong.
+    /// The peer violated the protocol.
     Error(PeerError),
-    /// The socket ended without a DISCONNECT: how HAProxy closes since 3.1, always, and before it when it stops.
+    /// The socket ended without a DISCONNECT. HAProxy always closes this way since 3.1, and up to 3.0 when it stops.
     Eof {
-        /// NOTIFYs that were not answered yet.
+        /// The number of deferred NOTIFYs without an answer.
         in_flight: usize,
-        /// True inside a frame.
+        /// True if bytes that were not processed yet were in the receive buffer, usually part of a frame.
         mid_frame: bool,
     },
 }
 
-/// Why we ended a conversation that was in good order.
+/// The reason why the agent ended a conversation although the peer had not violated the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalReason {
     /// [`disconnect`](crate::Connection::disconnect) was called.
     Asked,
-    /// It was [refused](crate::Connection::refused) from the start.
+    /// The connection was created as [refused](crate::Connection::refused), because it is above a limit.
     NoRoom,
-    /// It was a health check, and those are [refused](crate::Config::refuse_healthchecks).
+    /// The HELLO was a health check, and health checks are [refused](crate::Config::refuse_healthchecks).
     HealthCheckRefused,
     /// [`notify_max`](crate::Config::notify_max) was reached.
     NotifyMax,
-    /// Nothing came for [`idle_timeout`](crate::Config::idle_timeout).
+    /// The connection was idle for [`idle_timeout`](crate::Config::idle_timeout).
     Idle,
-    /// HAProxy left our bytes unread for [`send_timeout`](crate::Config::send_timeout); nothing more was sent.
+    /// The socket accepted no bytes for [`send_timeout`](crate::Config::send_timeout). The unsent bytes were dropped.
     SendTimeout,
     /// [`shed`](crate::Connection::shed) was called.
     NoMemory,

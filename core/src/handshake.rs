@@ -1,39 +1,41 @@
-//! The HELLO, judged: what HAProxy offers against what we do.
+//! Negotiation: checks HAProxy's HELLO and combines its offer with our configuration.
 
 use crate::config::Config;
 use crate::error::PeerError;
 use crate::wire::{Capabilities, HaproxyHello, MAX_FRAME_SIZE_MIN, TypedData};
 
-/// The version we say, whatever 2.x HAProxy says: a peer that knows a major version knows its minor ones.
+/// The version in our HELLO, whichever 2.x versions HAProxy lists: a peer that supports a major version supports all of
+/// its minor versions.
 pub(crate) const VERSION: &[u8] = b"2.0";
 
-/// What both sides settled on.
+/// The result of the HELLO exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Negotiated {
     /// The largest frame, in bytes without its length: 256 or more.
     pub max_frame_size: u32,
-    /// What both may use; fragmentation is ours alone to offer.
+    /// The capabilities that both sides may use. Fragmentation is included if the agent offers it, since HAProxy never
+    /// lists it.
     pub capabilities: Capabilities,
 }
 
-/// Settles on what both sides can do.
+/// Negotiates the frame size and the capabilities.
 ///
 /// # Errors
-/// A key is missing, no version is 2.x, or frames would have to be below 256 bytes. If several are wrong, the first in
-/// the order of their codes.
+/// A key is missing, no version is 2.x, or HAProxy's maximum frame size is below 256 bytes. Of several errors, the one
+/// with the lowest status code is returned.
 pub(crate) fn negotiate(hello: &HaproxyHello<'_>, config: &Config) -> Result<Negotiated, PeerError> {
     let versions = hello.supported_versions.ok_or(PeerError::NoVersion)?;
     let offered = hello.max_frame_size.ok_or(PeerError::NoMaxFrameSize)?;
     let capabilities = hello.capabilities.ok_or(PeerError::NoCapabilities)?;
     check_versions(versions)?;
     let max_frame_size = max_frame_size(offered, config.max_frame_size).ok_or(PeerError::BadMaxFrameSize)?;
-    // HAProxy never lists fragmentation, since it takes no fragments, but sends them to an agent that does (#659).
+    // HAProxy accepts no fragments and never lists fragmentation, but it sends them to an agent that does (#659).
     let offered = Capabilities::parse(capabilities) | Capabilities::FRAGMENTATION;
     Ok(Negotiated { max_frame_size, capabilities: offered & config.capabilities })
 }
 
-/// The error of a HELLO that names its versions, none of which is ours.
-pub(crate) fn foreign_version(hello: &HaproxyHello<'_>) -> Option<PeerError> {
+/// Returns the error of a HELLO that lists its versions, but no version 2.x.
+pub(crate) fn version_error(hello: &HaproxyHello<'_>) -> Option<PeerError> {
     check_versions(hello.supported_versions?).err()
 }
 
@@ -41,7 +43,7 @@ fn check_versions(list: &[u8]) -> Result<(), PeerError> {
     if list.split(|&byte| byte == b',').any(is_version_2) { Ok(()) } else { Err(PeerError::BadVersion) }
 }
 
-/// True for `2.` and a decimal number, blanks around it ignored.
+/// True for `2.` followed by a decimal number; whitespace around it is ignored.
 fn is_version_2(token: &[u8]) -> bool {
     match token.trim_ascii().strip_prefix(b"2.") {
         Some(minor) => !minor.is_empty() && minor.iter().all(u8::is_ascii_digit),
@@ -49,9 +51,10 @@ fn is_version_2(token: &[u8]) -> bool {
     }
 }
 
-/// The smaller of both; `None` if HAProxy's is below the least there is. An integer of any type counts by its value.
+/// Returns the smaller of both sizes, or `None` if HAProxy's is below [`MAX_FRAME_SIZE_MIN`]. Any integer type is
+/// accepted.
 fn max_frame_size(offered: TypedData<'_>, ours: u32) -> Option<u32> {
-    // Above i64::MAX only a UINT64 can be, which ours is below in any case.
+    // Only a UINT64 can be above i64::MAX, and our own size is smaller than that in any case.
     let offered = offered.as_i64().unwrap_or(i64::MAX);
     if offered < i64::from(MAX_FRAME_SIZE_MIN) {
         return None;
@@ -72,7 +75,7 @@ mod tests {
     };
 
     #[test]
-    fn versions() {
+    fn a_hello_needs_a_version_2() {
         let with = |versions: &'static [u8]| {
             negotiate(&HaproxyHello { supported_versions: Some(versions), ..HELLO }, &Config::default())
         };
@@ -85,19 +88,19 @@ mod tests {
     }
 
     #[test]
-    fn frame_sizes_of_every_integer_type() {
+    fn the_frame_size_may_be_of_any_integer_type() {
         let with = |size| {
             let config = Config { max_frame_size: 16384, ..Config::default() };
             negotiate(&HaproxyHello { max_frame_size: Some(size), ..HELLO }, &config).map(|n| n.max_frame_size)
         };
-        for (offered, settled) in [
+        for (offered, negotiated) in [
             (TypedData::Uint32(256), 256),
             (TypedData::Int32(16380), 16380),
             (TypedData::Int64(16384), 16384),
             (TypedData::Uint64(1 << 32), 16384),
             (TypedData::Uint64(u64::MAX), 16384),
         ] {
-            assert_eq!(with(offered), Ok(settled), "{offered:?}");
+            assert_eq!(with(offered), Ok(negotiated), "{offered:?}");
         }
         for offered in [TypedData::Uint32(255), TypedData::Int32(-1), TypedData::Int64(i64::MIN), TypedData::Uint64(0)]
         {
@@ -106,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_are_those_of_both_and_fragmentation_is_ours() {
+    fn capabilities_must_be_offered_by_both_except_fragmentation() {
         let all = Capabilities::PIPELINING | Capabilities::FRAGMENTATION | Capabilities::ASYNC;
         for (offered, ours, agreed) in [
             (&b"pipelining,async"[..], all, all),
@@ -122,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_keys_in_the_order_of_their_codes() {
+    fn errors_are_reported_in_the_order_of_their_status_codes() {
         let nothing = HaproxyHello::default();
         let version = HaproxyHello { supported_versions: Some(b"9.9"), ..nothing };
         let size = HaproxyHello { max_frame_size: Some(TypedData::Uint32(1)), ..version };

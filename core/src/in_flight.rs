@@ -1,4 +1,4 @@
-//! The NOTIFYs that wait for their answer.
+//! The deferred NOTIFYs of a connection.
 
 use alloc::vec::Vec;
 
@@ -6,16 +6,17 @@ use crate::spare;
 use crate::time::Instant;
 use crate::wire::{FrameId, StreamId};
 
-/// The right to answer one deferred NOTIFY, once, on the connection it came from.
+/// The right to answer one deferred NOTIFY, once, on the connection that it came from.
 ///
-/// It cannot be copied or made up, so an ACK cannot be sent twice or for an unknown frame. What types cannot see is which
-/// connection it came from: keep the two together, another one may take it for a ticket of its own. HAProxy drops a whole
-/// connection, every pipelined stream with it, over one unknown id.
+/// A ticket cannot be copied or constructed, so an ACK cannot be sent twice or for an unknown frame. But the types do
+/// not say which connection it came from, and another connection may mistake it for one of its own tickets: always keep
+/// a ticket together with its connection. At an ACK with an unknown id HAProxy closes the connection and fails every
+/// event that is pipelined on it.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "a NOTIFY whose ticket is lost is answered empty, but only at its deadline"]
+#[must_use = "a NOTIFY whose ticket is dropped gets an empty ACK, but only at its deadline"]
 pub struct Ticket(TicketId);
 
-/// The name of a [`Ticket`], for keeping book of work in progress. It answers nothing.
+/// The id of a [`Ticket`], for keeping track of work in progress. It does not give the right to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TicketId {
     index: u32,
@@ -23,21 +24,24 @@ pub struct TicketId {
 }
 
 impl Ticket {
-    /// Its name; never that of another ticket of the same connection.
+    /// Returns the id of this ticket. It is unique within its connection.
     pub const fn id(&self) -> TicketId {
         self.0
     }
 }
 
-/// A flat array of slots: HAProxy keeps about 20 NOTIFYs on a connection, so that a scan beats any index, and a window in
-/// order of arrival would let one slow answer hold up the rest.
+/// The deferred NOTIFYs, in a flat array of slots.
 ///
-/// Invariant: `len` slots are taken, at most `max`, of `bytes` payload in all, and every one before `full_to`; serial
-/// numbers are never used again.
+/// HAProxy has about 20 NOTIFYs in flight per connection, so scanning the array is faster than any index. A ring in
+/// order of arrival would keep the slots of answered NOTIFYs until the slowest earlier one is answered.
+///
+/// Invariants: `len` slots are taken, and `len` is at most `max`; the NOTIFYs in them have `bytes` bytes of payload in
+/// total; every slot before `full_to` is taken; serial numbers are never reused.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     slots: Vec<Option<Slot>>,
-    /// No slot before this one is free, so that a burst of NOTIFYs does not look through each other's again and again.
+    /// No slot before this index is free. Spares a burst of NOTIFYs from scanning the taken slots again for each
+    /// insertion.
     full_to: usize,
     len: usize,
     bytes: usize,
@@ -45,10 +49,11 @@ pub(crate) struct InFlight {
     serial: u64,
 }
 
-/// Where to send an answer, and until when.
+/// The ids of the ACK to send, and its deadline.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
-    /// Told apart from whatever had the slot before; never 0, so that an empty slot costs no flag of its own.
+    /// Distinguishes the NOTIFY from earlier ones in the same slot. It is never 0, so that `Option<Slot>` needs no
+    /// extra space.
     serial: core::num::NonZeroU64,
     pub(crate) stream_id: StreamId,
     pub(crate) frame_id: FrameId,
@@ -65,20 +70,20 @@ impl InFlight {
         self.len
     }
 
-    /// Bytes of payload of all that wait.
+    /// Returns the total payload of the NOTIFYs in flight, in bytes.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Takes a slot, for a NOTIFY of `payload_len` bytes.
+    /// Takes a slot for a NOTIFY with `payload_len` bytes of payload.
     ///
     /// # Panics
-    /// If none is free: the connection hands out no NOTIFY then.
+    /// If no slot is free. This cannot happen, because the connection hands out no NOTIFY then.
     pub(crate) fn insert(&mut self, ids: (StreamId, FrameId), payload_len: usize, deadline: Instant) -> Ticket {
         let (stream_id, frame_id) = ids;
-        assert!(self.len < self.max, "no NOTIFY is handed out beyond the limit");
+        assert!(self.len < self.max, "a NOTIFY beyond the limit was handed out");
         self.serial += 1;
-        let serial = core::num::NonZeroU64::new(self.serial).expect("it was just raised, and never reaches 2^64");
+        let serial = core::num::NonZeroU64::new(self.serial).expect("a counter of 64 bits does not wrap to 0");
         let payload_len = u32::try_from(payload_len).unwrap_or(u32::MAX);
         let slot = Some(Slot { serial, stream_id, frame_id, deadline, payload_len });
         let index = self.free_slot();
@@ -90,7 +95,7 @@ impl InFlight {
         Ticket(TicketId { index: index as u32, serial: self.serial })
     }
 
-    /// Where there is room for one more.
+    /// Returns the index of a free slot.
     fn free_slot(&mut self) -> usize {
         match self.slots[self.full_to..].iter().position(Option::is_none) {
             Some(free) => self.full_to + free,
@@ -108,7 +113,7 @@ impl InFlight {
         self.slots.len() - 1
     }
 
-    /// Gives a slot back, if it is still the ticket's.
+    /// Frees the slot of a ticket and returns its content; `None` if the ticket is void.
     pub(crate) fn remove(&mut self, Ticket(id): Ticket) -> Option<Slot> {
         if !self.contains(id) {
             return None;
@@ -120,7 +125,8 @@ impl InFlight {
         matches!(self.slots.get(id.index as usize), Some(Some(slot)) if slot.serial.get() == id.serial)
     }
 
-    /// Gives back one slot whose deadline is at or before `now`, the earliest arrival first.
+    /// Frees the slot of the first NOTIFY, in order of arrival, whose deadline is at or before `now`, and returns its
+    /// content.
     pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<Slot> {
         let expired = self.taken().filter(|slot| slot.deadline <= now).map(|slot| slot.serial).min()?;
         self.free(self.slots.iter().position(|slot| slot.is_some_and(|slot| slot.serial == expired))?)
@@ -134,7 +140,7 @@ impl InFlight {
         Some(slot)
     }
 
-    /// The earliest deadline.
+    /// Returns the earliest deadline.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         if self.len == 0 {
             return None;
@@ -142,19 +148,19 @@ impl InFlight {
         self.taken().map(|slot| slot.deadline).min()
     }
 
-    /// Cancels all.
+    /// Cancels every NOTIFY in flight.
     pub(crate) fn clear(&mut self) {
         self.slots.clear();
         (self.full_to, self.len, self.bytes) = (0, 0, 0);
     }
 
-    /// Takes the memory of `spare` if it has none.
+    /// Takes the memory of `spare` if this has none.
     #[inline]
     pub(crate) fn lend(&mut self, spare: &mut Vec<Option<Slot>>) {
         spare::lend(&mut self.slots, spare, self.max);
     }
 
-    /// Gives the memory back if nothing waits. The serial numbers go on, so old tickets stay dead.
+    /// Moves the memory to `spare` if no NOTIFY is in flight. The serial numbers continue, so old tickets stay void.
     #[inline]
     pub(crate) fn release(&mut self, spare: &mut Vec<Option<Slot>>) {
         if self.len == 0 {
@@ -190,23 +196,23 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_is_good_for_its_own_slot_only() {
+    fn a_ticket_is_valid_only_for_its_own_notify() {
         let mut in_flight = InFlight::new(2);
         let first = in_flight.insert((StreamId(1), FrameId(1)), 10, at(0));
         let id = first.id();
         let stale = || Ticket(id);
         assert_eq!(in_flight.remove(first).unwrap().stream_id, StreamId(1));
         let second = in_flight.insert((StreamId(2), FrameId(1)), 10, at(0));
-        assert!(in_flight.remove(stale()).is_none(), "the slot is another's now");
+        assert!(in_flight.remove(stale()).is_none(), "a used ticket answers the next NOTIFY in its slot");
         assert_eq!(in_flight.remove(second).unwrap().stream_id, StreamId(2));
         in_flight.release(&mut Vec::new());
         let third = in_flight.insert((StreamId(3), FrameId(1)), 10, at(0));
-        assert!(in_flight.remove(stale()).is_none(), "not even after the array was freed");
+        assert!(in_flight.remove(stale()).is_none(), "a used ticket is valid after the array was freed");
         assert!(in_flight.contains(third.id()));
     }
 
     #[test]
-    fn deadlines_come_in_order_of_arrival() {
+    fn expired_notifies_are_returned_in_order_of_arrival() {
         let mut in_flight = InFlight::new(9);
         let tickets: Vec<_> = [5, 3, 3, 9]
             .into_iter()
@@ -225,7 +231,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "beyond the limit")]
-    fn the_limit_holds() {
+    fn an_insertion_beyond_the_limit_panics() {
         let mut in_flight = InFlight::new(1);
         let _first = in_flight.insert((StreamId(1), FrameId(1)), 10, at(0));
         let _second = in_flight.insert((StreamId(2), FrameId(1)), 10, at(0));

@@ -1,13 +1,13 @@
-//! The agent side of SPOP 2.0, HAProxy's Stream Processing Offload Protocol, as a state machine without I/O: bytes and
-//! time in, frames and events out.
+//! The agent side of SPOP 2.0, HAProxy's Stream Processing Offload Protocol, as a state machine without I/O.
 //!
-//! There is no clock, socket, thread or randomness in here: a [`Connection`] is handed bytes, hands out events, takes
-//! answers and lends the bytes to send. Whatever drives it (sockets, a simulator, a fuzzer) sees the same protocol.
+//! This crate has no clock, socket, thread or randomness. A [`Connection`] receives bytes and the current time, returns
+//! events, accepts answers and lends out the bytes to send. Its caller decides when to read, write and wait. A server
+//! with sockets, a simulator and a fuzzer therefore run the same protocol code.
 //!
 //! # The loop
 //!
-//! After each `handle_*`, and after each answer, poll in this order: events until there is none, then bytes to send,
-//! then the next deadline.
+//! After each call of a `handle_*` method, and after each answer, poll in this order: events until there are none, then
+//! the bytes to send, then the next deadline.
 //!
 //! ```
 //! use spoa_core::wire::{HaproxyHello, Scope, TypedData};
@@ -25,7 +25,7 @@
 //! # let mut socket_out = Vec::new();
 //! let mut connection = Connection::new(Config::default(), Instant::ZERO);
 //!
-//! // The socket is readable: read into the lent buffer. An empty one says "not now".
+//! // The socket is readable: read into the buffer of the connection. If it is empty, do not read now.
 //! let buf = connection.recv_buf();
 //! let len = socket_in.len().min(buf.len());
 //! buf[..len].copy_from_slice(&socket_in[..len]);
@@ -46,7 +46,7 @@
 //!     }
 //! }
 //! while let Some(bytes) = connection.poll_transmit() {
-//!     let len = bytes.len(); // what the socket took
+//!     let len = bytes.len(); // the number of bytes that the socket accepted
 //!     socket_out.extend_from_slice(bytes);
 //!     connection.transmitted(Instant::from_nanos(2), len);
 //! }
@@ -55,22 +55,27 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What holds, whatever the peer does
+//! # Guarantees
 //!
-//! - Every NOTIFY gets exactly one ACK, unless its connection ends first: in place, later by its [`Ticket`], or an
-//!   empty one if it was dropped or is overdue.
-//! - Frames leave whole, within the negotiated size, and nothing follows an AGENT-DISCONNECT.
-//! - The status of a HAPROXY-DISCONNECT is echoed, and no code that is not in SPOE.txt is ever sent.
-//! - Memory stays within [`Config::memory_max`]: at a limit NOTIFYs wait in the receive buffer; when that is
-//!   full [`recv_buf`](Connection::recv_buf) is empty and the socket pushes back. Nothing is dropped.
-//! - No input panics.
+//! These hold whatever the peer sends:
 //!
-//! The states and what they do with each input are one [table]; the bytes are in [wire].
+//! - Every NOTIFY gets exactly one ACK unless its connection ends first. The answer is immediate or deferred (by a
+//!   [`Ticket`]). A NOTIFY that the caller drops, or does not answer before the deadline, gets an empty ACK.
+//! - Only whole frames are sent, none larger than the negotiated size, and nothing after an AGENT-DISCONNECT.
+//! - The status of a HAPROXY-DISCONNECT is echoed, and a status code that is not in SPOE.txt is never sent.
+//! - Memory stays within [`Config::memory_max`]. At a limit NOTIFYs wait in the receive buffer. Once that is full,
+//!   [`recv_buf`](Connection::recv_buf) is empty and the caller stops reading, so that the socket slows the peer
+//!   down. No NOTIFY is dropped.
+//! - No input causes a panic.
+//!
+//! The states, and the step that each of them takes for each input, are documented in [table]; the encoding of frames
+//! is in [wire].
 //!
 //! # Out of scope
 //!
-//! SPOP 1.0 (HAProxy before 1.8.10), TLS (HAProxy and a local proxy have it), answering on another connection of the
-//! same engine (see [`Config::capabilities`]).
+//! - SPOP 1.0 (HAProxy before 1.8.10).
+//! - TLS: HAProxy and a local proxy can provide it.
+//! - Answers on another connection of the same engine; see [`Config::capabilities`].
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -1,18 +1,19 @@
-//! What answers are written to.
+//! The send buffer together with the state that every answer needs.
 
 use crate::send::SendBuf;
 use crate::stats::Stats;
 use crate::wire::{Flags, FrameId, StreamId};
 
-/// The send buffer, and what an answer has to know besides.
+/// The send buffer, the NOTIFY to answer, the counters and the frame size.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     pub(crate) send: SendBuf,
-    /// The NOTIFY that was handed out, until it is answered or deferred; or the deferred one whose ACK is being
-    /// written. If it is still here at the next call, nobody will answer it any more.
+    /// The NOTIFY that was handed out and is neither answered nor deferred yet, or the deferred one whose ACK is being
+    /// written. If it is still set at the next call of the connection, it was dropped without an answer.
     pub(crate) open: Option<(StreamId, FrameId)>,
     pub(crate) stats: Stats,
-    /// The largest frame there may be: ours, and from the HELLO on the negotiated one.
+    /// The largest allowed frame, in bytes without its length: our own limit before the HELLO, the negotiated one after
+    /// it.
     pub(crate) max_frame_size: u32,
 }
 
@@ -21,7 +22,7 @@ impl Outbox {
         Self { send: SendBuf::new(send_memory_max), open: None, stats: Stats::default(), max_frame_size }
     }
 
-    /// Answers the NOTIFY that was handed out and forgotten, or whose ACK was left half-written.
+    /// Sends an empty ACK for a NOTIFY that was dropped without an answer, or whose ACK was not finished.
     #[inline]
     pub(crate) fn settle(&mut self) {
         if let Some(ids) = self.open.take() {
@@ -30,7 +31,7 @@ impl Outbox {
         }
     }
 
-    /// Answers a NOTIFY with no action.
+    /// Answers a NOTIFY with an ACK without actions.
     #[cold]
     pub(crate) fn empty_ack(&mut self, (stream_id, frame_id): (StreamId, FrameId)) {
         self.send.empty_ack(Flags::FIN, stream_id, frame_id);

@@ -1,11 +1,11 @@
-//! NOTIFYs that come in fragments: HAProxy 1.8 to 3.0, where the event is larger than a frame.
+//! Reassembles NOTIFYs from fragments, which HAProxy 1.8 to 3.0 sends for events that are larger than a frame.
 
 use alloc::vec::Vec;
 
 use crate::error::PeerError;
 use crate::wire::{FrameId, FrameType, StreamId};
 
-/// At most one NOTIFY in pieces: the fragments of one come without anything between.
+/// The fragments of at most one NOTIFY: interleaved fragments of several NOTIFYs are an error.
 #[derive(Debug)]
 pub(crate) struct Reassembly {
     state: State,
@@ -15,26 +15,27 @@ pub(crate) struct Reassembly {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// None begun.
+    /// No NOTIFY has been started.
     Idle,
     /// The first fragments are in `payload`.
     Pending(StreamId, FrameId),
-    /// It grew too large and was aborted; what still comes of it is dropped.
+    /// The NOTIFY became too large and was aborted. Its further fragments are dropped.
     ///
-    /// HAProxy stops at our ABORT, so its last fragment may never come and the next NOTIFY may follow at once.
+    /// HAProxy stops when it reads our ABORT. So the last fragment may never arrive, and the next NOTIFY may follow
+    /// immediately.
     Aborted(StreamId, FrameId),
-    /// `payload` is whole and handed out.
+    /// `payload` is whole and was handed out.
     Whole,
 }
 
-/// What a fragment led to.
+/// The result of a fragment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fragment {
-    /// More is to come, or it was dropped.
+    /// The fragment was stored or dropped; the NOTIFY is not whole yet.
     Taken,
-    /// It was the last one: the payload is whole.
+    /// The fragment was the last one: the payload is whole.
     Last,
-    /// The NOTIFY is too large: tell HAProxy, once.
+    /// The NOTIFY is too large, and an ABORT must be sent to HAProxy. Returned once for each such NOTIFY.
     TooLarge,
 }
 
@@ -43,27 +44,27 @@ impl Reassembly {
         Self { state: State::Idle, payload: Vec::new(), max }
     }
 
-    /// True while fragments of a NOTIFY wait for the rest.
+    /// True while fragments of an incomplete NOTIFY are stored.
     pub(crate) const fn is_pending(&self) -> bool {
         matches!(self.state, State::Pending(..))
     }
 
-    /// A NOTIFY without FIN.
+    /// Starts a NOTIFY with its first fragment, which has no FIN.
     ///
     /// # Errors
-    /// Another one is not complete yet.
+    /// Another NOTIFY is incomplete.
     pub(crate) fn begin(&mut self, ids: (StreamId, FrameId), payload: &[u8]) -> Result<Fragment, PeerError> {
-        self.no_other(FrameType::NOTIFY)?;
+        self.require_none_pending(FrameType::NOTIFY)?;
         self.state = State::Pending(ids.0, ids.1);
         Ok(self.append(ids, payload))
     }
 
-    /// A NOTIFY that is whole, which has no place amid the fragments of another.
+    /// Checks that no other NOTIFY is incomplete. A new NOTIFY must not arrive between the fragments of another one.
     ///
     /// # Errors
-    /// Another one is not complete yet.
+    /// Another NOTIFY is incomplete.
     #[inline]
-    pub(crate) fn no_other(&mut self, frame_type: FrameType) -> Result<(), PeerError> {
+    pub(crate) fn require_none_pending(&mut self, frame_type: FrameType) -> Result<(), PeerError> {
         match self.state {
             State::Idle => {}
             State::Pending(..) => return Err(PeerError::Interlaced(frame_type)),
@@ -72,10 +73,10 @@ impl Reassembly {
         Ok(())
     }
 
-    /// An UNSET frame with more of the payload.
+    /// Adds the payload of an UNSET frame to its NOTIFY.
     ///
     /// # Errors
-    /// It continues nothing.
+    /// The frame does not continue the incomplete NOTIFY.
     pub(crate) fn extend(
         &mut self,
         ids: (StreamId, FrameId),
@@ -105,10 +106,10 @@ impl Reassembly {
         }
     }
 
-    /// An UNSET frame with ABORT: HAProxy gave the event up.
+    /// Drops a NOTIFY that HAProxy gave up on, after an UNSET frame with ABORT.
     ///
     /// # Errors
-    /// It aborts nothing.
+    /// The frame does not abort the incomplete NOTIFY.
     pub(crate) fn abort(&mut self, ids: (StreamId, FrameId)) -> Result<(), PeerError> {
         match self.state {
             State::Pending(stream_id, frame_id) | State::Aborted(stream_id, frame_id)
@@ -121,12 +122,12 @@ impl Reassembly {
         }
     }
 
-    /// The whole payload, after [`Fragment::Last`] and until [`settle`](Self::settle).
+    /// Returns the whole payload. It is available after [`Fragment::Last`] and until [`settle`](Self::settle).
     pub(crate) fn payload(&self) -> &[u8] {
         &self.payload
     }
 
-    /// Whoever had the whole payload is done with it.
+    /// Frees the payload if it was handed out: its borrower is done with it.
     #[inline]
     pub(crate) fn settle(&mut self) {
         if self.state == State::Whole {
@@ -134,7 +135,7 @@ impl Reassembly {
         }
     }
 
-    /// Forgets everything.
+    /// Drops the NOTIFY, if there is one, and frees its memory.
     pub(crate) fn clear(&mut self) {
         self.state = State::Idle;
         self.payload = Vec::new();
@@ -168,7 +169,7 @@ mod tests {
     const B: (StreamId, FrameId) = (StreamId(1), FrameId(2));
 
     #[test]
-    fn fragments_join() {
+    fn fragments_are_joined() {
         let mut reassembly = Reassembly::new(100);
         assert_eq!(reassembly.begin(A, b"ab"), Ok(Fragment::Taken));
         assert_eq!(reassembly.extend(A, false, b""), Ok(Fragment::Taken));
@@ -187,13 +188,14 @@ mod tests {
         reassembly.begin(A, b"a").unwrap();
         assert_eq!(reassembly.extend(B, true, b"x"), interlaced(FrameType::UNSET));
         assert_eq!(reassembly.begin(B, b"x"), interlaced(FrameType::NOTIFY));
-        assert_eq!(reassembly.no_other(FrameType::NOTIFY).map(|()| Fragment::Taken), interlaced(FrameType::NOTIFY));
+        let whole_notify = reassembly.require_none_pending(FrameType::NOTIFY).map(|()| Fragment::Taken);
+        assert_eq!(whole_notify, interlaced(FrameType::NOTIFY));
         assert_eq!(reassembly.abort(B).map(|()| Fragment::Taken), interlaced(FrameType::UNSET));
         assert_eq!(reassembly.extend(A, true, b"b"), Ok(Fragment::Last));
     }
 
     #[test]
-    fn a_notify_above_the_limit_is_aborted_once_and_swallowed() {
+    fn a_notify_above_the_limit_is_aborted_once_and_its_rest_dropped() {
         let mut reassembly = Reassembly::new(10);
         reassembly.begin(A, &[0; 10]).unwrap();
         assert_eq!(reassembly.extend(A, false, &[0]), Ok(Fragment::TooLarge));
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn after_an_abort_the_next_notify_may_follow_at_once() {
+    fn after_our_abort_the_next_notify_may_follow_immediately() {
         let mut reassembly = Reassembly::new(10);
         assert_eq!(reassembly.begin(A, &[0; 11]), Ok(Fragment::TooLarge));
         assert_eq!(reassembly.begin(B, b"b"), Ok(Fragment::Taken));
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_fragment_may_be_the_one_too_many() {
+    fn the_last_fragment_may_exceed_the_limit() {
         let mut reassembly = Reassembly::new(10);
         reassembly.begin(A, &[0; 10]).unwrap();
         assert_eq!(reassembly.extend(A, true, &[0]), Ok(Fragment::TooLarge));
@@ -221,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn haproxy_may_give_up() {
+    fn haproxy_may_abort_a_notify() {
         let mut reassembly = Reassembly::new(10);
         reassembly.begin(A, b"a").unwrap();
         assert_eq!(reassembly.abort(A), Ok(()));

@@ -1,4 +1,4 @@
-//! The receive buffer: where the socket writes, and where frames are found.
+//! The receive buffer: holds bytes from the socket and splits them into frames.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -7,16 +7,16 @@ use crate::error::PeerError;
 use crate::spare;
 use crate::wire::{FRAME_LEN_MIN, FrameType, LENGTH_LEN};
 
-/// Bytes from the socket, in order:
+/// Bytes from the socket, in order of arrival:
 ///
 /// ```text
-/// buf:  [ frames handed out | not looked at yet | room for the socket ]
+/// buf:  [ frames handed out | not processed yet | room for the socket ]
 ///       0                   start               end                   buf.len()
 /// ```
 ///
 /// Invariant: `start <= end <= buf.len() <= len_max`, and `len_max` holds two frames of the largest size. Frames that
-/// were handed out stay where they are until the next [`space`](Self::space), so events may borrow them. When the
-/// tail reaches the end, what is not looked at moves to the front:
+/// were handed out are not moved before the next call of [`space`](Self::space), so events may borrow them. When `end`
+/// reaches the end of the buffer, the bytes that were not processed yet move to the front:
 ///
 /// ```text
 /// before  [ ......... | half a frame ]
@@ -27,47 +27,50 @@ pub(crate) struct RecvBuf {
     buf: Vec<u8>,
     start: usize,
     end: usize,
-    /// The last read took all the room there was: with more of it, more would have come at once.
-    is_short: bool,
+    /// True if the last read filled the buffer. More bytes are probably available, so the next call of
+    /// [`space`](Self::space) makes room.
+    needs_room: bool,
     len_max: usize,
 }
 
-/// The first allocation. Enough for any HELLO and for dozens of small NOTIFYs; a busy connection grows from here.
+/// The first size of the buffer: enough for any HELLO and for dozens of small NOTIFYs. It grows on busy connections.
 const LEN_FIRST: usize = 4096;
 
 impl RecvBuf {
     pub(crate) const fn new(len_max: usize) -> Self {
-        Self { buf: Vec::new(), start: 0, end: 0, is_short: true, len_max }
+        Self { buf: Vec::new(), start: 0, end: 0, needs_room: true, len_max }
     }
 
-    /// Room for the socket, at least one byte unless the buffer is full of frames nobody took.
+    /// Returns the room for bytes from the socket. It is empty only if the buffer is full of bytes that were not
+    /// processed yet.
     pub(crate) fn space(&mut self) -> &mut [u8] {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
         }
-        if self.is_short {
+        if self.needs_room {
             self.make_room();
         }
         self.invariants();
         &mut self.buf[self.end..]
     }
 
-    /// `len` bytes of [`space`](Self::space) were filled.
+    /// Reports that the first `len` bytes of [`space`](Self::space) were filled.
     ///
     /// # Panics
-    /// If that is more than there were.
+    /// If `len` is larger than that space.
     pub(crate) fn filled(&mut self, len: usize) {
-        assert!(len <= self.buf.len() - self.end, "more bytes filled than lent");
+        assert!(len <= self.buf.len() - self.end, "more bytes were reported as filled than the buffer has room for");
         self.end += len;
-        self.is_short = self.end == self.buf.len();
+        self.needs_room = self.end == self.buf.len();
         self.invariants();
     }
 
-    /// Takes the next frame: where it is, without its length. `None` while it is not all there.
+    /// Takes the next frame and returns its range, without its length; `None` while it is incomplete.
     ///
     /// # Errors
-    /// The length alone says that the frame is shorter than any frame or longer than `frame_max`.
+    /// The announced length is below [`FRAME_LEN_MIN`] or above `frame_max`. This is checked before the frame has
+    /// arrived.
     #[inline]
     pub(crate) fn next_frame(&mut self, frame_max: u32) -> Result<Option<Range<usize>>, PeerError> {
         let Some(len) = self.peek(frame_max)? else { return Ok(None) };
@@ -77,12 +80,12 @@ impl RecvBuf {
         Ok(Some(start..self.start))
     }
 
-    /// True if there is something to take: a frame, or a length that is wrong.
+    /// True if [`next_frame`](Self::next_frame) would return a frame or an error.
     pub(crate) fn has_frame(&self, frame_max: u32) -> bool {
         !matches!(self.peek(frame_max), Ok(None))
     }
 
-    /// How long the next frame is, without its length.
+    /// Returns the size of the next frame, without its length; `None` while it is incomplete.
     #[inline]
     fn peek(&self, frame_max: u32) -> Result<Option<usize>, PeerError> {
         let Some((length, rest)) = self.buf[self.start..self.end].split_first_chunk::<LENGTH_LEN>() else {
@@ -98,13 +101,13 @@ impl RecvBuf {
         Ok((rest.len() >= len as usize).then_some(len as usize))
     }
 
-    /// The bytes of a frame that was taken, until the next call of [`space`](Self::space).
+    /// Returns the bytes of a frame that was taken. Its range is valid until the next call of [`space`](Self::space).
     #[inline]
     pub(crate) fn bytes(&self, frame: Range<usize>) -> &[u8] {
         &self.buf[frame]
     }
 
-    /// True if nothing waits: no frame, no part of one.
+    /// True if no frame and no part of one is buffered.
     pub(crate) const fn is_empty(&self) -> bool {
         self.start == self.end
     }
@@ -114,30 +117,30 @@ impl RecvBuf {
         self.end - self.start == self.len_max
     }
 
-    /// The type of the frame that is next, as soon as its first byte is there.
+    /// Returns the type of the next frame, once its first byte has arrived.
     #[inline]
     pub(crate) fn next_type(&self) -> Option<FrameType> {
         self.buf[self.start..self.end].get(LENGTH_LEN).copied().map(FrameType)
     }
 
-    /// Forgets what waits.
+    /// Drops the bytes that were not processed yet.
     pub(crate) fn clear(&mut self) {
         self.start = self.end;
     }
 
-    /// Takes the memory of `spare` if it has none.
+    /// Takes the memory of `spare` if this buffer has none.
     #[inline]
     pub(crate) fn lend(&mut self, spare: &mut Vec<u8>) {
         spare::lend(&mut self.buf, spare, self.len_max);
-        self.is_short = self.end == self.buf.len();
+        self.needs_room = self.end == self.buf.len();
     }
 
-    /// Gives the memory back if nothing waits.
+    /// Moves the memory to `spare` if no frame and no part of one is buffered.
     #[inline]
     pub(crate) fn release(&mut self, spare: &mut Vec<u8>) {
         if self.is_empty() {
             spare::release(&mut self.buf, spare);
-            (self.start, self.end, self.is_short) = (0, 0, true);
+            (self.start, self.end, self.needs_room) = (0, 0, true);
         }
     }
 
@@ -145,6 +148,7 @@ impl RecvBuf {
         self.buf.capacity()
     }
 
+    /// Moves the bytes that were not processed yet to the front, and grows the buffer up to its limit.
     #[cold]
     fn make_room(&mut self) {
         self.buf.copy_within(self.start..self.end, 0);
@@ -155,12 +159,12 @@ impl RecvBuf {
             self.buf.reserve_exact(len - self.buf.len());
             self.buf.resize(len, 0);
         }
-        self.is_short = self.end == self.buf.len();
+        self.needs_room = self.end == self.buf.len();
     }
 
     fn invariants(&self) {
         debug_assert!(self.start <= self.end && self.end <= self.buf.len(), "{self:?}");
-        debug_assert!(self.buf.len() <= self.len_max && (self.is_short || self.end < self.buf.len()));
+        debug_assert!(self.buf.len() <= self.len_max && (self.needs_room || self.end < self.buf.len()));
     }
 }
 
@@ -172,7 +176,7 @@ mod tests {
         while !bytes.is_empty() {
             let space = recv.space();
             let len = space.len().min(bytes.len());
-            assert!(len > 0, "no room");
+            assert!(len > 0, "expected room for {} more bytes, got none", bytes.len());
             space[..len].copy_from_slice(&bytes[..len]);
             recv.filled(len);
             bytes = &bytes[len..];
@@ -186,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_of_the_largest_size_pass_at_every_offset() {
+    fn frames_of_the_largest_size_are_found_at_every_offset() {
         let mut recv = RecvBuf::new(2 * 260);
         for offset in 7..256 {
             write(&mut recv, &frame(offset));
@@ -201,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_buffer_lends_nothing_until_a_frame_is_taken() {
+    fn a_full_buffer_has_no_space_until_a_frame_is_taken() {
         let mut recv = RecvBuf::new(2 * 260);
         write(&mut recv, &[frame(256), frame(256)].concat());
         assert!(recv.space().is_empty());
@@ -210,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_judged_before_the_frame_arrives() {
+    fn lengths_are_checked_before_the_frame_arrives() {
         for (len, error) in [
             (0, PeerError::FrameTooShort { len: 0 }),
             (6, PeerError::FrameTooShort { len: 6 }),
@@ -224,12 +228,12 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_buffer_gives_its_memory_back() {
+    fn a_buffer_is_released_once_it_is_empty() {
         let mut recv = RecvBuf::new(2 * 16388);
         let mut spare = Vec::new();
         write(&mut recv, &frame(16384));
         recv.release(&mut spare);
-        assert!(recv.memory() > 0, "half a frame is kept");
+        assert!(recv.memory() > 0, "the buffer of an unprocessed frame was released");
         recv.next_frame(16384).unwrap().unwrap();
         recv.release(&mut spare);
         assert_eq!(recv.memory(), 0);
@@ -238,7 +242,7 @@ mod tests {
         assert!(other.memory() > 16384);
         write(&mut other, &frame(7));
         let found = other.next_frame(256).unwrap().unwrap();
-        assert_eq!(other.bytes(found), &frame(7)[4..], "nothing is left of the other connection");
+        assert_eq!(other.bytes(found), &frame(7)[4..], "bytes of the other connection were parsed as input");
         assert_eq!(other.next_frame(256), Ok(None));
     }
 }

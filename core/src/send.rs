@@ -1,4 +1,4 @@
-//! The send buffer: whole frames that wait for the socket, and the one under construction.
+//! The send buffer: holds whole frames for the socket, and the frame under construction.
 
 use alloc::vec::Vec;
 
@@ -13,8 +13,8 @@ use crate::wire::{Disconnect, Flags, FrameEncoder, FrameId, FrameType, HEADER_LE
 ///       0      head                         committed                    buf.len()
 /// ```
 ///
-/// Invariant: `head <= committed <= buf.len()`, and the capacity stays within `capacity_max`. Only whole frames are
-/// ever shown to the socket: a half-built ACK (its handler panicked, say) is cut off again.
+/// Invariant: `head <= committed <= buf.len()`, and the capacity is at most `capacity_max`. Only whole frames are ever
+/// sent: an unfinished ACK, for example after a panic of its handler, is removed again.
 #[derive(Debug)]
 pub(crate) struct SendBuf {
     buf: Vec<u8>,
@@ -23,7 +23,7 @@ pub(crate) struct SendBuf {
     capacity_max: usize,
 }
 
-/// The longest AGENT-HELLO (91 bytes) or AGENT-DISCONNECT (75), with some room.
+/// The upper limit of the size of an AGENT-HELLO (at most 91 bytes) and of an AGENT-DISCONNECT (at most 75 bytes).
 const WHOLE_LEN_MAX: usize = 128;
 
 impl SendBuf {
@@ -31,23 +31,23 @@ impl SendBuf {
         Self { buf: Vec::new(), head: 0, committed: 0, capacity_max }
     }
 
-    /// Bytes of whole frames that wait.
+    /// Returns the number of unsent bytes of whole frames.
     #[inline]
     pub(crate) const fn unsent(&self) -> usize {
         self.committed - self.head
     }
 
-    /// The whole frames that wait.
+    /// Returns the unsent bytes of whole frames.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.buf[self.head..self.committed]
     }
 
-    /// The first `len` bytes of them were sent.
+    /// Reports that the first `len` unsent bytes were sent.
     ///
     /// # Panics
-    /// If there are fewer.
+    /// If there are fewer unsent bytes.
     pub(crate) fn sent(&mut self, len: usize) {
-        assert!(len <= self.unsent(), "more bytes sent than lent");
+        assert!(len <= self.unsent(), "more bytes were reported as sent than there were to send");
         self.head += len;
         if self.head == self.buf.len() {
             self.buf.clear();
@@ -57,7 +57,7 @@ impl SendBuf {
         self.invariants();
     }
 
-    /// Starts a frame in place of whatever is under construction.
+    /// Starts a frame. An unfinished one is removed.
     #[inline]
     pub(crate) fn begin(&mut self, frame_type: FrameType, flags: Flags, stream_id: StreamId, frame_id: FrameId) {
         self.discard();
@@ -65,20 +65,20 @@ impl SendBuf {
         FrameEncoder::begin(&mut self.buf, frame_type, flags, stream_id, frame_id);
     }
 
-    /// Where the frame goes on, with room for `additional` bytes.
+    /// Returns the buffer to append to the frame under construction, with room for `additional` bytes.
     #[inline]
     pub(crate) fn draft(&mut self, additional: usize) -> &mut Vec<u8> {
         self.reserve(additional);
         &mut self.buf
     }
 
-    /// Bytes of the frame under construction, its length included.
+    /// Returns the size of the frame under construction in bytes, including its length.
     #[inline]
     pub(crate) fn draft_len(&self) -> usize {
         self.buf.len() - self.committed
     }
 
-    /// The frame is whole.
+    /// Completes the frame under construction, so that it will be sent.
     #[inline]
     pub(crate) fn commit(&mut self) {
         patch_length(&mut self.buf, self.committed);
@@ -86,7 +86,7 @@ impl SendBuf {
         self.invariants();
     }
 
-    /// Cuts off what is under construction.
+    /// Removes the frame under construction.
     #[inline]
     pub(crate) fn discard(&mut self) {
         self.buf.truncate(self.committed);
@@ -105,7 +105,7 @@ impl SendBuf {
         });
     }
 
-    /// Appends a frame that `encode` writes whole, at most [`WHOLE_LEN_MAX`] bytes.
+    /// Appends a whole frame that `encode` writes, of at most [`WHOLE_LEN_MAX`] bytes.
     pub(crate) fn whole(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         self.discard();
         self.reserve(WHOLE_LEN_MAX);
@@ -115,19 +115,19 @@ impl SendBuf {
         self.invariants();
     }
 
-    /// Forgets everything: the socket is gone.
+    /// Drops all bytes, sent or not.
     pub(crate) fn clear(&mut self) {
         self.buf.clear();
         (self.head, self.committed) = (0, 0);
     }
 
-    /// Takes the memory of `spare` if it has none.
+    /// Takes the memory of `spare` if this buffer has none.
     #[inline]
     pub(crate) fn lend(&mut self, spare: &mut Vec<u8>) {
         spare::lend(&mut self.buf, spare, self.capacity_max);
     }
 
-    /// Gives the memory back if nothing waits.
+    /// Moves the memory to `spare` if there are no unsent bytes.
     #[inline]
     pub(crate) fn release(&mut self, spare: &mut Vec<u8>) {
         if self.unsent() == 0 {
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_whole_frames_are_shown() {
+    fn only_whole_frames_are_returned_for_sending() {
         let mut send = SendBuf::new(1024);
         send.empty_ack(Flags::FIN, StreamId(1), FrameId(1));
         send.begin(FrameType::ACK, Flags::FIN, StreamId(2), FrameId(1));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn sent_bytes_make_room_for_new_ones() {
+    fn the_room_of_sent_bytes_is_reused() {
         let mut send = SendBuf::new(11 + HEADER_LEN_MAX);
         for n in 0..1000 {
             send.empty_ack(Flags::FIN, StreamId(n % 240), FrameId(1));
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_buffer_gives_its_memory_back() {
+    fn a_buffer_is_released_once_all_is_sent() {
         let mut send = SendBuf::new(1024);
         let mut spare = Vec::new();
         send.disconnect(Status::NORMAL);
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(send.memory(), 0);
         let mut other = SendBuf::new(1024);
         other.lend(&mut spare);
-        assert!(other.memory() > 0 && other.bytes().is_empty(), "nothing is left of the other connection");
+        assert!(other.memory() > 0 && other.bytes().is_empty(), "bytes of the other connection would be sent");
         other.empty_ack(Flags::FIN, StreamId(2), FrameId(1));
         assert_eq!(other.bytes(), [0, 0, 0, 7, 103, 0, 0, 0, 1, 2, 1]);
     }

@@ -1,9 +1,9 @@
-//! How one buffer changes hands.
+//! Moves one buffer between a connection and the spare buffers of its driver.
 
 use alloc::vec::Vec;
 use core::mem;
 
-/// Moves `spare` to `own`, which has none, unless that would be more than `max` elements.
+/// Moves the memory of `spare` to `own` if `own` has none and `spare` has room for at most `max` elements.
 #[inline]
 pub(crate) fn lend<T>(own: &mut Vec<T>, spare: &mut Vec<T>, max: usize) {
     if own.capacity() == 0 && spare.capacity() <= max {
@@ -11,7 +11,8 @@ pub(crate) fn lend<T>(own: &mut Vec<T>, spare: &mut Vec<T>, max: usize) {
     }
 }
 
-/// Moves `own`, of which nothing is needed any more, to `spare`, or frees it if what is there is as large.
+/// Moves the memory of `own` to `spare` if it is larger, and frees the smaller one of both. The elements in `own` are
+/// not needed any more.
 #[inline]
 pub(crate) fn release<T>(own: &mut Vec<T>, spare: &mut Vec<T>) {
     if own.capacity() > spare.capacity() {
@@ -27,17 +28,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_larger_one_stays_and_none_exceeds_what_its_owner_may_have() {
+    fn the_larger_buffer_is_saved_and_none_above_the_limit_is_lent() {
         let (mut own, mut spare) = (Vec::<u8>::with_capacity(100), Vec::with_capacity(50));
         release(&mut own, &mut spare);
         assert_eq!((own.capacity(), spare.capacity()), (0, 100));
         own = Vec::with_capacity(50);
         lend(&mut own, &mut spare, 1000);
-        assert_eq!((own.capacity(), spare.capacity()), (50, 100), "it has one");
+        assert_eq!((own.capacity(), spare.capacity()), (50, 100), "expected no loan to an owner with a buffer");
         release(&mut own, &mut spare);
         assert_eq!((own.capacity(), spare.capacity()), (0, 100));
         lend(&mut own, &mut spare, 99);
-        assert_eq!((own.capacity(), spare.capacity()), (0, 100), "it may not have as much");
+        assert_eq!((own.capacity(), spare.capacity()), (0, 100), "expected no loan above the limit of the owner");
         lend(&mut own, &mut spare, 100);
         assert_eq!((own.capacity(), spare.capacity()), (100, 0));
     }

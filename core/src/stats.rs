@@ -1,27 +1,27 @@
-//! What a connection has seen so far.
+//! Counters of one connection.
 
-/// Counts since the connection was made; they never go back.
+/// Counts since the connection was created. They never decrease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Whole frames that were looked at, good or bad; not those that came behind the end.
+    /// Whole frames that were processed, valid or not. Frames that arrive after the conversation ended are not counted.
     pub frames_received: u64,
-    /// Whole NOTIFYs, of one frame or of many.
+    /// Whole NOTIFYs received, in one frame or in fragments.
     pub notifies: u64,
-    /// ACKs queued, of whatever kind but for those of aborted NOTIFYs.
+    /// ACKs queued for sending, except those that abort a NOTIFY.
     pub acks: u64,
-    /// ACKs of NOTIFYs that nobody answered: dropped, or the handler failed.
+    /// ACKs sent empty because the caller dropped the NOTIFY, or its unfinished ACK, without an answer.
     pub acks_unanswered: u64,
-    /// ACKs that left empty because the NOTIFY came when the agent was on its way out.
+    /// ACKs sent empty because the NOTIFY arrived during a drain.
     pub acks_declined: u64,
-    /// ACKs that left empty because the answer was not there at its deadline.
+    /// ACKs sent empty because there was no answer at the deadline.
     pub acks_expired: u64,
-    /// ACKs that left without their last actions, which did not fit.
+    /// ACKs sent without their last actions, which did not fit into a frame.
     pub acks_cut: u64,
-    /// NOTIFYs that were aborted because their fragments grew above the limit.
+    /// NOTIFYs that the agent aborted because their fragments exceeded the limit.
     pub aborted_by_agent: u64,
-    /// NOTIFYs that HAProxy aborted amid their fragments.
+    /// NOTIFYs that HAProxy aborted before their last fragment.
     pub aborted_by_haproxy: u64,
-    /// Frames of unknown types, which were skipped.
+    /// Frames of unknown types that were skipped.
     pub frames_skipped: u64,
 }

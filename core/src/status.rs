@@ -2,57 +2,58 @@
 
 use core::fmt;
 
-/// A `status-code`, known or not. HAProxy logs an event that failed with code N as `st=256+N`.
+/// A `status-code`, defined in SPOE.txt or not. For an event that failed with code N, HAProxy logs 256+N as its status
+/// (`st=260` for code 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Status(pub u32);
 
 impl Status {
-    /// Orderly end.
+    /// A normal end.
     pub const NORMAL: Self = Self(0);
-    /// The socket failed. Never sent by us: we just close.
+    /// The socket failed. The agent never sends this code: it closes the socket without one.
     pub const IO: Self = Self(1);
-    /// No HELLO in time.
+    /// No HELLO arrived in time.
     pub const TIMEOUT: Self = Self(2);
-    /// A frame is longer than the limit in force.
+    /// A frame is larger than the limit.
     pub const TOO_BIG: Self = Self(3);
-    /// Anything malformed or out of order.
+    /// A frame is malformed, or not allowed at this point.
     pub const INVALID: Self = Self(4);
-    /// A HELLO without versions.
+    /// The HELLO has no `supported-versions`.
     pub const NO_VERSION: Self = Self(5);
-    /// A HELLO without `max-frame-size`.
+    /// The HELLO has no `max-frame-size`.
     pub const NO_FRAME_SIZE: Self = Self(6);
-    /// A HELLO without `capabilities`.
+    /// The HELLO has no `capabilities`.
     pub const NO_CAPABILITIES: Self = Self(7);
-    /// No version in common.
+    /// The peers have no version in common.
     pub const BAD_VERSION: Self = Self(8);
-    /// A `max-frame-size` outside its range.
+    /// The `max-frame-size` is out of range.
     pub const BAD_FRAME_SIZE: Self = Self(9);
-    /// FIN is clear where fragments are not agreed on.
+    /// A frame is a fragment, but fragmentation was not negotiated.
     pub const FRAGMENTED: Self = Self(10);
-    /// A fragment out of its sequence.
+    /// A fragment is out of sequence.
     pub const INTERLACED: Self = Self(11);
-    /// An ACK for a frame nobody sent. HAProxy's to send.
+    /// An ACK has an unknown stream-id or frame-id. Only HAProxy sends this code.
     pub const UNKNOWN_FRAME_ID: Self = Self(12);
-    /// No room for this connection, or no time: the agent is going away.
+    /// The agent has no room or memory for this connection, or it is stopping.
     pub const RESOURCE: Self = Self(13);
-    /// Everything else.
+    /// Any other error.
     pub const UNKNOWN: Self = Self(99);
 
-    /// True for the codes of SPOE.txt, 0..=13 and 99.
+    /// True for the codes that SPOE.txt defines: 0..=13 and 99.
     pub const fn is_known(self) -> bool {
         matches!(self.0, 0..=13 | 99)
     }
 
-    /// This code if it is known, else [`Status::UNKNOWN`].
+    /// Returns this code if SPOE.txt defines it, otherwise [`Status::UNKNOWN`].
     ///
-    /// HAProxy up to 3.0 looks the code of a health check's AGENT-DISCONNECT up in its table of texts: 14..=98 point
-    /// to nothing there and crash it. So no code that is not in SPOE.txt ever leaves us, not even as an echo.
+    /// HAProxy up to 3.0 looks up the code of a health check's AGENT-DISCONNECT in its table of texts, where 14..=98
+    /// have no entry, and crashes. So the agent never sends a code that is not in SPOE.txt, not even as an echo.
     #[must_use]
     pub const fn known_or_unknown(self) -> Self {
         if self.is_known() { self } else { Self::UNKNOWN }
     }
 
-    /// The canonical text, the same in HAProxy and its reference agent; an unknown code has that of 99.
+    /// Returns the text that HAProxy and its reference agent use for this code. An unknown code has the text of 99.
     pub const fn reason(self) -> &'static str {
         match self.0 {
             0 => "normal",
@@ -74,7 +75,7 @@ impl Status {
     }
 }
 
-/// `4 (invalid frame received)`.
+/// Shows the code and its text, such as `4 (invalid frame received)`.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.0, self.reason())
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_codes_are_never_echoed() {
+    fn unknown_codes_are_replaced_by_99() {
         for code in (14..99).chain([100, 1000, u32::MAX]) {
             assert_eq!(Status(code).known_or_unknown(), Status::UNKNOWN, "{code}");
         }

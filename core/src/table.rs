@@ -1,97 +1,97 @@
-//! The state machine, as a table.
+//! The state machine of a connection as a table: the step for each state and input.
 //!
 //! | state | HELLO | NOTIFY | UNSET | DISCONNECT | agent's frame | unknown frame | malformed | eof | deadline | stop | shed |
 //! |---|---|---|---|---|---|---|---|---|---|---|---|
-//! | `AwaitHello` | `Negotiate` | `Unexpected` | `Unexpected` | `Echo` | `Unexpected` | `Unexpected` | `Fail` | `End` | `HelloTimeout` | `TurnAway` | `Shed` |
+//! | `AwaitHello` | `Negotiate` | `Unexpected` | `Unexpected` | `Echo` | `Unexpected` | `Unexpected` | `Fail` | `End` | `HelloTimeout` | `Reject` | `Shed` |
 //! | `Refusing` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `End` | `Refuse` | `Refuse` | `Refuse` |
 //! | `Running` | `Unexpected` | `Deliver` | `Reassemble` | `Echo` | `Unexpected` | `Skip` | `Fail` | `End` | `Expire` | `Drain` | `Shed` |
 //! | `Draining` | `Unexpected` | `Decline` | `Reassemble` | `Echo` | `Unexpected` | `Skip` | `Fail` | `End` | `Expire` | `Drain` | `Shed` |
 //! | `Closing` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `End` | `End` | `Ignore` | `End` |
 //! | `Closed` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` | `Ignore` |
 //!
-//! A HELLO that is refused leads to `Refusing`, a health check or a frame that ends things to `Closing`; in both, and
-//! behind them, what still comes is read and dropped without being looked at.
+//! A HELLO that is refused leads to `Refusing`. A health check, or a frame that ends the conversation, leads to
+//! `Closing`. In `Refusing`, `Closing` and `Closed` further input is dropped without being parsed.
 
 use crate::wire::FrameType;
 
-/// Where the conversation is. What each state needs to know is the connection's.
+/// The state of a conversation. The data of each state is in the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StateName {
-    /// Nothing whole has come yet.
+    /// No whole HELLO has arrived yet.
     AwaitHello,
-    /// A HELLO will be refused, when HAProxy has waited long enough not to come back at once.
+    /// A HELLO or a connection will be refused, after a delay that keeps HAProxy from reconnecting immediately.
     Refusing,
-    /// NOTIFYs come, ACKs go.
+    /// NOTIFYs are received and answered.
     Running,
-    /// What is in flight is still answered, then the conversation ends.
+    /// NOTIFYs in flight are still answered, then the conversation ends.
     Draining,
-    /// Our last frame is written; HAProxy has some time to read it.
+    /// The conversation has ended, and HAProxy has some time to read our last frames.
     Closing,
-    /// The socket can go.
+    /// The socket can be closed.
     Closed,
 }
 
-/// What can happen to a conversation.
+/// An input of the state machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Input {
     /// A HAPROXY-HELLO.
     Hello,
-    /// A NOTIFY, whole or the first fragment.
+    /// A NOTIFY, whole or its first fragment.
     Notify,
-    /// A further fragment.
+    /// An UNSET frame: a further fragment of a NOTIFY.
     Unset,
     /// A HAPROXY-DISCONNECT.
     Disconnect,
-    /// A frame that only agents send.
+    /// A frame of a type that only agents send.
     AgentFrame,
     /// A frame of an unknown type.
     UnknownFrame,
-    /// Bytes that are no frame.
+    /// Bytes that are not a frame.
     Malformed,
-    /// The end of the peer's bytes, or of the socket.
+    /// The peer closed the connection, or the socket failed.
     Eof,
-    /// A deadline has passed.
+    /// A deadline passed.
     Deadline,
-    /// The agent wants to stop.
+    /// The agent is stopping.
     Stop,
-    /// The agent has no memory left for it.
+    /// The agent needs the memory of the connection.
     Shed,
 }
 
-/// What the conversation does.
+/// The reaction to an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// Answer the HELLO, or refuse it.
     Negotiate,
-    /// Hand the NOTIFY out, or begin to collect its fragments.
+    /// Hand out the NOTIFY, or store its first fragment.
     Deliver,
-    /// Answer the NOTIFY empty: it came too late.
+    /// Answer the NOTIFY with an empty ACK, because the connection is draining.
     Decline,
     /// Add the fragment to its NOTIFY.
     Reassemble,
-    /// Echo the status of a HAPROXY-DISCONNECT and close.
+    /// Close and echo the status of the HAPROXY-DISCONNECT.
     Echo,
-    /// Close: the frame is out of order here (code 4).
+    /// Close with code 4: the frame is not allowed in this state.
     Unexpected,
-    /// Count the frame and read on.
+    /// Count the frame and ignore it.
     Skip,
     /// Close with the error's own code.
     Fail,
-    /// Nothing.
+    /// Do nothing.
     Ignore,
-    /// Close: no HELLO in time (code 2).
+    /// Close with code 2: no HELLO arrived in time.
     HelloTimeout,
-    /// Send the refusal that was held back.
+    /// Close with the code of the refusal.
     Refuse,
-    /// Answer what is overdue empty, and end what has lasted too long.
+    /// Send an empty ACK for each overdue NOTIFY, and close if a time limit of the connection is reached.
     Expire,
-    /// Take nothing new, answer what is in flight, then close.
+    /// Decline new NOTIFYs, answer those in flight, then close.
     Drain,
-    /// Close before the HELLO (code 13): the agent is going away.
-    TurnAway,
-    /// Close and keep nothing (code 13): the agent is short of memory.
+    /// Close with code 13 before the HELLO: the agent is stopping.
+    Reject,
+    /// Close with code 13 and free the memory: the agent is short of it.
     Shed,
-    /// The socket can go.
+    /// Close without sending anything more.
     End,
 }
 
@@ -103,7 +103,7 @@ const TABLE: [[Step; INPUTS]; STATES] = {
     use Step::*;
     [
         //             HELLO       NOTIFY      UNSET       DISCON. agent's     unknown     malf.   eof     deadline      stop      shed
-        /* AwaitH.  */ [Negotiate,  Unexpected, Unexpected, Echo,   Unexpected, Unexpected, Fail,   End,    HelloTimeout, TurnAway, Shed],
+        /* AwaitH.  */ [Negotiate,  Unexpected, Unexpected, Echo,   Unexpected, Unexpected, Fail,   End,    HelloTimeout, Reject, Shed],
         /* Refusing */ [Ignore,     Ignore,     Ignore,     Ignore, Ignore,     Ignore,     Ignore, End,    Refuse,       Refuse,   Refuse],
         /* Running  */ [Unexpected, Deliver,    Reassemble, Echo,   Unexpected, Skip,       Fail,   End,    Expire,       Drain,    Shed],
         /* Draining */ [Unexpected, Decline,    Reassemble, Echo,   Unexpected, Skip,       Fail,   End,    Expire,       Drain,    Shed],
@@ -112,14 +112,14 @@ const TABLE: [[Step; INPUTS]; STATES] = {
     ]
 };
 
-/// What happens in `state` at `input`.
+/// Returns the step that `state` takes for `input`.
 #[inline]
 pub const fn step(state: StateName, input: Input) -> Step {
     TABLE[state as usize][input as usize]
 }
 
 impl Input {
-    /// Every input, in the table's order.
+    /// Every input, in the order of the table's columns.
     pub const ALL: [Self; INPUTS] = [
         Self::Hello,
         Self::Notify,
@@ -134,7 +134,7 @@ impl Input {
         Self::Shed,
     ];
 
-    /// The input that a frame of this type is.
+    /// Returns the input for a frame of this type.
     #[inline]
     pub const fn of_frame(frame_type: FrameType) -> Self {
         match frame_type {
@@ -149,7 +149,7 @@ impl Input {
 }
 
 impl StateName {
-    /// Every state, in the table's order.
+    /// Every state, in the order of the table's rows.
     pub const ALL: [Self; STATES] =
         [Self::AwaitHello, Self::Refusing, Self::Running, Self::Draining, Self::Closing, Self::Closed];
 }
@@ -160,16 +160,15 @@ mod tests {
     use alloc::format;
     use alloc::string::String;
 
-    /// The docs above are the table, cell by cell.
     #[test]
-    fn the_documented_table_is_this_one() {
+    fn the_documented_table_is_the_one_in_the_code() {
         let rows = StateName::ALL.map(|state| {
             let cells: String = Input::ALL.iter().map(|&input| format!(" `{:?}` |", step(state, input))).collect();
             format!("//! | `{state:?}` |{cells}")
         });
         let source = include_str!("table.rs");
         for row in rows {
-            assert!(source.lines().any(|line| line == row), "not in the docs:\n{row}");
+            assert!(source.lines().any(|line| line == row), "expected this row in the documentation:\n{row}");
         }
     }
 }

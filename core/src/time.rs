@@ -1,36 +1,37 @@
-//! Time as the core knows it: a number that the caller hands in.
+//! Points in time, which the caller provides: the core has no clock.
 
 use core::ops::Add;
 use core::time::Duration;
 
-/// A point in time, in nanoseconds since a zero that the caller chooses (584 years fit).
+/// A point in time, in nanoseconds since a zero that the caller chooses. It covers 584 years.
 ///
-/// The core never looks at a clock. Whoever drives a [`Connection`](crate::Connection) maps its own clock onto this
-/// type and hands in values that never go backwards; a value below the last one is read as the last one.
+/// The core never reads a clock. The caller of a [`Connection`](crate::Connection) maps its own clock to this type and
+/// passes in values that never decrease. A value below an earlier one is treated as that earlier one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 
 impl Instant {
-    /// The caller's zero.
+    /// The zero that the caller chose.
     pub const ZERO: Self = Self(0);
 
-    /// The point `nanos` nanoseconds after the zero.
+    /// Returns the point in time `nanos` nanoseconds after the zero.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// Nanoseconds since the zero.
+    /// Returns the nanoseconds since the zero.
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// The time from `earlier` to `self`, zero if `earlier` is later.
+    /// Returns the time from `earlier` to `self`, or zero if `earlier` is later.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// Saturates at the end of time instead of wrapping: a far deadline stays far.
+/// Adds a duration. The sum saturates at the largest value, so that a deadline in the far future never wraps to the
+/// past.
 impl Add<Duration> for Instant {
     type Output = Self;
 
@@ -51,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn since_is_never_negative() {
+    fn a_difference_saturates_at_zero() {
         assert_eq!(Instant::ZERO.saturating_since(Instant::from_nanos(5)), Duration::ZERO);
         assert_eq!(Instant::from_nanos(5).saturating_since(Instant::ZERO), Duration::from_nanos(5));
     }

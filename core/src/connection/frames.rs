@@ -1,23 +1,23 @@
-//! What each frame does to the conversation.
+//! The effect of each frame on the conversation.
 
 use core::ops::Range;
 use core::time::Duration;
 
-use super::{Connection, Found, Payload, State};
+use super::{Connection, EventRanges, Payload, State};
 use crate::error::PeerError;
 use crate::event::{CloseReason, LocalReason};
-use crate::handshake::{Negotiated, VERSION, foreign_version, negotiate};
+use crate::handshake::{Negotiated, VERSION, negotiate, version_error};
 use crate::reassembly::Fragment;
 use crate::status::Status;
 use crate::table::{Input, Step, step};
 use crate::wire::{AgentHello, Disconnect, Flags, Frame, FrameId, FrameType, HaproxyHello, Messages, StreamId};
 
 impl Connection {
-    /// Takes the step that the table has for the frame at `place`; gives what there is to tell of it.
+    /// Takes the step that the table defines for the frame at `range`. Returns the event that results, if there is one.
     #[inline]
-    pub(super) fn handle_frame(&mut self, place: Range<usize>) -> Option<Found> {
+    pub(super) fn handle_frame(&mut self, range: Range<usize>) -> Option<EventRanges> {
         self.outbox.stats.frames_received += 1;
-        let bytes = self.recv.bytes(place.clone());
+        let bytes = self.recv.bytes(range.clone());
         let frame = match Frame::decode(bytes) {
             Ok(frame) => frame,
             Err(error) => {
@@ -26,7 +26,7 @@ impl Connection {
                 return None;
             }
         };
-        let payload = place.end - frame.payload.len()..place.end;
+        let payload = range.end - frame.payload.len()..range.end;
         let Frame { frame_type, flags, stream_id, frame_id, .. } = frame;
         match step(self.state.name(), Input::of_frame(frame_type)) {
             Step::Deliver | Step::Decline => return self.handle_notify(flags, (stream_id, frame_id), payload),
@@ -39,23 +39,24 @@ impl Connection {
         None
     }
 
-    fn handle_hello(&mut self, flags: Flags, ids: (StreamId, FrameId), place: Range<usize>) -> Option<Found> {
+    fn handle_hello(&mut self, flags: Flags, ids: (StreamId, FrameId), range: Range<usize>) -> Option<EventRanges> {
         let frame_type = FrameType::HAPROXY_HELLO;
-        let payload = self.recv.bytes(place.clone());
+        let payload = self.recv.bytes(range.clone());
         let decoded = HaproxyHello::decode(payload).map_err(|error| PeerError::Malformed { frame_type, error });
-        let judged = match check_control(frame_type, flags, ids) {
+        let checked = match check_control(frame_type, flags, ids) {
             Ok(()) => decoded.and_then(|hello| Ok((hello, negotiate(&hello, &self.config)?))),
-            // Before 1.8.10 HAProxy wrote the flags in its own byte order: FIN seems clear, but the version is the fault.
-            Err(error) => Err(decoded.ok().and_then(|hello| foreign_version(&hello)).unwrap_or(error)),
+            // HAProxy before 1.8.10 sends the flags in its native byte order, so that FIN seems clear. The real error
+            // is its version.
+            Err(error) => Err(decoded.ok().and_then(|hello| version_error(&hello)).unwrap_or(error)),
         };
-        let (hello, negotiated) = match judged {
-            Ok(judged) => judged,
+        let (hello, negotiated) = match checked {
+            Ok(checked) => checked,
             Err(error) => {
                 let delay =
                     if HaproxyHello::is_healthcheck(payload) { Duration::ZERO } else { self.config.refuse_delay };
                 let (status, reason) = (error.status(), CloseReason::Error(error));
                 self.state = State::Refusing { status, reason, until: self.now + delay };
-                // Dropped as what comes later is: whether it came together with the HELLO is nobody's business.
+                // Input after the HELLO is dropped, whether it arrived together with the HELLO or later.
                 self.recv.clear();
                 if delay.is_zero() {
                     self.refuse();
@@ -77,27 +78,27 @@ impl Connection {
         self.outbox.max_frame_size = max_frame_size;
         self.state = State::Running { negotiated };
         self.last_active = self.now;
-        Some(Found::Ready { negotiated, hello: place })
+        Some(EventRanges::Ready { negotiated, hello: range })
     }
 
     #[inline]
-    fn handle_notify(&mut self, flags: Flags, ids: (StreamId, FrameId), place: Range<usize>) -> Option<Found> {
+    fn handle_notify(&mut self, flags: Flags, ids: (StreamId, FrameId), range: Range<usize>) -> Option<EventRanges> {
         if flags.is_fin() {
-            if let Err(error) = self.reassembly.no_other(FrameType::NOTIFY) {
+            if let Err(error) = self.reassembly.require_none_pending(FrameType::NOTIFY) {
                 self.fail(error);
                 return None;
             }
-            return self.deliver(ids, Payload::Recv(place));
+            return self.deliver(ids, Payload::Recv(range));
         }
         if !self.takes_fragments() {
             self.fail(PeerError::Fragmented(FrameType::NOTIFY));
             return None;
         }
-        let fragment = self.reassembly.begin(ids, self.recv.bytes(place));
+        let fragment = self.reassembly.begin(ids, self.recv.bytes(range));
         self.handle_fragment(ids, fragment)
     }
 
-    fn handle_unset(&mut self, flags: Flags, ids: (StreamId, FrameId), place: Range<usize>) -> Option<Found> {
+    fn handle_unset(&mut self, flags: Flags, ids: (StreamId, FrameId), range: Range<usize>) -> Option<EventRanges> {
         if !self.takes_fragments() {
             self.fail(PeerError::Fragmented(FrameType::UNSET));
             return None;
@@ -108,12 +109,16 @@ impl Connection {
                 Fragment::Taken
             })
         } else {
-            self.reassembly.extend(ids, flags.is_fin(), self.recv.bytes(place))
+            self.reassembly.extend(ids, flags.is_fin(), self.recv.bytes(range))
         };
         self.handle_fragment(ids, fragment)
     }
 
-    fn handle_fragment(&mut self, ids: (StreamId, FrameId), fragment: Result<Fragment, PeerError>) -> Option<Found> {
+    fn handle_fragment(
+        &mut self,
+        ids: (StreamId, FrameId),
+        fragment: Result<Fragment, PeerError>,
+    ) -> Option<EventRanges> {
         match fragment {
             Ok(Fragment::Taken) => None,
             Ok(Fragment::Last) => self.deliver(ids, Payload::Reassembled),
@@ -129,11 +134,11 @@ impl Connection {
         }
     }
 
-    /// Checks a whole NOTIFY to its last byte and hands it out, or declines it.
+    /// Checks a whole NOTIFY to its last byte, then hands it out or, during a drain, declines it.
     #[inline]
-    fn deliver(&mut self, ids: (StreamId, FrameId), payload: Payload) -> Option<Found> {
+    fn deliver(&mut self, ids: (StreamId, FrameId), payload: Payload) -> Option<EventRanges> {
         let bytes = match &payload {
-            Payload::Recv(place) => self.recv.bytes(place.clone()),
+            Payload::Recv(range) => self.recv.bytes(range.clone()),
             Payload::Reassembled => self.reassembly.payload(),
         };
         let messages = match Messages::decode(bytes) {
@@ -154,13 +159,13 @@ impl Connection {
         if self.config.notify_max.is_some_and(|max| self.outbox.stats.notifies >= max.get()) {
             self.drain(LocalReason::NotifyMax, self.now + self.config.ack_timeout);
         }
-        Some(Found::Notify { ids, payload, messages })
+        Some(EventRanges::Notify { ids, payload, messages })
     }
 
-    fn handle_disconnect(&mut self, flags: Flags, ids: (StreamId, FrameId), place: Range<usize>) {
+    fn handle_disconnect(&mut self, flags: Flags, ids: (StreamId, FrameId), range: Range<usize>) {
         let frame_type = FrameType::HAPROXY_DISCONNECT;
         let decoded = check_control(frame_type, flags, ids).and_then(|()| {
-            Disconnect::decode(self.recv.bytes(place)).map_err(|error| PeerError::Malformed { frame_type, error })
+            Disconnect::decode(self.recv.bytes(range)).map_err(|error| PeerError::Malformed { frame_type, error })
         });
         match decoded {
             Ok(Disconnect { status, .. }) => self.close(Some(status.known_or_unknown()), CloseReason::Peer(status)),
@@ -169,7 +174,7 @@ impl Connection {
     }
 }
 
-/// HELLO and DISCONNECT are whole and about no stream.
+/// Checks the header of a HELLO or DISCONNECT: it must not be a fragment, and both ids must be 0.
 fn check_control(frame_type: FrameType, flags: Flags, ids: (StreamId, FrameId)) -> Result<(), PeerError> {
     if !flags.is_fin() {
         return Err(PeerError::Fragmented(frame_type));

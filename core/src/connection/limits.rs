@@ -1,44 +1,51 @@
-//! What keeps a NOTIFY from being handed out, and who has to go on.
+//! The limits that hold NOTIFYs back, and the queries that tell a caller which side has to act next.
 
 use super::{Connection, State};
 use crate::wire::{Capabilities, FrameType};
 
 impl Connection {
-    /// Takes no NOTIFY while `on`, as at [`in_flight_max`](crate::Config::in_flight_max): for limits that many connections share.
+    /// Holds NOTIFYs back while `on` is true, as if [`in_flight_max`](crate::Config::in_flight_max) were reached. This
+    /// is for limits that many connections share.
     ///
-    /// What is in flight goes on, other frames are taken, and the socket is read until the receive buffer is full.
+    /// NOTIFYs in flight can still be answered, other frames are processed, and the socket is read until the receive
+    /// buffer is full.
     #[inline]
     pub const fn hold(&mut self, on: bool) {
         self.on_hold = on;
     }
 
-    /// True if a NOTIFY is there that nothing but [`hold`](Self::hold) keeps from being handed out.
-    pub fn is_on_hold(&self) -> bool {
+    /// True if a NOTIFY is buffered and only [`hold`](Self::hold) prevents handing it out.
+    pub fn needs_permit(&self) -> bool {
         self.is_held_back() && !self.is_at_limit()
     }
 
-    /// True if a NOTIFY is there that is not handed out, for one of its own limits is reached or it is on hold.
+    /// True if a NOTIFY is buffered and not handed out, because of [`hold`](Self::hold) or because a limit of this
+    /// connection is reached.
     pub fn is_held_back(&self) -> bool {
         self.holds_back() && self.has_frame()
     }
 
-    /// True if it keeps bytes until its peer goes on: part of a frame, fragments, or what the peer does not read.
+    /// True if the connection holds bytes until the peer acts: part of a frame, fragments of an incomplete NOTIFY, or
+    /// bytes to send that the socket has not accepted yet.
     pub fn waits_for_peer(&self) -> bool {
         let part = !self.recv.is_empty() && !self.has_frame();
         part || self.reassembly.is_pending() || self.outbox.send.unsent() > 0
     }
 
-    /// True while it is [on hold](Self::hold) or a limit is reached (too much unsent, or as many NOTIFYs in flight as may be,
-    /// by number or size) and a NOTIFY is next, or nothing is known to be. Other frames need no room: a DISCONNECT is answered
-    /// whatever is in work, unless NOTIFYs that wait were sent before it.
+    /// True while NOTIFYs are held back and the next frame is a NOTIFY, a fragment of one, or of a type that is not
+    /// known yet.
+    ///
+    /// NOTIFYs are held back by [`hold`](Self::hold) and by the limits of this connection: unsent bytes, and the number
+    /// and payload of the NOTIFYs in flight. Other frames need no room, so a DISCONNECT is answered even at a limit,
+    /// unless NOTIFYs that are held back precede it.
     pub(super) fn holds_back(&self) -> bool {
-        // On the way out no NOTIFY takes a place.
+        // A drain declines NOTIFYs immediately, so they do not count against shared limits.
         let on_hold = self.on_hold && matches!(self.state, State::Running { .. });
         (on_hold || self.is_at_limit())
             && matches!(self.recv.next_type(), None | Some(FrameType::NOTIFY | FrameType::UNSET))
     }
 
-    /// True while one of its own limits is reached.
+    /// True while a limit of this connection is reached.
     fn is_at_limit(&self) -> bool {
         let Some(negotiated) = self.negotiated() else { return false };
         let pipelining = negotiated.capabilities.contains(Capabilities::PIPELINING);
@@ -48,6 +55,7 @@ impl Connection {
             || self.outbox.send.unsent() >= self.config.unsent_max
     }
 
+    /// True if a whole frame, or an invalid length, is buffered.
     pub(super) fn has_frame(&self) -> bool {
         self.recv.has_frame(self.outbox.max_frame_size)
     }

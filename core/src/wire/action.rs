@@ -1,7 +1,7 @@
 //! The actions of an ACK (LIST-OF-ACTIONS, SPOE.txt section 3.4).
 //!
-//! HAProxy runs actions in order and stops silently at the first bad one, with `st=0`: what it would not take must
-//! not be built. So a name or value that HAProxy would drop, or read as something else, is an error here.
+//! HAProxy performs the actions in order, stops at the first invalid one, and logs no error (`st=0`). So the encoders
+//! return an error for a name or value that HAProxy would drop or misread.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -16,16 +16,16 @@ use crate::error::{DecodeError, Fault, Field};
 const SET_VAR: u8 = 1;
 const UNSET_VAR: u8 = 2;
 
-/// The longest name of a variable, in bytes.
+/// The longest variable name, in bytes.
 ///
-/// HAProxy drops an action whose full name, `scope.prefix.name`, is over 63 bytes (before 3.5 it read past its
-/// stack); `sess.iprep.` leaves 52.
+/// HAProxy drops an action whose full name, `scope.prefix.name`, is longer than 63 bytes (before 3.5 it read past a
+/// buffer on its stack). The scope and prefix `sess.iprep.` leave 52 bytes.
 pub const VAR_NAME_LEN_MAX: usize = 52;
 
-/// Where a variable lives and for how long.
+/// The scope of a variable, which decides who can read it and how long it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// The HAProxy process. Such a variable must exist already, unless `force-set-var` is on.
+    /// The HAProxy process. Such a variable must already exist, unless HAProxy's option `force-set-var` is set.
     Process = 0,
     /// The client's session.
     Session = 1,
@@ -33,12 +33,12 @@ pub enum Scope {
     Transaction = 2,
     /// The request alone.
     Request = 3,
-    /// The response alone; cannot be set while the request is processed.
+    /// The response alone. Such a variable cannot be set while the request is processed.
     Response = 4,
 }
 
 impl Scope {
-    /// The scope of a VAR-SCOPE byte.
+    /// Returns the scope for a VAR-SCOPE byte.
     pub const fn from_byte(byte: u8) -> Option<Self> {
         Some(match byte {
             0 => Self::Process,
@@ -50,7 +50,7 @@ impl Scope {
         })
     }
 
-    /// What HAProxy's configuration calls it: `proc`, `sess`, `txn`, `req` or `res`.
+    /// Returns the name in HAProxy's configuration: `proc`, `sess`, `txn`, `req` or `res`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Process => "proc",
@@ -62,55 +62,59 @@ impl Scope {
     }
 }
 
-/// Why a variable cannot have this name.
+/// The reason why a variable name is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// HAProxy skips an action with an empty name.
+    /// The name is empty. HAProxy skips an action with an empty name.
     #[error("a variable name cannot be empty")]
     Empty,
-    /// Above [`VAR_NAME_LEN_MAX`].
-    #[error("a variable name of {len} bytes is too long: HAProxy takes {VAR_NAME_LEN_MAX} after its scope and prefix")]
+    /// The name is longer than [`VAR_NAME_LEN_MAX`].
+    #[error(
+        "a variable name of {len} bytes is too long: HAProxy accepts {VAR_NAME_LEN_MAX} after the scope and prefix"
+    )]
     TooLong {
-        /// Bytes of the name.
+        /// The length of the name, in bytes.
         len: usize,
     },
-    /// HAProxy skips an action whose name has a byte outside `[A-Za-z0-9_.]`.
-    #[error("a variable name cannot have the byte {byte:#04x} (at {at}): only letters, digits, '_' and '.'")]
+    /// The name has a byte outside `[A-Za-z0-9_.]`. HAProxy skips an action with such a name.
+    #[error(
+        "a variable name cannot have the byte {byte:#04x} (at {at}): only letters, digits, '_' and '.' are allowed"
+    )]
     BadByte {
         /// The first such byte.
         byte: u8,
-        /// Where it is.
+        /// Its index in the name.
         at: usize,
     },
 }
 
-/// A name that HAProxy takes, checked once: for what sets the same variables again and again.
+/// A variable name that was checked once, for agents that set the same variables in every answer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VarName(Box<str>);
 
 impl VarName {
-    /// This name.
+    /// Creates a checked name.
     ///
     /// # Errors
-    /// HAProxy would drop an action that has it.
+    /// HAProxy would drop an action with this name.
     pub fn new(name: &str) -> Result<Self, NameError> {
         check_name(name)?;
         Ok(Self(name.into()))
     }
 
-    /// The name.
+    /// Returns the name.
     #[inline]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// What names a variable: a text, which is checked each time, or a [`VarName`], which was.
+/// A variable name: a string, which is checked on each use, or a [`VarName`], which is already checked.
 pub trait AsVarName {
-    /// The name.
+    /// Returns the checked name.
     ///
     /// # Errors
-    /// HAProxy would drop an action that has it.
+    /// HAProxy would drop an action with this name.
     fn checked(&self) -> Result<&str, NameError>;
 }
 
@@ -142,49 +146,49 @@ impl AsVarName for VarName {
     }
 }
 
-/// Why a variable cannot be set.
+/// The reason why a variable cannot be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SetVarError {
-    /// Its name would not do.
+    /// The name is invalid.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// A NULL unsets the variable in HAProxy (#855): say so with `unset_var`.
+    /// The value is NULL, which unsets the variable in HAProxy (#855). Use `unset_var` for that.
     #[error("NULL cannot be the value of a variable: unset it instead")]
     Null,
-    /// HAProxy's integers are signed: it would read this one as negative.
+    /// The integer is above 2^63-1. HAProxy's integers are signed, so it would read a negative number.
     #[error("{0} is above 2^63-1: HAProxy would read it as negative")]
     Integer(u64),
 }
 
-/// One action, decoded: HAProxy's side.
+/// A decoded action, as HAProxy reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action<'b> {
-    /// Give a variable a value.
+    /// Sets a variable.
     SetVar {
-        /// Where it lives.
+        /// The scope of the variable.
         scope: Scope,
-        /// Its name without scope and prefix.
+        /// The name without scope and prefix.
         name: &'b [u8],
-        /// Its new value.
+        /// The new value.
         value: TypedData<'b>,
     },
-    /// Remove a variable.
+    /// Unsets a variable.
     UnsetVar {
-        /// Where it lives.
+        /// The scope of the variable.
         scope: Scope,
-        /// Its name without scope and prefix.
+        /// The name without scope and prefix.
         name: &'b [u8],
     },
 }
 
-/// The actions of an ACK's payload; the first malformed one is the last.
+/// An iterator over the actions of an ACK. It ends after the first malformed one.
 #[derive(Clone, Debug)]
 pub struct ActionIter<'b> {
     reader: Reader<'b>,
 }
 
 impl<'b> ActionIter<'b> {
-    /// The actions of `payload`, decoded as they are asked for.
+    /// Iterates over the actions of `payload`, which are decoded one by one.
     pub const fn new(payload: &'b [u8]) -> Self {
         Self { reader: Reader::new(payload) }
     }
@@ -192,12 +196,12 @@ impl<'b> ActionIter<'b> {
     fn action(&mut self) -> Result<Action<'b>, DecodeError> {
         let reader = &mut self.reader;
         let kind = reader.u8(Field::ActionType)?;
-        let wanted = match kind {
+        let arg_count = match kind {
             SET_VAR => 3,
             UNSET_VAR => 2,
             _ => return Err(DecodeError::new(Field::ActionType, Fault::OutOfRange)),
         };
-        if reader.u8(Field::ArgCount)? != wanted {
+        if reader.u8(Field::ArgCount)? != arg_count {
             return Err(DecodeError::new(Field::ArgCount, Fault::OutOfRange));
         }
         let scope = Scope::from_byte(reader.u8(Field::Scope)?).ok_or(DecodeError::new(Field::Scope, Fault::OutOfRange));
@@ -226,7 +230,7 @@ impl<'b> Iterator for ActionIter<'b> {
     }
 }
 
-/// Actions built apart from their ACK, for instance by a future that answers later.
+/// A list of actions that is built separately from its ACK, for instance by a future whose answer is deferred.
 ///
 /// ```
 /// use spoa_core::wire::{Actions, Scope};
@@ -242,15 +246,15 @@ pub struct Actions {
 }
 
 impl Actions {
-    /// None yet.
+    /// Creates an empty list.
     pub const fn new() -> Self {
         Self { encoded: Vec::new() }
     }
 
-    /// Gives a variable a value; see [`Scope`] for where it lives.
+    /// Sets a variable. HAProxy puts the scope and the agent's `var-prefix` before the name.
     ///
     /// # Errors
-    /// HAProxy would drop or misread the action; the list stays as it is.
+    /// HAProxy would drop or misread the action. The list is unchanged.
     pub fn set_var<'v>(
         &mut self,
         scope: Scope,
@@ -263,31 +267,31 @@ impl Actions {
         Ok(self)
     }
 
-    /// Removes a variable.
+    /// Unsets a variable.
     ///
     /// # Errors
-    /// HAProxy would drop the action; the list stays as it is.
+    /// HAProxy would drop the action. The list is unchanged.
     pub fn unset_var(&mut self, scope: Scope, name: &(impl AsVarName + ?Sized)) -> Result<&mut Self, NameError> {
         encode_unset_var(scope, name.checked()?, &mut self.encoded);
         Ok(self)
     }
 
-    /// True if there is none.
+    /// True if there are no actions.
     pub fn is_empty(&self) -> bool {
         self.encoded.is_empty()
     }
 
-    /// The actions, decoded again.
+    /// Iterates over the actions, which are decoded again.
     pub fn iter(&self) -> ActionIter<'_> {
         ActionIter::new(&self.encoded)
     }
 
-    /// The actions as an ACK carries them.
+    /// Returns the encoded actions, as in the payload of an ACK.
     pub fn as_bytes(&self) -> &[u8] {
         &self.encoded
     }
 
-    /// How many of the first bytes are whole actions and at most `room`.
+    /// Returns the encoded length of the first actions that fit into `room` bytes.
     pub(crate) fn prefix_len(&self, room: usize) -> usize {
         let mut iter = self.iter();
         let mut len = 0;
@@ -311,7 +315,7 @@ impl<'a> IntoIterator for &'a Actions {
     }
 }
 
-/// Checks a SET-VAR whose name was checked, and gives its size in bytes.
+/// Checks the value of a SET-VAR whose name was checked. Returns the encoded length of the action.
 #[inline]
 pub(crate) fn set_var_len(name: &str, value: &TypedData<'_>) -> Result<usize, SetVarError> {
     match *value {
@@ -322,13 +326,13 @@ pub(crate) fn set_var_len(name: &str, value: &TypedData<'_>) -> Result<usize, Se
     Ok(3 + name_len(name) + value.encoded_len())
 }
 
-/// The size of an UNSET-VAR in bytes.
+/// Returns the encoded length of an UNSET-VAR.
 #[inline]
 pub(crate) const fn unset_var_len(name: &str) -> usize {
     3 + name_len(name)
 }
 
-/// Appends a SET-VAR that [`set_var_len`] has checked.
+/// Appends a SET-VAR that [`set_var_len`] accepted.
 #[inline]
 pub(crate) fn encode_set_var(scope: Scope, name: &str, value: &TypedData<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&[SET_VAR, 3, scope as u8]);
@@ -373,7 +377,7 @@ mod tests {
     use alloc::string::String;
 
     #[test]
-    fn the_bytes_of_both_actions() {
+    fn both_actions_have_the_documented_bytes() {
         let mut actions = Actions::new();
         actions.set_var(Scope::Session, "ip_score", 42u32).unwrap();
         assert_eq!(actions.as_bytes(), b"\x01\x03\x01\x08ip_score\x03\x2a");
@@ -390,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn what_haproxy_would_drop_is_refused() {
+    fn actions_that_haproxy_would_drop_or_misread_are_errors() {
         let long = "x".repeat(53);
         let mut actions = Actions::new();
         for (name, error) in [
@@ -405,12 +409,12 @@ mod tests {
         assert_eq!(actions.set_var(Scope::Session, "x", TypedData::Null).unwrap_err(), SetVarError::Null);
         let big = 1 << 63;
         assert_eq!(actions.set_var(Scope::Session, "x", big).unwrap_err(), SetVarError::Integer(big));
-        assert!(actions.is_empty(), "a refused action leaves nothing behind");
+        assert!(actions.is_empty(), "an action that was refused is in the list");
         actions.set_var(Scope::Session, &long[..52], big - 1).unwrap();
     }
 
     #[test]
-    fn announced_lengths_are_the_encoded_ones() {
+    fn computed_lengths_equal_the_encoded_ones() {
         let text = "x".repeat(300);
         for value in [TypedData::from(true), 5.into(), (-5i64).into(), "".into(), text.as_str().into()] {
             let mut out = Vec::new();
@@ -433,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_actions_are_found() {
+    fn malformed_actions_are_errors() {
         for (bytes, field) in [
             (&[3, 3, 1, 1, b'x', 0][..], Field::ActionType),
             (&[1, 2, 1, 1, b'x', 0], Field::ArgCount),

@@ -8,32 +8,32 @@ use core::ops::{BitAnd, BitOr};
 pub struct Capabilities(u8);
 
 impl Capabilities {
-    /// None.
+    /// No capability.
     pub const NONE: Self = Self(0);
-    /// Further NOTIFYs may follow before the ACK of the first, and ACKs may come in any order.
+    /// HAProxy may send further NOTIFYs before the ACK of the first one, and ACKs may be sent in any order.
     pub const PIPELINING: Self = Self(1);
-    /// The agent takes NOTIFYs in fragments. HAProxy never lists it, since it takes none itself; up to 3.0 it sends
-    /// fragments to an agent that does (#659).
+    /// The agent accepts NOTIFYs in fragments. HAProxy never lists this capability, because it accepts no fragments
+    /// itself. HAProxy up to 3.0 sends fragments to an agent that lists it (#659).
     pub const FRAGMENTATION: Self = Self(2);
-    /// ACKs may use any connection of their engine (HAProxy up to 3.0).
+    /// ACKs may be sent on any connection of their engine (HAProxy up to 3.0).
     pub const ASYNC: Self = Self(4);
 
     const NAMES: [(Self, &'static str); 3] =
         [(Self::PIPELINING, "pipelining"), (Self::FRAGMENTATION, "fragmentation"), (Self::ASYNC, "async")];
 
-    /// The capabilities of a comma-separated list. Blanks around a name are ignored, and so are unknown names.
+    /// Parses a comma-separated list. Unknown names, and whitespace around names, are ignored.
     pub fn parse(list: &[u8]) -> Self {
         list.split(|&byte| byte == b',')
             .filter_map(|token| Self::from_name(core::str::from_utf8(token.trim_ascii()).ok()?))
             .fold(Self::NONE, Self::bitor)
     }
 
-    /// The capability of that name.
+    /// Returns the capability with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(_, known)| *known == name).map(|(capability, _)| *capability)
     }
 
-    /// True if all of `other` are in `self`.
+    /// True if all capabilities of `other` are in `self`.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
@@ -55,7 +55,7 @@ impl BitAnd for Capabilities {
     }
 }
 
-/// The list as a HELLO carries it: `pipelining,fragmentation`.
+/// Shows the list as in a HELLO, such as `pipelining,fragmentation`.
 impl fmt::Display for Capabilities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut names = Self::NAMES.iter().filter(|(capability, _)| self.contains(*capability));
@@ -72,8 +72,8 @@ mod tests {
     use alloc::string::ToString;
 
     #[test]
-    fn lists_are_read_token_by_token() {
-        for (list, wanted) in [
+    fn lists_are_parsed_name_by_name() {
+        for (list, expected) in [
             ("", ""),
             ("pipelining", "pipelining"),
             (" pipelining , foo", "pipelining"),
@@ -82,7 +82,7 @@ mod tests {
             ("async,pipelining,async", "pipelining,async"),
             (",,fragmentation,", "fragmentation"),
         ] {
-            assert_eq!(Capabilities::parse(list.as_bytes()).to_string(), wanted, "{list:?}");
+            assert_eq!(Capabilities::parse(list.as_bytes()).to_string(), expected, "{list:?}");
         }
         assert_eq!(Capabilities::parse(b"\xff,async"), Capabilities::ASYNC);
     }

@@ -1,4 +1,4 @@
-//! Frames in one readable line, for logs and traces.
+//! Shows frames on one readable line, for logs and traces.
 
 use core::fmt::{self, Write};
 
@@ -7,11 +7,11 @@ use super::{
 };
 use crate::error::DecodeError;
 
-/// How many bytes of a string or of binary data a line shows.
+/// The number of bytes of a string or of binary data that are shown.
 const SHOWN_LEN_MAX: usize = 64;
 
-/// The frame on one line, without control characters:
-/// `NOTIFY sid=1 fid=1 check-client-ip(192.0.2.1)`, `ACK sid=1 fid=1 set sess.ip_score=42`.
+/// Shows the frame on one line, without control characters: `NOTIFY sid=1 fid=1 check-client-ip(192.0.2.1)` or
+/// `ACK sid=1 fid=1 set sess.ip_score=42`.
 impl fmt::Display for Frame<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.frame_type)?;
@@ -21,7 +21,7 @@ impl fmt::Display for Frame<'_> {
         if self.flags.0 != 1 {
             write!(f, " flags={:#x}", self.flags.0)?;
         }
-        // A fragment cannot be read on its own.
+        // The payload of a fragment cannot be decoded without the other fragments.
         if !self.flags.is_fin() || self.frame_type == FrameType::UNSET {
             return write!(f, " ({} bytes of payload)", self.payload.len());
         }
@@ -42,6 +42,7 @@ impl fmt::Display for Frame<'_> {
     }
 }
 
+/// Shows what was decoded, or the decoding error.
 fn or_fault<T>(
     f: &mut fmt::Formatter<'_>,
     decoded: Result<T, DecodeError>,
@@ -94,7 +95,7 @@ fn messages(f: &mut fmt::Formatter<'_>, messages: Messages<'_>) -> fmt::Result {
     Ok(())
 }
 
-/// `set sess.ip_score=42`, `unset sess.ip_score`.
+/// Shows the action, such as `set sess.ip_score=42` or `unset sess.ip_score`.
 impl fmt::Display for Action<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -104,7 +105,7 @@ impl fmt::Display for Action<'_> {
     }
 }
 
-/// `null`, `true`, `-7`, `192.0.2.1`, `"text"`, `x'00ff'`; long ones are cut.
+/// Shows the value, such as `null`, `true`, `-7`, `192.0.2.1`, `"text"` or `x'00ff'`. Long values are cut.
 impl fmt::Display for TypedData<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -127,7 +128,7 @@ impl fmt::Display for TypedData<'_> {
     }
 }
 
-/// Bytes of a peer between quotes, escaped and cut.
+/// Shows bytes from a peer in quotes, escaped and cut.
 struct Text<'b>(&'b [u8]);
 
 impl fmt::Display for Text<'_> {
@@ -137,7 +138,7 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// The name of something, escaped and cut, without quotes.
+/// Shows a name from a peer without quotes, escaped and cut.
 struct Bare<'b>(&'b [u8]);
 
 impl fmt::Display for Bare<'_> {
@@ -147,6 +148,7 @@ impl fmt::Display for Bare<'_> {
     }
 }
 
+/// Shows the number of bytes that were cut, if any were.
 fn more(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     match bytes.len().checked_sub(SHOWN_LEN_MAX) {
         Some(hidden) if hidden > 0 => write!(f, "+{hidden} bytes"),
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_frame_has_its_line() {
+    fn every_frame_type_is_shown_on_one_line() {
         let mut payload = Vec::new();
         let mut message = MessageEncoder::begin(&mut payload, "check");
         message.arg("", core::net::Ipv4Addr::LOCALHOST).unwrap().arg("path", "/\n").unwrap();
@@ -193,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_payload_says_so() {
+    fn a_malformed_payload_is_shown_as_its_error() {
         let text = line(FrameType::NOTIFY, Flags::FIN, (1, 1), b"\x05ab");
         assert_eq!(text, "NOTIFY sid=1 fid=1 malformed: message name runs past the end of the frame");
     }

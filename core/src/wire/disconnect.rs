@@ -11,20 +11,21 @@ use crate::status::Status;
 const STATUS_CODE: &str = "status-code";
 const MESSAGE: &str = "message";
 
-/// The last frame of either side.
+/// A DISCONNECT, the last frame of either side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Disconnect<'b> {
-    /// Why.
+    /// The reason as a code.
     pub status: Status,
-    /// The same in words. HAProxy up to 3.0 ignores a frame in which they are over 255 bytes.
+    /// The reason as text. HAProxy up to 3.0 ignores a frame whose text is longer than 255 bytes.
     pub reason: &'b [u8],
 }
 
 impl<'b> Disconnect<'b> {
-    /// Decodes the payload. An absent `status-code` is 0, an absent `message` empty; unknown keys are skipped.
+    /// Decodes the payload. If `status-code` is absent, it is 0; if `message` is absent, it is empty. Unknown keys are
+    /// skipped.
     ///
     /// # Errors
-    /// The list is malformed, or a known key has a value of another type.
+    /// The list is malformed, or a known key has a value of the wrong type.
     pub fn decode(payload: &'b [u8]) -> Result<Self, DecodeError> {
         let mut disconnect = Self { status: Status::NORMAL, reason: b"" };
         for item in KvList::new(payload) {
@@ -41,7 +42,7 @@ impl<'b> Disconnect<'b> {
         Ok(disconnect)
     }
 
-    /// Appends the whole frame, of either type.
+    /// Appends the whole frame: a HAPROXY-DISCONNECT or an AGENT-DISCONNECT.
     pub fn encode(&self, frame_type: FrameType, out: &mut Vec<u8>) {
         let mut frame = FrameEncoder::begin(out, frame_type, Flags::FIN, StreamId(0), FrameId(0));
         let payload = frame.payload();
@@ -51,7 +52,7 @@ impl<'b> Disconnect<'b> {
     }
 }
 
-/// A code of any integer type; one that no `u32` holds is as unknown as any other.
+/// Reads a code of any integer type. A code that does not fit into `u32` is [`Status::UNKNOWN`].
 fn status(value: TypedData<'_>) -> Result<Status, DecodeError> {
     match value {
         TypedData::Uint32(code) => Ok(Status(code)),
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn code_0_byte_by_byte() {
+    fn code_0_has_the_expected_bytes() {
         let disconnect = Disconnect { status: Status::NORMAL, reason: b"normal" };
         let mut out = Vec::new();
         disconnect.encode(FrameType::HAPROXY_DISCONNECT, &mut out);
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_types_and_cuts_are_errors() {
+    fn wrong_types_and_truncated_lists_are_errors() {
         for payload in [&b"\x0bstatus-code\x08\x010"[..], b"\x07message\x03\x01", b"\x0bstatus-code", b"\x0bstatus"] {
             assert!(Disconnect::decode(payload).is_err());
         }

@@ -7,37 +7,38 @@ use super::reader::Reader;
 use super::varint::{VARINT_LEN_MAX, encode_varint};
 use crate::error::{DecodeError, Field};
 
-/// Bytes of the length that stands before each frame and does not count itself.
+/// The size in bytes of the length before each frame. The length does not count itself.
 pub const LENGTH_LEN: usize = 4;
-/// The shortest legal frame: type, flags and two one-byte ids. HAProxy up to 3.0 spins on anything shorter (#2490).
+/// The size in bytes of the shortest valid frame: type, flags and two ids of one byte. HAProxy up to 3.0 loops forever
+/// on a shorter frame (#2490).
 pub const FRAME_LEN_MIN: usize = 7;
-/// The smallest `max-frame-size` a peer may ask for.
+/// The smallest `max-frame-size` that a peer may offer.
 pub const MAX_FRAME_SIZE_MIN: u32 = 256;
-/// The longest header: length, type, flags and two ids of ten bytes.
+/// The size in bytes of the longest header: length, type, flags and two ids of ten bytes.
 pub(crate) const HEADER_LEN_MAX: usize = LENGTH_LEN + 5 + 2 * VARINT_LEN_MAX;
 
-/// A FRAME-TYPE, known or not.
+/// A FRAME-TYPE, defined in SPOE.txt or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FrameType(pub u8);
 
 impl FrameType {
-    /// A further fragment of a NOTIFY; HAProxy up to 3.0.
+    /// A further fragment of a NOTIFY, from HAProxy up to 3.0.
     pub const UNSET: Self = Self(0);
-    /// HAProxy opens the conversation.
+    /// HAProxy's first frame on a connection.
     pub const HAPROXY_HELLO: Self = Self(1);
-    /// HAProxy ends it.
+    /// HAProxy's last frame on a connection.
     pub const HAPROXY_DISCONNECT: Self = Self(2);
-    /// Messages for the agent.
+    /// The messages of an event, from HAProxy.
     pub const NOTIFY: Self = Self(3);
     /// The agent's answer to a HELLO.
     pub const AGENT_HELLO: Self = Self(101);
-    /// The agent ends the conversation.
+    /// The agent's last frame on a connection.
     pub const AGENT_DISCONNECT: Self = Self(102);
     /// The agent's answer to a NOTIFY.
     pub const ACK: Self = Self(103);
 }
 
-/// The name in SPOE.txt, or `type 77`.
+/// Shows the name in SPOE.txt, or the number of an unknown type, such as `type 77`.
 impl fmt::Display for FrameType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match *self {
@@ -53,16 +54,16 @@ impl fmt::Display for FrameType {
     }
 }
 
-/// The FLAGS of a frame. Bits 2..31 are reserved and kept as they came.
+/// The FLAGS of a frame. The reserved bits 2..31 are kept unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flags(pub u32);
 
 impl Flags {
     /// More fragments follow.
     pub const NONE: Self = Self(0);
-    /// The last fragment, or the only one.
+    /// The last or only fragment.
     pub const FIN: Self = Self(1);
-    /// FIN and ABORT: the fragmented NOTIFY is given up.
+    /// FIN and ABORT: the fragmented NOTIFY is aborted.
     pub const FIN_ABORT: Self = Self(3);
 
     /// True if FIN is set.
@@ -76,35 +77,35 @@ impl Flags {
     }
 }
 
-/// A STREAM-ID. The applet engine starts at 0 and counts to 2^32-1, the multiplexer uses odd numbers for each
-/// connection; the agent only ever gives it back, so all 64 bits are kept.
+/// A STREAM-ID. HAProxy's applet engine (up to 3.0) counts from 0 to 2^32-1, and its multiplexer (since 3.1) uses odd
+/// numbers on each connection. The agent only returns the id, so all 64 bits are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u64);
 
-/// A FRAME-ID: the number of an event in its stream, given back like the [`StreamId`].
+/// A FRAME-ID: the number of an event within its stream. The agent only returns it, like the [`StreamId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FrameId(pub u64);
 
-/// One frame, its payload not looked at yet.
+/// A frame with a decoded header. The payload is not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'b> {
-    /// What it is.
+    /// The type.
     pub frame_type: FrameType,
     /// FIN, ABORT and the reserved bits.
     pub flags: Flags,
-    /// The stream it is about; 0 in HELLO and DISCONNECT.
+    /// The id of the stream; 0 in HELLO and DISCONNECT.
     pub stream_id: StreamId,
-    /// The event it is about; 0 in HELLO and DISCONNECT.
+    /// The id of the event; 0 in HELLO and DISCONNECT.
     pub frame_id: FrameId,
-    /// What follows the header.
+    /// The bytes after the header.
     pub payload: &'b [u8],
 }
 
 impl<'b> Frame<'b> {
-    /// Decodes a whole frame without its length.
+    /// Decodes a whole frame, without its length.
     ///
     /// # Errors
-    /// The header is cut, or an id is above 2^64-1.
+    /// The header is truncated, or an id is above 2^64-1.
     #[inline]
     pub fn decode(bytes: &'b [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
@@ -115,17 +116,19 @@ impl<'b> Frame<'b> {
         Ok(Self { frame_type, flags, stream_id, frame_id, payload: reader.rest() })
     }
 
-    /// Splits the first frame off `bytes`, with what follows it; `None` while it is not all there.
+    /// Decodes the first frame of `bytes`. Returns it and the bytes after it, or `None` while it is incomplete.
+    ///
+    /// The length is not checked against a limit. Check it first if the bytes are from a socket.
     ///
     /// # Errors
-    /// As [`Frame::decode`]. The length is believed: whoever reads from a socket checks it against a limit first.
+    /// The same as those of [`Frame::decode`].
     pub fn split(bytes: &'b [u8]) -> Result<Option<(Self, &'b [u8])>, DecodeError> {
         let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_LEN>() else { return Ok(None) };
         let Some((frame, rest)) = rest.split_at_checked(u32::from_be_bytes(*length) as usize) else { return Ok(None) };
         Ok(Some((Self::decode(frame)?, rest)))
     }
 
-    /// Appends the frame, length first.
+    /// Appends the frame with its length.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut encoder = FrameEncoder::begin(out, self.frame_type, self.flags, self.stream_id, self.frame_id);
         encoder.payload().extend_from_slice(self.payload);
@@ -135,8 +138,8 @@ impl<'b> Frame<'b> {
 
 /// A frame under construction at the end of a buffer.
 ///
-/// Its length is patched in by [`finish`](Self::finish). Until then it reads as 2^32-1, which every peer refuses at
-/// once, so that a frame which left half-built by mistake could not pass for a whole one.
+/// [`finish`](Self::finish) writes its length. Until then the length is 2^32-1, which every peer refuses, so that an
+/// unfinished frame that is sent by mistake cannot be taken for a whole one.
 #[derive(Debug)]
 pub struct FrameEncoder<'o> {
     out: &'o mut Vec<u8>,
@@ -144,7 +147,7 @@ pub struct FrameEncoder<'o> {
 }
 
 impl<'o> FrameEncoder<'o> {
-    /// Appends the header.
+    /// Appends the header of a frame to `out`.
     #[inline]
     pub fn begin(
         out: &'o mut Vec<u8>,
@@ -161,27 +164,27 @@ impl<'o> FrameEncoder<'o> {
         Self { out, start }
     }
 
-    /// Where the payload is appended.
+    /// Returns the buffer to append the payload to.
     #[inline]
     pub fn payload(&mut self) -> &mut Vec<u8> {
         self.out
     }
 
-    /// Writes the length; gives the frame's size without it.
+    /// Writes the length of the frame and returns it.
     #[inline]
     pub fn finish(self) -> usize {
         patch_length(self.out, self.start)
     }
 }
 
-/// Sets the length of the frame that starts at `start` and ends with `out`; gives it.
+/// Writes the length of the frame that starts at `start` and ends at the end of `out`. Returns it.
 ///
 /// # Panics
-/// If the frame is over 4 GiB, which no limit allows.
+/// If the frame is larger than 4 GiB, which no configuration allows.
 #[inline]
 pub(crate) fn patch_length(out: &mut [u8], start: usize) -> usize {
     let len = out.len() - start - LENGTH_LEN;
-    let length = u32::try_from(len).expect("every frame is kept below a u32 limit");
+    let length = u32::try_from(len).expect("the limits keep every frame below 4 GiB");
     out[start..start + LENGTH_LEN].copy_from_slice(&length.to_be_bytes());
     len
 }
@@ -193,7 +196,7 @@ mod tests {
     const EMPTY_ACK: [u8; 11] = [0, 0, 0, 7, 103, 0, 0, 0, 1, 1, 1];
 
     #[test]
-    fn the_smallest_frame() {
+    fn the_smallest_frame_has_the_expected_bytes() {
         let frame = Frame {
             frame_type: FrameType::ACK,
             flags: Flags::FIN,
@@ -209,14 +212,14 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_not_split_off_before_it_is_whole() {
+    fn an_incomplete_frame_is_not_decoded() {
         for cut in 0..EMPTY_ACK.len() {
             assert_eq!(Frame::split(&EMPTY_ACK[..cut]), Ok(None));
         }
     }
 
     #[test]
-    fn a_header_cut_anywhere_names_its_field() {
+    fn the_error_of_a_truncated_header_has_the_truncated_field() {
         let fields = [Field::FrameType, Field::Flags, Field::Flags, Field::Flags, Field::Flags, Field::StreamId];
         for (cut, field) in fields.into_iter().chain([Field::FrameId]).enumerate() {
             assert_eq!(Frame::decode(&EMPTY_ACK[4..4 + cut]).unwrap_err().field, field);

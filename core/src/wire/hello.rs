@@ -16,26 +16,27 @@ const CAPABILITIES: &str = "capabilities";
 const HEALTHCHECK: &str = "healthcheck";
 const ENGINE_ID: &str = "engine-id";
 
-/// What HAProxy says of itself. A key that is absent is `None`: whether it may be is the handshake's to judge.
+/// HAProxy's HELLO. A key that is absent is `None`; the negotiation checks which keys are required.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HaproxyHello<'b> {
-    /// A comma-separated list of `major.minor`.
+    /// The versions, as a comma-separated list of `major.minor`.
     pub supported_versions: Option<&'b [u8]>,
-    /// The largest frame it sends and takes, in bytes without the length; as it came, so perhaps negative.
+    /// The largest frame that HAProxy sends and accepts, in bytes without its length. The value is not range-checked
+    /// and may be negative.
     pub max_frame_size: Option<TypedData<'b>>,
-    /// A comma-separated list; empty in health checks.
+    /// The capabilities, as a comma-separated list; empty in health checks.
     pub capabilities: Option<&'b [u8]>,
-    /// True in a health check: answer and close.
+    /// True in a health check, which is answered by an AGENT-HELLO and the end of the connection.
     pub healthcheck: bool,
-    /// Names the SPOE filter (from 3.1 on) or its thread (up to 3.0); absent in health checks.
+    /// The id of the SPOE filter (since 3.1) or of its thread (up to 3.0); absent in health checks.
     pub engine_id: Option<&'b [u8]>,
 }
 
 impl<'b> HaproxyHello<'b> {
-    /// Decodes the payload. Of a key given twice the last one counts, as in HAProxy; unknown keys are skipped.
+    /// Decodes the payload. If a key occurs twice, the last one counts, as in HAProxy. Unknown keys are skipped.
     ///
     /// # Errors
-    /// The list is malformed, or a known key has a value of another type.
+    /// The list is malformed, or a known key has a value of the wrong type.
     pub fn decode(payload: &'b [u8]) -> Result<Self, DecodeError> {
         let mut hello = Self::default();
         for item in KvList::new(payload) {
@@ -55,7 +56,8 @@ impl<'b> HaproxyHello<'b> {
         Ok(hello)
     }
 
-    /// True if `payload` asks for a health check as far as it can be read, whatever else is wrong with it.
+    /// True if `payload` is that of a health check, even if the rest of it is malformed: the items before the first
+    /// malformed one count.
     pub fn is_healthcheck(payload: &[u8]) -> bool {
         KvList::new(payload)
             .map_while(Result::ok)
@@ -64,7 +66,7 @@ impl<'b> HaproxyHello<'b> {
             .is_some_and(|(_, value)| value == TypedData::Bool(true))
     }
 
-    /// Appends the whole frame, its keys in HAProxy's order.
+    /// Appends the whole frame, with its keys in HAProxy's order.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut frame = hello_frame(FrameType::HAPROXY_HELLO, out);
         let payload = frame.payload();
@@ -87,22 +89,22 @@ impl<'b> HaproxyHello<'b> {
     }
 }
 
-/// The agent's answer: one version, the smaller frame size, the common capabilities.
+/// The agent's answer to a HELLO: one version, the smaller frame size and the common capabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AgentHello<'b> {
-    /// `major.minor`.
+    /// The version, as `major.minor`.
     pub version: &'b [u8],
-    /// The largest frame from now on, in bytes without the length.
+    /// The largest frame from now on, in bytes without its length.
     pub max_frame_size: u32,
-    /// What both may use.
+    /// The capabilities that both sides may use.
     pub capabilities: Capabilities,
 }
 
 impl<'b> AgentHello<'b> {
-    /// Decodes the payload; all three keys must be there, as HAProxy's health check has it since 3.1.
+    /// Decodes the payload. All three keys are required, as in HAProxy's health check since 3.1.
     ///
     /// # Errors
-    /// The list is malformed, or a key is missing, of another type or out of range.
+    /// The list is malformed, or the value of a key is missing, of the wrong type or out of range.
     pub fn decode(payload: &'b [u8]) -> Result<Self, DecodeError> {
         let (mut version, mut max_frame_size, mut capabilities) = (None, None, None);
         for item in KvList::new(payload) {
@@ -146,7 +148,7 @@ fn string(value: TypedData<'_>, field: Field) -> Result<&[u8], DecodeError> {
     }
 }
 
-/// The value if it is of any integer type; its range is looked at later.
+/// Returns the value if it has an integer type. Its range is checked later.
 fn integer(value: TypedData<'_>, field: Field) -> Result<TypedData<'_>, DecodeError> {
     match value {
         TypedData::Int32(_) | TypedData::Uint32(_) | TypedData::Int64(_) | TypedData::Uint64(_) => Ok(value),
@@ -174,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn haproxy_hellos_have_their_measured_lengths() {
+    fn haproxy_hellos_have_their_recorded_lengths() {
         let applet = HaproxyHello { capabilities: Some(b"pipelining,async"), ..MUX };
         let check = HaproxyHello { capabilities: Some(b""), healthcheck: true, engine_id: None, ..MUX };
         for (hello, len) in
@@ -189,12 +191,12 @@ mod tests {
     }
 
     #[test]
-    fn the_agents_hello_byte_by_byte() {
+    fn the_agent_hello_has_the_expected_bytes() {
         let hello = AgentHello { version: b"2.0", max_frame_size: 16380, capabilities: Capabilities::PIPELINING };
         let mut out = Vec::new();
         hello.encode(&mut out);
-        let wanted = b"\0\0\0\x40\x65\0\0\0\x01\0\0\x07version\x08\x032.0\x0emax-frame-size\x03\xfc\xf0\x06\x0ccapabilities\x08\x0apipelining";
-        assert_eq!(out, wanted);
+        let expected = b"\0\0\0\x40\x65\0\0\0\x01\0\0\x07version\x08\x032.0\x0emax-frame-size\x03\xfc\xf0\x06\x0ccapabilities\x08\x0apipelining";
+        assert_eq!(out, expected);
         assert_eq!(AgentHello::decode(&out[11..]), Ok(hello));
     }
 
@@ -207,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_key_of_another_type_is_named() {
+    fn a_known_key_of_the_wrong_type_is_an_error() {
         for (key, value, field) in [
             (SUPPORTED_VERSIONS, TypedData::Uint32(2), Field::SupportedVersions),
             (MAX_FRAME_SIZE, TypedData::String(b"16380"), Field::MaxFrameSize),
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_health_check_is_seen_through_other_faults() {
+    fn a_health_check_is_recognised_before_a_malformed_item() {
         let mut payload = Vec::new();
         encode_item(HEALTHCHECK, TypedData::Bool(true), &mut payload);
         payload.extend_from_slice(&[3, b'x']);

@@ -1,17 +1,17 @@
-//! Lists of keys with typed values (KV-LIST, SPOE.txt section 3.2): the payload of HELLO and DISCONNECT.
+//! Lists of keys with typed values (KV-LIST, SPOE.txt section 3.2), the payload of HELLO and DISCONNECT.
 
 use super::reader::Reader;
 use super::typed_data::TypedData;
 use crate::error::{DecodeError, Fault, Field};
 
-/// The items of a KV-LIST; the first malformed one is the last.
+/// An iterator over the items of a KV-LIST. It ends after the first malformed one.
 #[derive(Clone, Debug)]
 pub struct KvList<'b> {
     reader: Reader<'b>,
 }
 
 impl<'b> KvList<'b> {
-    /// The items of `payload`, decoded as they are asked for.
+    /// Iterates over the items of `payload`, which are decoded one by one.
     pub const fn new(payload: &'b [u8]) -> Self {
         Self { reader: Reader::new(payload) }
     }
@@ -53,7 +53,7 @@ mod tests {
     use alloc::vec::Vec;
 
     #[test]
-    fn items_come_in_order() {
+    fn items_are_returned_in_order() {
         let mut payload = Vec::new();
         encode_item("a", TypedData::Bool(true), &mut payload);
         encode_item("b", TypedData::String(b"x"), &mut payload);
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn iteration_ends_at_the_first_fault() {
+    fn iteration_ends_after_the_first_error() {
         let empty_key = [0, 0x11, 1, b'a', 0x11];
         let mut list = KvList::new(&empty_key);
         assert_eq!(list.next(), Some(Err(DecodeError::new(Field::Key, Fault::Empty))));

@@ -7,29 +7,29 @@ use super::reader::Reader;
 use super::typed_data::TypedData;
 use crate::error::{DecodeError, Field};
 
-/// The messages of one NOTIFY, in the order of HAProxy's configuration.
+/// An iterator over the messages of one NOTIFY, in the order of HAProxy's configuration.
 ///
-/// A value of this type has been checked to its last byte, so iterating over it cannot fail.
+/// The payload was checked to its last byte when this was created, so iteration cannot fail.
 #[derive(Clone, Debug)]
 pub struct Messages<'b> {
     reader: Reader<'b>,
-    /// Arguments of the message handed out last, which are only stepped over when there is another one.
-    behind: u8,
+    /// The number of arguments of the last message returned. They are skipped only when the next message is requested.
+    args_to_skip: u8,
     left: u32,
 }
 
 impl<'b> Messages<'b> {
-    /// Checks a NOTIFY's whole payload. None at all is legal: HAProxy 3.1.0 sends that.
+    /// Checks the whole payload of a NOTIFY. An empty payload is valid: HAProxy 3.1.0 sends it.
     ///
     /// # Errors
-    /// The first field that is cut, overflows or is of a reserved type.
+    /// The first field that is truncated, overflows or has a reserved type.
     #[inline]
     pub fn decode(payload: &'b [u8]) -> Result<Self, DecodeError> {
         Ok(Self::of_checked(payload, Self::check(payload)?))
     }
 
-    /// How many messages are in `payload`.
-    #[inline(never)] // it has all registers for itself
+    /// Checks `payload` and returns the number of its messages.
+    #[inline(never)] // a separate function has all registers for its loop
     fn check(payload: &[u8]) -> Result<u32, DecodeError> {
         let (mut reader, mut count) = (Reader::new(payload), 0);
         while !reader.is_empty() {
@@ -40,16 +40,16 @@ impl<'b> Messages<'b> {
         Ok(count)
     }
 
-    /// The `count` messages of a payload that [`decode`](Self::decode) has passed.
+    /// Iterates over the `count` messages of a payload that [`decode`](Self::decode) accepted.
     #[inline]
     pub(crate) const fn of_checked(payload: &'b [u8], count: u32) -> Self {
-        Self { reader: Reader::new(payload), behind: 0, left: count }
+        Self { reader: Reader::new(payload), args_to_skip: 0, left: count }
     }
 
     #[inline(never)]
-    fn step_over_args(&mut self) {
-        let stepped = Args::skip(&mut self.reader, self.behind);
-        debug_assert!(stepped.is_ok(), "the payload was checked when this was made");
+    fn skip_args(&mut self) {
+        let skipped = Args::skip(&mut self.reader, self.args_to_skip);
+        debug_assert!(skipped.is_ok(), "the payload was checked when this was created");
     }
 }
 
@@ -59,13 +59,13 @@ impl<'b> Iterator for Messages<'b> {
     #[inline]
     fn next(&mut self) -> Option<Message<'b>> {
         self.left = self.left.checked_sub(1)?;
-        if self.behind > 0 {
-            self.step_over_args();
+        if self.args_to_skip > 0 {
+            self.skip_args();
         }
         let message = Message::decode(&mut self.reader);
-        debug_assert!(message.is_ok(), "the payload was checked when this was made");
+        debug_assert!(message.is_ok(), "the payload was checked when this was created");
         let message = message.ok()?;
-        self.behind = message.args.left;
+        self.args_to_skip = message.args.left;
         Some(message)
     }
 
@@ -76,7 +76,7 @@ impl<'b> Iterator for Messages<'b> {
 
 impl ExactSizeIterator for Messages<'_> {}
 
-/// One message: what a `spoe-message` section of HAProxy's configuration sends.
+/// A message, as defined by a `spoe-message` section of HAProxy's configuration.
 #[derive(Clone, Debug)]
 pub struct Message<'b> {
     name: &'b [u8],
@@ -84,22 +84,22 @@ pub struct Message<'b> {
 }
 
 impl<'b> Message<'b> {
-    /// The name of the `spoe-message` section.
+    /// Returns the name of the `spoe-message` section.
     pub const fn name(&self) -> &'b [u8] {
         self.name
     }
 
-    /// The arguments, in order.
+    /// Iterates over the arguments, in order.
     pub fn args(&self) -> Args<'b> {
         self.args.clone()
     }
 
-    /// The value of the first argument called `name`; `""` is the first unnamed one.
+    /// Returns the value of the first argument called `name`, or with `""` of the first unnamed argument.
     pub fn arg(&self, name: &str) -> Option<TypedData<'b>> {
         self.args().find(|(arg, _)| *arg == name.as_bytes()).map(|(_, value)| value)
     }
 
-    /// Reads the head of a message, up to its arguments.
+    /// Reads a message up to its arguments, which are decoded later.
     #[inline]
     fn decode(reader: &mut Reader<'b>) -> Result<Self, DecodeError> {
         let name = reader.string(Field::MessageName)?;
@@ -108,7 +108,7 @@ impl<'b> Message<'b> {
     }
 }
 
-/// The arguments of a message: names, empty where the configuration gives none, with their values.
+/// An iterator over the arguments of a message: their names, empty for unnamed arguments, and their values.
 #[derive(Clone, Debug)]
 pub struct Args<'b> {
     reader: Reader<'b>,
@@ -116,8 +116,8 @@ pub struct Args<'b> {
 }
 
 impl<'b> Args<'b> {
-    /// Steps over `count` arguments, each of which it checks.
-    #[inline(always)] // where it is called, its reader is in registers
+    /// Checks and skips `count` arguments.
+    #[inline(always)] // keeps the caller's reader in registers
     fn skip(reader: &mut Reader<'b>, count: u8) -> Result<(), DecodeError> {
         for _ in 0..count {
             reader.string(Field::ArgName)?;
@@ -140,7 +140,7 @@ impl<'b> Iterator for Args<'b> {
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
         let arg = Self::decode(&mut self.reader);
-        debug_assert!(arg.is_ok(), "the payload was checked when the message was made");
+        debug_assert!(arg.is_ok(), "the payload was checked when the message was created");
         arg.ok()
     }
 
@@ -151,20 +151,20 @@ impl<'b> Iterator for Args<'b> {
 
 impl ExactSizeIterator for Args<'_> {}
 
-/// A message under construction: HAProxy's side.
+/// A message under construction, as HAProxy writes it.
 #[derive(Debug)]
 pub struct MessageEncoder<'o> {
     out: &'o mut Vec<u8>,
     count: usize,
 }
 
-/// A message takes 255 arguments at most.
+/// The error of adding an argument to a message that has 255 already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a message takes 255 arguments at most")]
+#[error("a message can have at most 255 arguments")]
 pub struct ArgError;
 
 impl<'o> MessageEncoder<'o> {
-    /// Appends the name of a message that has no arguments yet.
+    /// Appends a message with this name and no arguments.
     pub fn begin(out: &'o mut Vec<u8>, name: &str) -> Self {
         encode_varint(name.len() as u64, out);
         out.extend_from_slice(name.as_bytes());
@@ -173,10 +173,10 @@ impl<'o> MessageEncoder<'o> {
         Self { out, count }
     }
 
-    /// Appends an argument; `""` for an unnamed one.
+    /// Appends an argument. An empty name makes it unnamed.
     ///
     /// # Errors
-    /// There are 255 already; the message stays as it is.
+    /// The message has 255 arguments already. It is unchanged.
     pub fn arg<'v>(&mut self, name: &str, value: impl Into<TypedData<'v>>) -> Result<&mut Self, ArgError> {
         self.out[self.count] = self.out[self.count].checked_add(1).ok_or(ArgError)?;
         encode_varint(name.len() as u64, self.out);
@@ -195,7 +195,7 @@ mod tests {
     const CHECK: &[u8] = b"\x0fcheck-client-ip\x01\x00\x06\xc0\x00\x02\x01";
 
     #[test]
-    fn the_bytes_of_haproxy() {
+    fn a_message_has_the_same_bytes_as_in_haproxy() {
         let mut out = Vec::new();
         MessageEncoder::begin(&mut out, "check-client-ip").arg("", core::net::Ipv4Addr::new(192, 0, 2, 1)).unwrap();
         assert_eq!(out, CHECK);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_count_is_a_byte_without_a_sign() {
+    fn a_message_has_up_to_255_arguments() {
         let mut out = Vec::new();
         let mut message = MessageEncoder::begin(&mut out, "m");
         for n in 0..255 {
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_inside_a_message_is_found() {
+    fn a_message_truncated_anywhere_is_an_error() {
         let payload = [CHECK, CHECK].concat();
         for cut in 0..payload.len() {
             let whole = cut == 0 || cut == CHECK.len();
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn more_arguments_than_data_is_truncated() {
+    fn a_count_above_the_number_of_arguments_is_an_error() {
         let mut payload = CHECK.to_vec();
         payload[16] = 2;
         assert_eq!(Messages::decode(&payload).unwrap_err(), DecodeError::new(Field::ArgName, Fault::Truncated));

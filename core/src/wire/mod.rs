@@ -1,20 +1,21 @@
-//! The bytes of SPOP 2.0, both directions: each file decodes and encodes one shape of SPOE.txt section 3.
+//! The wire format of SPOP 2.0 in both directions. Each module decodes and encodes one structure of SPOE.txt section 3.
 //!
-//! Decoders borrow from the frame and allocate nothing; encoders append to a `Vec<u8>`. The HAProxy side (HELLO,
-//! NOTIFY and DISCONNECT out, AGENT-HELLO and ACK in) is here too, for whatever has to play HAProxy.
+//! Decoders borrow from the frame and allocate nothing. Encoders append to a `Vec<u8>`. HAProxy's side (encoding
+//! HAPROXY-HELLO, NOTIFY and HAPROXY-DISCONNECT, decoding AGENT-HELLO and ACK) is included for tests and simulators
+//! that act as HAProxy.
 //!
-//! What is tolerated on purpose, because HAProxy or the other agents do it:
+//! These irregularities are accepted on purpose, because HAProxy or other agents accept or send them:
 //!
-//! | on the wire | here | HAProxy |
+//! | on the wire | here | in HAProxy |
 //! |---|---|---|
-//! | unknown keys, messages, arguments | skipped | skipped |
-//! | the same key twice | the last wins | the last wins |
-//! | any integer type where one is wanted | taken, then range-checked | taken as one `i64` |
-//! | flags ABORT and 2..31 beside FIN | ignored | ignored |
+//! | unknown keys, messages and arguments | skipped | skipped |
+//! | the same key twice | the last one counts | the last one counts |
+//! | another integer type than the specified one | accepted, then range-checked | read as `i64` |
+//! | flags ABORT and 2..31 together with FIN | ignored | ignored |
 //! | a BOOL with other flag bits | false unless the flags are exactly 1 | the same |
 //! | a STRING with flag bits | read as BINARY | the same |
 //!
-//! All else is a [`DecodeError`](crate::DecodeError), also where HAProxy wraps or reads on.
+//! Everything else is a [`DecodeError`](crate::DecodeError), even where HAProxy's decoder wraps or reads past the end.
 
 mod action;
 mod capabilities;

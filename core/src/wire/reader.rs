@@ -3,32 +3,33 @@
 use super::varint::decode_varint;
 use crate::error::{DecodeError, Fault, Field};
 
-/// What is left to read of a frame.
+/// A cursor over the bytes of a frame that were not read yet.
 ///
-/// Every method names the field it is after, so that an error can say what was cut or out of range. Lengths are
-/// compared with the bytes that remain, never added to a position: HAProxy itself had that wrap until 3.4.
+/// Every method takes the field that it reads, for the error if the field is truncated or out of range. Lengths are
+/// compared with the number of remaining bytes and never added to a position: such an addition could wrap, as it did in
+/// HAProxy before 3.4.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'b> {
     rest: &'b [u8],
 }
 
 impl<'b> Reader<'b> {
-    /// Reads `bytes` from the front; they end where the frame ends.
+    /// Creates a cursor at the start of `bytes`, which end with the frame.
     pub const fn new(bytes: &'b [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    /// True when all is read.
+    /// True if no bytes remain.
     pub const fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    /// What is not read yet.
+    /// Returns the remaining bytes without reading them.
     pub const fn rest(&self) -> &'b [u8] {
         self.rest
     }
 
-    /// The next byte.
+    /// Reads a byte.
     ///
     /// # Errors
     /// `field` is truncated.
@@ -39,7 +40,7 @@ impl<'b> Reader<'b> {
         Ok(first)
     }
 
-    /// The next `len` bytes.
+    /// Reads `len` bytes.
     ///
     /// # Errors
     /// `field` is truncated.
@@ -52,7 +53,7 @@ impl<'b> Reader<'b> {
         Ok(taken)
     }
 
-    /// The next `N` bytes.
+    /// Reads `N` bytes.
     ///
     /// # Errors
     /// `field` is truncated.
@@ -63,7 +64,7 @@ impl<'b> Reader<'b> {
         Ok(taken)
     }
 
-    /// The next varint.
+    /// Reads a varint.
     ///
     /// # Errors
     /// `field` is truncated or above 2^64-1.
@@ -74,7 +75,7 @@ impl<'b> Reader<'b> {
         Ok(value)
     }
 
-    /// The next STRING without a type byte: a varint length and that many bytes, of any encoding.
+    /// Reads a STRING without its type byte: a length as a varint, then that many bytes of any encoding.
     ///
     /// # Errors
     /// `field` is truncated, or its length is above 2^64-1.
@@ -90,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_length_past_the_end_is_truncated_however_large() {
+    fn a_length_past_the_end_is_an_error_whatever_its_size() {
         for bytes in [&[2, b'a'][..], &[0xff, 0xf0, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0x0e, b'a'], &[]] {
             let error = Reader::new(bytes).string(Field::Key).unwrap_err();
             assert_eq!(error, DecodeError::new(Field::Key, Fault::Truncated));
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_follow_each_other() {
+    fn fields_are_read_one_after_the_other() {
         let mut reader = Reader::new(&[7, 1, b'x', 0xf0, 0, 9, 8]);
         assert_eq!(reader.u8(Field::ArgCount), Ok(7));
         assert_eq!(reader.string(Field::ArgName), Ok(&b"x"[..]));

@@ -18,52 +18,52 @@ const IPV4: u8 = 6;
 const IPV6: u8 = 7;
 const STRING: u8 = 8;
 const BINARY: u8 = 9;
-/// BOOL with its flag: the only first byte HAProxy takes for true.
+/// BOOL with its flag. HAProxy reads no other first byte as true.
 const TRUE: u8 = 0x10 | BOOL;
 
-/// A value with its type: an argument of a message, the value of a key or of a variable.
+/// A typed value: that of an argument, of a key or of a variable.
 ///
-/// Strings are bytes, as they are in HAProxy: a path or a header may hold any. HAProxy sends every integer as INT64
-/// and an absent sample (no address, missing header, failed fetch) as NULL.
-// A tag of eight bytes costs no space, and what is behind it is aligned: an address right behind a tag of one byte is
-// copied in pieces that overlap those it was written in, for which processors wait.
+/// Strings are bytes, as in HAProxy, because a path or a header may contain any bytes. HAProxy sends every integer as
+/// INT64, and an absent sample (no address, missing header, failed fetch) as NULL.
+// A tag of eight bytes costs no space and aligns the value. After a tag of one byte, an address would be copied with
+// loads that overlap several earlier stores, and processors stall on such loads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum TypedData<'b> {
-    /// Nothing: an argument whose sample is absent.
+    /// No value: the sample of an argument is absent.
     Null,
     /// A boolean.
     Bool(bool),
-    /// INT32.
+    /// A signed integer of 32 bits.
     Int32(i32),
-    /// UINT32.
+    /// An unsigned integer of 32 bits.
     Uint32(u32),
-    /// INT64.
+    /// A signed integer of 64 bits.
     Int64(i64),
-    /// UINT64.
+    /// An unsigned integer of 64 bits.
     Uint64(u64),
     /// An IPv4 address.
     Ipv4(Ipv4Addr),
-    /// An IPv6 address; an IPv4 client of a v4v6 listener comes as `::ffff:a.b.c.d`.
+    /// An IPv6 address. The address of an IPv4 client on a `v4v6` listener is `::ffff:a.b.c.d`.
     Ipv6(Ipv6Addr),
-    /// A string, of any encoding.
+    /// A string of any encoding.
     String(&'b [u8]),
-    /// Bytes.
+    /// Binary data.
     Binary(&'b [u8]),
 }
 
 impl<'b> TypedData<'b> {
-    /// Reads one value.
+    /// Reads a value.
     ///
-    /// An INT32 or UINT32 outside its range keeps its value, as in HAProxy, and comes as INT64 or UINT64.
+    /// An INT32 or UINT32 outside its range keeps its value, as in HAProxy, and is returned as INT64 or UINT64.
     ///
     /// # Errors
-    /// `field` is truncated, overflows, or is of a reserved type (10..=15), whose size nobody knows.
+    /// `field` is truncated, overflows, or has a reserved type (10..=15), whose size is unknown.
     #[inline]
     pub fn decode(reader: &mut Reader<'b>, field: Field) -> Result<Self, DecodeError> {
         let first = reader.u8(field)?;
-        // On its own, for it is what most ask about: one place that writes values of all types writes an address in pieces,
-        // and whoever reads it whole waits for them.
+        // IPv4 has its own path because most lookups are of IPv4 addresses. Code that is shared by all types would
+        // write the address in several stores, and a later load of the whole address would stall on them.
         if first & 0x0f == IPV4 {
             return Ok(Self::Ipv4(reader.array::<4>(field)?.into()));
         }
@@ -92,11 +92,11 @@ impl<'b> TypedData<'b> {
         })
     }
 
-    /// Steps over one value: fails where [`decode`](Self::decode) does, in a fraction of its time.
+    /// Skips a value. Returns the same errors as [`decode`](Self::decode) and is much faster.
     ///
     /// # Errors
-    /// Those of [`decode`](Self::decode).
-    #[inline(always)] // as what it is called by
+    /// The same as those of [`decode`](Self::decode).
+    #[inline(always)] // like its caller
     pub(super) fn skip(reader: &mut Reader<'b>, field: Field) -> Result<(), DecodeError> {
         match reader.u8(field)? & 0x0f {
             NULL | BOOL => Ok(()),
@@ -108,7 +108,8 @@ impl<'b> TypedData<'b> {
         }
     }
 
-    /// Appends the value. The flags are zero but for true: HAProxy compares a STRING's first byte whole.
+    /// Appends the value. All flags are zero, except that of a true BOOL: HAProxy compares the first byte of a STRING
+    /// including its flags.
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
         let integer = |out: &mut Vec<u8>, kind, value| {
@@ -118,7 +119,7 @@ impl<'b> TypedData<'b> {
         match *self {
             Self::Null => out.push(NULL),
             Self::Bool(value) => out.push(if value { TRUE } else { BOOL }),
-            // Signed values travel as 64 bits, sign-extended: ten bytes for any negative one.
+            // Signed values are sent as 64 bits, sign-extended, so every negative one takes ten bytes.
             Self::Int32(value) => integer(out, INT32, i64::from(value) as u64),
             Self::Uint32(value) => integer(out, UINT32, u64::from(value)),
             Self::Int64(value) => integer(out, INT64, value as u64),
@@ -142,7 +143,7 @@ impl<'b> TypedData<'b> {
         }
     }
 
-    /// How many bytes [`encode`](Self::encode) appends.
+    /// Returns the number of bytes that [`encode`](Self::encode) appends.
     #[inline]
     pub fn encoded_len(&self) -> usize {
         1 + match *self {
@@ -157,7 +158,7 @@ impl<'b> TypedData<'b> {
         }
     }
 
-    /// The boolean, if it is one.
+    /// Returns the boolean, if this is a BOOL.
     pub const fn as_bool(&self) -> Option<bool> {
         match *self {
             Self::Bool(value) => Some(value),
@@ -165,7 +166,7 @@ impl<'b> TypedData<'b> {
         }
     }
 
-    /// The integer, of whatever integer type, if it fits.
+    /// Returns the integer, if this has an integer type and fits into `i64`.
     pub fn as_i64(&self) -> Option<i64> {
         match *self {
             Self::Int32(value) => Some(i64::from(value)),
@@ -176,7 +177,7 @@ impl<'b> TypedData<'b> {
         }
     }
 
-    /// The address, of either family, as it came: see [`Ipv6Addr::to_ipv4_mapped`].
+    /// Returns the address, if this is an IPv4 or IPv6 address. It is not converted; see [`Ipv6Addr::to_ipv4_mapped`].
     pub const fn as_ip(&self) -> Option<IpAddr> {
         match *self {
             Self::Ipv4(address) => Some(IpAddr::V4(address)),
@@ -185,7 +186,7 @@ impl<'b> TypedData<'b> {
         }
     }
 
-    /// The string, if it is one and is UTF-8.
+    /// Returns the string, if this is a STRING in UTF-8.
     pub fn as_str(&self) -> Option<&'b str> {
         match *self {
             Self::String(bytes) => str::from_utf8(bytes).ok(),
@@ -193,7 +194,7 @@ impl<'b> TypedData<'b> {
         }
     }
 
-    /// The bytes of a string or of binary data.
+    /// Returns the bytes, if this is a STRING or BINARY.
     pub const fn as_bytes(&self) -> Option<&'b [u8]> {
         match *self {
             Self::String(bytes) | Self::Binary(bytes) => Some(bytes),
@@ -240,19 +241,19 @@ const _: () = assert!(size_of::<Option<TypedData<'_>>>() == 24);
 mod tests {
     use super::*;
 
-    /// What `bytes` are, all of them; stepping over them has to come to the same.
+    /// Decodes a value that is all of `bytes`, and checks that skipping it gives the same result.
     fn decode(bytes: &[u8]) -> Result<TypedData<'_>, DecodeError> {
         let (mut reader, mut skipping) = (Reader::new(bytes), Reader::new(bytes));
         let value = TypedData::decode(&mut reader, Field::Value);
         assert_eq!(TypedData::skip(&mut skipping, Field::Value), value.map(drop));
         assert!(value.is_err() || skipping.is_empty());
         let value = value?;
-        assert!(reader.is_empty(), "{value:?} left {:?}", reader.rest());
+        assert!(reader.is_empty(), "expected {value:?} to be all of the bytes, got {:?} after it", reader.rest());
         Ok(value)
     }
 
     #[test]
-    fn every_type_in_both_directions() {
+    fn every_type_is_encoded_and_decoded() {
         let table: &[(TypedData<'_>, &[u8])] = &[
             (TypedData::Null, &[0]),
             (TypedData::Bool(true), &[0x11]),
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_count_as_they_do_in_haproxy() {
+    fn flags_have_the_same_meaning_as_in_haproxy() {
         assert_eq!(decode(&[0x31]), Ok(TypedData::Bool(false)));
         assert_eq!(decode(&[0x18, 1, b'x']), Ok(TypedData::Binary(b"x")));
         assert_eq!(decode(&[0xf3, 7]), Ok(TypedData::Uint32(7)));
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn reserved_types_are_refused() {
+    fn reserved_types_are_errors() {
         for kind in 10..=15 {
             assert_eq!(decode(&[kind]), Err(DecodeError::new(Field::Value, Fault::ReservedType(kind))));
         }

@@ -1,14 +1,14 @@
 //! The variable-length integers of SPOE.txt section 3.1 ("peers encoding").
 //!
-//! Below 240 a value is its one byte. From there the first byte carries four bits, each further one seven, lowest
-//! first, and every extra byte adds its own offset. So each value has exactly one encoding and there is no overlong
-//! form to reject: `f0 80 80 00` is 264432, not 240.
+//! A value below 240 is encoded as one byte. For larger values the first byte holds four bits and each further byte
+//! seven, the lowest bits first, and each further byte also adds an offset. So each value has exactly one encoding, and
+//! there are no overlong forms to reject: `f0 80 80 00` is 264432, not 240.
 
 use alloc::vec::Vec;
 
 use crate::error::Fault;
 
-/// Bytes of the longest varint, that of `u64::MAX`.
+/// The size in bytes of the longest varint, that of `u64::MAX`.
 pub const VARINT_LEN_MAX: usize = 10;
 
 /// Appends `value` to `out`.
@@ -27,7 +27,7 @@ pub fn encode_varint(mut value: u64, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
-/// How many bytes [`encode_varint`] appends for `value`: 1..=10.
+/// Returns the number of bytes that [`encode_varint`] appends for `value`: 1..=10.
 #[inline]
 pub const fn varint_len(mut value: u64) -> usize {
     if value < 240 {
@@ -42,10 +42,10 @@ pub const fn varint_len(mut value: u64) -> usize {
     len
 }
 
-/// Reads a varint off the front of `bytes`, which end where the frame ends: gives its value and length.
+/// Decodes the varint at the start of `bytes`, which end with the frame. Returns its value and its length in bytes.
 ///
-/// HAProxy's decoder has no length check and wraps modulo 2^64; here the eleventh byte and any sum above `u64::MAX`
-/// are [`Fault::VarintOverflow`].
+/// HAProxy's decoder does not check the length and wraps modulo 2^64. Here an eleventh byte and a sum above `u64::MAX`
+/// are a [`Fault::VarintOverflow`].
 #[inline]
 pub(super) fn decode_varint(bytes: &[u8]) -> Result<(u64, usize), Fault> {
     match *bytes {
@@ -55,7 +55,7 @@ pub(super) fn decode_varint(bytes: &[u8]) -> Result<(u64, usize), Fault> {
     }
 }
 
-#[inline(never)] // ids of a connection in long use are three or four bytes; most other numbers are one
+#[inline(never)] // rare: most numbers take one byte, and only the ids on long-lived connections take three or four
 fn decode_long(bytes: &[u8]) -> Result<(u64, usize), Fault> {
     let mut value = u64::from(*bytes.first().ok_or(Fault::Truncated)?);
     let mut shift = 4;
@@ -78,7 +78,7 @@ fn decode_long(bytes: &[u8]) -> Result<(u64, usize), Fault> {
 mod tests {
     use super::*;
 
-    /// The edges of each size and the worked examples; both directions.
+    /// Values at the limits of each size and common examples, with their encodings.
     const TABLE: &[(u64, &[u8])] = &[
         (0, &[0]),
         (239, &[0xef]),
@@ -111,7 +111,7 @@ mod tests {
     ];
 
     #[test]
-    fn edges_in_both_directions() {
+    fn values_at_the_limits_are_encoded_and_decoded() {
         for &(value, bytes) in TABLE {
             let mut out = Vec::new();
             encode_varint(value, &mut out);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_varint_is_truncated_at_every_length() {
+    fn a_varint_truncated_at_any_length_is_an_error() {
         for &(value, bytes) in TABLE {
             for cut in 0..bytes.len() {
                 assert_eq!(decode_varint(&bytes[..cut]), Err(Fault::Truncated), "{value} cut at {cut}");
@@ -131,11 +131,11 @@ mod tests {
     }
 
     #[test]
-    fn more_than_64_bits_overflow() {
+    fn more_than_64_bits_are_an_overflow() {
         let max = TABLE[TABLE.len() - 1].1;
         let mut above = max.to_vec();
         above[9] = 0x0f;
-        assert_eq!(decode_varint(&above), Err(Fault::VarintOverflow), "sum above u64::MAX");
+        assert_eq!(decode_varint(&above), Err(Fault::VarintOverflow), "a sum above u64::MAX");
         above[9] = 0x10;
         assert_eq!(decode_varint(&above), Err(Fault::VarintOverflow), "bits shifted out");
         let mut eleven = [0x80; 11];
