@@ -1,15 +1,15 @@
-//! What the tests share: HAProxy's side of the protocol, without believing the agent's code.
+//! Code shared by the tests: HAProxy's side of the protocol, written independently of the agent's code.
 //!
-//! - [`bytes`]: the codec, written a second time, and hex as the protocol's tables have it;
-//! - [`frames`]: what HAProxy says and what the agent should answer;
-//! - [`peer`]: HAProxy against a `Connection`, with a virtual clock;
-//! - [`feed`]: the same input in several ways;
+//! - [`bytes`]: a second implementation of the codec, and hex in the notation of the protocol's tables;
+//! - [`frames`]: the frames that HAProxy sends and the frames that the agent should answer with;
+//! - [`peer`]: HAProxy's side of a `Connection`, with a virtual clock;
+//! - [`feed`]: the same input, cut into reads in several ways;
 //! - [`agent`]: the binary `spoa` as a child process;
-//! - [`admin`]: what it tells of itself over HTTP;
+//! - [`admin`]: an agent's metrics and health over HTTP;
 //! - [`client`]: HAProxy's end of a real socket;
-//! - [`folder`]: files of a test;
-//! - [`process`]: what a process takes;
-//! - [`steady`]: a conversation that is measured.
+//! - [`folder`]: a folder of files for one test;
+//! - [`process`]: processor time, memory and file limits of a process;
+//! - [`steady`]: a connection in its steady state, for measurements.
 
 #[path = "harness/admin.rs"]
 pub mod admin;

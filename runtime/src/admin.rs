@@ -39,13 +39,14 @@ const STOP_TIME: Duration = Duration::from_secs(1);
 
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// What is served.
+/// The data that is served.
 pub(crate) struct Admin {
     pub(crate) pool: Arc<Pool>,
     pub(crate) metrics: Metrics,
 }
 
-/// The thread that serves it: no scrape delays the accepting thread or a worker. It ends when this is dropped.
+/// The thread that serves it, so that no scrape delays the accepting thread or a
+/// worker. It ends when this is dropped.
 pub(crate) struct AdminThread {
     stop: Sender<()>,
     ended: Receiver<()>,

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use slab::Slab;
 use spoa_core::wire::Actions;
-use spoa_core::{Instant, Ticket, TicketId};
+use spoa_core::{AckTooBig, Instant, Ticket, TicketId};
 
 use crate::handler::HandlerError;
 use crate::log_limit::LogLimit;
@@ -66,6 +66,10 @@ pub(crate) struct Answer {
 
 /// Returns the line to log about a handler that failed.
 pub(crate) fn failed(error: &HandlerError) -> String {
+    if error.is::<AckTooBig>() {
+        // The actions that fit are sent.
+        return error.to_string();
+    }
     format!("the handler failed, so HAProxy gets an empty ACK: {error}")
 }
 
@@ -99,7 +103,7 @@ impl Answers {
     pub(crate) fn cancel(&mut self, id: WorkId) {
         let is_there = |work: &Work| (work.connection, work.ticket.id()) == (id.connection, id.ticket);
         if self.work.get(id.number).is_some_and(is_there) {
-            bury(&self.log_limit, self.work.remove(id.number));
+            drop_caught(&self.log_limit, self.work.remove(id.number));
         }
         if self.work.is_empty() {
             // Without futures there is no run that would remove these.
@@ -132,7 +136,7 @@ impl Answers {
                 Err(_) => Err(format!("it panicked: {}", panics::take()).into()),
             };
             let Work { connection, ticket, since, later, .. } = work.remove(number);
-            bury(log_limit, later);
+            drop_caught(log_limit, later);
             came.push(Answer { connection, ticket, since, actions });
         }
         !came.is_empty()
@@ -147,12 +151,12 @@ impl Answers {
 impl Drop for Answers {
     fn drop(&mut self) {
         let Self { work, log_limit, .. } = self;
-        work.drain().for_each(|work| bury(log_limit, work));
+        work.drain().for_each(|work| drop_caught(log_limit, work));
     }
 }
 
 /// Drops something that belongs to a handler, which may panic.
-fn bury<T>(log_limit: &LogLimit, what: T) {
+fn drop_caught<T>(log_limit: &LogLimit, what: T) {
     if catch_unwind(AssertUnwindSafe(|| drop(what))).is_err() {
         let panic = panics::take();
         if log_limit.allows() {

@@ -245,7 +245,7 @@ pub(crate) struct How {
     pub(crate) is_told: bool,
 }
 
-/// How many immediate answers there are to each that is measured: reading the clock takes longer than many of them.
+/// One of this many immediate answers is measured: reading the clock takes longer than many of them.
 pub(crate) const SAMPLE: u64 = 64;
 
 impl Counters {

@@ -143,7 +143,7 @@ impl Driver {
     /// Returns the time of its next turn, if nothing happens before.
     pub(crate) fn due(&self) -> Option<Instant> {
         let parting = match self.drain {
-            Draining::Soon(parting) => Some(parting.due(self.connection.is_at_rest())),
+            Draining::Soon(parting) => Some(parting.due(self.connection.is_idle())),
             Draining::No | Draining::Yes => None,
         };
         self.connection.poll_timeout().into_iter().chain(parting).min()
@@ -188,8 +188,8 @@ impl Driver {
     }
 
     /// True if it has a NOTIFY without a permit.
-    pub(crate) fn is_on_hold(&self) -> bool {
-        self.connection.is_on_hold()
+    pub(crate) fn needs_permit(&self) -> bool {
+        self.connection.needs_permit()
     }
 
     /// Returns the number of bytes that it holds, and since when it has waited for its peer with some.
@@ -210,7 +210,7 @@ impl Driver {
     }
 
     /// Releases everything that it holds.
-    pub(crate) fn let_go<H: Handler>(&mut self, shared: &mut Shared<H>) {
+    pub(crate) fn release<H: Handler>(&mut self, shared: &mut Shared<H>) {
         self.cancel_work(shared);
         shared.loads.change(&mut self.load, Load::default());
         self.answer_call(shared);
@@ -221,7 +221,7 @@ impl Driver {
         let wanted = shared.settings.log_frames && tracing::enabled!(tracing::Level::DEBUG);
         if !wanted {
             self.frame_log = None;
-        } else if self.frame_log.is_none() && self.connection.is_at_rest() {
+        } else if self.frame_log.is_none() && self.connection.is_idle() {
             let log = FrameLog::new(self.name.clone(), shared.settings.connection.max_frame_size);
             self.frame_log = Some(Box::new(log));
         }
@@ -320,7 +320,7 @@ impl Driver {
     /// Closes a draining connection at the best moment.
     fn part<H: Handler>(&mut self, now: Instant, shared: &mut Shared<H>) {
         let Draining::Soon(parting) = &mut self.drain else { return };
-        let (unsent, at_rest) = (self.connection.poll_transmit().is_some(), self.connection.is_at_rest());
+        let (unsent, at_rest) = (self.connection.poll_transmit().is_some(), self.connection.is_idle());
         if parting.is_over(parting::Now { time: now, unsent, at_rest, asked: self.came }) {
             let grace = parting.grace(now);
             self.drain = Draining::Yes;

@@ -16,7 +16,7 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use crate::addr::{ListenAddr, UnixSocket};
 use crate::error::Error;
 
-/// How many connections may wait to be accepted: a reloaded HAProxy opens all of its connections at once.
+/// The number of connections that may wait to be accepted: a reloaded HAProxy opens all of its connections at once.
 const BACKLOG: i32 = 4096;
 
 /// An open socket. The file of a unix socket is removed when it is dropped.

@@ -19,7 +19,7 @@ thread_local! {
 }
 
 /// From now on keeps the message of each panic of this thread for [`take`], instead of writing it to standard error: a handler
-/// that panics at every NOTIFY would write without limit, and wait for whoever reads standard error.
+/// that panics at every NOTIFY would write without limit, and wait for the reader of standard error.
 ///
 /// The panic hook of before still gets the panics of all other threads and, if `RUST_BACKTRACE` is set, one panic per second
 /// of this one.

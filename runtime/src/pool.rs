@@ -41,7 +41,8 @@ struct Seat {
     counters: Arc<Counters>,
 }
 
-/// How many connections above the limit are being rejected with code 13 at a time: an eighth of the limit, within this range.
+/// The number of connections above the limit that are rejected with code 13 at a time: an eighth of the limit, within this
+/// range.
 const TURNED_AWAY_MAX: RangeInclusive<usize> = 16..=1024;
 
 impl Pool {

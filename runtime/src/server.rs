@@ -190,8 +190,8 @@ async fn warn_of_silence(pool: Arc<Pool>, time: Duration) {
         if checks > 0 {
             let (checks, time) = (Count(checks, "health check"), Span(time));
             tracing::warn!(
-                "{checks} and no NOTIFY in {time}: is there a \"filter spoe\" line in the frontend, does its engine have the name in \
-                 brackets in its SPOE file, and does one of its events ever occur?"
+                "{checks} and no NOTIFY in {time}: is there a \"filter spoe\" line in a frontend that has traffic, does its \"messages\" \
+                 line name the message, and does the event of the message ever occur?"
             );
             return;
         }
@@ -285,7 +285,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The part of the grace period that is left for the threads and the process to end.
 const DRAIN_MARGIN: Duration = Duration::from_millis(100);
 
-/// How many connections one socket accepts before the others, and a stop, have their turn.
+/// The number of connections that one socket accepts before the others, and a stop, have their turn.
 const ACCEPTS_MAX: u64 = 64;
 
 /// How long accepting pauses when the machine has no room for another connection.

@@ -76,7 +76,7 @@ enum End {
 /// The token of the mailbox; that of a connection is its key.
 const CALLED: Token = Token(usize::MAX);
 
-/// How many events one wait returns.
+/// The number of events that one wait returns.
 const EVENTS_MAX: usize = 256;
 
 /// The objects that a worker waits on, created before its thread so that an error can be returned.
@@ -297,7 +297,7 @@ impl<H: Handler> Worker<H> {
     fn heed_waiting(&mut self, key: usize) {
         let Served { driver, number, .. } = &mut *self.connections[key];
         let called_in_vain = driver.answer_call(&mut self.shared);
-        match (driver.is_on_hold(), *number) {
+        match (driver.needs_permit(), *number) {
             (true, None) => {
                 *number = Some(self.shared.loads.wait(key, called_in_vain));
                 self.shared.tell_of_waiting();
@@ -341,7 +341,7 @@ impl<H: Handler> Worker<H> {
 
     fn close(&mut self, key: usize) {
         let mut served = self.connections.remove(key);
-        served.driver.let_go(&mut self.shared);
+        served.driver.release(&mut self.shared);
         if let Some(number) = served.number {
             self.shared.loads.leave(number);
         }

@@ -1,4 +1,5 @@
-//! Prefixes as they are in the lists people use: most of IPv4 /32 and /24, those of IPv6 /32 to /64, in lists that overlap.
+//! Random prefixes that resemble those of real lists: most IPv4 prefixes are /32 or /24, IPv6 prefixes are /32 to /64,
+//! and lists overlap.
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -8,13 +9,13 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use spoa_runtime::reputation::table::Bits;
 
-/// Lists that the prefixes are in.
+/// Number of lists.
 pub(crate) const LISTS: usize = 20;
 
-/// One prefix of IPv6 on five of IPv4.
+/// Number of IPv4 prefixes among six: there are five for each IPv6 prefix.
 pub(crate) const V4_OF_SIX: usize = 5;
 
-/// A prefix of IPv4 as lists have them.
+/// Returns a random IPv4 prefix.
 pub(crate) fn v4(random: &mut impl Rng) -> (u32, u8) {
     let len = match random.random_range(0..10) {
         0..6 => 32,
@@ -25,7 +26,7 @@ pub(crate) fn v4(random: &mut impl Rng) -> (u32, u8) {
     (random.random_range(0x0100_0000..0xe000_0000_u32).network(len), len)
 }
 
-/// A prefix of IPv6 as lists have them: in the blocks that were handed out.
+/// Returns a random IPv6 prefix in one of the blocks that have been allocated.
 pub(crate) fn v6(random: &mut impl Rng) -> (u128, u8) {
     let block = [0x2001_u128, 0x2400, 0x2600, 0x2800, 0x2a00, 0x2a01, 0x2c00][random.random_range(0..7)];
     let len = [32, 40, 48, 56, 64][random.random_range(0..5)];
@@ -38,7 +39,7 @@ pub(crate) enum Listed {
     V6(u128, u8),
 }
 
-/// The prefixes of one of the lists, the same each time.
+/// Returns the prefixes of one of the lists. They depend only on the number of the list.
 pub(crate) fn list(number: usize, count: usize) -> impl Iterator<Item = Listed> {
     let mut random = ChaCha8Rng::seed_from_u64(number as u64);
     (0..count).map(move |n| {
@@ -52,9 +53,10 @@ pub(crate) fn list(number: usize, count: usize) -> impl Iterator<Item = Listed> 
     })
 }
 
-/// Writes `prefixes` to files of equal size; gives their size in all.
+/// Writes [`LISTS`] lists, with this number of prefixes in total, to files in a new folder. Returns the total size in
+/// bytes.
 pub(crate) fn write_lists(folder: &Path, prefixes: usize) -> u64 {
-    fs::create_dir(folder).expect("there is no such folder yet");
+    fs::create_dir(folder).expect("the folder does not exist yet");
     let mut size = 0;
     for number in 0..LISTS {
         let mut text = String::new();
@@ -65,7 +67,7 @@ pub(crate) fn write_lists(folder: &Path, prefixes: usize) -> u64 {
             };
         }
         size += text.len() as u64;
-        fs::write(folder.join(number.to_string()), text).expect("there is room");
+        fs::write(folder.join(number.to_string()), text).expect("the file can be written");
     }
     size
 }

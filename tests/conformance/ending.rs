@@ -1,4 +1,4 @@
-//! What D(n) means, step by step.
+//! Checks how a connection ends with D(n), and whether it still serves.
 
 use std::time::Duration;
 
@@ -8,53 +8,55 @@ use spoa_tests::feed::{Outcome, feed};
 use spoa_tests::frames::{agent_disconnect, documented_notify};
 use spoa_tests::peer::{Peer, Seen};
 
-/// `input` is answered by D(`code`), at once, whatever way it arrives, and the connection ends as the peer's fault.
-pub(crate) fn fails(make: impl Fn() -> Peer, input: &[u8], code: u64) {
+/// Checks that `input` is a protocol error: it is answered with D(`code`) immediately, no matter how reads cut it.
+pub(crate) fn check_error(make: impl Fn() -> Peer, input: &[u8], code: u64) {
     let (mut peer, outcome) = feed(make, input);
     assert_eq!(outcome.bytes(), agent_disconnect(code), "{input:02x?}");
     assert!(matches!(outcome.events[..], [Seen::Closed(CloseReason::Error(_))]), "{:?}", outcome.events);
-    is_over(&mut peer);
+    check_linger(&mut peer);
 }
 
-/// The HELLO `input` is answered by D(`code`), but not before the delay that keeps HAProxy from coming back at once.
-pub(crate) fn refuses(input: &[u8], code: u64) {
+/// Checks that the HELLO `input` is answered with D(`code`) after `refuse_delay`, which keeps HAProxy from reconnecting
+/// at once.
+pub(crate) fn check_refusal(input: &[u8], code: u64) {
     let delay = Config::default().refuse_delay;
     let tick = Duration::from_nanos(1);
     let (mut peer, outcome) = feed(|| Peer::new(Config::default()), input);
-    assert_eq!(outcome, Outcome { events: vec![], frames: vec![] }, "nothing is said before the delay");
+    assert_eq!(outcome, Outcome { events: vec![], frames: vec![] }, "expected no answer before the delay");
     peer.send(&documented_notify());
     peer.advance(delay - tick);
-    assert_eq!((peer.take_events(), peer.take_bytes()), (vec![], vec![]), "nothing is said before the delay");
+    assert_eq!((peer.take_events(), peer.take_bytes()), (vec![], vec![]), "expected no answer before the delay");
     peer.advance(tick);
     assert_eq!(peer.take_bytes(), agent_disconnect(code), "{input:02x?}");
     assert!(matches!(peer.take_events()[..], [Seen::Closed(CloseReason::Error(_))]));
-    is_over(&mut peer);
+    check_linger(&mut peer);
 }
 
-/// The last word was said: what still comes is read and dropped until HAProxy closes or has had its time.
-pub(crate) fn is_over(peer: &mut Peer) {
+/// Checks that the connection lingers after its last frame: it reads and drops what arrives, and is closed after the
+/// linger time.
+pub(crate) fn check_linger(peer: &mut Peer) {
     assert!(peer.connection.is_send_finished() && !peer.connection.is_closed());
     peer.send(&documented_notify().repeat(5000));
     peer.send(&hex("ffffffff 00 01"));
-    assert_eq!(peer.unread(), 0, "what comes is read, so that closing does not reset the socket");
+    assert_eq!(peer.unread(), 0, "closing a socket with unread bytes would reset it");
     assert_eq!((peer.take_events(), peer.take_bytes()), (vec![], vec![]));
     peer.advance(Config::default().linger);
     assert!(peer.connection.is_closed() && peer.connection.poll_timeout().is_none());
     assert_eq!((peer.take_events(), peer.take_bytes()), (vec![], vec![]));
 }
 
-/// A NOTIFY is served: nothing that came before has hurt.
-pub(crate) fn is_alive(peer: &mut Peer) {
-    assert_eq!(peer.take_bytes(), [], "asked with nothing pending");
+/// Checks that the connection still serves a NOTIFY. Fails if bytes are left that the test has not taken.
+pub(crate) fn check_serves(peer: &mut Peer) {
+    assert_eq!(peer.take_bytes(), [], "expected no bytes before the NOTIFY");
     peer.take_events();
     peer.send(&documented_notify());
     let ids = match &peer.take_events()[..] {
         [Seen::Notify { ids, .. }] => *ids,
-        other => panic!("not one NOTIFY: {other:?}"),
+        other => panic!("expected one NOTIFY, got {other:?}"),
     };
     assert_eq!(ids, (1, 1));
     if !peer.deferred().is_empty() {
-        peer.answer(ids, 1).expect("just deferred");
+        peer.answer(ids, 1).expect("the ticket is live");
     }
     let frames = peer.take_frames();
     assert_eq!(frames.len(), 1);

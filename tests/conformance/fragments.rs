@@ -1,4 +1,4 @@
-//! F01 to F08: NOTIFYs in fragments, as HAProxy 1.8 to 3.0 sends them.
+//! F01 to F08: fragmented NOTIFYs, as HAProxy 1.8 to 3.0 sends them.
 
 use spoa_core::wire::TypedData;
 use spoa_core::{CloseReason, Config, PeerError};
@@ -7,7 +7,7 @@ use spoa_tests::feed::feed;
 use spoa_tests::frames::{ack, agent_disconnect, check_client_ip, documented_notify, notify};
 use spoa_tests::peer::{Peer, Seen, score_of, whole_only};
 
-use crate::ending::{fails, is_alive};
+use crate::ending::{check_error, check_serves};
 
 const IDS: (u64, u64) = (7, 2);
 
@@ -27,14 +27,14 @@ fn abort() -> Vec<u8> {
     Frame::new(UNSET, IDS, []).flags(FIN | ABORT).encode()
 }
 
-/// A payload that can be cut in many ways, and the score it leads to.
+/// Returns a payload to be cut into fragments, and the score in its answer.
 fn payload() -> (Vec<u8>, u64) {
     let octets = [198, 51, 100, 7];
     (check_client_ip(Value::Ipv4(octets)), score_of(&octets).into())
 }
 
 #[test]
-fn f01_fragments_get_one_ack_behind_the_last() {
+fn f01_fragments_get_one_ack_after_the_last() {
     let (payload, score) = payload();
     for a in 0..=payload.len() {
         let b = (a + payload.len()) / 2;
@@ -46,8 +46,8 @@ fn f01_fragments_get_one_ack_behind_the_last() {
         assert_eq!(peer.take_events(), [Seen::Notify { ids: IDS, payload: payload.clone() }], "cut at {a} and {b}");
         assert_eq!(peer.take_bytes(), ack(IDS.0, IDS.1, &[score]));
         peer.release();
-        assert_eq!(peer.connection.memory(), 0, "what was collected is given back");
-        is_alive(&mut peer);
+        assert_eq!(peer.connection.memory(), 0, "expected the reassembly buffer to be released");
+        check_serves(&mut peer);
     }
     let input = [first(&payload[..9]), more(&payload[9..15]), last(&payload[15..]), documented_notify()].concat();
     let (_, outcome) = feed(Peer::ready, &input);
@@ -55,12 +55,12 @@ fn f01_fragments_get_one_ack_behind_the_last() {
 }
 
 #[test]
-fn f02_a_string_cut_in_its_middle_is_whole_again() {
+fn f02_a_string_cut_in_the_middle_is_reassembled() {
     let text: String = ('a'..='z').cycle().take(500).collect();
     let payload = message("m", &[("text", Value::text(&text))]);
     let input = [first(&payload[..250]), last(&payload[250..])].concat();
     let mut peer = Peer::ready().handling(move |notify| {
-        let message = notify.messages().next().expect("one message");
+        let message = notify.messages().next().expect("the NOTIFY has a message");
         assert_eq!(message.arg("text"), Some(TypedData::String(text.as_bytes())));
         None
     });
@@ -74,7 +74,7 @@ fn f03_an_empty_last_fragment_completes_the_notify() {
     let (payload, score) = payload();
     let (mut peer, outcome) = feed(Peer::ready, &[first(&payload), last(&[])].concat());
     assert_eq!(outcome.bytes(), ack(IDS.0, IDS.1, &[score]));
-    is_alive(&mut peer);
+    check_serves(&mut peer);
 }
 
 #[test]
@@ -83,11 +83,11 @@ fn f04_a_fragment_that_continues_nothing_is_refused() {
     for ids in [(IDS.0 + 1, IDS.1), (IDS.0, IDS.1 + 1), (0, 0)] {
         for flags in [0, FIN, FIN | ABORT] {
             let stray = Frame::new(UNSET, ids, payload.clone()).flags(flags).encode();
-            fails(Peer::ready, &[first(&payload), stray].concat(), 11);
+            check_error(Peer::ready, &[first(&payload), stray].concat(), 11);
         }
     }
     for alone in [more(&payload), last(&payload), abort()] {
-        fails(Peer::ready, &alone, 11);
+        check_error(Peer::ready, &alone, 11);
     }
     let complete = || {
         let mut peer = Peer::ready();
@@ -96,30 +96,30 @@ fn f04_a_fragment_that_continues_nothing_is_refused() {
         peer.take_events();
         peer
     };
-    fails(complete, &last(&payload), 11);
+    check_error(complete, &last(&payload), 11);
 }
 
 #[test]
-fn f05_a_notify_amid_the_fragments_of_another_is_refused() {
+fn f05_a_notify_between_the_fragments_of_another_is_refused() {
     let (payload, _) = payload();
-    fails(Peer::ready, &[first(&payload), documented_notify()].concat(), 11);
-    fails(Peer::ready, &[first(&payload), first(&payload)].concat(), 11);
-    fails(Peer::ready, &[first(&payload), notify(IDS.0, IDS.1, &[])].concat(), 11);
+    check_error(Peer::ready, &[first(&payload), documented_notify()].concat(), 11);
+    check_error(Peer::ready, &[first(&payload), first(&payload)].concat(), 11);
+    check_error(Peer::ready, &[first(&payload), notify(IDS.0, IDS.1, &[])].concat(), 11);
 }
 
 #[test]
-fn f06_haproxy_may_give_an_event_up() {
+fn f06_haproxy_may_abort_a_notify() {
     let (payload, _) = payload();
-    for given_up in [vec![first(&payload), abort()], vec![first(&payload), more(&payload), abort()]] {
-        let (mut peer, outcome) = feed(Peer::ready, &given_up.concat());
-        assert_eq!((outcome.events, outcome.frames), (vec![], vec![]), "no ACK");
+    for aborted in [vec![first(&payload), abort()], vec![first(&payload), more(&payload), abort()]] {
+        let (mut peer, outcome) = feed(Peer::ready, &aborted.concat());
+        assert_eq!((outcome.events, outcome.frames), (vec![], vec![]), "expected no ACK");
         assert_eq!(peer.connection.stats().aborted_by_haproxy, 1);
-        is_alive(&mut peer);
+        check_serves(&mut peer);
     }
 }
 
 #[test]
-fn f07_a_notify_above_the_cap_is_aborted_once_and_swallowed() {
+fn f07_a_notify_above_the_limit_is_aborted_once_and_discarded() {
     let refusal = hex("00000007 67 00000003 07 02");
     let piece = vec![0u8; 16000];
     let whole = (1 << 20) / piece.len();
@@ -128,27 +128,27 @@ fn f07_a_notify_above_the_cap_is_aborted_once_and_swallowed() {
     for _ in 1..whole {
         peer.send(&more(&piece));
     }
-    assert_eq!(peer.take_bytes(), [], "1 MiB may be collected");
+    assert_eq!(peer.take_bytes(), [], "expected no ABORT up to 1 MiB");
     peer.send(&more(&piece));
     assert_eq!(peer.take_bytes(), refusal);
-    assert!(peer.connection.memory() < 2 * 16388 + 1024, "what was collected is gone");
+    assert!(peer.connection.memory() < 2 * 16388 + 1024, "expected the reassembly buffer to be released");
     for _ in 0..10 {
         peer.send(&more(&piece));
     }
     peer.send(&last(&piece));
     assert_eq!((peer.take_events(), peer.take_bytes()), (vec![], vec![]));
-    is_alive(&mut peer);
+    check_serves(&mut peer);
 }
 
 #[test]
-fn f07_the_cap_is_exact_and_what_follows_is_served() {
+fn f07_the_limit_is_exact_and_the_next_notify_is_served() {
     let small = || Peer::ready_with(Config { reassembly_max: 100, ..Config::default() });
     let refusal = hex("00000007 67 00000003 07 02");
     let good = message("m", &[("", Value::String(vec![b'x'; 94]))]);
     assert_eq!(good.len(), 100);
     let (_, outcome) = feed(small, &[first(&good), last(&[])].concat());
     assert_eq!(outcome.bytes(), ack(IDS.0, IDS.1, &[]));
-    // HAProxy may stop at any point once it has our ABORT; a NOTIFY of its own may be behind.
+    // HAProxy may stop sending fragments at any point after our ABORT, and start another NOTIFY.
     for too_large in [
         vec![first(&[0; 101])],
         vec![first(&[0; 101]), more(&[0; 9])],
@@ -162,8 +162,8 @@ fn f07_the_cap_is_exact_and_what_follows_is_served() {
         assert_eq!((outcome.bytes(), outcome.events), (refusal.clone(), vec![]));
         assert_eq!(peer.connection.stats().aborted_by_agent, 1);
         peer.send(&[first(&good), last(&[])].concat());
-        assert_eq!(peer.take_bytes(), ack(IDS.0, IDS.1, &[]), "the next one of the same ids");
-        is_alive(&mut peer);
+        assert_eq!(peer.take_bytes(), ack(IDS.0, IDS.1, &[]), "expected an ACK for the next NOTIFY with the same ids");
+        check_serves(&mut peer);
     }
 }
 
@@ -171,17 +171,17 @@ fn f07_the_cap_is_exact_and_what_follows_is_served() {
 fn f08_fragments_are_refused_unless_they_were_offered() {
     let (payload, _) = payload();
     for fragment in [more(&payload), last(&payload), abort()] {
-        fails(|| Peer::ready_with(whole_only()), &fragment, 10);
+        check_error(|| Peer::ready_with(whole_only()), &fragment, 10);
     }
 }
 
 #[test]
-fn f07_swallowing_ends_with_the_last_fragment() {
+fn f07_fragments_are_discarded_up_to_the_last_one() {
     let small = || Peer::ready_with(Config { reassembly_max: 10, ..Config::default() });
-    let over = [first(&[0; 11]), more(&[0; 11]), last(&[])].concat();
+    let too_large = [first(&[0; 11]), more(&[0; 11]), last(&[])].concat();
     for stray in [more(&[]), last(&[]), abort()] {
         let mut peer = small();
-        peer.send(&over);
+        peer.send(&too_large);
         peer.take_frames();
         peer.send(&stray);
         assert_eq!(peer.take_bytes(), agent_disconnect(11));
@@ -189,16 +189,16 @@ fn f07_swallowing_ends_with_the_last_fragment() {
     }
 }
 
-/// Not a row: the payload is looked at when it is whole, and no sooner.
+/// Not a row of the table: a fragmented payload is parsed only after its last fragment.
 #[test]
-fn malformed_fragments_are_refused_behind_the_last() {
+fn malformed_fragments_are_refused_after_the_last() {
     let (payload, _) = payload();
-    fails(Peer::ready, &[first(&payload), last(&payload[..5])].concat(), 4);
+    check_error(Peer::ready, &[first(&payload), last(&payload[..5])].concat(), 4);
 }
 
-/// Not a row: frames of unknown types are nothing that could come between.
+/// Not a row of the table: frames of unknown types are skipped and do not interrupt a fragmented NOTIFY.
 #[test]
-fn unknown_frames_may_come_between_fragments() {
+fn unknown_frames_are_skipped_between_fragments() {
     let (payload, score) = payload();
     let unknown = Frame::new(77, (9, 9), []).encode();
     let (_, outcome) = feed(Peer::ready, &[first(&payload), unknown, last(&[])].concat());

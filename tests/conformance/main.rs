@@ -1,7 +1,8 @@
-//! The conformance table of SPOP 2.0 against the core, through bytes alone: each row is a test with its id in its name.
+//! Tests the core against the conformance table of SPOP 2.0, without sockets. Each row of the table is at least one
+//! test, whose name starts with the id of the row.
 //!
-//! H is about the handshake, N about NOTIFY and ACK, F about fragments, X about the end. `D(n)` is an AGENT-DISCONNECT
-//! of code n with its canonical text, and nothing behind it.
+//! Rows H are about the handshake, N about NOTIFY and ACK, F about fragments, and X about the end of a connection.
+//! `D(n)` is an AGENT-DISCONNECT with code n and its canonical text, after which the agent sends nothing.
 
 mod clock;
 mod disconnect;

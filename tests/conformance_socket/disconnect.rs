@@ -1,4 +1,4 @@
-//! X01 to X12 on a socket, but for those that need a signal.
+//! X01 to X12 on a socket, except for the rows that need a signal.
 
 use spoa_tests::agent::Agent;
 use spoa_tests::bytes::{DISCONNECT, Frame, Value, hex, kv};
@@ -9,20 +9,20 @@ use spoa_tests::frames::{Hello, ack, agent_disconnect, disconnect, documented_no
 fn x01_and_x02_known_codes_are_echoed_and_no_others() {
     let agent = Agent::spawn(&[]);
     for (code, echo) in [(0, 0), (1, 1), (2, 2), (8, 8), (13, 13), (99, 99), (77, 99), (1000, 99)] {
-        Client::ready(agent.addr()).is_disconnected(&disconnect(code), echo);
+        Client::ready(agent.addr()).expect_disconnect(&disconnect(code), echo);
     }
 }
 
 #[test]
-fn x03_a_disconnect_amid_work_is_answered_at_once() {
+fn x03_a_disconnect_is_answered_immediately_while_notifys_are_in_flight() {
     let agent = Agent::spawn(&["-t", "3600s"]);
     let mut client = Client::ready(agent.addr());
     let five: Vec<u8> = (0..5).flat_map(|sid| notify(sid, 1, &[])).collect();
-    client.is_disconnected(&[five, disconnect(2)].concat(), 2);
+    client.expect_disconnect(&[five, disconnect(2)].concat(), 2);
 }
 
 #[test]
-fn x04_and_x05_bad_disconnects_are_refused() {
+fn x04_and_x05_malformed_disconnects_are_refused() {
     let agent = Agent::spawn(&[]);
     let of = |payload: &[u8]| Frame::new(DISCONNECT, (0, 0), payload);
     let normal = kv(&[("status-code", Value::Uint32(0))]);
@@ -32,14 +32,14 @@ fn x04_and_x05_bad_disconnects_are_refused() {
         (of(&normal).flags(0), 10),
         (Frame::new(DISCONNECT, (1, 0), normal.clone()), 4),
     ] {
-        Client::ready(agent.addr()).is_disconnected(&input.encode(), code);
+        Client::ready(agent.addr()).expect_disconnect(&input.encode(), code);
     }
 }
 
-/// What crosses our last frame is read and dropped: unread bytes would make the kernel reset the connection, and the
-/// reset could overtake the DISCONNECT.
+/// The agent reads and drops bytes that arrive after its last frame. Unread bytes would make the kernel reset the
+/// connection at its close, and HAProxy could lose the DISCONNECT.
 #[test]
-fn x06_and_x11_what_follows_the_last_frame_is_read_and_dropped() {
+fn x06_and_x11_bytes_after_the_last_frame_are_read_and_dropped() {
     let agent = Agent::spawn(&["--refuse-delay", "0"]);
     let crossing = documented_notify().repeat(10_000);
     for (input, code) in [(disconnect(0), 0), (hex("7fffffff"), 3), (Hello::mux().encode(), 4)] {
@@ -47,53 +47,53 @@ fn x06_and_x11_what_follows_the_last_frame_is_read_and_dropped() {
         client.send(&input);
         assert_eq!(client.bytes(agent_disconnect(code).len()), agent_disconnect(code));
         client.send(&crossing);
-        assert_eq!(client.rest().expect("no reset"), []);
-        // All in one go.
-        Client::ready(agent.addr()).is_disconnected(&[input, crossing.clone()].concat(), code);
+        assert_eq!(client.rest().expect("the connection is not reset"), []);
+        // The same in a single send.
+        Client::ready(agent.addr()).expect_disconnect(&[input, crossing.clone()].concat(), code);
     }
     let mut client = Client::fresh(agent.addr());
     client.send(&[Hello::health_check().encode(), crossing].concat());
     assert_eq!(client.frame().kind, 101);
-    assert_eq!(client.rest().expect("no reset"), []);
+    assert_eq!(client.rest().expect("the connection is not reset"), []);
 }
 
-/// When HAProxy closes, the agent does so too, and at once rather than after its second.
+/// At end of file the agent closes the connection without an answer.
 #[test]
-fn x07_the_end_of_the_socket_is_silent() {
+fn x07_end_of_file_gets_no_answer() {
     let agent = Agent::spawn(&["-t", "3600s"]);
     for sent in [vec![], documented_notify()[..10].to_vec(), documented_notify(), documented_notify().repeat(50)] {
         let mut client = Client::ready(agent.addr());
         client.send(&sent);
         client.finish();
-        assert_eq!(client.rest().expect("no reset"), []);
+        assert_eq!(client.rest().expect("the connection is not reset"), []);
     }
-    assert_eq!(agent.warnings(), [""; 0], "this is routine");
+    assert_eq!(agent.warnings(), [""; 0], "expected no warnings about peers that close their connection");
 }
 
-/// As many NOTIFYs in work as may be, one without pipelining: nothing more is taken up, but the end is still noticed.
+/// End of file is noticed even if the limit of NOTIFYs in flight is reached, which is one without pipelining.
 #[test]
-fn x07_the_end_is_noticed_while_all_places_are_taken() {
+fn x07_end_of_file_is_noticed_at_the_limit_of_notifys_in_flight() {
     let agent = Agent::spawn(&["-t", "3600s"]);
     let no_pipelining = Hello::mux().with("capabilities", Value::text(""));
     for (hello, count) in [(no_pipelining, 1), (Hello::mux(), 64), (Hello::mux(), 70)] {
         let mut client = Client::greeted(agent.addr(), &hello);
         client.send(&notify(1, 1, &[]).repeat(count));
         client.finish();
-        assert_eq!(client.rest().expect("no reset"), [], "{count} in work");
+        assert_eq!(client.rest().expect("the connection is not reset"), [], "with {count} NOTIFYs");
     }
 }
 
 #[test]
-fn x07_the_end_is_noticed_while_a_refusal_waits() {
+fn x07_end_of_file_is_noticed_before_a_delayed_refusal() {
     let agent = Agent::spawn(&["--refuse-delay", "3600s"]);
     let mut client = Client::fresh(agent.addr());
     client.send(&Hello::mux().without("capabilities").encode());
     client.finish();
-    assert_eq!(client.rest().expect("no reset"), []);
+    assert_eq!(client.rest().expect("the connection is not reset"), []);
 }
 
 #[test]
-fn x08_resets_are_normal() {
+fn x08_resets_are_no_reason_to_warn() {
     let agent = Agent::spawn(&["-d"]);
     for n in 1..=20 {
         let mut client = Client::ready(agent.addr());
@@ -101,46 +101,47 @@ fn x08_resets_are_normal() {
         client.reset();
     }
     agent.wait_for_lines("closed by HAProxy", 20);
-    assert_eq!(agent.warnings(), [""; 0], "this is routine");
+    assert_eq!(agent.warnings(), [""; 0], "expected no warnings about resets");
     Client::ready(agent.addr()).exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
 }
 
 #[test]
-fn x12_a_slow_reader_gets_whole_frames_in_order() {
+fn x12_a_slow_reader_gets_complete_frames_in_order() {
     let agent = Agent::spawn(&[]);
     let mut client = Client::ready(agent.addr());
     let count = 200_000;
     let input: Vec<u8> = (0..count).flat_map(|sid| notify(sid, 1, &[])).collect();
-    // It cannot read before it has written, and is held up: so it writes and reads by turns.
+    // The client writes and reads alternately. If it wrote everything first, both sides would wait for the other to
+    // read.
     let (mut sent, mut got) = (0, 0);
     while got < count {
         let piece = &input[sent..input.len().min(sent + (1 << 20))];
         client.send(piece);
         sent += piece.len();
-        let whole = if sent == input.len() { count - got } else { piece.len() as u64 / 20 };
-        for sid in got..got + whole {
+        let acks = if sent == input.len() { count - got } else { piece.len() as u64 / 20 };
+        for sid in got..got + acks {
             let frame = client.frame();
             assert_eq!((frame.kind, frame.sid, frame.fid), (103, sid, 1));
         }
-        got += whole;
+        got += acks;
     }
 }
 
 #[test]
-fn f_ends_a_connection_after_so_many_notifies() {
+fn f_limits_the_notifys_of_a_connection() {
     let agent = Agent::spawn(&["-f", "3"]);
     let mut client = Client::ready(agent.addr());
     client.exchange(&notify(0, 1, &[]), &ack(0, 1, &[]));
     client.send(&[notify(1, 1, &[]), notify(2, 1, &[])].concat());
-    let said = [ack(1, 1, &[]), ack(2, 1, &[]), agent_disconnect(0)].concat();
-    assert_eq!(client.rest().expect("no reset"), said);
+    let wanted = [ack(1, 1, &[]), ack(2, 1, &[]), agent_disconnect(0)].concat();
+    assert_eq!(client.rest().expect("the connection is not reset"), wanted);
     Client::ready(agent.addr()).exchange(&notify(0, 1, &[]), &ack(0, 1, &[]));
 }
 
 #[test]
-fn an_idle_connection_ends_if_it_may_not_be_idle() {
+fn an_idle_connection_is_closed_after_the_idle_timeout() {
     let agent = Agent::spawn(&["--idle-timeout", "500ms"]);
     let mut client = Client::ready(agent.addr());
     client.exchange(&notify(0, 1, &[]), &ack(0, 1, &[]));
-    client.is_disconnected(&[], 0);
+    client.expect_disconnect(&[], 0);
 }

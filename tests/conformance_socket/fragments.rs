@@ -22,7 +22,7 @@ fn abort() -> Vec<u8> {
 }
 
 #[test]
-fn f01_to_f03_fragments_get_one_ack_behind_the_last() {
+fn f01_to_f03_fragments_get_one_ack_after_the_last() {
     let agent = Agent::spawn(&["--seed", "1"]);
     let mut client = Client::ready(agent.addr());
     let long = message("unknown", &[("text", Value::String(vec![b'x'; 500]))]);
@@ -37,7 +37,7 @@ fn f01_to_f03_fragments_get_one_ack_behind_the_last() {
 }
 
 #[test]
-fn f04_f05_and_f08_fragments_out_of_place_are_refused() {
+fn f04_f05_and_f08_unexpected_fragments_are_refused() {
     let agent = Agent::spawn(&[]);
     let stray = Frame::new(UNSET, (7, 3), []).encode();
     for input in [
@@ -48,22 +48,22 @@ fn f04_f05_and_f08_fragments_out_of_place_are_refused() {
         vec![first(&[]), documented_notify()],
         vec![first(&[]), first(&[])],
     ] {
-        Client::ready(agent.addr()).is_disconnected(&input.concat(), 11);
+        Client::ready(agent.addr()).expect_disconnect(&input.concat(), 11);
     }
-    Client::ready(agent.addr()).is_disconnected(&[first(&[1]), last(b"m")].concat(), 4);
+    Client::ready(agent.addr()).expect_disconnect(&[first(&[1]), last(b"m")].concat(), 4);
     let whole_only = Agent::spawn(&["-c", "pipelining"]);
-    Client::ready(whole_only.addr()).is_disconnected(&last(&[]), 10);
+    Client::ready(whole_only.addr()).expect_disconnect(&last(&[]), 10);
 }
 
 #[test]
-fn f06_haproxy_may_give_an_event_up() {
+fn f06_haproxy_may_abort_a_notify() {
     let agent = Agent::spawn(&[]);
     let mut client = Client::ready(agent.addr());
     client.exchange(&[first(&[1]), more(&[2]), abort(), notify(1, 1, &[])].concat(), &ack(1, 1, &[]));
 }
 
 #[test]
-fn f07_a_notify_above_the_cap_is_aborted_once_and_swallowed() {
+fn f07_a_notify_above_the_limit_is_aborted_once_and_discarded() {
     let agent = Agent::spawn(&["--reassembly-max", "1000"]);
     let mut client = Client::ready(agent.addr());
     let refusal = Frame::new(103, (7, 2), []).flags(FIN | ABORT).encode();

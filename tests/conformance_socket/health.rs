@@ -1,4 +1,5 @@
-//! What must not stop the agent, nor blind those who watch it: a log that nobody reads, a manager that does not listen, scrapes.
+//! Checks that the agent keeps serving and can be monitored, even if nobody reads its log or its notifications to
+//! systemd.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -19,36 +20,36 @@ use spoa_tests::process;
 
 use crate::operations::with_admin;
 
-/// An agent whose log is read until it listens, and then not any more.
-struct Unread {
+/// An agent whose log is read only until it listens.
+struct UnreadLog {
     child: Child,
     addr: String,
     admin: Admin,
-    /// Open, so that the pipe fills instead of breaking.
+    /// Keeps the pipe open, so that it becomes full and writes to it do not fail.
     _stderr: BufReader<ChildStderr>,
 }
 
-impl Unread {
+impl UnreadLog {
     fn start(options: &[&str]) -> Self {
         let mut command = Command::new(binary());
         command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).args(options).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("it runs");
-        let stderr = child.stderr.take().expect("it is piped");
-        fcntl_setpipe_size(&stderr, 4096).expect("a pipe");
+        let mut child = command.spawn().expect("spoa can be run");
+        let stderr = child.stderr.take().expect("standard error is piped");
+        fcntl_setpipe_size(&stderr, 4096).expect("a pipe can have one page");
         let mut stderr = BufReader::new(stderr);
-        let mut after = |what: &str| loop {
+        let mut read_after = |text: &str| loop {
             let mut line = String::new();
-            assert!(stderr.read_line(&mut line).expect("text") > 0, "it ended");
-            if let Some((_, addr)) = line.trim().split_once(what) {
+            assert!(stderr.read_line(&mut line).expect("the text is UTF-8") > 0, "expected {text:?} in the log");
+            if let Some((_, addr)) = line.trim().split_once(text) {
                 break addr.to_owned();
             }
         };
-        let (addr, admin) = (after("listening on "), Admin::at(&after("metrics and health on ")));
+        let (addr, admin) = (read_after("listening on "), Admin::at(&read_after("metrics and health on ")));
         Self { child, addr, admin, _stderr: stderr }
     }
 }
 
-impl Drop for Unread {
+impl Drop for UnreadLog {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -56,8 +57,8 @@ impl Drop for Unread {
 }
 
 #[test]
-fn a_log_that_nobody_reads_costs_log_lines_alone() {
-    let mut agent = Unread::start(&["--log-level", "debug"]);
+fn a_log_that_nobody_reads_costs_only_log_lines() {
+    let mut agent = UnreadLog::start(&["--log-level", "debug"]);
     let mut client = Client::ready(&agent.addr);
     let deadline = Instant::now() + LIMIT;
     for sid in 1.. {
@@ -65,28 +66,28 @@ fn a_log_that_nobody_reads_costs_log_lines_alone() {
         if sid % 500 == 0 && agent.admin.sample("spoa_log_lines_dropped_total") > 0.0 {
             break;
         }
-        assert!(Instant::now() < deadline, "it drops no lines");
+        assert!(Instant::now() < deadline, "expected the agent to drop log lines");
     }
     assert_eq!(agent.admin.get("/healthz").0, 200);
     client.send(&notify(7, 7, &[check_client_ip(Value::Ipv4([192, 0, 2, 1]))]));
     assert_eq!(client.frame().kind, ACK);
     drop(client);
-    kill_process(Pid::from_child(&agent.child), Signal::TERM).expect("it runs");
+    kill_process(Pid::from_child(&agent.child), Signal::TERM).expect("the agent runs");
     let deadline = Instant::now() + LIMIT;
-    while agent.child.try_wait().expect("it is our child").is_none() {
-        assert!(Instant::now() < deadline, "it does not end");
+    while agent.child.try_wait().expect("spoa is a child process").is_none() {
+        assert!(Instant::now() < deadline, "spoa is still running");
         std::thread::yield_now();
     }
 }
 
-/// A notification that systemd does not read keeps nothing from being done.
+/// A service manager that does not read notifications does not block the agent.
 #[test]
-fn a_manager_that_does_not_read_holds_nothing_up() {
+fn a_manager_that_does_not_read_does_not_block_the_agent() {
     let folder = Folder::with(&[("l", b"192.0.2.1\n")]);
     let path = folder.path("notify");
-    let _manager = UnixDatagram::bind(&path).expect("a socket");
-    let filler = UnixDatagram::unbound().expect("a socket");
-    filler.set_nonblocking(true).expect("a socket");
+    let _manager = UnixDatagram::bind(&path).expect("the path is new");
+    let filler = UnixDatagram::unbound().expect("a socket can be created");
+    filler.set_nonblocking(true).expect("a socket can be non-blocking");
     while filler.send_to(b"x", &path).is_ok() {}
     let mut command = Command::new(binary());
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "100000");
@@ -104,9 +105,9 @@ fn a_manager_that_does_not_read_holds_nothing_up() {
     assert!(agent.wait().success());
 }
 
-/// With debug lines on, a connection between two frames holds no memory for them.
+/// At log level debug, a connection holds no memory for the log between two frames.
 #[test]
-fn frames_in_the_log_hold_no_memory_between_frames() {
+fn debug_logs_hold_no_memory_between_frames() {
     const CONNECTIONS: u64 = 500;
     let (agent, admin) = with_admin(&["--log-level", "debug", "-n", "1"]);
     let connect = || {
@@ -119,19 +120,19 @@ fn frames_in_the_log_hold_no_memory_between_frames() {
     let _idle: Vec<_> = (0..CONNECTIONS).map(|_| connect()).collect();
     assert_eq!(admin.sample("spoa_held_bytes{worker=\"0\"}"), 0.0);
     let each = process::memory(agent.pid()).saturating_sub(before) / CONNECTIONS;
-    assert!(each < 8 << 10, "{each} bytes for each connection");
+    assert!(each < 8 << 10, "expected less than 8 KiB per connection, got {each} bytes");
 
-    // A frame that does not end is held twice, by the connection and for the log, and both are counted.
+    // An incomplete frame is held twice, by the connection and for the log, and both are counted.
     let mut half = connect();
     half.send(&[&0x3000_u32.to_be_bytes()[..], &[3; 0x2000]].concat());
     let deadline = Instant::now() + LIMIT;
     while admin.sample("spoa_held_bytes{worker=\"0\"}") < 2.0 * f64::from(0x2000) {
-        assert!(Instant::now() < deadline, "the log's part is not counted");
+        assert!(Instant::now() < deadline, "expected the metric to count the copy for the log");
     }
 }
 
 #[test]
-fn a_scraper_gets_the_format_that_it_asks_for() {
+fn a_scraper_gets_the_format_that_it_requests() {
     let (_agent, admin) = with_admin(&[]);
     let openmetrics =
         "GET /metrics HTTP/1.1\r\naccept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2";
@@ -145,12 +146,12 @@ fn a_scraper_gets_the_format_that_it_asks_for() {
     assert!(text.contains(&format!("spoa_build_info{{version=\"{}\",commit=\"", env!("CARGO_PKG_VERSION"))), "{text}");
 }
 
-/// What Prometheus itself says of metrics and alerts. Its program is brought by `.ci/run`.
+/// Checks metrics and alerts with Prometheus' own `promtool`, which `.ci/run` installs.
 #[test]
-fn promtool_finds_nothing() {
+fn promtool_finds_no_problem() {
     if Command::new("promtool").arg("--version").output().is_err() {
-        assert!(std::env::var_os("SPOA_REQUIRE_PROMTOOL").is_none(), "there is no promtool");
-        eprintln!("no promtool at hand (Debian: prometheus): metrics and alerts are not checked");
+        assert!(std::env::var_os("SPOA_REQUIRE_PROMTOOL").is_none(), "promtool is not installed");
+        eprintln!("skipped: promtool is not installed (Debian: prometheus), so metrics and alerts are not checked");
         return;
     }
     let folder = Folder::with(&[("l", b"192.0.2.1\n"), (".l.checked", b"")]);
@@ -159,22 +160,27 @@ fn promtool_finds_nothing() {
     check.send(&Hello::health_check().encode());
     check.frame();
     let (_, text) = admin.get("/metrics");
-    let (_, body) = text.split_once("\r\n\r\n").expect("a body");
+    let (_, body) = text.split_once("\r\n\r\n").expect("the response has a body");
     folder.write("metrics", body.as_bytes());
     let package = concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/package");
-    let metrics = OwnedFd::from(File::open(folder.path("metrics")).expect("it was written"));
+    let metrics = OwnedFd::from(File::open(folder.path("metrics")).expect("the file exists"));
     for (args, input) in [
         (&["check", "metrics"][..], Stdio::from(metrics)),
         (&["check", "rules", "alerts.yml"], Stdio::null()),
         (&["test", "rules", "alerts_test.yml"], Stdio::null()),
     ] {
-        let output = Command::new("promtool").args(args).stdin(input).current_dir(package).output().expect("it runs");
-        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && (args[1] != "metrics" || said.trim().is_empty()), "{args:?}: {said}");
+        let output = Command::new("promtool")
+            .args(args)
+            .stdin(input)
+            .current_dir(package)
+            .output()
+            .expect("promtool can be run");
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && (args[1] != "metrics" || text.trim().is_empty()), "{args:?}: {text}");
     }
-    let text = std::fs::read_to_string(format!("{package}/alerts_test.yml")).expect("it is there");
-    let alerts = std::fs::read_to_string(format!("{package}/alerts.yml")).expect("it is there");
+    let text = std::fs::read_to_string(format!("{package}/alerts_test.yml")).expect("the file exists");
+    let alerts = std::fs::read_to_string(format!("{package}/alerts.yml")).expect("the file exists");
     for name in alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
-        assert!(text.contains(&format!("alertname: {name}")), "no test of {name}");
+        assert!(text.contains(&format!("alertname: {name}")), "alerts_test.yml has no test of {name}");
     }
 }

@@ -1,4 +1,4 @@
-//! Peers that mean no good, or break off: the others are served, and memory is bounded.
+//! Peers that are hostile, slow or close their connection at any time: others are still served, and memory is bounded.
 
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::process::{Child, Command, Stdio};
@@ -15,32 +15,33 @@ const MIB: u64 = 1 << 20;
 /// Far more than the kernel buffers for one connection.
 const FLOOD: usize = 128 << 20;
 
-/// One worker, so that whoever is blocked blocks all.
+/// Returns an agent with one worker, so that a peer that could block its worker would block all others.
 fn one_worker(options: &[&str]) -> Agent {
     Agent::spawn(&[&["-n", "1"], options].concat())
 }
 
-fn serves(agent: &Agent) {
+/// Checks that the agent serves a NOTIFY of a new connection.
+fn check_serves(agent: &Agent) {
     Client::ready(agent.addr()).exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
 }
 
 #[test]
-fn a_peer_that_never_reads_is_held_up_alone() {
+fn a_peer_that_never_reads_does_not_block_others() {
     let agent = one_worker(&[]);
-    serves(&agent);
+    check_serves(&agent);
     let before = process::memory(agent.pid());
     let mut stuck: Vec<_> = (0..2).map(|_| Client::ready(agent.addr())).collect();
     let input = notify(1, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 1]))]).repeat(1000);
     for client in &mut stuck {
-        assert!(client.send_until_stuck(&input, FLOOD) < FLOOD, "the agent stops reading");
-        serves(&agent);
+        assert!(client.send_until_stuck(&input, FLOOD) < FLOOD, "expected the agent to stop reading");
+        check_serves(&agent);
     }
     let grown = process::memory(agent.pid()).saturating_sub(before);
-    assert!(grown < 8 * MIB, "{grown} bytes for two connections");
+    assert!(grown < 8 * MIB, "expected less than 8 MiB for two connections, got {grown} bytes");
 }
 
 #[test]
-fn a_peer_that_never_reads_is_given_up() {
+fn a_peer_that_never_reads_is_closed_after_the_send_timeout() {
     let agent = one_worker(&["--send-timeout", "500ms"]);
     let mut client = Client::ready(agent.addr());
     let input = notify(1, 1, &[]).repeat(1000);
@@ -51,27 +52,27 @@ fn a_peer_that_never_reads_is_given_up() {
     };
     assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
     agent.wait_for_line("closed: the peer has read nothing for 500 ms");
-    serves(&agent);
+    check_serves(&agent);
 }
 
-/// Handlers that take long, and a peer that asks on and on: what is not in work waits in the socket.
+/// If handlers take long and a peer keeps sending NOTIFYs, those that are not in flight wait in the socket.
 #[test]
-fn endless_questions_are_bounded() {
+fn endless_notifys_are_bounded() {
     let agent = one_worker(&["-t", "3600s"]);
     let before = process::memory(agent.pid());
     let mut client = Client::ready(agent.addr());
     let large = notify(1, 1, &[message("m", &[("", Value::String(vec![b'x'; 16000]))])]);
-    assert!(client.send_until_stuck(&large, FLOOD) < FLOOD, "the agent stops reading");
+    assert!(client.send_until_stuck(&large, FLOOD) < FLOOD, "expected the agent to stop reading");
     let grown = process::memory(agent.pid()).saturating_sub(before);
-    assert!(grown < 8 * MIB, "{grown} bytes for one connection");
+    assert!(grown < 8 * MIB, "expected less than 8 MiB for one connection, got {grown} bytes");
     let mut other = Client::ready(agent.addr());
-    other.is_disconnected(&disconnect(0), 0);
+    other.expect_disconnect(&disconnect(0), 0);
 }
 
 #[test]
 fn endless_fragments_are_bounded() {
     let agent = one_worker(&["-d"]);
-    serves(&agent);
+    check_serves(&agent);
     let before = process::memory(agent.pid());
     let mut client = Client::ready(agent.addr());
     let piece = vec![0; 16000];
@@ -84,41 +85,41 @@ fn endless_fragments_are_bounded() {
     let refusal = hex("00000007 67 00000003 07 01");
     client.exchange(&[end, notify(1, 1, &[])].concat(), &[refusal, ack(1, 1, &[])].concat());
     let grown = process::memory(agent.pid()).saturating_sub(before);
-    assert!(grown < 8 * MIB, "{grown} bytes for one connection");
-    serves(&agent);
+    assert!(grown < 8 * MIB, "expected less than 8 MiB for one connection, got {grown} bytes");
+    check_serves(&agent);
 }
 
-/// A byte at a time, slower than the time a HELLO may take, does not keep a place for ever; meanwhile others are served.
+/// Connections with an incomplete HELLO are closed after the HELLO timeout, and others are served meanwhile.
 #[test]
-fn many_connections_that_say_nothing_are_served_around() {
+fn connections_without_a_hello_do_not_block_others() {
     let agent = one_worker(&["--hello-timeout", "3s"]);
     let mut silent: Vec<_> = (0..200).map(|_| Client::fresh(agent.addr())).collect();
     for client in &mut silent {
         client.send(&[0]);
     }
-    serves(&agent);
+    check_serves(&agent);
     for mut client in silent {
-        client.is_disconnected(&[], 2);
+        client.expect_disconnect(&[], 2);
     }
 }
 
-/// Connections that have nothing to do hold no buffers, however large their frames were.
+/// Idle connections hold no buffers, however large their frames were.
 #[test]
 fn idle_connections_are_small() {
     let agent = one_worker(&[]);
     let large = notify(1, 1, &[message("m", &[("", Value::String(vec![b'x'; 16000]))])]);
-    let ask = |client: &mut Client| client.exchange(&large, &ack(1, 1, &[]));
-    ask(&mut Client::ready(agent.addr()));
+    let exchange = |client: &mut Client| client.exchange(&large, &ack(1, 1, &[]));
+    exchange(&mut Client::ready(agent.addr()));
     let before = process::memory(agent.pid());
     let mut idle: Vec<_> = (0..400).map(|_| Client::ready(agent.addr())).collect();
-    idle.iter_mut().for_each(ask);
+    idle.iter_mut().for_each(exchange);
     let each = process::memory(agent.pid()).saturating_sub(before) / 400;
-    assert!(each < 8192, "{each} bytes for each connection");
+    assert!(each < 8192, "expected less than 8 KiB per connection, got {each} bytes");
 }
 
-/// Nothing helps against too few files but to wait for one; those who have theirs are served meanwhile.
+/// If the agent can open no more files, it serves its connections and accepts others as soon as files are closed.
 #[test]
-fn an_agent_out_of_files_goes_on() {
+fn an_agent_without_free_file_descriptors_keeps_serving() {
     let agent = Agent::spawn(&[]);
     let mut served = Client::ready(agent.addr());
     agent.limit_files(60);
@@ -128,14 +129,14 @@ fn an_agent_out_of_files_goes_on() {
     }
     agent.wait_for_line("cannot accept");
     served.exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
-    // The first ones have a file; when they are done it is the others' turn.
+    // Each connection is dropped after its answer, which lets the agent accept another one.
     for mut client in waiting {
         assert_eq!(client.frame().kind, AGENT_HELLO);
     }
 }
 
 #[test]
-fn breaking_off_at_any_byte_leaves_the_agent_serving() {
+fn closing_a_connection_after_any_byte_leaves_the_agent_serving() {
     let agent = Agent::spawn(&[]);
     let fragments = [Frame::new(NOTIFY, (3, 1), *b"ab").flags(0), Frame::new(UNSET, (3, 1), []).flags(FIN | 2)];
     let fragments: Vec<u8> = fragments.iter().flat_map(Frame::encode).collect();
@@ -149,15 +150,15 @@ fn breaking_off_at_any_byte_leaves_the_agent_serving() {
             }
         }
         if cut % 50 == 0 {
-            serves(&agent);
+            check_serves(&agent);
         }
     }
-    serves(&agent);
-    assert_eq!(agent.warnings(), [""; 0], "this is routine");
+    check_serves(&agent);
+    assert_eq!(agent.warnings(), [""; 0], "expected no warnings about peers that close their connection");
 }
 
 #[test]
-fn breaking_off_with_answers_under_way_leaves_the_agent_serving() {
+fn closing_a_connection_with_notifys_in_flight_leaves_the_agent_serving() {
     let agent = Agent::spawn(&["-t", "1ms"]);
     for round in 0..100_u64 {
         let mut client = Client::ready(agent.addr());
@@ -169,14 +170,14 @@ fn breaking_off_with_answers_under_way_leaves_the_agent_serving() {
             client.reset();
         }
     }
-    serves(&agent);
-    assert_eq!(agent.warnings(), [""; 0], "this is routine");
+    check_serves(&agent);
+    assert_eq!(agent.warnings(), [""; 0], "expected no warnings about peers that close their connection");
 }
 
 #[test]
-fn a_crowd_is_served() {
+fn many_connections_in_parallel_are_served() {
     let agent = Agent::spawn(&["-n", "2"]);
-    let crowd: Vec<_> = (0..8)
+    let threads: Vec<_> = (0..8)
         .map(|_| {
             let addr = agent.addr().to_owned();
             thread::spawn(move || {
@@ -189,33 +190,36 @@ fn a_crowd_is_served() {
             })
         })
         .collect();
-    for one in crowd {
-        one.join().expect("each was served");
+    for thread in threads {
+        thread.join().expect("every connection is served");
     }
 }
 
-/// Nobody reads the log any more: its reader died. That is no reason to die too, nor to forget what was taken.
+/// The agent survives the end of the process that reads its log, and still counts its open connections correctly.
 #[test]
-fn a_log_that_nobody_reads_does_no_harm() {
+fn a_log_whose_reader_has_exited_does_no_harm() {
     let mut command = Command::new(binary());
     command.args(["--listen", "127.0.0.1:0", "--connections-max", "16"]).stderr(Stdio::piped());
-    let mut child = Killed(command.spawn().expect("it runs"));
-    let lines = BufReader::new(child.0.stderr.take().expect("it is piped")).lines().map_while(Result::ok);
-    let addr =
-        lines.filter_map(|line| Some(line.split_once("listening on ")?.1.to_owned())).next().expect("an address");
-    // More than there may be at once: each has to be counted out again.
+    let mut child = KillOnDrop(command.spawn().expect("spoa can be run"));
+    let lines = BufReader::new(child.0.stderr.take().expect("standard error is piped")).lines().map_while(Result::ok);
+    let addr = lines
+        .filter_map(|line| Some(line.split_once("listening on ")?.1.to_owned()))
+        .next()
+        .expect("the agent listens");
+    // More connections than the limit, one after the other. Each must stop counting against the limit when it is
+    // closed.
     for _ in 0..20 {
-        Client::fresh(&addr).is_disconnected(b"GET / HTTP/1.1\r\n", 3);
+        Client::fresh(&addr).expect_disconnect(b"GET / HTTP/1.1\r\n", 3);
     }
     Client::ready(&addr).exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
-    kill_process(Pid::from_child(&child.0), Signal::TERM).expect("it runs");
-    assert!(child.0.wait().expect("it is our child").success());
+    kill_process(Pid::from_child(&child.0), Signal::TERM).expect("the agent runs");
+    assert!(child.0.wait().expect("spoa is a child process").success());
 }
 
-/// A child that does not outlive its test.
-struct Killed(Child);
+/// A child process, which is killed when dropped.
+struct KillOnDrop(Child);
 
-impl Drop for Killed {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();

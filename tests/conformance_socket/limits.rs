@@ -1,4 +1,4 @@
-//! Limits that all connections share, and that of open files.
+//! Limits that all connections share, and the limit of open files.
 
 use spoa_tests::admin::Admin;
 use spoa_tests::agent::Agent;
@@ -11,33 +11,35 @@ use crate::operations::with_admin;
 const IN_FLIGHT: &str = "spoa_notifies_in_flight{worker=\"0\"}";
 const HELD: &str = "spoa_held_bytes{worker=\"0\"}";
 
-/// The worker, which is the only one, has done all that it was told before.
-fn has_had_its_turns(agent: &Agent) {
+/// Waits until the only worker has processed everything that was sent before: it answers a health check only after
+/// that.
+fn wait_for_worker(agent: &Agent) {
     let mut check = Client::fresh(agent.addr());
     check.send(&Hello::health_check().encode());
     check.frame();
 }
 
-fn asked(sid: u64) -> Vec<u8> {
+/// Encodes a NOTIFY of the stream `sid`.
+fn notify_of(sid: u64) -> Vec<u8> {
     notify(sid, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 1]))])
 }
 
 #[test]
-fn a_notify_waits_while_those_of_others_are_in_flight() {
+fn a_notify_waits_while_other_connections_have_all_permits() {
     let (agent, admin) = with_admin(&["-n", "1", "--total-in-flight-max", "2", "--delay", "1h"]);
     let [mut first, mut second, mut third] = [(); 3].map(|()| Client::ready(agent.addr()));
-    first.send(&asked(1));
-    second.send(&asked(1));
+    first.send(&notify_of(1));
+    second.send(&notify_of(1));
     admin.wait_for(IN_FLIGHT, 2.0);
-    third.send(&asked(1));
+    third.send(&notify_of(1));
     admin.wait_for("spoa_connections_on_hold", 1.0);
-    second.send(&asked(2));
+    second.send(&notify_of(2));
     admin.wait_for("spoa_connections_on_hold", 2.0);
     assert_eq!([admin.sample("spoa_notifies_total"), admin.sample(IN_FLIGHT)], [2.0, 2.0]);
     agent.wait_for_line(
         "WARN 1 connections of a worker wait while 2 NOTIFYs are in flight: its share of --total-in-flight-max",
     );
-    // Whoever came first and still waits goes on first, and only as many as there are places.
+    // A permit that becomes free is granted to the connection that has been queued longest and still needs one.
     drop(first);
     admin.wait_for("spoa_notifies_total", 3.0);
     third.send(&disconnect(0));
@@ -49,14 +51,14 @@ fn a_notify_waits_while_those_of_others_are_in_flight() {
 }
 
 #[test]
-fn nobody_waits_behind_one_who_has_left() {
+fn a_closed_connection_leaves_the_queue() {
     let (agent, admin) = with_admin(&["-n", "1", "--total-in-flight-max", "1", "--delay", "1h"]);
     let mut clients: Vec<_> = (0..6).map(|_| Client::ready(agent.addr())).collect();
-    for (waiting, client) in clients.iter_mut().enumerate() {
-        client.send(&asked(1));
-        admin.wait_for("spoa_connections_on_hold", waiting as f64);
+    for (queued, client) in clients.iter_mut().enumerate() {
+        client.send(&notify_of(1));
+        admin.wait_for("spoa_connections_on_hold", queued as f64);
     }
-    // The next ones leave, then the one that was answered for: the last has its turn.
+    // Close all queued connections but the last one, then the one that has the permit: the last one gets it.
     let last = clients.pop();
     clients.drain(1..);
     admin.wait_for("spoa_connections_on_hold", 1.0);
@@ -66,30 +68,30 @@ fn nobody_waits_behind_one_who_has_left() {
     drop((last, agent));
 }
 
-/// However much another asks: a place that comes free is of whoever has waited longest, not of whoever had it.
+/// A free permit is granted to the connection that has been queued longest, not to the one that had it before.
 #[test]
-fn who_asks_little_does_not_wait_for_who_asks_much() {
-    const MUCH: u64 = 3000;
+fn a_connection_with_many_notifys_does_not_starve_others() {
+    const MANY: u64 = 3000;
     let (agent, admin) = with_admin(&["-n", "1", "--total-in-flight-max", "1", "--delay", "1ms"]);
     let mut greedy = Client::ready(agent.addr());
-    greedy.send(&(1..=MUCH).flat_map(asked).collect::<Vec<_>>());
+    greedy.send(&(1..=MANY).flat_map(notify_of).collect::<Vec<_>>());
     greedy.frame();
     let mut modest = Client::ready(agent.addr());
     for sid in 1..=3 {
-        modest.send(&asked(sid));
+        modest.send(&notify_of(sid));
         assert_eq!(modest.frame().kind, ACK);
     }
     let answered = admin.sample("spoa_acks_total{kind=\"deferred\"}");
-    assert!(answered < MUCH as f64, "all {answered} were answered before");
+    assert!(answered < MANY as f64, "expected fewer than {MANY} answers before, got {answered}");
 }
 
-/// None of those that wait is forgotten, however few places there are.
+/// No queued connection is forgotten, however few permits there are.
 #[test]
-fn all_are_answered_in_the_end() {
+fn all_queued_notifys_are_answered() {
     let (agent, admin) = with_admin(&["-n", "1", "--total-in-flight-max", "3", "--delay", "1ms"]);
     let mut clients = [(); 20].map(|()| Client::ready(agent.addr()));
     for client in &mut clients {
-        client.send(&(1..=20).flat_map(asked).collect::<Vec<_>>());
+        client.send(&(1..=20).flat_map(notify_of).collect::<Vec<_>>());
     }
     for client in &mut clients {
         (0..20).for_each(|_| assert_eq!(client.frame().kind, ACK));
@@ -98,7 +100,7 @@ fn all_are_answered_in_the_end() {
 }
 
 #[test]
-fn whoever_has_kept_bytes_for_longest_is_ended_when_all_hold_too_much() {
+fn the_connection_that_has_held_bytes_longest_is_shed_first() {
     const MAX: u32 = 400_000;
     let total = MAX.to_string();
     let (agent, admin) = with_admin(
@@ -116,48 +118,49 @@ fn whoever_has_kept_bytes_for_longest_is_ended_when_all_hold_too_much() {
     for other in &mut others {
         other.send(part);
     }
-    stalled.is_disconnected(&[], 13);
-    has_had_its_turns(&agent);
-    let ended = admin.sample("spoa_connections_ended_total{reason=\"no_memory\"}");
-    // A quarter is freed, each time.
-    assert!(admin.sample(HELD) <= f64::from(MAX) && (1.0..=24.0).contains(&ended), "{ended} ended");
+    stalled.expect_disconnect(&[], 13);
+    wait_for_worker(&agent);
+    let shed = admin.sample("spoa_connections_ended_total{reason=\"no_memory\"}");
+    // When the limit is exceeded, connections are shed until a quarter of it is free.
+    let held = admin.sample(HELD);
+    assert!(held <= f64::from(MAX) && (1.0..=24.0).contains(&shed), "{held} bytes held, {shed} connections shed");
     assert!(agent.log().contains("hold more than 400000 bytes, this one 16384"), "{}", agent.log());
     let mut new = Client::ready(agent.addr());
-    new.send(&asked(1));
+    new.send(&notify_of(1));
     assert_eq!(new.frame().kind, ACK);
-    // Idle connections hold nothing, and those that are gone neither.
+    // Neither idle connections nor closed ones hold bytes.
     drop(others);
     admin.wait_for(HELD, 0.0);
 }
 
-/// In which NOTIFYs wait for those before them, whatever limit it is and however few they are.
+/// Back-pressure is the time in which NOTIFYs are held back, whatever limit it is and however few they are.
 #[test]
 fn the_time_of_back_pressure_is_counted() {
     let (agent, admin) = with_admin(&["-n", "1", "--in-flight-max", "1", "--delay", "20ms"]);
     let mut client = Client::ready(agent.addr());
-    client.send(&(1..=3).flat_map(asked).collect::<Vec<_>>());
+    client.send(&(1..=3).flat_map(notify_of).collect::<Vec<_>>());
     (0..3).for_each(|_| assert_eq!(client.frame().kind, ACK));
     let time = admin.sample("spoa_backpressure_seconds_total");
-    assert!(time >= 0.039, "the third waits for two that take 20 ms each, not {time} s");
+    assert!(time >= 0.039, "expected the third NOTIFY to wait twice 20 ms, got {time} s");
 }
 
-/// However many wait to be told that there is no room, they are none of those there is room for.
+/// Connections that are being rejected do not count against the limit of connections.
 #[test]
-fn who_is_turned_away_takes_no_place() {
+fn rejected_connections_do_not_count_against_the_limit() {
     let (agent, admin) = with_admin(&["--connections-max", "1", "--refuse-delay", "1h"]);
     let first = Client::ready(agent.addr());
-    let turned_away: Vec<_> = (0..30).map(|_| Client::fresh(agent.addr())).collect();
+    let rejected: Vec<_> = (0..30).map(|_| Client::fresh(agent.addr())).collect();
     admin.wait_for("spoa_connections_turned_away_total", 16.0);
     admin.wait_for("spoa_connections_dropped_total", 14.0);
     drop(first);
     admin.wait_for("spoa_connections", 0.0);
     Client::ready(agent.addr()).exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
     assert!(agent.log().contains("8 connections closed without an answer so far: 1 are open"), "{}", agent.log());
-    drop(turned_away);
+    drop(rejected);
 }
 
 #[test]
-fn connections_have_room_within_the_limit_of_open_files() {
+fn the_limit_of_open_files_bounds_the_connections() {
     let options = ["--admin", "127.0.0.1:0"];
     let agent = Agent::spawn_with_files(1024, &options);
     agent.wait_for_line("at most 768 connections (the limit of open files is 1024)");
@@ -172,7 +175,7 @@ fn connections_have_room_within_the_limit_of_open_files() {
 }
 
 #[test]
-fn limits_are_told() {
+fn limits_are_metrics() {
     let (_agent, admin) = with_admin(&["-n", "1", "--idle-timeout", "90s", "--total-in-flight-max", "70"]);
     for (name, wanted) in [
         ("spoa_notifies_in_flight_limit{of=\"connection\"}", 64.0),
@@ -183,6 +186,7 @@ fn limits_are_told() {
         ("spoa_timeout_seconds{of=\"ack\"}", 10.0),
         ("spoa_timeout_seconds{of=\"send\"}", 30.0),
     ] {
-        assert!((admin.sample(name) - wanted).abs() < 0.001, "{name} is {}", admin.sample(name));
+        let value = admin.sample(name);
+        assert!((value - wanted).abs() < 0.001, "expected {wanted} for {name}, got {value}");
     }
 }

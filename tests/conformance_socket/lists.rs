@@ -1,4 +1,4 @@
-//! Answers by lists, lists that change, and `spoa check`.
+//! Answers from lists, reloads, and the commands `check` and `validate`.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -11,7 +11,7 @@ use spoa_tests::client::Client;
 use spoa_tests::folder::Folder;
 use spoa_tests::frames::{check_client_ip, notify};
 
-/// Lists of each kind.
+/// Returns a folder with three lists.
 fn folder() -> Folder {
     Folder::with(&[
         ("bad", b"# bad\n192.0.0.0/16\n2001:db8::/32\n"),
@@ -29,20 +29,21 @@ fn spawn(options: &[String]) -> Agent {
     Agent::spawn(&options.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-/// What one message is answered with, as `name=value` in the order of the actions.
+/// Sends a NOTIFY with one message, and returns the variables that its ACK sets, as `name=value` in the order of the
+/// actions.
 fn ask(client: &mut Client, message: &[u8]) -> String {
     client.send(&notify(1, 1, &[message.to_vec()]));
-    let said = client.frame().actions().into_iter().map(|action| match action {
+    let variables = client.frame().actions().into_iter().map(|action| match action {
         Action::SetVar { scope: 1, name, value } => match value {
-            Value::String(text) => format!("{name}={}", String::from_utf8(text).expect("text")),
+            Value::String(text) => format!("{name}={}", String::from_utf8(text).expect("the text is UTF-8")),
             Value::Uint32(number) => format!("{name}={number}"),
             Value::Uint64(number) => format!("{name}={number}"),
             Value::Bool(is) => format!("{name}={is}"),
-            other => panic!("{name} is {other:?}"),
+            other => panic!("unexpected type of {name}: {other:?}"),
         },
-        other => panic!("{other:?}"),
+        other => panic!("expected a session variable, got {other:?}"),
     });
-    said.collect::<Vec<_>>().join(" ")
+    variables.collect::<Vec<_>>().join(" ")
 }
 
 fn message_about(name: &str, address: Value) -> Vec<u8> {
@@ -54,7 +55,7 @@ fn ipv4(last: u8) -> Value {
 }
 
 #[test]
-fn all_variables_are_set_whatever_the_lists_say() {
+fn all_variables_are_set_for_every_verdict() {
     let folder = folder();
     let agent = spawn(&[options(&folder), vec!["--default-score".into(), "60".into()]].concat());
     let mut client = Client::ready(agent.addr());
@@ -81,9 +82,9 @@ fn all_variables_are_set_whatever_the_lists_say() {
     agent.wait_for_line("worse:2:1: \"nonsense\" is not an address");
 }
 
-/// What a client writes into X-Forwarded-For may have any score; it does not hide where it comes from.
+/// A client can put addresses of any score into X-Forwarded-For, but they do not hide its own address.
 #[test]
-fn a_listed_address_counts_before_others_whatever_the_scores() {
+fn a_listed_address_takes_precedence_whatever_the_scores() {
     let folder = Folder::with(&[("vpn", b"192.0.2.0/24\n"), ("ours", b"203.0.113.1\n")]);
     let lists = [folder.list("vpn", ",score=60"), folder.list("ours", ",allow,score=5")];
     let options = lists.into_iter().flat_map(|list| ["--list".to_owned(), list]).collect::<Vec<_>>();
@@ -94,30 +95,31 @@ fn a_listed_address_counts_before_others_whatever_the_scores() {
         ("203.0.113.1, 192.0.2.1", "ip_score=60 ip_listed=true"),
         ("203.0.113.1, 198.51.100.1", "ip_score=50 ip_listed=false ip_verdict=unknown"),
     ] {
-        let said = ask(&mut client, &check_client_ip(Value::text(text)));
-        assert!(said.starts_with(wanted), "{text}: {said}");
+        let answer = ask(&mut client, &check_client_ip(Value::text(text)));
+        assert!(answer.starts_with(wanted), "expected {wanted:?} for {text}, got {answer}");
     }
 }
 
 #[test]
-fn lists_are_replaced_at_sighup_or_stay_as_they_are_one_by_one() {
+fn sighup_reloads_each_list_or_keeps_its_previous_version() {
     let folder = folder();
     let agent = spawn(&[options(&folder), vec!["--no-watch".into()]].concat());
     let mut client = Client::ready(agent.addr());
-    let mut score = || ask(&mut client, &check_client_ip(ipv4(1))).split(' ').next().expect("a score").to_owned();
+    let mut score =
+        || ask(&mut client, &check_client_ip(ipv4(1))).split(' ').next().expect("the answer has a score").to_owned();
     assert_eq!(score(), "ip_score=10");
 
     folder.write("worse", b"203.0.113.0/24\n");
-    assert_eq!(score(), "ip_score=10", "not before it is told");
+    assert_eq!(score(), "ip_score=10", "expected no reload before SIGHUP");
     agent.signal(Signal::HUP);
     agent.wait_for_line("generation 2");
-    assert_eq!(score(), "ip_score=30", "in the other list alone");
+    assert_eq!(score(), "ip_score=30", "expected a match in the list bad alone");
 
     folder.remove("worse");
     folder.write("bad", b"1.2.3.0/24\n1.2.4.0/24\n");
     agent.signal(Signal::HUP);
     agent.wait_for_line("generation 3");
-    assert_eq!(score(), "ip_score=50", "the list that can be loaded is");
+    assert_eq!(score(), "ip_score=50", "expected the list bad to be reloaded");
     assert!(agent.log().contains("list worse: cannot read"), "{}", agent.log());
     assert!(
         agent.log().contains("the previous version stays in use: list worse: 1 prefix, written "),
@@ -135,29 +137,30 @@ fn lists_are_replaced_at_sighup_or_stay_as_they_are_one_by_one() {
     assert!(ask(&mut client, &check_client_ip(ipv4(1))).starts_with("ip_score=10"));
 }
 
-/// By another taking its place, in place, by removal and behind a link; a file that cannot be used is not tried again.
+/// The agent notices when a file is replaced, overwritten or removed, also if it is the target of a link. A file that
+/// it could not use is read again only after a change.
 #[test]
-fn lists_are_replaced_when_their_files_change() {
+fn lists_are_reloaded_when_their_files_change() {
     let folder = folder();
     let target = Folder::with(&[("v1", b"198.51.100.0/24\n"), ("v2", b"203.0.113.0/24\n")]);
-    symlink(target.path("v1"), folder.path("linked")).expect("a link");
+    symlink(target.path("v1"), folder.path("linked")).expect("the link is new");
     let list = ["--list".into(), folder.list("linked", ",score=5")];
     let agent = spawn(&[options(&folder), list.to_vec()].concat());
     let mut client = Client::ready(agent.addr());
     let mut score = |address: &str| {
         let answer = ask(&mut client, &check_client_ip(Value::text(address)));
-        answer.split(' ').next().expect("a score").to_owned()
+        answer.split(' ').next().expect("the answer has a score").to_owned()
     };
 
     folder.write("worse", b"203.0.113.0/24\n");
     agent.wait_for_line("files have changed: generation 2");
     assert_eq!(score("192.0.2.1"), "ip_score=30");
-    fs::write(folder.path("worse"), b"192.0.2.0/24\n").expect("it can be written");
+    fs::write(folder.path("worse"), b"192.0.2.0/24\n").expect("the folder is writable");
     agent.wait_for_line("generation 3");
     assert_eq!(score("192.0.2.1"), "ip_score=10");
 
-    symlink(target.path("v2"), folder.path("new")).expect("a link");
-    fs::rename(folder.path("new"), folder.path("linked")).expect("it can be replaced");
+    symlink(target.path("v2"), folder.path("new")).expect("the link is new");
+    fs::rename(folder.path("new"), folder.path("linked")).expect("the folder is writable");
     agent.wait_for_line("generation 4");
     assert_eq!((score("198.51.100.1"), score("203.0.113.1")), ("ip_score=50".into(), "ip_score=5".into()));
     target.write("v2", b"198.51.100.0/24\n");
@@ -170,11 +173,11 @@ fn lists_are_replaced_when_their_files_change() {
     folder.write("bad", b"192.0.2.0/25\n10.0.0.0/8\n");
     agent.wait_for_line("generation 6");
     let tried = agent.log().lines().filter(|line| line.contains("list worse: cannot read")).count();
-    assert_eq!(tried, 1, "nothing has changed about it");
+    assert_eq!(tried, 1, "expected no second try for a file that is unchanged");
     assert_eq!(score("10.0.0.1"), "ip_score=30");
 }
 
-/// The file, the command line before it, and what a SIGHUP can change of it.
+/// Options can be in a configuration file, which SIGHUP reloads. Some changes take effect only at the next start.
 #[test]
 fn options_may_be_in_a_file() {
     let folder = folder();
@@ -186,20 +189,20 @@ fn options_may_be_in_a_file() {
     let path = folder.path("spoa.toml").display().to_string();
     let agent = Agent::spawn(&["--config", &path, "--max-shrink", "10"]);
     let mut client = Client::ready(agent.addr());
-    let mut said = |message: &str, last: u8| {
+    let mut answer = |message: &str, last: u8| {
         let address = Value::Ipv4([192, last, 0, 1]);
         let answer = ask(&mut client, &message_about(message, address));
         answer.split(' ').take(2).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(said("check-client-ip", 0), "ip_score=30 ip_listed=true");
-    assert_eq!(said("check-client-ip", 1), "ip_score=60 ip_listed=false");
-    assert_eq!(said("other", 0), "", "no message of that name");
+    assert_eq!(answer("check-client-ip", 0), "ip_score=30 ip_listed=true");
+    assert_eq!(answer("check-client-ip", 1), "ip_score=60 ip_listed=false");
+    assert_eq!(answer("other", 0), "", "expected no variables for a message that is not served");
 
     file("score = 20\n[[message]]\nname = 'other'\nprefix = 'x.'\nvariables = { score = 'points' }\n");
     agent.signal(Signal::HUP);
     agent.wait_for_line("generation 2");
-    assert_eq!(said("other", 0), "points=20 x.listed=true");
-    assert_eq!(said("check-client-ip", 0), "");
+    assert_eq!(answer("other", 0), "points=20 x.listed=true");
+    assert_eq!(answer("check-client-ip", 0), "");
 
     file("score = 'a'\n");
     agent.signal(Signal::HUP);
@@ -209,17 +212,18 @@ fn options_may_be_in_a_file() {
     agent.signal(Signal::HUP);
     agent.wait_for_line("the previous configuration stays in use: list new: cannot read");
     file("score = 10\n");
-    let text = fs::read_to_string(folder.path("spoa.toml")).expect("it is there");
+    let text = fs::read_to_string(folder.path("spoa.toml")).expect("the file exists");
     folder.write("spoa.toml", text.replace("1s", "2s").as_bytes());
     agent.signal(Signal::HUP);
     agent.wait_for_line("some changes take effect at the next start: grace");
     agent.wait_for_line("generation 3");
-    assert_eq!(said("check-client-ip", 0), "ip_score=10 ip_listed=true");
+    assert_eq!(answer("check-client-ip", 0), "ip_score=10 ip_listed=true");
 }
 
-/// A list kept by hand shrinks on purpose; the limit of the file is for long lists, that of a list for any.
+/// A list that is maintained by hand may shrink on purpose. The global limit is for long lists, the limit of a list for
+/// any length.
 #[test]
-fn a_list_may_say_how_much_it_may_lose() {
+fn max_shrink_can_be_set_per_list() {
     let folder = Folder::with(&[
         ("ours", b"192.0.2.1\n192.0.2.2\n192.0.2.3\n"),
         ("bad", b"192.0.2.4\n192.0.2.5\n"),
@@ -258,9 +262,9 @@ fn a_list_may_say_how_much_it_may_lose() {
     random.wait_for_line("take effect at the next start: whether there are lists");
 }
 
-/// Each message has its variables and its scope, so that several in one NOTIFY are told apart.
+/// Each message rule has its own variables and scope, so that several messages in one NOTIFY do not share variables.
 #[test]
-fn several_messages_each_get_theirs() {
+fn each_message_sets_its_own_variables() {
     let folder = folder();
     let text = format!(
         "[[list]]\nname = 'bad'\npath = '{}'\nscore = 30\n[[message]]\nname = 'client'\n[[message]]\nname = \
@@ -280,11 +284,11 @@ fn several_messages_each_get_theirs() {
 }
 
 #[test]
-fn a_list_that_is_strict_has_no_bad_line() {
+fn a_strict_list_with_a_bad_line_is_refused() {
     let folder = folder();
     let strict = folder.list("worse", ",strict");
     let output = run(&["--listen", "127.0.0.1:0", "--list", &strict]);
-    let text = String::from_utf8(output.stderr).expect("text");
+    let text = String::from_utf8(output.stderr).expect("the text is UTF-8");
     assert_eq!(output.status.code(), Some(1));
     assert!(text.contains("list worse: 1 bad line, the first is line 2 of"), "{text}");
 
@@ -303,7 +307,7 @@ fn sighup_without_lists_does_no_harm() {
 }
 
 #[test]
-fn a_list_that_lost_too_much_is_refused() {
+fn a_list_that_shrinks_too_much_is_refused() {
     let first = |count: u32| (1..=count).map(|last| format!("192.0.2.{last}\n")).collect::<String>().into_bytes();
     let folder = Folder::with(&[("list", &first(200))]);
     let options = ["--list".into(), folder.list("list", ""), "--max-shrink".into(), "25".into(), "--no-watch".into()];
@@ -322,7 +326,7 @@ fn a_list_that_lost_too_much_is_refused() {
 }
 
 #[test]
-fn check_tells_why() {
+fn check_explains_the_verdict() {
     let folder = folder();
     let options = options(&folder);
     let args =
@@ -345,17 +349,17 @@ fn check_tells_why() {
 8.8.8.8: unknown, score 50
 "
     );
-    assert_eq!(String::from_utf8(output.stdout).expect("text"), wanted);
+    assert_eq!(String::from_utf8(output.stdout).expect("the text is UTF-8"), wanted);
 }
 
 #[test]
-fn validate_names_bad_lines_and_fails_over_them() {
+fn validate_reports_bad_lines_and_fails() {
     let folder = Folder::with(&[("good", b"192.0.2.1\n"), ("bad", b"192.0.2.1\nx\n 1.2.3.4/2\nx\nx\nx\nx\nx\n")]);
     let (good, bad, none) = (folder.list("good", ""), folder.list("bad", ",strict"), folder.list("none", ""));
     let output = run(&["validate", "--list", &good]);
     assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"list good: 1 prefix\n"[..]));
     let output = run(&["validate", "--list", &good, "--list", &bad, "--list", &none]);
-    let text = String::from_utf8(output.stdout).expect("text");
+    let text = String::from_utf8(output.stdout).expect("the text is UTF-8");
     let lines: Vec<_> = text.lines().collect();
     let second = format!(
         "  {}:3:2: \"1.2.3.4/2\" is an address with host bits: bits are set after its prefix length",
@@ -367,9 +371,9 @@ fn validate_names_bad_lines_and_fails_over_them() {
     assert_eq!((output.status.code(), &*output.stderr), (Some(1), &b"spoa: 8 faults\n"[..]));
 }
 
-/// One line for each way to get a file wrong: where, and what.
+/// An invalid configuration file is reported in one line, with its path, the position and the error.
 #[test]
-fn validate_names_the_fault_of_a_file_with_line_and_column() {
+fn validate_reports_an_invalid_configuration_with_line_and_column() {
     let folder = folder();
     let path = folder.path("spoa.toml").display().to_string();
     for (text, wanted) in [
@@ -390,9 +394,9 @@ fn validate_names_the_fault_of_a_file_with_line_and_column() {
         folder.write("spoa.toml", text.as_bytes());
         for options in [&["validate", "--config", &path][..], &["--config", &path]] {
             let output = run(options);
-            let said = String::from_utf8(output.stderr).expect("text");
-            assert!(said.starts_with(&format!("spoa: {path}{wanted}")), "{text}: {said}");
-            assert_eq!((output.status.code(), said.lines().count(), output.stdout.len()), (Some(2), 1, 0), "{said}");
+            let error = String::from_utf8(output.stderr).expect("the text is UTF-8");
+            assert!(error.starts_with(&format!("spoa: {path}{wanted}")), "expected {wanted:?} for {text}, got {error}");
+            assert_eq!((output.status.code(), error.lines().count(), output.stdout.len()), (Some(2), 1, 0), "{error}");
         }
     }
     folder.write("spoa.toml", b"[[list]]\nname = 'bad'\npath = 'bad'\n");
@@ -404,7 +408,7 @@ fn validate_names_the_fault_of_a_file_with_line_and_column() {
 }
 
 #[test]
-fn lists_that_cannot_be_used_are_told_in_one_line() {
+fn unusable_lists_are_reported_in_one_line() {
     let folder = Folder::with(&[("empty", b"# nothing\n")]);
     let (empty, none) = (folder.list("empty", ""), folder.list("none", ""));
     for (options, wanted) in [
@@ -413,15 +417,16 @@ fn lists_that_cannot_be_used_are_told_in_one_line() {
         (["check", "192.0.2.1", "--list", &none], "list none: cannot read"),
     ] {
         let output = run(&options);
-        let text = String::from_utf8(output.stderr).expect("text");
+        let text = String::from_utf8(output.stderr).expect("the text is UTF-8");
         assert_eq!((output.status.code(), text.lines().count()), (Some(1), 1), "{text}");
         assert!(text.starts_with("spoa: ") && text.contains(wanted), "{text}");
     }
 }
 
-/// Of several arguments the client writes some; none of these is what it is judged by, unless the rule says so.
+/// Some arguments of a message come from the client, such as headers. Their addresses are looked up only if a message
+/// rule says so.
 #[test]
-fn a_client_cannot_choose_the_address_it_is_judged_by() {
+fn a_client_cannot_choose_the_address_that_is_looked_up() {
     let folder = folder();
     let (ours, bad) = (Value::text("192.0.2.99"), ipv4(1));
     let agent = spawn(&options(&folder));
@@ -460,12 +465,12 @@ fn a_client_cannot_choose_the_address_it_is_judged_by() {
     agent.wait_for_line("HAProxy sends: xff, ip");
 }
 
-/// The rule is the same for random scores.
+/// Random scores use the same rules to choose the address.
 #[test]
-fn random_scores_judge_by_the_same_address() {
+fn random_scores_use_the_same_address() {
     let agent = Agent::spawn(&["--seed", "42"]);
     let mut client = Client::ready(agent.addr());
-    // As in the unit test of scores: 30 and 62.
+    // The scores of the two addresses are 30 and 62, as in the unit test of random scores.
     let args = [("host", Value::text("192.0.2.2")), ("src", ipv4(1))];
     assert_eq!(ask(&mut client, &message("check-client-ip", &args)), "ip_score=30");
     assert_eq!(
@@ -476,7 +481,7 @@ fn random_scores_judge_by_the_same_address() {
 }
 
 #[test]
-fn a_message_that_nobody_serves_is_reported() {
+fn a_message_that_is_not_served_is_reported() {
     let folder = folder();
     for agent in [Agent::spawn(&[]), spawn(&options(&folder))] {
         let mut client = Client::ready(agent.addr());
@@ -491,7 +496,7 @@ fn a_message_that_nobody_serves_is_reported() {
     }
 }
 
-/// A list that may be missing does not keep the agent from starting, and is used as soon as it can be.
+/// The agent starts without an optional list, and uses the list as soon as its file is valid.
 #[test]
 fn an_optional_list_may_be_missing_at_the_start() {
     let folder = folder();
@@ -501,7 +506,10 @@ fn an_optional_list_may_be_missing_at_the_start() {
     agent.wait_for_line("list late: cannot read");
     assert!(agent.log().contains("the list is optional, and empty until its file can be used"), "{}", agent.log());
     let mut client = Client::ready(agent.addr());
-    assert!(ask(&mut client, &check_client_ip(ipv4(1))).starts_with("ip_score=10"), "the others are in use");
+    assert!(
+        ask(&mut client, &check_client_ip(ipv4(1))).starts_with("ip_score=10"),
+        "expected an answer from the other lists"
+    );
     folder.write("late", b"<html>404</html>\n");
     agent.wait_for_line("list late: there is no address");
     folder.write("late", b"192.0.2.1\n");
@@ -511,15 +519,19 @@ fn an_optional_list_may_be_missing_at_the_start() {
     folder.remove("late");
     let check = [&["check".to_owned(), "192.0.2.1".into()], &options[..]].concat();
     let output = run(&check.iter().map(String::as_str).collect::<Vec<_>>());
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("the list is optional, and counts as empty"), "{output:?}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && stderr.contains("the list is optional, and counts as empty"), "{output:?}");
     let output = run(&["validate", "--list", &optional]);
     assert!(output.status.success(), "{output:?}");
     folder.write("late", b"<html>404</html>\n");
-    assert_eq!(run(&["validate", "--list", &optional]).status.code(), Some(1), "it is there, and no list");
+    assert_eq!(
+        run(&["validate", "--list", &optional]).status.code(),
+        Some(1),
+        "expected an invalid file to be an error"
+    );
 }
 
-/// What a feed or a file says reaches neither the terminal nor the log as it is.
+/// Text from lists is escaped before it is printed or logged.
 #[test]
 fn text_of_files_cannot_forge_lines_or_control_a_terminal() {
     let evil = "\x1b[2J\u{202e}x\r\n192.0.2.1\n{\"cidr\":\"a\\nspoa: forged\"}\n";
@@ -531,12 +543,12 @@ fn text_of_files_cannot_forge_lines_or_control_a_terminal() {
         let list = folder.list(name, ",strict");
         let outputs = [run(&["validate", "--list", &list]), run(&["--listen", "127.0.0.1:0", "--list", &list])];
         for output in outputs {
-            let said = [output.stdout, output.stderr].concat();
-            let said = String::from_utf8(said).expect("text");
-            assert!(!said.chars().any(|char| char.is_control() && char != '\n' || char == '\u{202e}'), "{said:?}");
+            let text = [output.stdout, output.stderr].concat();
+            let text = String::from_utf8(text).expect("the text is UTF-8");
+            assert!(!text.chars().any(|char| char.is_control() && char != '\n' || char == '\u{202e}'), "{text:?}");
             assert!(
-                !said.lines().any(|line| line.starts_with("forged") || line.starts_with("spoa: forged")),
-                "{said:?}"
+                !text.lines().any(|line| line.starts_with("forged") || line.starts_with("spoa: forged")),
+                "{text:?}"
             );
         }
         folder.write(name, b"192.0.2.1\n");
@@ -553,17 +565,17 @@ fn text_of_files_cannot_forge_lines_or_control_a_terminal() {
     }
 }
 
-/// A file that is no file, or that never ends, costs its own reload and nothing else.
+/// A FIFO or a huge file cannot be loaded, but does not block the agent: it still handles signals and answers NOTIFYs.
 #[test]
-fn signals_are_handled_whatever_the_files_are() {
+fn unusable_files_do_not_block_signals() {
     let folder = folder();
     let text = "[[list]]\nname = 'bad'\npath = 'bad'\n[[list]]\nname = 'worse'\npath = 'worse'\nscore = 10\n";
     folder.write("spoa.toml", text.as_bytes());
     let (config, list) = (folder.path("spoa.toml"), folder.path("worse"));
     let agent = Agent::spawn(&["--config", &config.display().to_string(), "--no-watch"]);
     let fifo = |path: &std::path::Path| {
-        fs::remove_file(path).expect("it is there");
-        mknodat(CWD, path, FileType::Fifo, Mode::RUSR, 0).expect("a pipe");
+        fs::remove_file(path).expect("the file exists");
+        mknodat(CWD, path, FileType::Fifo, Mode::RUSR, 0).expect("the path is free");
     };
     fifo(&list);
     agent.signal(Signal::HUP);
@@ -571,42 +583,45 @@ fn signals_are_handled_whatever_the_files_are() {
     fifo(&config);
     agent.signal(Signal::HUP);
     agent.wait_for_line("spoa.toml: it is not a regular file");
-    fs::remove_file(&config).expect("it is there");
-    let sparse = fs::File::create(&config).expect("it can be written");
-    sparse.set_len(1_200_000_000).expect("it may have holes");
+    fs::remove_file(&config).expect("the file exists");
+    let sparse = fs::File::create(&config).expect("the folder is writable");
+    sparse.set_len(1_200_000_000).expect("the file system supports sparse files");
     agent.signal(Signal::HUP);
     agent.wait_for_line("spoa.toml: it is larger than 4194304 bytes");
-    fs::remove_file(&list).expect("it is there");
-    fs::File::create(&list).expect("it can be written").set_len(2 << 30).expect("it may have holes");
+    fs::remove_file(&list).expect("the file exists");
+    fs::File::create(&list)
+        .expect("the folder is writable")
+        .set_len(2 << 30)
+        .expect("the file system supports sparse files");
     folder.write("spoa.toml", text.as_bytes());
     agent.signal(Signal::HUP);
-    // The next signal does not wait for the two gigabytes.
+    // The next signal is handled before the reload of this file has ended.
     agent.signal(Signal::USR1);
     agent.wait_for_line("the log level is debug");
     agent.wait_for_line("it is larger than 1073741824 bytes; the previous version stays in use: list worse");
     assert!(ask(&mut Client::ready(agent.addr()), &check_client_ip(ipv4(1))).contains("ip_listed=true"));
 }
 
-/// Root can read what the service cannot.
+/// As root, `validate` can read files that the user of the service cannot read, and reports them.
 #[test]
 fn validate_checks_that_the_service_can_read_the_files() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("not root: there is no file that this user can read and the service cannot");
+        eprintln!("skipped: without root, there is no file that this user can read and the service cannot");
         return;
     }
     let folder = folder();
     let list = folder.list("bad", "");
     assert!(run(&["validate", "--list", &list]).status.success());
     let path = folder.path("bad");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it is ours");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("root can change the mode");
     let output = run(&["validate", "--list", &list]);
-    let said = String::from_utf8_lossy(&output.stdout);
+    let text = String::from_utf8_lossy(&output.stdout);
     let wanted = format!("the user spoa cannot read {} (mode 0600)", path.display());
-    assert!(output.status.code() == Some(1) && said.contains(&wanted), "{said}");
+    assert!(output.status.code() == Some(1) && text.contains(&wanted), "expected {wanted:?}, got {text}");
     assert!(run(&["validate", "--list", &list, "--user", "root"]).status.success());
     assert_eq!(run(&["validate", "--list", &list, "--user", "no-such-user"]).status.code(), Some(1));
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("it is ours");
-    fs::set_permissions(folder.path(""), fs::Permissions::from_mode(0o700)).expect("it is ours");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("root can change the mode");
+    fs::set_permissions(folder.path(""), fs::Permissions::from_mode(0o700)).expect("root can change the mode");
     let output = run(&["validate", "--list", &list]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("the user spoa cannot enter"), "{output:?}");
 }

@@ -1,5 +1,5 @@
-//! The rows of the conformance table that a socket can show, against the binary `spoa`; and what only a process can
-//! get wrong: its options, its signals, its memory, and peers that break off.
+//! Tests the binary `spoa` over sockets: the rows of the conformance table that apply there, and the properties of the
+//! whole process, such as options, signals, limits, lists, metrics and hostile peers.
 
 mod disconnect;
 mod fragments;

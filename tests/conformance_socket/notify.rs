@@ -9,14 +9,14 @@ use spoa_tests::frames::{Hello, ack, check_client_ip, documented_notify, get_ip_
 
 const V4: Value = Value::Ipv4([192, 0, 2, 1]);
 
-/// The scores that `messages` get, each of them a UINT32 named `ip_score` in session scope.
+/// Sends a NOTIFY with `messages`, and returns the values of `sess.ip_score` that its ACK sets, in order.
 fn scores(client: &mut Client, messages: &[Vec<u8>]) -> Vec<u64> {
     client.send(&notify(1, 1, messages));
     let frame = client.frame();
     assert_eq!((frame.kind, frame.flags, frame.sid, frame.fid), (ACK, FIN, 1, 1));
     let score = |action| match action {
         Action::SetVar { scope: 1, name, value: Value::Uint32(score @ 0..=100) } if name == "ip_score" => score,
-        other => panic!("no score: {other:?}"),
+        other => panic!("expected a score, got {other:?}"),
     };
     frame.actions().into_iter().map(score).collect()
 }
@@ -43,11 +43,11 @@ fn n01_to_n06_addresses_are_scored() {
     let other = scores(&mut client, &[get_ip_reputation(v6.clone())]);
     assert_eq!(other.len(), 1);
     let both = [check_client_ip(V4), message("unknown", &[("", V4)]), get_ip_reputation(v6)];
-    assert_eq!(scores(&mut client, &both), [score, other[0]], "in message order");
+    assert_eq!(scores(&mut client, &both), [score, other[0]], "expected the scores in the order of the messages");
 }
 
 #[test]
-fn n04_to_n10_the_rest_gets_empty_acks() {
+fn n04_to_n10_notifys_without_an_address_get_empty_acks() {
     let agent = Agent::spawn(&[]);
     let mut client = Client::ready(agent.addr());
     let empty = hex("00000007 67 00000001 01 01");
@@ -70,7 +70,7 @@ fn n04_to_n10_the_rest_gets_empty_acks() {
 }
 
 #[test]
-fn n11_n13_and_n14_each_of_many_is_answered_once() {
+fn n11_n13_and_n14_each_notify_is_answered_once() {
     let agent = Agent::spawn(&[]);
     let mut client = Client::ready(agent.addr());
     let ids: BTreeSet<_> = (0..25).map(|n| (2 * n + 1, 1)).collect();
@@ -83,9 +83,9 @@ fn n11_n13_and_n14_each_of_many_is_answered_once() {
     }
 }
 
-/// Answers take their time, so that several NOTIFYs are in work at once.
+/// Answers are delayed, so that later NOTIFYs arrive while the first one is in flight.
 #[test]
-fn n12_without_pipelining_acks_leave_in_order() {
+fn n12_without_pipelining_acks_are_sent_in_order() {
     let agent = Agent::spawn(&["-t", "20ms"]);
     let mut client = Client::greeted(agent.addr(), &Hello::mux().with("capabilities", Value::text("")));
     let input: Vec<u8> = (0..5).flat_map(|sid| notify(sid, 1, &[])).collect();
@@ -93,7 +93,7 @@ fn n12_without_pipelining_acks_leave_in_order() {
 }
 
 #[test]
-fn n15_to_n20_what_is_no_notify_is_refused() {
+fn n15_to_n20_malformed_notifys_are_refused() {
     let agent = Agent::spawn(&[]);
     let of = |payload: &str| Frame::new(NOTIFY, (1, 1), hex(payload)).encode();
     for (input, code) in [
@@ -110,46 +110,47 @@ fn n15_to_n20_what_is_no_notify_is_refused() {
         (Frame::new(102, (0, 0), []).encode(), 4),
         (Frame::new(103, (1, 1), []).encode(), 4),
     ] {
-        Client::ready(agent.addr()).is_disconnected(&input, code);
+        Client::ready(agent.addr()).expect_disconnect(&input, code);
     }
     let unknown = Frame::new(77, (5, 6), *b"anything").encode();
     Client::ready(agent.addr()).exchange(&[unknown, notify(1, 1, &[])].concat(), &ack(1, 1, &[]));
     let whole_only = Agent::spawn(&["-c", "pipelining"]);
     let fragment = Frame::new(NOTIFY, (1, 1), check_client_ip(V4)).flags(0);
-    Client::ready(whole_only.addr()).is_disconnected(&fragment.encode(), 10);
+    Client::ready(whole_only.addr()).expect_disconnect(&fragment.encode(), 10);
 }
 
 #[test]
-fn n16_a_frame_of_the_negotiated_size_is_taken() {
+fn n16_a_frame_of_the_negotiated_size_is_accepted() {
     let agent = Agent::spawn(&[]);
     let hello = Hello::mux().with("max-frame-size", Value::Uint32(256));
-    // 7 bytes of header; 3 of message and argument, 3 of the string's type and length and nargs.
+    // 14 bytes besides the text: 7 of the header, 2 of the message's name, 1 each of the number of arguments, the
+    // argument's name and the type, and 2 of the string's length.
     let of = |len: usize| notify(1, 1, &[message("m", &[("", Value::String(vec![b'x'; len - 14]))])]);
     assert_eq!(of(256).len(), 4 + 256);
     Client::greeted(agent.addr(), &hello).exchange(&of(256), &ack(1, 1, &[]));
-    Client::greeted(agent.addr(), &hello).is_disconnected(&of(257), 3);
+    Client::greeted(agent.addr(), &hello).expect_disconnect(&of(257), 3);
 }
 
 #[test]
-fn n22_an_ack_is_cut_to_the_negotiated_size() {
+fn n22_an_ack_is_truncated_to_the_negotiated_size() {
     let agent = Agent::spawn(&[]);
     let mut client = Client::greeted(agent.addr(), &Hello::mux().with("max-frame-size", Value::Uint32(256)));
-    // Forty scores of 14 bytes, for which a NOTIFY needs fragments.
+    // 40 scores of 14 bytes each do not fit in an ACK. The NOTIFY does not fit in a frame either, so it is fragmented.
     let payload = check_client_ip(V4).repeat(40);
     let mut pieces = payload.chunks(200);
-    client.send(&Frame::new(NOTIFY, (1, 1), pieces.next().expect("it is long")).flags(0).encode());
+    client.send(&Frame::new(NOTIFY, (1, 1), pieces.next().expect("the payload is not empty")).flags(0).encode());
     for piece in pieces {
         client.send(&Frame::new(UNSET, (1, 1), piece).flags(0).encode());
     }
     client.send(&Frame::new(UNSET, (1, 1), []).encode());
     let frame = client.frame();
     assert!(frame.encode().len() <= 4 + 256);
-    assert_eq!(frame.actions().len(), (256 - 7) / 14, "as many as fit");
+    assert_eq!(frame.actions().len(), (256 - 7) / 14, "expected as many actions as fit");
 }
 
-/// More NOTIFYs than may be in work at once, each of which takes its time.
+/// More NOTIFYs arrive than may be in flight, and each answer is delayed.
 #[test]
-fn n23_nothing_is_lost_while_handlers_are_blocked() {
+fn n23_no_notify_is_lost_while_handlers_are_blocked() {
     let agent = Agent::spawn(&["-t", "100ms", "--in-flight-max", "64"]);
     let mut client = Client::ready(agent.addr());
     client.send(&(0..200).flat_map(|sid| notify(sid, 1, &[check_client_ip(V4)])).collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! What those see who run it: metrics, health, the way out, the log, `spoa probe`.
+//! The operator's view of the agent: metrics, health, stops, the log, and `spoa probe`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +19,7 @@ use spoa_tests::folder::Folder;
 use spoa_tests::frames::{Hello, agent_disconnect, check_client_ip, disconnect, notify};
 use spoa_tests::process;
 
-/// An agent, and where its admin listens.
+/// Starts an agent with `--admin`, and returns it with its admin address.
 pub(crate) fn with_admin(options: &[&str]) -> (Agent, Admin) {
     let agent = Agent::spawn(&[options, &["--admin", "127.0.0.1:0"]].concat());
     let admin = Admin::of(&agent);
@@ -27,7 +27,7 @@ pub(crate) fn with_admin(options: &[&str]) -> (Agent, Admin) {
 }
 
 #[test]
-fn metrics_count_what_happens() {
+fn metrics_count_connections_frames_answers_and_lists() {
     let folder = Folder::with(&[("bad", b"192.0.2.0/24\nnonsense\n")]);
     let (agent, admin) = with_admin(&["--list", &folder.list("bad", "")]);
     let mut client = Client::ready(agent.addr());
@@ -62,9 +62,9 @@ fn metrics_count_what_happens() {
         ("spoa_acks_total{kind=\"in_place\"}", 130.0),
         ("spoa_acks_total{kind=\"unanswered\"}", 0.0),
         ("spoa_handler_seconds_count{answer=\"in_place\"}", 2.0),
-        // HELLO, NOTIFYs, DISCONNECT; the other HELLO.
+        // The HELLO, the NOTIFYs and the DISCONNECT, and the HELLO of the health check.
         ("spoa_frames_total{direction=\"received\"}", 133.0),
-        // HELLO, ACKs, the echo; the other HELLO; and what HTTP is told.
+        // The answers to these, and the DISCONNECT in answer to HTTP.
         ("spoa_frames_total{direction=\"sent\"}", 134.0),
         ("spoa_disconnects_total{direction=\"received\",status=\"2\"}", 1.0),
         ("spoa_disconnects_total{direction=\"sent\",status=\"2\"}", 1.0),
@@ -76,40 +76,42 @@ fn metrics_count_what_happens() {
         ("spoa_list_reloads_total{result=\"refused\"}", 1.0),
         ("spoa_lists_generation", 1.0),
     ] {
-        assert!((sample(&text, name) - wanted).abs() < 0.001, "{name} is {} instead of {wanted}", sample(&text, name));
+        let value = sample(&text, name);
+        assert!((value - wanted).abs() < 0.001, "expected {wanted} for {name}, got {value}");
     }
-    // Each family says what it is, once.
+    // Each family has one HELP line.
     for family in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
-        let name = family.split(' ').next().expect("a name");
-        assert_eq!(text.matches(&format!("# HELP {name} ")).count(), 1, "{name}");
+        let name = family.split(' ').next().expect("the family has a name");
+        assert_eq!(text.matches(&format!("# HELP {name} ")).count(), 1, "wrong number of HELP lines of {name}");
     }
-    assert!(text.lines().count() < 300, "{} lines", text.lines().count());
+    let lines = text.lines().count();
+    assert!(lines < 300, "expected fewer than 300 lines, got {lines}");
 }
 
-/// The dashboard and the alerts look at what there is.
+/// All metrics in the dashboard and the alerts exist.
 #[test]
-fn every_metric_that_is_looked_at_is_told() {
+fn every_metric_of_dashboard_and_alerts_exists() {
     let folder = Folder::with(&[("l", b"192.0.2.1\n"), (".l.checked", b"")]);
     let (_agent, admin) = with_admin(&["--list", &folder.list("l", "")]);
     let (_, text) = admin.get("/metrics");
     for file in ["grafana.json", "alerts.yml"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/package").join(file);
-        let looked_at = fs::read_to_string(path).expect("it is there");
-        let is_of_name = |byte: char| byte.is_ascii_alphanumeric() || byte == '_';
+        let content = fs::read_to_string(path).expect("the file exists");
+        let is_in_name = |byte: char| byte.is_ascii_alphanumeric() || byte == '_';
         let is_metric = |word: &&str| word.starts_with("spoa_") || word.starts_with("process_");
-        let names = looked_at.split(|byte| !is_of_name(byte)).filter(is_metric);
+        let names = content.split(|byte| !is_in_name(byte)).filter(is_metric);
         let names: BTreeSet<_> = names.collect();
-        assert!(names.len() >= 6, "{names:?}");
+        assert!(names.len() >= 6, "expected at least 6 metrics in {file}, got {names:?}");
         for name in names {
-            let told = |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-            assert!(text.lines().any(told), "{file} looks at {name}");
+            let is_sample = |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+            assert!(text.lines().any(is_sample), "{file} uses {name}, which does not exist");
         }
     }
 }
 
-/// Answers that come later, too late or not at all are counted apart.
+/// Deferred answers are counted and timed separately from immediate ones.
 #[test]
-fn metrics_tell_answers_by_how_they_came() {
+fn deferred_answers_have_their_own_metrics() {
     let (agent, admin) = with_admin(&["--delay", "1ms"]);
     let mut client = Client::ready(agent.addr());
     client.send(&notify(1, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 1]))]));
@@ -121,26 +123,26 @@ fn metrics_tell_answers_by_how_they_came() {
 }
 
 #[test]
-fn the_admin_is_an_http_server_and_no_more() {
+fn the_admin_serves_http_and_refuses_other_requests() {
     let folder = Folder::with(&[]);
     let unix = folder.path("admin").display().to_string();
     let agent = Agent::spawn(&["--admin", &format!("unix:{unix}")]);
     let admin = Admin::of(&agent);
-    let ask = |request: &str| admin.ask(request);
-    assert_eq!(ask("GET /healthz").0, 200);
-    assert_eq!(ask("GET /readyz").0, 200);
-    assert_eq!(ask("HEAD /metrics").0, 200);
-    assert_eq!(ask("GET /").0, 404);
-    assert_eq!(ask("POST /metrics").0, 405);
-    assert_eq!(ask("nonsense").0, 400);
-    assert_eq!(ask("GET /healthz").0, 200, "and goes on");
+    let status = |request: &str| admin.request(request).0;
+    assert_eq!(status("GET /healthz"), 200);
+    assert_eq!(status("GET /readyz"), 200);
+    assert_eq!(status("HEAD /metrics"), 200);
+    assert_eq!(status("GET /"), 404);
+    assert_eq!(status("POST /metrics"), 405);
+    assert_eq!(status("nonsense"), 400);
+    assert_eq!(status("GET /healthz"), 200, "after an invalid request");
 }
 
 #[test]
-fn the_admin_answers_whoever_else_is_connected_and_silent() {
+fn silent_connections_do_not_block_the_admin() {
     let (agent, admin) = with_admin(&[]);
     process::raise_file_limit();
-    // In turn they would take longer than this test waits.
+    // If they were handled one after the other, that would take longer than this test waits.
     let silent: Vec<_> = (0..1500).map(|_| Client::fresh(admin.addr())).collect();
     assert_eq!(admin.get("/healthz").0, 200);
     drop((silent, agent));
@@ -149,18 +151,18 @@ fn the_admin_answers_whoever_else_is_connected_and_silent() {
 #[test]
 fn a_refusal_is_counted_once_whether_its_peer_waits_or_not() {
     let old = Hello::mux().with("supported-versions", Value::text("1.0"));
-    let of_agent = |delay: &str| with_admin(&["--connections-max", "1", "--refuse-delay", delay]);
-    let (patient, hasty, at_once) = (of_agent("1ms"), of_agent("1h"), of_agent("0"));
-    for (agent, _) in [&patient, &at_once] {
-        Client::fresh(agent.addr()).is_disconnected(&old.encode(), 8);
+    let with_delay = |delay: &str| with_admin(&["--connections-max", "1", "--refuse-delay", delay]);
+    let (short_delay, long_delay, no_delay) = (with_delay("1ms"), with_delay("1h"), with_delay("0"));
+    for (agent, _) in [&short_delay, &no_delay] {
+        Client::fresh(agent.addr()).expect_disconnect(&old.encode(), 8);
     }
-    let mut client = Client::fresh(hasty.0.addr());
+    let mut client = Client::fresh(long_delay.0.addr());
     client.send(&old.encode());
-    hasty.1.wait_for("spoa_hellos_total{kind=\"refused\"}", 1.0);
-    let above_the_limit = Client::fresh(hasty.0.addr());
-    hasty.1.wait_for("spoa_connections_turned_away_total", 1.0);
+    long_delay.1.wait_for("spoa_hellos_total{kind=\"refused\"}", 1.0);
+    let above_the_limit = Client::fresh(long_delay.0.addr());
+    long_delay.1.wait_for("spoa_connections_turned_away_total", 1.0);
     drop((client, above_the_limit));
-    for (agent, admin) in [patient, hasty, at_once] {
+    for (agent, admin) in [short_delay, long_delay, no_delay] {
         admin.wait_for("spoa_connections", 0.0);
         assert_eq!(admin.sample("spoa_protocol_errors_total{kind=\"bad_version\"}"), 1.0);
         assert_eq!(admin.sample("spoa_hellos_total{kind=\"refused\"}"), 1.0);
@@ -168,9 +170,9 @@ fn a_refusal_is_counted_once_whether_its_peer_waits_or_not() {
     }
 }
 
-/// The way out: HAProxy is told by its checks, and served until it has heard.
+/// A lame-duck agent refuses health checks, and serves HAProxy until its checks have failed.
 #[test]
-fn who_leaves_refuses_health_checks_and_serves_the_rest() {
+fn a_lame_duck_refuses_health_checks_and_serves_everything_else() {
     let (mut agent, admin) = with_admin(&["--drain", "1h"]);
     let mut client = Client::ready(agent.addr());
     agent.terminate();
@@ -183,28 +185,29 @@ fn who_leaves_refuses_health_checks_and_serves_the_rest() {
     let mut other = Client::ready(agent.addr());
     for client in [&mut client, &mut other] {
         client.send(&notify(1, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 1]))]));
-        assert!(!client.frame().actions().is_empty(), "it is answered as ever");
+        assert!(!client.frame().actions().is_empty(), "expected an ordinary answer");
     }
     agent.signal(Signal::INT);
-    assert!(agent.wait().success(), "at once");
+    assert!(agent.wait().success());
 }
 
-/// Then a connection ends behind an ACK: both come together, with whatever else was asked meanwhile.
+/// After the lame-duck period, a connection is closed right after an ACK: HAProxy receives the ACK and the DISCONNECT
+/// together.
 #[test]
-fn who_has_left_ends_behind_an_answer() {
+fn a_drain_closes_a_connection_together_with_an_ack() {
     let mut agent = Agent::spawn(&["--drain", "1ms", "--grace", "1m"]);
     let client = Client::ready(agent.addr());
     agent.terminate();
     agent.wait_for_line("draining 1 connection");
-    // The first ones may come before the worker knows; the last is answered in one piece with the end, or HAProxy might send
-    // another between them.
+    // The worker may answer some NOTIFYs before it knows of the drain. The last ACK must arrive in one read with the
+    // DISCONNECT: HAProxy could send another NOTIFY between two reads.
     let (mut client, end) = (client.into_tcp(), agent_disconnect(0));
     let last = (1..).find_map(|sid| {
         let mut bytes = vec![0; 4096];
-        client.write_all(&notify(sid, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 1]))])).expect("the agent takes it");
+        client.write_all(&notify(sid, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 1]))])).expect("the agent reads");
         let len = client.read(&mut bytes).expect("the agent answers");
-        let ack = Frame::take(&mut &bytes[..len]).expect("it is whole");
-        assert!(ack.kind == ACK && !ack.actions().is_empty(), "{ack:?}");
+        let ack = Frame::take(&mut &bytes[..len]).expect("the frame is complete");
+        assert!(ack.kind == ACK && !ack.actions().is_empty(), "expected an ACK with actions, got {ack:?}");
         (ack.encode().len() < len).then(|| bytes[ack.encode().len()..len].to_vec())
     });
     assert_eq!(last, Some(end));
@@ -212,26 +215,26 @@ fn who_has_left_ends_behind_an_answer() {
     assert!(agent.wait().success());
 }
 
-/// What systemd does: a socket is handed down, and the process tells how it goes.
+/// The agent uses a socket that systemd passes to it, and notifies systemd of its state.
 #[test]
-fn systemd_hands_down_a_socket_and_is_told() {
+fn systemd_passes_a_socket_and_is_notified() {
     let folder = Folder::with(&[("l", b"192.0.2.1\n")]);
-    let manager = UnixDatagram::bind(folder.path("notify")).expect("a socket");
-    manager.set_read_timeout(Some(LIMIT)).expect("a socket");
-    let told = |wanted: &str| {
+    let manager = UnixDatagram::bind(folder.path("notify")).expect("the path is new");
+    manager.set_read_timeout(Some(LIMIT)).expect("the timeout is above zero");
+    let wait_for = |wanted: &str| {
         let end = Instant::now() + LIMIT;
         loop {
             let mut bytes = [0; 256];
-            let len = manager.recv(&mut bytes).unwrap_or_else(|error| panic!("not told {wanted}: {error}"));
+            let len = manager.recv(&mut bytes).unwrap_or_else(|error| panic!("expected {wanted}: {error}"));
             if String::from_utf8_lossy(&bytes[..len]).contains(wanted) {
                 break;
             }
-            assert!(Instant::now() < end, "told all but {wanted}");
+            assert!(Instant::now() < end, "expected {wanted}, got other notifications");
         }
     };
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let addr = listener.local_addr().expect("it is bound").to_string();
-    // The socket is the one that the file asks for, as spoa.socket and spoa.toml in the package.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let addr = listener.local_addr().expect("the socket is bound").to_string();
+    // The socket has the address in the configuration file, like spoa.socket and spoa.toml in the package.
     let text = format!("grace = '1s'\nlisten = ['{addr}']\n[[list]]\nname = 'l'\npath = 'l'\n");
     folder.write("spoa.toml", text.as_bytes());
     let mut command = Command::new("sh");
@@ -239,22 +242,22 @@ fn systemd_hands_down_a_socket_and_is_told() {
     command.args(["--config", &folder.path("spoa.toml").display().to_string()]).stdin(OwnedFd::from(listener));
     command.env("NOTIFY_SOCKET", folder.path("notify")).env("WATCHDOG_USEC", "100000").stderr(Stdio::null());
     let mut child = command.spawn().expect("there is a shell");
-    told("READY=1");
+    wait_for("READY=1");
     let mut client = Client::ready(&addr);
     client.send(&notify(1, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 1]))]));
     assert!(!client.frame().actions().is_empty());
-    told("WATCHDOG=1");
+    wait_for("WATCHDOG=1");
     let pid = Pid::from_child(&child);
-    kill_process(pid, Signal::HUP).expect("it runs");
-    told("RELOADING=1");
-    told("READY=1");
-    kill_process(pid, Signal::TERM).expect("it runs");
-    told("STOPPING=1");
-    assert!(child.wait().expect("it is our child").success());
+    kill_process(pid, Signal::HUP).expect("the agent runs");
+    wait_for("RELOADING=1");
+    wait_for("READY=1");
+    kill_process(pid, Signal::TERM).expect("the agent runs");
+    wait_for("STOPPING=1");
+    assert!(child.wait().expect("spoa is a child process").success());
 }
 
 #[test]
-fn sigint_does_not_wait_for_haproxy() {
+fn sigint_skips_the_lame_duck_period() {
     let mut agent = Agent::spawn(&["--drain", "1h"]);
     agent.signal(Signal::INT);
     assert!(agent.wait().success());
@@ -262,18 +265,18 @@ fn sigint_does_not_wait_for_haproxy() {
 }
 
 #[test]
-fn a_line_is_about_a_connection_and_may_be_json() {
+fn a_json_log_line_names_its_connection() {
     let agent = Agent::spawn(&["--log-format", "json", "--log-level", "debug"]);
     let mut client = Client::greeted(agent.addr(), &Hello::mux().and("engine-id", Value::text("engine-7")));
     client.send(&notify(1, 1, &[check_client_ip(Value::Null)]));
     client.frame();
     agent.wait_for_line("ACK sid=1");
     let log = agent.log();
-    let line = log.lines().find(|line| line.contains("ACK sid=1")).expect("it was waited for");
+    let line = log.lines().find(|line| line.contains("ACK sid=1")).expect("the line was waited for");
     for part in
         ["{\"timestamp\":", "\"level\":\"DEBUG\"", "\"conn\":1", "\"peer\":\"127.0.0.1:", "\"engine\":\"engine-7\""]
     {
-        assert!(line.contains(part), "no {part} in {line}");
+        assert!(line.contains(part), "expected {part}, got {line}");
     }
 }
 
@@ -281,31 +284,31 @@ fn a_line_is_about_a_connection_and_may_be_json() {
 fn sigusr1_switches_debug_on_and_off() {
     let agent = Agent::spawn(&[]);
     let mut client = Client::ready(agent.addr());
-    let mut ask = |sid| {
+    let mut exchange = |sid| {
         client.send(&notify(sid, 1, &[check_client_ip(Value::Null)]));
         client.frame();
     };
     agent.signal(Signal::USR1);
     agent.wait_for_line("the log level is debug");
-    ask(1);
+    exchange(1);
     agent.wait_for_line("NOTIFY sid=1");
     agent.signal(Signal::USR1);
     agent.wait_for_line("the log level is info");
-    ask(2);
+    exchange(2);
     let mut http = Client::fresh(agent.addr());
     http.send(b"GET / HTTP/1.1\r\n\r\n");
     agent.wait_for_line("received HTTP instead of SPOP");
     assert!(!agent.log().contains("NOTIFY sid=2"), "{}", agent.log());
 }
 
-/// One line that says what came and what is likely to be wrong.
+/// The log names the other protocol and the likely mistake in HAProxy's configuration.
 #[test]
-fn other_protocols_get_a_friendly_line() {
+fn other_protocols_are_recognized() {
     let agent = Agent::spawn(&[]);
     for (bytes, line) in [
         (
             &b"GET / HTTP/1.1\r\n\r\n"[..],
-            "received HTTP instead of SPOP; the likely cause is a backend in \"mode http\"",
+            "received HTTP instead of SPOP; the likely cause is \"option httpchk\" in HAProxy's backend",
         ),
         (
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03",
@@ -324,7 +327,7 @@ fn other_protocols_get_a_friendly_line() {
 }
 
 #[test]
-fn checks_and_nothing_else_are_a_mistake() {
+fn health_checks_without_a_notify_are_reported() {
     let agent = Agent::spawn(&["--silence-warning", "20ms"]);
     let mut check = Client::fresh(agent.addr());
     check.send(&Hello::health_check().encode());
@@ -337,11 +340,11 @@ fn probe_does_what_haproxy_does() {
     let folder = Folder::with(&[("bad", b"192.0.2.0/24\n")]);
     let agent = Agent::spawn(&["--list", &folder.list("bad", ",score=7")]);
     let output = run(&["probe", agent.addr()]);
-    let text = String::from_utf8(output.stdout).expect("text");
+    let text = String::from_utf8(output.stdout).expect("the text is UTF-8");
     assert_eq!((output.status.code(), text.lines().count()), (Some(0), 1), "{text}");
     assert!(text.starts_with("AGENT-HELLO version=\"2.0\" max-frame-size=16380 capabilities="), "{text}");
     let output = run(&["probe", agent.addr(), "--notify", "192.0.2.9"]);
-    let text = String::from_utf8(output.stdout).expect("text");
+    let text = String::from_utf8(output.stdout).expect("the text is UTF-8");
     assert!(output.status.success() && text.contains("ACK sid=1 fid=1 set sess.ip_score=7 "), "{text}");
 
     for (options, code, wanted) in [
@@ -354,37 +357,41 @@ fn probe_does_what_haproxy_does() {
         (&["--message", "check-request", "--expect", "txn.ip_score=7"], 0, ""),
     ] {
         let output = run(&[&["probe", agent.addr(), "--notify", "192.0.2.9"][..], options].concat());
-        let text = String::from_utf8(output.stderr).expect("text");
+        let text = String::from_utf8(output.stderr).expect("the text is UTF-8");
         assert!(output.status.code() == Some(code) && text.contains(wanted), "{options:?}: {text}");
     }
 
-    let nobody = run(&["probe", "127.0.0.1:1"]);
-    let (code, text) = (nobody.status.code(), String::from_utf8(nobody.stderr).expect("text"));
+    let no_listener = run(&["probe", "127.0.0.1:1"]);
+    let (code, text) = (no_listener.status.code(), String::from_utf8(no_listener.stderr).expect("the text is UTF-8"));
     assert!(code == Some(1) && text.starts_with("spoa: cannot connect to 127.0.0.1:1"), "{text}");
     let full = Agent::spawn(&["--connections-max", "1", "--refuse-delay", "0"]);
     let _only = Client::ready(full.addr());
     let refused = run(&["probe", full.addr()]);
-    let (code, text) = (refused.status.code(), String::from_utf8(refused.stderr).expect("text"));
+    let (code, text) = (refused.status.code(), String::from_utf8(refused.stderr).expect("the text is UTF-8"));
     assert!(code == Some(1) && text.contains("got AGENT-DISCONNECT status=13"), "{text}");
     let (_other, admin) = with_admin(&[]);
     let no_agent = run(&["probe", admin.addr(), "--timeout", "100ms"]);
     assert_eq!(no_agent.status.code(), Some(1));
 }
 
-/// When a list was last found to be the newest version is what its downloader recorded, not the date of its source.
+/// The metric has the time at which the downloader last found the list up to date, not the time at which the list was
+/// written.
 #[test]
-fn the_last_check_of_a_list_is_told() {
+fn the_last_check_of_a_list_is_a_metric() {
     let folder = Folder::with(&[("a", b"192.0.2.1\n"), ("b", b"192.0.2.2\n"), (".a.checked", b"url\n")]);
     let set = |name: &str, seconds| {
-        let file = fs::File::options().write(true).open(folder.path(name)).expect("it is there");
-        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).expect("it is ours");
+        let file = fs::File::options().write(true).open(folder.path(name)).expect("the file exists");
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).expect("the time can be set");
     };
     set("a", 1_000_000_000);
     set(".a.checked", 1_700_000_000);
     let (agent, admin) = with_admin(&["--list", &folder.list("a", ""), "--list", &folder.list("b", "")]);
     assert_eq!(admin.sample("spoa_list_written_timestamp_seconds{list=\"a\"}"), 1e9);
     assert_eq!(admin.sample("spoa_list_checked_timestamp_seconds{list=\"a\"}"), 1.7e9);
-    assert!(!admin.get("/metrics").1.contains("checked_timestamp_seconds{list=\"b\"}"), "nobody has checked it");
+    assert!(
+        !admin.get("/metrics").1.contains("checked_timestamp_seconds{list=\"b\"}"),
+        "expected no metric for a list without checks"
+    );
     folder.write(".a.checked", b"url\n");
     set(".a.checked", 1_700_003_600);
     agent.signal(Signal::HUP);

@@ -1,4 +1,4 @@
-//! Options and what becomes of wrong ones.
+//! Options, and the errors for invalid ones.
 
 use std::net::TcpListener;
 use std::process::Output;
@@ -11,16 +11,16 @@ use spoa_tests::client::Client;
 use spoa_tests::folder::Folder;
 use spoa_tests::frames::{Hello, ack, agent_disconnect, disconnect, notify};
 
-/// It ended with `code`, having said one line on its standard error and nothing else.
-fn says_one_line(output: &Output, code: i32) -> String {
-    let text = String::from_utf8(output.stderr.clone()).expect("text");
+/// Checks that `spoa` exited with `code` and printed only one line to its standard error. Returns this line.
+fn single_error(output: &Output, code: i32) -> String {
+    let text = String::from_utf8(output.stderr.clone()).expect("the text is UTF-8");
     assert_eq!(output.status.code(), Some(code), "{text}");
     assert_eq!((text.lines().count(), output.stdout.len()), (1, 0), "{text}");
     text
 }
 
 #[test]
-fn wrong_options_are_told_in_one_line() {
+fn invalid_options_are_reported_in_one_line() {
     for options in [
         &["--no-such-option"][..],
         &["argument"],
@@ -56,16 +56,16 @@ fn wrong_options_are_told_in_one_line() {
         &["check", "host"],
         &["--grace", "soon"],
     ] {
-        // If it took the options after all, it must not be on the default port.
+        // If an agent accepted these options after all, it must not listen on the default port.
         let listen = ["--listen", "127.0.0.1:0"];
         let options = if options.contains(&"--listen") { options.to_vec() } else { [&listen, options].concat() };
-        let text = says_one_line(&run(&options), 2);
+        let text = single_error(&run(&options), 2);
         assert!(text.starts_with("spoa: "), "{text}");
     }
 }
 
 #[test]
-fn help_is_no_failure() {
+fn help_exits_successfully() {
     for option in ["-h", "--help", "--version"] {
         let output = run(&[option]);
         assert!(output.status.success() && output.stderr.is_empty() && !output.stdout.is_empty());
@@ -73,17 +73,17 @@ fn help_is_no_failure() {
 }
 
 #[test]
-fn a_port_in_use_is_told_in_one_line() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = taken.local_addr().unwrap().to_string();
-    let text = says_one_line(&run(&["--listen", &addr]), 1);
+fn a_port_in_use_is_reported_in_one_line() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let text = single_error(&run(&["--listen", &addr]), 1);
     assert!(text.contains(&addr), "{text}");
-    let port = taken.local_addr().unwrap().port().to_string();
-    assert!(says_one_line(&run(&["-p", &port]), 1).contains(&addr));
+    let port = listener.local_addr().unwrap().port().to_string();
+    assert!(single_error(&run(&["-p", &port]), 1).contains(&addr));
 }
 
 #[test]
-fn it_listens_everywhere_it_is_told_to() {
+fn the_agent_listens_on_all_addresses() {
     let mut options = vec!["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"];
     if TcpListener::bind("[::1]:0").is_ok() {
         options.extend(["--listen", "[::1]:0"]);
@@ -96,31 +96,31 @@ fn it_listens_everywhere_it_is_told_to() {
 }
 
 #[test]
-fn more_workers_than_processors_are_told_of() {
-    let processors = thread::available_parallelism().expect("it can be asked").get();
+fn more_workers_than_processors_are_reported() {
+    let processors = thread::available_parallelism().expect("the number of processors is known").get();
     let agent = Agent::spawn(&["-n", &(processors + 3).to_string()]);
     agent.wait_for_line(&format!("{processors} workers, not {}", processors + 3));
     Client::ready(agent.addr()).exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
 }
 
 #[test]
-fn connections_above_the_limit_are_turned_away() {
+fn connections_above_the_limit_are_rejected() {
     let agent = Agent::spawn(&["--connections-max", "2"]);
     let mut first = Client::ready(agent.addr());
     let second = Client::ready(agent.addr());
-    // It need not say its HELLO to hear that; but it may have.
-    Client::fresh(agent.addr()).is_disconnected(&[], 13);
-    Client::fresh(agent.addr()).is_disconnected(&Hello::mux().encode(), 13);
+    // The agent does not wait for the HELLO, but one may arrive.
+    Client::fresh(agent.addr()).expect_disconnect(&[], 13);
+    Client::fresh(agent.addr()).expect_disconnect(&Hello::mux().encode(), 13);
     first.exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
     drop(second);
-    accepted_in_time(&agent).exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
+    wait_until_accepted(&agent).exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
 }
 
-/// A connection once the agent has room for one, which is in its own time.
-fn accepted_in_time(agent: &Agent) -> Client {
+/// Connects again and again until the agent accepts a connection.
+fn wait_until_accepted(agent: &Agent) -> Client {
     let deadline = Instant::now() + LIMIT;
     loop {
-        assert!(Instant::now() < deadline, "it has no room for ever");
+        assert!(Instant::now() < deadline, "expected the agent to accept a connection");
         let mut client = Client::fresh(agent.addr());
         client.send(&Hello::mux().encode());
         match client.frame() {
@@ -130,18 +130,18 @@ fn accepted_in_time(agent: &Agent) -> Client {
     }
 }
 
-/// Ours is over with our last word, whether HAProxy closes or not.
+/// After its last frame the agent waits a second for HAProxy to close the connection, and then closes it itself.
 #[test]
-fn a_peer_that_does_not_close_keeps_its_place_for_a_second_only() {
+fn a_peer_that_does_not_close_counts_as_connected_for_a_second() {
     let agent = Agent::spawn(&["--connections-max", "1"]);
     let mut lingering = Client::ready(agent.addr());
     let start = Instant::now();
-    lingering.is_disconnected(&disconnect(0), 0);
-    accepted_in_time(&agent).exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
-    assert!(start.elapsed() >= Duration::from_secs(1), "it had its second");
+    lingering.expect_disconnect(&disconnect(0), 0);
+    wait_until_accepted(&agent).exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
+    assert!(start.elapsed() >= Duration::from_secs(1), "expected the agent to linger for a second");
 }
 
-/// The delay is HAProxy's example agent's, in milliseconds.
+/// The option `-t` is that of HAProxy's example agent, in milliseconds.
 #[test]
 fn t_delays_answers() {
     let agent = Agent::spawn(&["-t", "50"]);
@@ -152,7 +152,7 @@ fn t_delays_answers() {
 }
 
 #[test]
-fn d_shows_each_frame() {
+fn d_logs_each_frame() {
     let agent = Agent::spawn(&["-d"]);
     let mut client = Client::ready(agent.addr());
     client.exchange(&notify(77, 1, &[]), &ack(77, 1, &[]));
@@ -163,11 +163,11 @@ fn d_shows_each_frame() {
 }
 
 #[test]
-fn the_log_begins_with_what_is_served() {
+fn the_log_starts_with_version_limits_and_messages() {
     let agent = Agent::spawn(&["-n", "1", "--connections-max", "7"]);
     let log = agent.log();
     let mut lines = log.lines();
-    let first = lines.next().expect("a line");
+    let first = lines.next().expect("the log has a line");
     let version = format!("INFO spoa {} (", env!("CARGO_PKG_VERSION"));
     assert!(
         first.contains(&version) && first.contains("): 1 worker, at most 7 connections (the limit of open"),
@@ -175,11 +175,11 @@ fn the_log_begins_with_what_is_served() {
     );
     assert!(first.ends_with("serves the messages check-client-ip, get-ip-reputation, check-request"), "{first}");
     assert!(lines.next().is_some_and(|line| line.contains("WARN") && line.contains(RANDOM)), "{log}");
-    assert_eq!(agent.warnings(), [""; 0], "a loopback address is no reason to warn");
+    assert_eq!(agent.warnings(), [""; 0], "expected no warning about a loopback address");
 }
 
 #[test]
-fn other_hosts_are_a_reason_to_warn() {
+fn addresses_that_other_hosts_can_reach_are_reported() {
     let agent = Agent::spawn(&["--listen", "0.0.0.0:0", "--admin", "0.0.0.0:0"]);
     agent.wait_for_lines("is not a loopback address, and", 2);
     assert!(agent.log().contains("SPOP has no authentication"), "{}", agent.log());
@@ -188,7 +188,7 @@ fn other_hosts_are_a_reason_to_warn() {
 }
 
 #[test]
-fn wrong_options_are_explained() {
+fn errors_name_the_expected_values() {
     let folder = Folder::with(&[("spoa.toml", b"port = 0\n")]);
     let file = folder.path("spoa.toml").display().to_string();
     for (options, code, wanted) in [
@@ -204,7 +204,7 @@ fn wrong_options_are_explained() {
         (&["--list", "a=/x,optionl"], 2, "unknown part \"optionl\" of a list; known are score=N"),
         (&["probe", "127.0.0.1:1", "--expect", "x"], 2, "--notify"),
     ] {
-        let said = says_one_line(&run(options), code);
-        assert!(said.contains(wanted), "{options:?}: {said}");
+        let error = single_error(&run(options), code);
+        assert!(error.contains(wanted), "expected {wanted:?} for {options:?}, got {error}");
     }
 }

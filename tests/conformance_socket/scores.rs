@@ -1,11 +1,12 @@
-//! Where scores come from, as HAProxy sees them.
+//! Random scores, with and without `--seed`.
 
 use spoa_tests::agent::Agent;
 use spoa_tests::bytes::{Action, Value};
 use spoa_tests::client::Client;
 use spoa_tests::frames::{check_client_ip, get_ip_reputation, notify};
 
-/// The scores of 10.0.0.0 to 10.0.0.99, asked one connection after the other so that every worker has its share.
+/// Returns the scores of 10.0.0.0 to 10.0.0.99. NOTIFYs are sent over ten connections in turn, so that every worker
+/// answers some.
 fn scores(agent: &Agent, mapped: bool) -> Vec<u64> {
     let mut clients: Vec<_> = (0..10).map(|_| Client::ready(agent.addr())).collect();
     (0..100).map(|n| score(&mut clients[n as usize % 10], n, mapped)).collect()
@@ -22,28 +23,28 @@ fn score(client: &mut Client, n: u8, mapped: bool) -> u64 {
     assert_eq!(frame.sid, n.into());
     match &frame.actions()[..] {
         [Action::SetVar { scope: 1, name, value: Value::Uint32(score @ 0..=100) }] if name == "ip_score" => *score,
-        other => panic!("no score: {other:?}"),
+        other => panic!("expected one score, got {other:?}"),
     }
 }
 
 #[test]
-fn seeded_scores_are_the_same_everywhere() {
+fn seeded_scores_depend_on_seed_and_address_alone() {
     let one = Agent::spawn(&["--seed", "42", "-n", "1"]);
     let wanted = scores(&one, false);
-    assert_eq!(scores(&one, false), wanted, "asked again");
-    assert_eq!(scores(&one, true), wanted, "as IPv6");
+    assert_eq!(scores(&one, false), wanted, "a second time");
+    assert_eq!(scores(&one, true), wanted, "with IPv4-mapped addresses");
     drop(one);
     let many = Agent::spawn(&["--seed", "42", "-n", "4", "-t", "1ms"]);
     assert_eq!(scores(&many, false), wanted, "after a restart, by several workers, deferred");
     assert_eq!(scores(&many, true), wanted);
     let other = Agent::spawn(&["--seed", "43"]);
-    assert_ne!(scores(&other, false), wanted, "the seed counts");
-    assert!(wanted.iter().any(|score| *score != wanted[0]), "the address counts");
+    assert_ne!(scores(&other, false), wanted, "expected other scores with another seed");
+    assert!(wanted.iter().any(|score| *score != wanted[0]), "expected different scores for different addresses");
 }
 
-/// A hundred addresses get the same hundred scores twice with a chance of 101^-100.
+/// The chance that a hundred addresses get the same scores twice is 101^-100.
 #[test]
-fn unseeded_scores_are_fresh() {
+fn unseeded_scores_differ_each_time() {
     let agent = Agent::spawn(&[]);
     assert_ne!(scores(&agent, false), scores(&agent, false));
 }

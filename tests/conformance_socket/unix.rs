@@ -1,4 +1,4 @@
-//! Unix sockets: the protocol is the same, the file is one more thing to get wrong.
+//! Unix sockets: the protocol over them, and their files.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,19 +9,20 @@ use spoa_tests::agent::{Agent, run};
 use spoa_tests::client::Client;
 use spoa_tests::frames::{Hello, ack, agent_hello, disconnect, documented_notify, notify};
 
-/// A folder of a test's own, removed when it is done. Short, since a socket's path has room for 107 bytes.
+/// A folder for the socket of one test, which is removed when dropped. Its name is short, because the path of a socket
+/// has at most 107 bytes.
 struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("spoa-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("a folder for sockets");
+        fs::create_dir_all(&path).expect("the temporary folder is writable");
         Self(path)
     }
 
     fn socket(&self) -> (PathBuf, String) {
         let path = self.0.join("s");
-        let text = path.to_str().expect("a plain path").to_owned();
+        let text = path.to_str().expect("the path is UTF-8").to_owned();
         (path, text)
     }
 }
@@ -32,17 +33,19 @@ impl Drop for Folder {
     }
 }
 
-fn serves(agent: &Agent) {
+/// Checks that the agent serves a NOTIFY and a DISCONNECT.
+fn check_serves(agent: &Agent) {
     let mut client = Client::ready(agent.addr());
     client.exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
-    client.is_disconnected(&disconnect(0), 0);
+    client.expect_disconnect(&disconnect(0), 0);
 }
 
-fn is_refused(path: &str, why: &str) {
+/// Checks that `spoa` does not start on this path, and reports the path and `reason` in one line.
+fn check_start_fails(path: &str, reason: &str) {
     let output = run(&["--listen", path]);
-    let text = String::from_utf8(output.stderr).expect("text");
+    let text = String::from_utf8(output.stderr).expect("the text is UTF-8");
     assert_eq!((output.status.code(), text.lines().count()), (Some(1), 1), "{text}");
-    assert!(text.contains(path) && text.contains(why), "{text}");
+    assert!(text.contains(path) && text.contains(reason), "expected {reason:?} for {path}, got {text}");
 }
 
 #[test]
@@ -52,15 +55,15 @@ fn the_protocol_is_the_same() {
     for option in [text.clone(), format!("unix:{text}")] {
         let mut agent = Agent::spawn(&["--listen", &option, "--refuse-delay", "0"]);
         assert_eq!(agent.addr(), format!("unix:{text}"));
-        serves(&agent);
+        check_serves(&agent);
         let mut check = Client::fresh(agent.addr());
         check.send(&Hello::health_check().encode());
-        assert_eq!(check.rest().expect("no reset"), agent_hello(16380, "fragmentation"));
+        assert_eq!(check.rest().expect("the connection is not reset"), agent_hello(16380, "fragmentation"));
         let crossing = documented_notify().repeat(10_000);
-        Client::ready(agent.addr()).is_disconnected(&[disconnect(2), crossing].concat(), 2);
+        Client::ready(agent.addr()).expect_disconnect(&[disconnect(2), crossing].concat(), 2);
         agent.terminate();
         assert!(agent.wait().success());
-        assert!(!path.exists(), "it takes its file with it");
+        assert!(!path.exists(), "expected the agent to remove its socket");
     }
 }
 
@@ -69,41 +72,41 @@ fn a_stale_socket_is_replaced() {
     let folder = Folder::new("stale");
     let (path, text) = folder.socket();
     drop(UnixListener::bind(&path).unwrap());
-    assert!(path.exists(), "nobody removed it");
-    serves(&Agent::spawn(&["--listen", &text]));
-    // That one was killed, so its own is stale now.
+    assert!(path.exists(), "expected a stale socket");
+    check_serves(&Agent::spawn(&["--listen", &text]));
+    // That agent was killed, so its socket is stale too.
     assert!(path.exists());
-    serves(&Agent::spawn(&["--listen", &text]));
+    check_serves(&Agent::spawn(&["--listen", &text]));
 }
 
 #[test]
-fn a_live_socket_is_left_alone() {
+fn a_socket_in_use_is_not_replaced() {
     let folder = Folder::new("live");
     let (_, text) = folder.socket();
     let agent = Agent::spawn(&["--listen", &text]);
-    is_refused(&text, "another process");
-    serves(&agent);
+    check_start_fails(&text, "another process");
+    check_serves(&agent);
 }
 
 #[test]
-fn a_file_that_is_no_socket_is_left_alone() {
+fn a_file_that_is_no_socket_is_not_replaced() {
     let folder = Folder::new("file");
     let (path, text) = folder.socket();
     fs::write(&path, "precious").unwrap();
-    is_refused(&text, "that is not a socket");
+    check_start_fails(&text, "that is not a socket");
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
 }
 
 #[test]
-fn a_path_that_cannot_be_is_told() {
+fn an_unusable_path_is_reported() {
     let folder = Folder::new("path");
-    is_refused(Path::new(&folder.0).join("no/such/folder/s").to_str().unwrap(), "");
-    is_refused(Path::new(&folder.0).join("x".repeat(120)).to_str().unwrap(), "");
+    check_start_fails(Path::new(&folder.0).join("no/such/folder/s").to_str().unwrap(), "");
+    check_start_fails(Path::new(&folder.0).join("x".repeat(120)).to_str().unwrap(), "");
 }
 
-/// The successor has taken the path over: what is there now is not the one to remove.
+/// An agent does not remove a socket at its path that belongs to another agent, its successor.
 #[test]
-fn a_successors_socket_is_left_alone() {
+fn a_successors_socket_is_not_removed() {
     let folder = Folder::new("next");
     let (path, text) = folder.socket();
     let mut old = Agent::spawn(&["--listen", &text]);
@@ -112,18 +115,18 @@ fn a_successors_socket_is_left_alone() {
     old.terminate();
     assert!(old.wait().success());
     assert!(path.exists());
-    serves(&new);
+    check_serves(&new);
 }
 
 #[test]
-fn who_may_connect_is_part_of_the_address() {
+fn mode_user_and_group_are_part_of_the_address() {
     let folder = Folder::new("mode");
     let (path, text) = folder.socket();
-    let mode = || path.metadata().expect("it is there").mode() & 0o777;
+    let mode = || path.metadata().expect("the file exists").mode() & 0o777;
     for (suffix, wanted) in [(",mode=0660", 0o660), (",mode=600", 0o600)] {
         let agent = Agent::spawn(&["--listen", &format!("unix:{text}{suffix}")]);
         assert_eq!((agent.addr(), mode()), (&*format!("unix:{text}"), wanted));
-        serves(&agent);
+        check_serves(&agent);
     }
     let admin = Agent::spawn(&["--admin", &format!("unix:{text},mode=0606")]);
     admin.wait_for_line("metrics and health on");
@@ -136,14 +139,14 @@ fn who_may_connect_is_part_of_the_address() {
         (",user=no-such-user", 1, "there is no user \"no-such-user\""),
     ] {
         let output = run(&["--listen", &format!("{text}{suffix}")]);
-        let said = String::from_utf8(output.stderr).expect("text");
-        assert_eq!((output.status.code(), said.lines().count()), (Some(code), 1), "{said}");
-        assert!(said.contains(wanted), "{said}");
-        assert!(!PathBuf::from(format!("{text}{suffix}")).exists(), "it is no part of the name");
+        let error = String::from_utf8(output.stderr).expect("the text is UTF-8");
+        assert_eq!((output.status.code(), error.lines().count()), (Some(code), 1), "{error}");
+        assert!(error.contains(wanted), "expected {wanted:?}, got {error}");
+        assert!(!PathBuf::from(format!("{text}{suffix}")).exists(), "expected no socket named {text}{suffix}");
     }
     if rustix::process::geteuid().is_root() {
         let _agent = Agent::spawn(&["--listen", &format!("{text},mode=0660,user=12,group=34")]);
-        let file = path.metadata().expect("it is there");
+        let file = path.metadata().expect("the file exists");
         assert_eq!((file.uid(), file.gid(), mode()), (12, 34, 0o660));
     }
 }

@@ -1,4 +1,4 @@
-//! Clients of each address family, and without an address.
+//! Clients with an IPv4 address, with an IPv6 address and without an address.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -6,8 +6,8 @@ use crate::agent::Spoa;
 use crate::client::{Request, loopback};
 use crate::haproxy::{Install, Setup};
 
-/// An IPv4 client has one score, whether it comes to an IPv4 socket or, mapped, to one for both families; a client
-/// without an address has none, and that is no error.
+/// An IPv4 client has the same score on an IPv4 socket and, with a mapped address, on a socket for both families. A
+/// client without an address has no score, and its event does not fail.
 pub(crate) fn run(install: &Install) {
     let spoa = Spoa::with_seed(2);
     let mut setup = Setup::scoring(spoa.addr()).header("x-src", "%[src]");
@@ -26,14 +26,14 @@ pub(crate) fn run(install: &Install) {
         scores.push(plain.header("x-score").to_owned());
     }
     scores.dedup();
-    assert!(scores.len() > 1, "all have the same score");
+    assert!(scores.len() > 1, "expected different scores, got {scores:?} for all clients");
 
     let v6 = || Request::get("/").from(IpAddr::V6(Ipv6Addr::LOCALHOST)).send(v6_addr);
     assert_eq!(v6().header("x-src"), "::1");
     assert!(v6().header("x-score").parse::<u32>().is_ok_and(|score| score <= 100));
     assert_eq!(v6().header("x-score"), v6().header("x-score"));
 
-    let unix = Request::get("/").send_unix(&v4.unix());
+    let unix = Request::get("/").send_unix(&v4.unix_path());
     assert_eq!((unix.header("x-src"), unix.header("x-score")), ("", ""));
     assert_eq!(v4.log.status(unix.sid()), 0);
     assert_eq!([v4.log.failed(), both.log.failed()], [[""; 0]; 2]);

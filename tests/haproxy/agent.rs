@@ -1,4 +1,4 @@
-//! Agents: the program `spoa`, and agents of the tests' own on the library, in this process.
+//! Runs agents: the program `spoa`, and agents in this process that use the library.
 
 use std::process::{Command, ExitStatus};
 use std::sync::mpsc;
@@ -10,15 +10,15 @@ use spoa_tests::agent::RANDOM;
 use crate::haproxy::Process;
 use crate::log::WAIT_MAX;
 
-/// The program `spoa`, running.
+/// A running `spoa`.
 pub(crate) struct Spoa {
     pub(crate) process: Process,
-    /// Where it listens, one for each `--listen`.
+    /// Its listen addresses, one per `--listen`.
     pub(crate) addrs: Vec<String>,
 }
 
 impl Spoa {
-    /// Starts it and waits until it accepts connections on `sockets` sockets.
+    /// Starts `spoa` and waits until it listens on `sockets` sockets.
     pub(crate) fn start(args: &[&str], sockets: usize) -> Self {
         let process = Process::start(Command::new(spoa_tests::agent::binary()).args(args));
         let addr = |n| process.lines.wait_count("listening on ", n).split_whitespace().next().unwrap_or("").to_owned();
@@ -26,7 +26,7 @@ impl Spoa {
         Self { process, addrs }
     }
 
-    /// On any free port of 127.0.0.1, with scores drawn from `seed`.
+    /// Starts `spoa` on a free port of 127.0.0.1, with random scores that depend on `seed`.
     pub(crate) fn with_seed(seed: u64) -> Self {
         Self::start(&["--listen", "127.0.0.1:0", "--seed", &seed.to_string()], 1)
     }
@@ -35,21 +35,24 @@ impl Spoa {
         &self.addrs[0]
     }
 
-    /// Asks it to stop and waits until it has. By then it has found nothing wrong with HAProxy.
+    /// Stops `spoa` with SIGTERM and returns its exit status.
+    ///
+    /// # Panics
+    /// If it logged an unexpected warning or error.
     #[track_caller]
     pub(crate) fn stop(mut self) -> ExitStatus {
         self.process.signal("TERM");
         let status = self.process.wait();
         let lines = self.process.lines.all();
         let is_warning = |line: &&String| line.contains("WARN") || line.contains("ERROR");
-        // The scenes' own message is one that `spoa` does not serve.
+        // Some tests run without lists, and scenes send the message `m`, which `spoa` does not serve.
         let is_expected = |line: &&String| line.contains(RANDOM) || line.contains("the message \"m\" is not served");
         assert!(lines.iter().filter(is_warning).all(|line| is_expected(&line)), "{lines:#?}");
         status
     }
 }
 
-/// An agent in this process; it ends with the value.
+/// An agent in this process, which is stopped when dropped.
 pub(crate) struct TestAgent {
     pub(crate) addr: ListenAddr,
     pub(crate) stopper: Stopper,
@@ -57,31 +60,32 @@ pub(crate) struct TestAgent {
 }
 
 impl TestAgent {
-    /// Serves with `handler` on a free port of 127.0.0.1.
+    /// Starts an agent with `handler` on a free port of 127.0.0.1.
     pub(crate) fn start<H: Handler + Clone + Send>(config: ConnectionConfig, handler: H) -> Self {
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let thread = std::thread::spawn(move || {
-            let listen = "127.0.0.1:0".parse().expect("an address");
-            let server = Agent::new().listen(listen).connection(config).bind().expect("a free port");
-            tell.send((server.addrs()[0].clone(), server.stopper())).expect("the test waits for it");
-            server.serve(handler).expect("sockets that work");
+            let listen = "127.0.0.1:0".parse().expect("the address is valid");
+            let server = Agent::new().listen(listen).connection(config).bind().expect("a port is free");
+            sender.send((server.addrs()[0].clone(), server.stopper())).expect("the test waits for the address");
+            server.serve(handler).expect("the agent can serve");
         });
-        let (addr, stopper) = told.recv_timeout(WAIT_MAX).expect("the agent comes up");
+        let (addr, stopper) = receiver.recv_timeout(WAIT_MAX).expect("the agent starts");
         Self { addr, stopper, thread: Some(thread) }
     }
 }
 
 impl Drop for TestAgent {
     fn drop(&mut self) {
-        // The second one cuts the grace period short.
+        // The second call ends the grace period at once.
         self.stopper.stop();
         self.stopper.stop();
-        let ended = self.thread.take().expect("it is taken only here").join();
+        let ended = self.thread.take().expect("only this method takes the thread").join();
         assert!(ended.is_ok() || std::thread::panicking(), "the agent panicked");
     }
 }
 
-/// A handler that answers `txn.path` with the argument `path`, and paths below `/wait` only once the gate is open.
+/// Returns a handler that sets `txn.path` to the argument `path`. If the path starts with `/wait`, it first waits until
+/// the gate is open.
 pub(crate) fn gated(gate: Gate) -> impl Handler + Clone + Send {
     spoa_runtime::deferred(move |messages: OwnedMessages| {
         let gate = gate.clone();
@@ -98,43 +102,46 @@ pub(crate) fn gated(gate: Gate) -> impl Handler + Clone + Send {
     })
 }
 
-/// What handlers wait at.
+/// A gate at which handlers wait until an [`Opener`] opens it.
 #[derive(Clone)]
 pub(crate) struct Gate {
-    arrived: mpsc::Sender<()>,
-    closed: async_channel::Receiver<()>,
+    arrivals: mpsc::Sender<()>,
+    /// Carries no messages: it is closed when the gate is opened.
+    channel: async_channel::Receiver<()>,
 }
 
-/// Who opens a gate, once and for all.
+/// Opens a [`Gate`], and waits for handlers to arrive at it.
 pub(crate) struct Opener {
-    arrived: mpsc::Receiver<()>,
-    closed: async_channel::Sender<()>,
+    arrivals: mpsc::Receiver<()>,
+    channel: async_channel::Sender<()>,
 }
 
+/// Creates a closed gate.
 pub(crate) fn gate() -> (Opener, Gate) {
-    let (tell, told) = mpsc::channel();
-    let (hold, held) = async_channel::bounded(1);
-    (Opener { arrived: told, closed: hold }, Gate { arrived: tell, closed: held })
+    let (arrivals_sender, arrivals) = mpsc::channel();
+    let (opener, channel) = async_channel::bounded(1);
+    (Opener { arrivals, channel: opener }, Gate { arrivals: arrivals_sender, channel })
 }
 
 impl Gate {
-    /// Returns when the gate is open.
+    /// Waits until the gate is open.
     pub(crate) async fn pass(&self) {
-        let _ = self.arrived.send(());
-        let _ = self.closed.recv().await;
+        let _ = self.arrivals.send(());
+        let _ = self.channel.recv().await;
     }
 }
 
 impl Opener {
-    /// Waits until `count` more handlers stand at the gate.
+    /// Waits until `count` more handlers have arrived at the gate.
     #[track_caller]
     pub(crate) fn wait_for(&self, count: usize) {
         for n in 0..count {
-            assert!(self.arrived.recv_timeout(WAIT_MAX).is_ok(), "{n} of {count} came to the gate");
+            assert!(self.arrivals.recv_timeout(WAIT_MAX).is_ok(), "expected {count} handlers at the gate, got {n}");
         }
     }
 
+    /// Opens the gate for all handlers, for good.
     pub(crate) fn open(&self) {
-        self.closed.close();
+        self.channel.close();
     }
 }

@@ -1,25 +1,26 @@
-//! Where the agent listens.
+//! Agents that listen on unix sockets and on IPv6.
 
 use crate::agent::Spoa;
 use crate::client::{Request, loopback};
 use crate::haproxy::{Dir, Install, Setup};
 
-/// Behind a unix socket.
+/// `spoa` works on a unix socket, and removes the socket when it stops.
 pub(crate) fn unix(install: &Install) {
     let dir = Dir::new();
     let path = dir.path.join("spoa.sock");
-    let path = path.to_str().expect("temporary folders have plain names");
-    as_over_tcp(install, &format!("unix:{path}"), &format!("unix@{path}"));
-    assert!(!std::path::Path::new(path).exists(), "the agent tidies up");
+    let path = path.to_str().expect("the path of the temporary folder is UTF-8");
+    check_same_scores(install, &format!("unix:{path}"), &format!("unix@{path}"));
+    assert!(!std::path::Path::new(path).exists(), "the agent did not remove {path}");
 }
 
-/// Behind an IPv6 socket.
+/// `spoa` works on an IPv6 socket.
 pub(crate) fn ipv6(install: &Install) {
-    as_over_tcp(install, "[::1]:0", "");
+    check_same_scores(install, "[::1]:0", "");
 }
 
-/// Scores are the same on the socket `listen`, `server` to HAProxy, as on a TCP socket of the same process.
-fn as_over_tcp(install: &Install, listen: &str, server: &str) {
+/// Checks that scores on the socket `listen` are those on a TCP socket of the same process. `server` is HAProxy's name
+/// of the socket; if empty, it is the address that the agent logs.
+fn check_same_scores(install: &Install, listen: &str, server: &str) {
     let spoa = Spoa::start(&["--listen", "127.0.0.1:0", "--listen", listen, "--seed", "3"], 2);
     let server = if server.is_empty() { &*spoa.addrs[1] } else { server };
     let check = " check inter 100ms";
@@ -38,11 +39,11 @@ fn as_over_tcp(install: &Install, listen: &str, server: &str) {
     assert!(spoa.stop().success());
 }
 
-/// A HAProxy that runs as another user and is chrooted reaches a socket in its new root, if its group may connect.
+/// A HAProxy that runs as another user and in a chroot reaches a unix socket there if its group may connect.
 pub(crate) fn unix_of_another_user(install: &Install) {
     const NOBODY: u32 = 65_534;
     if !rustix::process::geteuid().is_root() {
-        eprintln!("not root: HAProxy cannot become another user");
+        eprintln!("skipped: without root, HAProxy cannot change its user");
         return;
     }
     let jail = Dir::new();

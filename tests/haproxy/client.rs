@@ -1,4 +1,4 @@
-//! A minimal HTTP client that can choose where it comes from.
+//! A minimal HTTP client that can choose its source address.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// No answer of HAProxy takes longer, whatever the scenario: its own timeouts are all below.
-const ANSWER_MAX: Duration = Duration::from_secs(20);
+/// The longest time to wait for a response. `timeout processing` is shorter in every scenario.
+const RESPONSE_MAX: Duration = Duration::from_secs(20);
 
-/// One request, on a connection of its own.
+/// A request, which is sent on a new connection.
 pub(crate) struct Request<'r> {
     source: Option<IpAddr>,
     path: &'r str,
@@ -23,7 +23,7 @@ impl<'r> Request<'r> {
         Self { source: None, path, headers: Vec::new() }
     }
 
-    /// Comes from `source`, an address of this machine.
+    /// Sets the source address, one of this machine's.
     pub(crate) fn from(mut self, source: impl Into<IpAddr>) -> Self {
         self.source = Some(source.into());
         self
@@ -34,7 +34,7 @@ impl<'r> Request<'r> {
         self
     }
 
-    /// Sends it and waits for the whole answer.
+    /// Sends the request and waits for the complete response.
     #[track_caller]
     pub(crate) fn send(&self, to: SocketAddr) -> Response {
         self.try_send(to).unwrap_or_else(|error| panic!("GET {} at {to}: {error}", self.path))
@@ -45,24 +45,25 @@ impl<'r> Request<'r> {
         if let Some(source) = self.source {
             socket.bind(&SocketAddr::new(source, 0).into())?;
         }
-        self.exchange(socket, &to.into())
+        self.connect_and_send(socket, &to.into())
     }
 
-    /// As [`send`](Self::send), over a unix socket: a client without an address.
+    /// Sends the request as [`send`](Self::send) does, but over a unix socket, so that the client has no address.
     #[track_caller]
     pub(crate) fn send_unix(&self, to: &Path) -> Response {
         let stream = UnixStream::connect(to).expect("HAProxy listens");
-        stream.set_read_timeout(Some(ANSWER_MAX)).expect("a timeout above zero");
-        self.converse(stream).expect("HAProxy answers")
+        stream.set_read_timeout(Some(RESPONSE_MAX)).expect("the timeout is above zero");
+        self.send_on(stream).expect("HAProxy responds")
     }
 
-    fn exchange(&self, socket: Socket, to: &SockAddr) -> std::io::Result<Response> {
-        socket.connect_timeout(to, ANSWER_MAX)?;
-        socket.set_read_timeout(Some(ANSWER_MAX))?;
-        self.converse(socket)
+    fn connect_and_send(&self, socket: Socket, to: &SockAddr) -> std::io::Result<Response> {
+        socket.connect_timeout(to, RESPONSE_MAX)?;
+        socket.set_read_timeout(Some(RESPONSE_MAX))?;
+        self.send_on(socket)
     }
 
-    fn converse(&self, mut stream: impl Read + Write) -> std::io::Result<Response> {
+    /// Sends the request on this connection and reads the response.
+    fn send_on(&self, mut stream: impl Read + Write) -> std::io::Result<Response> {
         let mut request = format!("GET {} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n", self.path);
         for (name, value) in &self.headers {
             request += &format!("{name}: {value}\r\n");
@@ -75,7 +76,7 @@ impl<'r> Request<'r> {
     }
 }
 
-/// What HAProxy answered.
+/// A response of HAProxy.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -84,12 +85,13 @@ pub(crate) struct Response {
 }
 
 impl Response {
-    /// The value of a header, without the space around it; empty if there is none.
+    /// Returns the value of a header without surrounding spaces, or an empty string if the header is missing.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(header, _)| header == name).map_or("", |(_, value)| value)
     }
 
-    /// HAProxy's number of this stream, as in its SPOE log: the header that every test configuration adds.
+    /// Returns HAProxy's id of the stream, which its SPOE log has too. Every test configuration adds it as the header
+    /// `x-sid`.
     #[track_caller]
     pub(crate) fn sid(&self) -> u64 {
         self.header("x-sid").parse().unwrap_or_else(|_| panic!("no x-sid in {self:?}"))
@@ -97,7 +99,7 @@ impl Response {
 
     fn parse(bytes: &[u8]) -> std::io::Result<Self> {
         let text = String::from_utf8_lossy(bytes);
-        let bad = || std::io::Error::other(format!("not a whole answer: {text:?}"));
+        let bad = || std::io::Error::other(format!("incomplete response: {text:?}"));
         let (head, body) = text.split_once("\r\n\r\n").ok_or_else(bad)?;
         let mut lines = head.split("\r\n");
         let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).ok_or_else(bad)?;
@@ -109,7 +111,7 @@ impl Response {
     }
 }
 
-/// The `n`th address of the machine itself.
+/// Returns the loopback address 127.0.0.`n`.
 pub(crate) fn loopback(n: u8) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, 0, n)
 }

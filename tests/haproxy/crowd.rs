@@ -1,4 +1,4 @@
-//! Clients that keep asking on connections that they keep, as browsers and load generators do.
+//! Clients that keep sending requests on persistent connections, as browsers and load generators do.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use crate::log::WAIT_MAX;
 
-/// Some clients, each sending one request after the other. Of answers it keeps counts alone: there may be millions.
+/// Running clients, each of which sends one request after the other. They count responses but do not store them,
+/// because there may be millions. They stop when this value is dropped.
 pub(crate) struct Crowd {
     clients: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
@@ -23,15 +24,15 @@ struct Shared {
     more: Condvar,
 }
 
-/// What came of the requests.
+/// Counts of responses.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
-    pub(crate) answers: usize,
-    /// Answers without `x-score`.
+    pub(crate) responses: usize,
+    /// Responses without `x-score`.
     pub(crate) unscored: usize,
-    /// How many answers each of HAProxy's workers gave, by its process.
+    /// Responses of each HAProxy worker, by its process id.
     pub(crate) workers: BTreeMap<String, usize>,
-    /// What was wrong with the first request that had no answer.
+    /// The error of the first request without a response.
     error: Option<String>,
 }
 
@@ -42,7 +43,7 @@ impl Crowd {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
                 while !shared.stop.load(Ordering::Relaxed) {
-                    if let Err(error) = shared.converse(to) {
+                    if let Err(error) = shared.use_connection(to) {
                         shared.lock().error.get_or_insert(error.to_string());
                         shared.more.notify_all();
                         return;
@@ -53,35 +54,38 @@ impl Crowd {
         Self { clients: (0..clients).map(client).collect(), shared }
     }
 
-    /// What came so far.
+    /// Returns the counts so far.
     pub(crate) fn counts(&self) -> Counts {
         self.shared.lock().clone()
     }
 
-    /// Waits until `enough` says so of what came so far, as long as it goes on coming.
+    /// Waits until `is_enough` returns true for the counts so far.
+    ///
+    /// # Panics
+    /// If a request has no response, or if fewer than 1000 responses arrive in [`WAIT_MAX`].
     #[track_caller]
-    pub(crate) fn wait(&self, what: &str, enough: impl Fn(&Counts) -> bool) {
+    pub(crate) fn wait(&self, what: &str, is_enough: impl Fn(&Counts) -> bool) {
         let (mut last, mut until) = (0, Instant::now() + WAIT_MAX);
         let mut counts = self.shared.lock();
-        while !enough(&counts) {
-            assert!(counts.error.is_none(), "a client has no answer: {counts:?}");
-            assert!(Instant::now() < until, "no {what}: {counts:?}");
-            if counts.answers >= last + 1000 {
-                (last, until) = (counts.answers, Instant::now() + WAIT_MAX);
+        while !is_enough(&counts) {
+            assert!(counts.error.is_none(), "a request has no response: {counts:?}");
+            assert!(Instant::now() < until, "expected {what}, got {counts:?}");
+            if counts.responses >= last + 1000 {
+                (last, until) = (counts.responses, Instant::now() + WAIT_MAX);
             }
             let left = until.saturating_duration_since(Instant::now());
             counts = self.shared.more.wait_timeout(counts, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Ends, and gives what came.
+    /// Stops the clients and returns the counts.
     ///
     /// # Panics
-    /// If a request had no answer.
+    /// If a request had no response.
     pub(crate) fn stop(mut self) -> Counts {
         self.join();
         let counts = self.counts();
-        assert_eq!(counts.error, None, "HAProxy answers");
+        assert_eq!(counts.error, None, "a request has no response");
         counts
     }
 
@@ -104,35 +108,35 @@ impl Shared {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks on one connection until HAProxy ends it, as the old worker does at a reload.
-    fn converse(&self, to: SocketAddr) -> io::Result<()> {
+    /// Sends requests on one connection until HAProxy closes it, as the old worker does at a reload.
+    fn use_connection(&self, to: SocketAddr) -> io::Result<()> {
         let stream = TcpStream::connect(to)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(WAIT_MAX))?;
         let mut stream = BufReader::new(stream);
-        for asked in 0_u64.. {
+        for count in 0_u64.. {
             if self.stop.load(Ordering::Relaxed) {
                 break;
             }
             let sent = stream.get_mut().write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n");
             match sent.and_then(|()| stream.fill_buf().map(<[u8]>::is_empty)) {
                 Ok(false) => {}
-                // Between two requests HAProxy may end a connection whenever it wants to.
-                Ok(true) if asked > 0 => break,
-                Err(error) if asked > 0 && is_end(&error) => break,
+                // HAProxy may close a connection between two requests at any time.
+                Ok(true) if count > 0 => break,
+                Err(error) if count > 0 && is_close(&error) => break,
                 Ok(true) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Err(error) => return Err(error),
             }
-            let answer = Answer::read(&mut stream)?;
+            let response = Response::read(&mut stream)?;
             let mut counts = self.lock();
-            counts.answers += 1;
-            counts.unscored += usize::from(!answer.is_scored);
-            match counts.workers.get_mut(&answer.worker) {
+            counts.responses += 1;
+            counts.unscored += usize::from(!response.is_scored);
+            match counts.workers.get_mut(&response.worker) {
                 Some(count) => *count += 1,
-                None => _ = counts.workers.insert(answer.worker, 1),
+                None => _ = counts.workers.insert(response.worker, 1),
             }
             self.more.notify_all();
-            if answer.is_last {
+            if response.is_last {
                 break;
             }
         }
@@ -140,22 +144,23 @@ impl Shared {
     }
 }
 
-fn is_end(error: &io::Error) -> bool {
+/// True for an error that a connection closed by HAProxy causes.
+fn is_close(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
-/// What an answer says, as far as it matters.
+/// The parts of a response that are counted.
 #[derive(Default)]
-struct Answer {
+struct Response {
     is_scored: bool,
     worker: String,
     is_last: bool,
 }
 
-impl Answer {
-    /// The next one, whole.
+impl Response {
+    /// Reads the next response to its end.
     fn read(stream: &mut impl BufRead) -> io::Result<Self> {
-        let (mut answer, mut body, mut line) = (Self::default(), 0, String::new());
+        let (mut response, mut body, mut line) = (Self::default(), 0, String::new());
         stream.read_line(&mut line)?;
         if !line.starts_with("HTTP/1.1 200") {
             return Err(io::Error::other(line));
@@ -167,9 +172,9 @@ impl Answer {
             }
             let Some((name, value)) = line.trim_end().split_once(':') else { break };
             match (name, value.trim()) {
-                ("x-score", score) => answer.is_scored = !score.is_empty(),
-                ("x-pid", pid) => answer.worker = pid.into(),
-                ("connection", how) => answer.is_last = how == "close",
+                ("x-score", score) => response.is_scored = !score.is_empty(),
+                ("x-pid", pid) => response.worker = pid.into(),
+                ("connection", option) => response.is_last = option == "close",
                 ("content-length", len) => body = len.parse().map_err(io::Error::other)?,
                 _ => {}
             }
@@ -177,6 +182,6 @@ impl Answer {
         if io::copy(&mut stream.take(body), &mut io::sink())? < body {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(answer)
+        Ok(response)
     }
 }

@@ -1,4 +1,4 @@
-//! DISCONNECT frames of both sides: the status of one is that of the other.
+//! Status codes of DISCONNECT frames. The agent's AGENT-DISCONNECT repeats the code of HAPROXY-DISCONNECT.
 
 use std::num::NonZeroU64;
 
@@ -11,43 +11,44 @@ use crate::client::Request;
 use crate::haproxy::{Engine, Haproxy, Install, Setup};
 use crate::tap::Tap;
 
-/// `timeout idle` passes: code 2.
+/// HAProxy closes an idle connection after `timeout idle`, with code 2.
 pub(crate) fn idle(install: &Install) {
     let (_agent, tap) = tapped(Config::default(), |_| {});
     let mut setup = setup(&tap);
     setup.agent += "\n    timeout idle 300ms";
     let haproxy = setup.start(install);
-    assert_eq!(ask(&haproxy), 0);
-    echoed(&tap, 2);
-    assert_eq!(ask(&haproxy), 0, "on a new connection");
+    assert_eq!(request_status(&haproxy), 0);
+    wait_for_codes(&tap, 2);
+    assert_eq!(request_status(&haproxy), 0, "on a new connection");
 }
 
-/// HAProxy stops with a connection open: code 0.
+/// HAProxy closes its connections at a soft stop, with code 0.
 pub(crate) fn soft_stop(install: &Install) {
     let (_agent, tap) = tapped(Config::default(), |_| {});
     let mut haproxy = setup(&tap).start(install);
-    assert_eq!(ask(&haproxy), 0);
+    assert_eq!(request_status(&haproxy), 0);
     haproxy.process.signal("USR1");
-    echoed(&tap, 0);
+    wait_for_codes(&tap, 0);
     assert!(haproxy.process.wait().success());
 }
 
-/// An AGENT-HELLO with a version that HAProxy does not know: code 8. Both engines connect again until the event ends.
+/// HAProxy rejects an AGENT-HELLO with an unknown version, with code 8. Both engines connect again until the event
+/// times out.
 pub(crate) fn bad_hello(install: &Install) {
     let (_agent, tap) = tapped(Config::default(), |frame| {
         if frame[0] == FrameType::AGENT_HELLO.0 {
-            let at = frame.windows(3).position(|bytes| bytes == b"2.0").expect("our version");
+            let at = frame.windows(3).position(|bytes| bytes == b"2.0").expect("AGENT-HELLO has the version");
             frame[at..at + 3].copy_from_slice(b"9.0");
         }
     });
     let mut setup = setup(&tap);
     setup.agent += "\n    timeout processing 300ms";
     let haproxy = setup.start(install);
-    assert_eq!(ask(&haproxy), 1);
-    echoed(&tap, 8);
+    assert_eq!(request_status(&haproxy), 1);
+    wait_for_codes(&tap, 8);
 }
 
-/// An ACK above the frame size, which we never send: code 3.
+/// HAProxy rejects an ACK above the frame size, which `spoa` never sends, with code 3.
 pub(crate) fn ack_too_big(install: &Install) {
     let (_agent, tap) = tapped(Config::default(), |frame| {
         if frame[0] == FrameType::ACK.0 {
@@ -55,70 +56,77 @@ pub(crate) fn ack_too_big(install: &Install) {
         }
     });
     let haproxy = setup(&tap).start(install);
-    assert_eq!(ask(&haproxy), 256 + 3);
-    echoed(&tap, 3);
+    assert_eq!(request_status(&haproxy), 256 + 3);
+    wait_for_codes(&tap, 3);
 }
 
-/// A NOTIFY above the frame size for an agent that takes no fragments: code 10, and again until the event ends.
+/// HAProxy cannot send a NOTIFY above the frame size to an agent that does not support fragmentation: it closes the
+/// connection with code 10, and tries again until the event times out.
 pub(crate) fn not_fragmented(install: &Install) {
     let config = Config { max_frame_size: 256, capabilities: Capabilities::PIPELINING, ..Config::default() };
     let (_agent, tap) = tapped(config, |_| {});
     let mut setup = setup(&tap);
     setup.agent += "\n    timeout processing 300ms";
-    setup.global = "    nbthread 1\n".into(); // each thread has to learn the agent's frame size by itself
+    setup.global = "    nbthread 1\n".into(); // each thread learns the agent's frame size in a handshake of its own
     let haproxy = setup.start(install);
-    assert_eq!(ask(&haproxy), 0);
+    assert_eq!(request_status(&haproxy), 0);
     let response = Request::get("/").header("x-long", &"x".repeat(1_000)).send(haproxy.addr);
     assert_eq!((response.header("x-answered"), haproxy.log.status(response.sid())), ("", 1));
-    echoed(&tap, 10);
+    wait_for_codes(&tap, 10);
 }
 
-/// The agent ends each connection after some NOTIFYs, right behind the last ACK, and HAProxy opens another.
+/// The agent closes each connection after `notify_max` NOTIFYs, right after the last ACK, and HAProxy opens another.
 pub(crate) fn by_agent(install: &Install) {
     let (_agent, tap) = tapped(Config { notify_max: NonZeroU64::new(2), ..Config::default() }, |_| {});
     let mut setup = setup(&tap);
     setup.global = "    nbthread 1\n".into();
     let haproxy = setup.start(install);
     for n in 0..7 {
-        // Up to 3.0 the next event may choose the connection before HAProxy looks at the DISCONNECT behind the ACK, and
-        // is lost: 256, or 2 before it was sent.
+        // Up to 3.0 the next event may choose the connection before HAProxy reads the DISCONNECT after the ACK. Then it
+        // is lost: with st=256, or with st=2 if its NOTIFY was not sent yet.
         let lost = if install.engine() == Engine::Applet { &[2, 256][..] } else { &[] };
-        let status = ask(&haproxy);
-        assert!(status == 0 || lost.contains(&status), "request {n}: {status} {}", tap.describe());
+        let status = request_status(&haproxy);
+        assert!(
+            status == 0 || lost.contains(&status),
+            "request {n}: expected st=0, got st={status}: {}",
+            tap.describe()
+        );
     }
     assert_eq!(tap.wait_count(FrameType::AGENT_DISCONNECT, 3).status(), 0);
 }
 
-/// Waits for HAProxy's DISCONNECT with `status` and for ours on the same connection.
+/// Waits for HAPROXY-DISCONNECT and for AGENT-DISCONNECT on the same connection, and checks that both have the code
+/// `status`.
 #[track_caller]
-fn echoed(tap: &Tap, status: u32) {
+fn wait_for_codes(tap: &Tap, status: u32) {
     let theirs = tap.wait_count(FrameType::HAPROXY_DISCONNECT, 1);
     assert_eq!(theirs.status(), status, "{}", tap.describe());
     let ours = tap.wait("AGENT-DISCONNECT on the same connection", |frames| {
-        let mut ours = frames.iter().filter(|passed| passed.connection == theirs.connection);
-        ours.find(|passed| passed.is(FrameType::AGENT_DISCONNECT)).cloned()
+        let mut ours = frames.iter().filter(|relayed| relayed.connection == theirs.connection);
+        ours.find(|relayed| relayed.is(FrameType::AGENT_DISCONNECT)).cloned()
     });
     assert_eq!(ours.status(), status, "{}", tap.describe());
 }
 
+/// Starts an agent that sets a variable, and a relay to it.
 fn tapped(config: Config, tamper: fn(&mut Vec<u8>)) -> (TestAgent, Tap) {
     let handler = quick(|_, ack| {
         ack.set_var(Scope::Transaction, "answered", true)?;
         Ok(())
     });
     let agent = TestAgent::start(config, handler);
-    let tap = Tap::tampering(&agent.addr, tamper);
+    let tap = Tap::with_tamper(&agent.addr, tamper);
     (agent, tap)
 }
 
 fn setup(tap: &Tap) -> Setup {
-    Setup::asking(&tap.addr, "on-frontend-http-request", "req.hdr(x-long)")
+    Setup::with_message(&tap.addr, "on-frontend-http-request", "req.hdr(x-long)")
         .header("x-answered", "%[var(txn.t.answered)]")
 }
 
-/// The status of an event, which has its variable exactly if that is 0.
+/// Sends a request and returns the status of its event. Checks that the variable is set if and only if the status is 0.
 #[track_caller]
-fn ask(haproxy: &Haproxy) -> u32 {
+fn request_status(haproxy: &Haproxy) -> u32 {
     let response = Request::get("/").send(haproxy.addr);
     let status = haproxy.log.status(response.sid());
     assert_eq!(response.header("x-answered"), if status == 0 { "1" } else { "" }, "st={status}");

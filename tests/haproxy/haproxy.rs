@@ -1,4 +1,4 @@
-//! HAProxy: which ones are at hand, and running one.
+//! Finds the HAProxys that are installed for these tests, and runs them.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -11,38 +11,39 @@ use std::time::{Duration, Instant};
 
 use crate::log::{Lines, Log, WAIT_MAX};
 
-/// Which part of HAProxy talks to agents.
+/// The part of HAProxy that communicates with agents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
-    /// Up to 3.0.
+    /// The applet of HAProxy up to 3.0.
     Applet,
-    /// Since 3.1.
+    /// The multiplexer (mux) since HAProxy 3.1.
     Mux,
 }
 
-/// A HAProxy that can be run.
+/// An installed HAProxy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Install {
-    /// Major and minor number.
+    /// Major and minor version number.
     pub(crate) version: (u32, u32),
-    /// The whole version.
+    /// The complete version, with the revision of its package.
     pub(crate) full: String,
     pub(crate) program: PathBuf,
 }
 
 impl Install {
-    /// Those that `tests/haproxy/install` brought, oldest first, one of each version.
+    /// Returns the HAProxys that `tests/haproxy/install` installed, oldest first, one per major and minor version.
     pub(crate) fn all() -> Vec<Self> {
         let dir = std::env::var_os("SPOA_HAPROXY_DIR").map_or_else(|| target_dir().join("haproxy"), PathBuf::from);
         let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
         let programs = entries.flatten().map(|entry| entry.path().join("haproxy")).filter(|program| program.is_file());
-        let mut installs: Vec<_> = programs.filter_map(Self::of).collect();
+        let mut installs: Vec<_> = programs.filter_map(Self::at).collect();
         installs.sort();
         installs.dedup_by_key(|install| install.version);
         installs
     }
 
-    fn of(program: PathBuf) -> Option<Self> {
+    /// Returns the HAProxy with this executable, or `None` if the executable does not print a version.
+    fn at(program: PathBuf) -> Option<Self> {
         let output = Command::new(&program).arg("-v").output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout);
         // "HAProxy version 3.2.26-1 2026/10/14 - ..."; "HA-Proxy" up to 2.3.
@@ -56,13 +57,13 @@ impl Install {
         if self.version >= (3, 1) { Engine::Mux } else { Engine::Applet }
     }
 
-    /// Frames too short to be any have it spin and then abort (#2490).
-    pub(crate) fn spins(&self) -> bool {
+    /// True if a frame that is shorter than its header makes this version loop and then abort (#2490).
+    pub(crate) fn loops_on_short_frames(&self) -> bool {
         self.version < (3, 0)
     }
 
-    /// What the agents' backend has to say.
-    pub(crate) fn agent_mode(&self) -> &'static str {
+    /// Returns the `mode` line of the agents' backend.
+    pub(crate) fn backend_mode(&self) -> &'static str {
         match self.engine() {
             Engine::Applet => "mode tcp",
             Engine::Mux => "mode spop",
@@ -70,43 +71,45 @@ impl Install {
     }
 }
 
-/// Where cargo builds: its folder for tests is in there.
+/// Returns cargo's target directory, the parent of its folder for temporary files of tests.
 pub(crate) fn target_dir() -> &'static Path {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is a folder of the target directory")
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the folder is in the target directory")
 }
 
-/// The configuration of a HAProxy: what every scenario needs, and blanks for what is its own.
+/// The configuration of a HAProxy. The fields are the parts in which scenarios differ.
 #[derive(Clone, Default)]
 pub(crate) struct Setup {
     /// Lines of `global`.
     pub(crate) global: String,
     /// Lines of the frontend, before its rules.
     pub(crate) frontend: String,
-    /// Headers of the answer: name and log-format string.
+    /// Headers of the response: names and log-format strings.
     pub(crate) headers: Vec<(String, String)>,
-    /// The body of the answer, a log-format string.
+    /// Body of the response, a log-format string; `ok` if empty.
     pub(crate) body: String,
-    /// Let another HAProxy proxy answer, with these lines in its backend, so that there is a response to process.
+    /// If set, requests are forwarded to a second frontend through a backend with these lines, so that HAProxy has a
+    /// response to process.
     pub(crate) site: Option<String>,
-    /// Lines of the agents' backend; its servers are `servers`.
+    /// Lines of the agents' backend, without its servers.
     pub(crate) backend: String,
-    /// What follows `server agentN` for each server: its address, as HAProxy writes it, and options.
+    /// Servers of the agents' backend: the address in HAProxy's notation, and options.
     pub(crate) servers: Vec<String>,
-    /// Lines of the `spoe-agent` section. `timeout processing` is 10 s if they do not say.
+    /// Lines of the `spoe-agent` section. `timeout processing` is 10 s unless it is set here.
     pub(crate) agent: String,
     /// The `spoe-message` sections.
     pub(crate) messages: String,
-    /// Run below a master, which is what reloads.
+    /// True to run HAProxy as a master with workers, which can be reloaded.
     pub(crate) master: bool,
-    /// Put the agents' backend before the frontend, in `mode tcp`: since 3.1 that costs it the reuse of connections.
+    /// True to put the agents' backend before the frontend, in `mode tcp`. HAProxy since 3.1 then does not reuse
+    /// connections.
     pub(crate) agents_first: bool,
-    /// Listen on `[::]` for both families instead of 127.0.0.1.
+    /// True to listen on `[::]`, for IPv4 and IPv6, and not on 127.0.0.1.
     pub(crate) dual_stack: bool,
 }
 
 impl Setup {
-    /// Sends `event` with `args` in the message `m` to the agent at `server`.
-    pub(crate) fn asking(server: &(impl ToString + ?Sized), event: &str, args: &str) -> Self {
+    /// Returns a setup that sends the message `m` with `args` to the agent at `server` at each `event`.
+    pub(crate) fn with_message(server: &(impl ToString + ?Sized), event: &str, args: &str) -> Self {
         Self {
             servers: vec![server.to_string()],
             agent: "messages m".to_owned(),
@@ -115,7 +118,7 @@ impl Setup {
         }
     }
 
-    /// Asks the agent `spoa` at `server` for the client's score and answers with it in `x-score`.
+    /// Returns a setup that requests the client's score from `spoa` at `server` and returns it in the header `x-score`.
     pub(crate) fn scoring(server: &(impl ToString + ?Sized)) -> Self {
         let setup = Self {
             servers: vec![server.to_string()],
@@ -126,23 +129,25 @@ impl Setup {
         setup.header("x-score", "%[var(sess.t.ip_score)]")
     }
 
-    /// Answers with the header `name`: a log-format string.
+    /// Adds the response header `name` with this log-format string.
     pub(crate) fn header(mut self, name: &str, format: &str) -> Self {
         self.headers.push((name.to_owned(), format.to_owned()));
         self
     }
 
-    /// Starts `install` with this.
+    /// Starts `install` with this configuration.
     pub(crate) fn start(&self, install: &Install) -> Haproxy {
         let dir = Dir::new();
         let log = Log::new();
-        // The socket is made here and handed down: clients can connect at once, and no port is taken twice.
-        let listener = TcpListener::bind(if self.dual_stack { "[::]:0" } else { "127.0.0.1:0" }).expect("a free port");
-        let port = listener.local_addr().expect("it is bound").port();
+        // HAProxy inherits the listening socket: clients can connect before HAProxy is ready, and no port is used
+        // twice.
+        let listener =
+            TcpListener::bind(if self.dual_stack { "[::]:0" } else { "127.0.0.1:0" }).expect("a port is free");
+        let port = listener.local_addr().expect("the socket is bound").port();
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
         let config = dir.path.join("haproxy.cfg");
-        fs::write(&config, self.haproxy_cfg(install, &dir.path, log.addr)).expect("the folder was made");
-        fs::write(dir.path.join("spoe.conf"), self.spoe_conf()).expect("the folder was made");
+        fs::write(&config, self.haproxy_cfg(install, &dir.path, log.addr)).expect("the folder exists");
+        fs::write(dir.path.join("spoe.conf"), self.spoe_conf()).expect("the folder exists");
         let mut command = Command::new("sh");
         command.args(["-c", r#"exec "$0" "$@" 3<&0 </dev/null"#]).arg(&install.program);
         command.arg(if self.master { "-W" } else { "-db" }).arg("-f").arg(config);
@@ -159,9 +164,9 @@ impl Setup {
     bind unix@{dir}/www
     filter spoe engine test config {dir}/spoe.conf
 {frontend}
-    {answer}"#,
+    {rules}"#,
             dir = dir.display(),
-            answer = self.answer(dir),
+            rules = self.rules(dir),
         );
         let agents = self.agents(install);
         let proxies = if self.agents_first { [agents, frontend] } else { [frontend, agents] }.join("\n");
@@ -184,13 +189,13 @@ defaults
             (1..).zip(&self.servers).map(|(n, server)| format!("    server agent{n} {server}\n")).collect();
         format!(
             "backend agents\n    {mode}\n    timeout check 10s\n    log global\n{backend}\n{servers}",
-            mode = if self.agents_first { "mode tcp" } else { install.agent_mode() },
+            mode = if self.agents_first { "mode tcp" } else { install.backend_mode() },
             backend = self.backend,
         )
     }
 
-    /// What the frontend does with a request.
-    fn answer(&self, dir: &Path) -> String {
+    /// Returns the rules of the frontend, and the second frontend if there is one.
+    fn rules(&self, dir: &Path) -> String {
         let body = if self.body.is_empty() { "ok" } else { &self.body };
         let body = format!("status 200 content-type text/plain lf-string \"{body}\"");
         let headers = [("x-sid", "%rt"), ("x-pid", "%pid")].into_iter();
@@ -231,9 +236,9 @@ spoe-agent test
     }
 }
 
-/// A running HAProxy; it ends with the value.
+/// A running HAProxy, which is stopped when this value is dropped.
 pub(crate) struct Haproxy {
-    /// Where its frontend listens, in IPv4.
+    /// IPv4 address of its frontend.
     pub(crate) addr: SocketAddr,
     pub(crate) dir: Dir,
     pub(crate) log: Log,
@@ -241,24 +246,24 @@ pub(crate) struct Haproxy {
 }
 
 impl Haproxy {
-    /// Where its frontend listens on a unix socket.
-    pub(crate) fn unix(&self) -> PathBuf {
+    /// Returns the path of the unix socket of its frontend.
+    pub(crate) fn unix_path(&self) -> PathBuf {
         self.dir.path.join("www")
     }
 }
 
-/// A process of ours, killed when dropped, with what it said.
+/// A child process and the lines of its standard error. It is stopped when dropped.
 pub(crate) struct Process {
     child: Child,
-    /// Its standard error.
+    /// Lines of its standard error.
     pub(crate) lines: Lines,
 }
 
 impl Process {
     pub(crate) fn start(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it can be run");
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let lines = Lines::default();
-        let (sink, stderr) = (lines.clone(), child.stderr.take().expect("it is piped"));
+        let (sink, stderr) = (lines.clone(), child.stderr.take().expect("standard error is piped"));
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 sink.push(line);
@@ -267,26 +272,30 @@ impl Process {
         Self { child, lines }
     }
 
-    /// Sends a signal: `"TERM"`.
+    /// Sends a signal, for example `"TERM"`.
     pub(crate) fn signal(&self, name: &str) {
-        // The shell's own kill: a program of that name need not be there. The child was not waited for, so its id
-        // cannot be someone else's.
+        // `kill` is a builtin of the shell, so the program of that name is not needed. The child has not been waited
+        // for, so no other process can have its id.
         let script = r#"kill -s "$0" "$1""#;
         let id = self.child.id().to_string();
         let status = Command::new("sh").args(["-c", script, name, &id]).stderr(Stdio::null()).status();
-        assert!(status.is_ok_and(|status| status.success()), "{id} is not there for a {name}: {:#?}", self.lines.all());
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "cannot send SIG{name} to process {id}: {:#?}",
+            self.lines.all()
+        );
     }
 
-    /// Waits for its end.
+    /// Waits until the process exits.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let until = Instant::now() + WAIT_MAX;
         loop {
-            if let Some(status) = self.child.try_wait().expect("it is ours") {
+            if let Some(status) = self.child.try_wait().expect("the process is our child") {
                 return status;
             }
-            assert!(Instant::now() < until, "it does not end: {:#?}", self.lines.all());
-            std::thread::sleep(Duration::from_millis(5)); // there is no waiting with a limit in std
+            assert!(Instant::now() < until, "the process did not exit in {WAIT_MAX:?}: {:#?}", self.lines.all());
+            std::thread::sleep(Duration::from_millis(5)); // std cannot wait with a timeout
         }
     }
 }
@@ -294,7 +303,8 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
-            // A master takes its workers with it at a TERM, not at a KILL; a process that is stopping needs the KILL.
+            // A master stops its workers at SIGTERM but not at SIGKILL. A process that is already stopping needs
+            // SIGKILL.
             self.signal("TERM");
             let until = Instant::now() + Duration::from_secs(5);
             while Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {
@@ -304,12 +314,13 @@ impl Drop for Process {
             let _ = self.child.wait();
         }
         if std::thread::panicking() {
-            eprintln!("it said {:#?}", self.lines.all());
+            eprintln!("standard error of the process: {:#?}", self.lines.all());
         }
     }
 }
 
-/// A folder that goes when the value does. Its path is short: a unix socket's has to be below 108 bytes.
+/// A folder that is deleted when dropped. Its path is short because the path of a unix socket has to be below 108
+/// bytes.
 pub(crate) struct Dir {
     pub(crate) path: PathBuf,
 }
@@ -319,7 +330,7 @@ impl Dir {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("spoa-{}-{count}", std::process::id()));
-        fs::create_dir_all(&path).expect("a folder for temporary files");
+        fs::create_dir_all(&path).expect("a temporary folder can be created");
         Self { path }
     }
 }

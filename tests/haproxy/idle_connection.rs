@@ -1,11 +1,11 @@
-//! Connections that HAProxy closes because nothing happens on them.
+//! Idle connections.
 
 use crate::agent::Spoa;
 use crate::client::Request;
 use crate::haproxy::{Engine, Install, Setup};
 
-/// Whichever way the engine closes, by DISCONNECT or by RST: that is no trouble to the agent, and the next event has
-/// its score.
+/// After HAProxy has closed an idle connection, with DISCONNECT or with RST depending on its engine, the agent logs no
+/// warning and the next event gets its score.
 pub(crate) fn closed_by_haproxy(install: &Install) {
     let spoa = Spoa::start(&["--listen", "127.0.0.1:0", "--seed", "6", "--debug"], 1);
     let mut setup = Setup::scoring(spoa.addr());

@@ -1,4 +1,4 @@
-//! Answers by lists that change while HAProxy asks.
+//! Verdicts by lists, also while the lists are replaced.
 
 use std::io;
 
@@ -9,10 +9,10 @@ use crate::client::{Request, Response, loopback};
 use crate::haproxy::{Install, Setup};
 use crate::load::Load;
 
-/// The variables, as headers.
+/// The variables that HAProxy returns as headers.
 const VARIABLES: [&str; 7] = ["score", "listed", "verdict", "list", "category", "prefix", "generation"];
 
-/// A client in each kind of list, and in none.
+/// Clients in each kind of list, and in none, get the right variables.
 pub(crate) fn each_kind(install: &Install) {
     let folder = Folder::with(&[
         ("bad", b"127.0.0.8/29\n"),
@@ -26,23 +26,24 @@ pub(crate) fn each_kind(install: &Install) {
         setup.header(&format!("x-{name}"), &format!("%[var(sess.t.ip_{name})]"))
     });
     let haproxy = setup.start(install);
-    for (client, wanted) in [
+    for (client, expected) in [
         (9, ["30", "1", "listed", "bad", "", "127.0.0.8/29", "1"]),
         (10, ["10", "1", "listed", "worse", "attacks", "127.0.0.10/31", "1"]),
         (11, ["100", "0", "allow", "ours", "", "127.0.0.11", "1"]),
         (16, ["50", "0", "unknown", "", "", "", "1"]),
     ] {
         let response = Request::get("/").from(loopback(client)).send(haproxy.addr);
-        let said = VARIABLES.map(|name| response.header(&format!("x-{name}")).to_owned());
-        assert_eq!(said, wanted, "127.0.0.{client}");
+        let headers = VARIABLES.map(|name| response.header(&format!("x-{name}")).to_owned());
+        assert_eq!(headers, expected, "127.0.0.{client}");
     }
-    let unix = Request::get("/").send_unix(&haproxy.unix());
+    let unix = Request::get("/").send_unix(&haproxy.unix_path());
     assert_eq!(unix.header("x-verdict"), "unknown", "a client without an address");
     assert_eq!(haproxy.log.failed(), [""; 0]);
     assert!(spoa.stop().success());
 }
 
-/// A list that changes on disk is in use from one request to the next, and a bad one never; no event fails meanwhile.
+/// A list that changes on disk is swapped in between two requests, and one with errors is not used. No event fails
+/// meanwhile.
 pub(crate) fn replaced_under_load(install: &Install) {
     let folder = Folder::with(&[("list", b"127.0.0.1\n")]);
     let mut spoa = Spoa::start(&["--listen", "127.0.0.1:0", "--list", &folder.list("list", "")], 1);
@@ -53,26 +54,26 @@ pub(crate) fn replaced_under_load(install: &Install) {
     let load = Load::start(2, haproxy.addr);
     let seen = |generation: &'static str| {
         move |answers: &[io::Result<Response>]| {
-            let of_it = |answer: &&io::Result<Response>| {
+            let has_generation = |answer: &&io::Result<Response>| {
                 answer.as_ref().is_ok_and(|answer| answer.header("x-generation") == generation)
             };
-            answers.iter().filter(of_it).count() >= 50
+            answers.iter().filter(has_generation).count() >= 50
         }
     };
-    load.wait("answers of the first lists", seen("1"));
+    load.wait("responses with the first version of the list", seen("1"));
     folder.write("list", b"<html>404</html>\n");
     spoa.process.lines.wait_count("the previous version stays in use", 1);
     folder.write("list", b"127.0.0.2\n");
-    load.wait("answers of the second lists", seen("2"));
+    load.wait("responses with the second version of the list", seen("2"));
     for answer in load.stop() {
-        let answer = answer.expect("HAProxy answers");
-        // 127.0.0.1 is in the first list, 127.0.0.2 in the second.
-        let is_in = match answer.header("x-generation") {
+        let answer = answer.expect("HAProxy responds");
+        // 127.0.0.1 is in the first version of the list, 127.0.0.2 in the second.
+        let listed = match answer.header("x-generation") {
             "1" => "127.0.0.1",
             "2" => "127.0.0.2",
-            other => panic!("generation {other}"),
+            other => panic!("expected generation 1 or 2, got {other}"),
         };
-        let score = if answer.header("x-client") == is_in { "0" } else { "50" };
+        let score = if answer.header("x-client") == listed { "0" } else { "50" };
         assert_eq!(answer.header("x-score"), score, "{answer:?}");
     }
     assert_eq!(haproxy.log.failed(), [""; 0]);

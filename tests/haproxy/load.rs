@@ -1,4 +1,4 @@
-//! Clients that keep asking.
+//! Clients that keep sending requests on new connections.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,8 @@ use std::time::Instant;
 use crate::client::{Request, Response, loopback};
 use crate::log::WAIT_MAX;
 
-/// Some clients, each sending one request after the other, each on a new connection from an address of its own.
+/// Running clients. Each has its own address and sends one request after the other, on a new connection per request.
+/// They stop when this value is dropped.
 pub(crate) struct Load {
     clients: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
@@ -38,25 +39,30 @@ impl Load {
         Self { clients: (1..=clients).map(client).collect(), shared }
     }
 
-    /// Waits until `enough` says so of the answers so far.
+    /// Waits until `is_enough` returns true for the answers so far.
     #[track_caller]
-    pub(crate) fn wait(&self, what: &str, enough: impl Fn(&[std::io::Result<Response>]) -> bool) {
+    pub(crate) fn wait(&self, what: &str, is_enough: impl Fn(&[std::io::Result<Response>]) -> bool) {
         let until = Instant::now() + WAIT_MAX;
         let mut answers = self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        while !enough(&answers) {
+        while !is_enough(&answers) {
             let left = until.saturating_duration_since(Instant::now());
             let last = answers.len().saturating_sub(3);
-            assert!(!left.is_zero(), "no {what}: {} answers, the last {:?}", answers.len(), &answers[last..]);
+            assert!(
+                !left.is_zero(),
+                "expected {what}, got {} answers, the last ones {:?}",
+                answers.len(),
+                &answers[last..]
+            );
             answers = self.shared.more.wait_timeout(answers, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// How many answers there are so far.
+    /// Returns the number of answers so far.
     pub(crate) fn count(&self) -> usize {
         self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Ends and gives all answers.
+    /// Stops the clients and returns all answers.
     pub(crate) fn stop(mut self) -> Vec<std::io::Result<Response>> {
         self.join();
         std::mem::take(&mut *self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner))

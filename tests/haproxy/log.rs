@@ -1,13 +1,13 @@
-//! HAProxy's log, received as it is written.
+//! Receives HAProxy's log over UDP.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// How long to wait for what must come. Only a failing test waits that long.
+/// The longest time to wait for something that has to happen. Only a failing test waits that long.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(20);
 
-/// Lines that arrive from elsewhere, in order.
+/// Lines of text in the order of their arrival. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct Lines(Arc<(Mutex<Vec<String>>, Condvar)>);
 
@@ -17,33 +17,33 @@ impl Lines {
         self.0.1.notify_all();
     }
 
-    /// All lines so far.
+    /// Returns all lines so far.
     pub(crate) fn all(&self) -> Vec<String> {
         self.lock().clone()
     }
 
-    /// How many lines there are so far, to wait for one behind them.
+    /// Returns the number of lines so far, so that [`wait`](Self::wait) can skip them.
     pub(crate) fn mark(&self) -> usize {
         self.lock().len()
     }
 
-    /// How many lines contain `text` so far.
+    /// Returns the number of lines so far that contain `text`.
     pub(crate) fn count(&self, text: &str) -> usize {
         self.lock().iter().filter(|line| line.contains(text)).count()
     }
 
-    /// Waits for any line, for a short time only.
-    pub(crate) fn wait_a_moment(&self) {
-        drop(self.0.1.wait_timeout(self.lock(), Duration::from_millis(500)).expect("no writer panics"));
+    /// Waits for the next line, for half a second at most.
+    pub(crate) fn wait_briefly(&self) {
+        drop(self.0.1.wait_timeout(self.lock(), Duration::from_millis(500)).expect("no writer panicked"));
     }
 
-    /// Waits for what `find` makes of a line, from the `mark`th on.
+    /// Skips the first `mark` lines, waits until `find` returns a value for a line, and returns the value.
     #[track_caller]
     pub(crate) fn wait<T>(&self, mark: usize, what: &str, find: impl Fn(&str) -> Option<T>) -> T {
         self.wait_all(what, |lines| lines.iter().skip(mark).find_map(|line| find(line)))
     }
 
-    /// Waits for the `count`th line that contains `text`, and gives what follows it there.
+    /// Waits for the `count`th line that contains `text`, counted from 1, and returns the rest of that line.
     #[track_caller]
     pub(crate) fn wait_count(&self, text: &str, count: usize) -> String {
         let rest = |line: &String| line.split_once(text).map(|(_, rest)| rest.to_owned());
@@ -59,17 +59,17 @@ impl Lines {
                 return found;
             }
             let left = until.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "no line with {what} among {lines:#?}");
-            lines = self.0.1.wait_timeout(lines, left).expect("no writer panics").0;
+            assert!(!left.is_zero(), "expected a line with {what}, got {lines:#?}");
+            lines = self.0.1.wait_timeout(lines, left).expect("no writer panicked").0;
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<String>> {
-        self.0.0.lock().expect("no writer panics")
+        self.0.0.lock().expect("no writer panicked")
     }
 }
 
-/// A syslog server for one HAProxy.
+/// A syslog server for one HAProxy, which stops when dropped.
 pub(crate) struct Log {
     pub(crate) addr: SocketAddr,
     pub(crate) lines: Lines,
@@ -77,13 +77,13 @@ pub(crate) struct Log {
 
 impl Log {
     pub(crate) fn new() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-        let addr = socket.local_addr().expect("it is bound");
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+        let addr = socket.local_addr().expect("the socket is bound");
         let lines = Lines::default();
         let sink = lines.clone();
         std::thread::spawn(move || {
             let mut buf = vec![0; 65_536];
-            // An empty datagram is the sign to end.
+            // An empty datagram stops the thread.
             while let Ok(len @ 1..) = socket.recv(&mut buf) {
                 for line in String::from_utf8_lossy(&buf[..len]).lines() {
                     sink.push(line.to_owned());
@@ -93,7 +93,7 @@ impl Log {
         Self { addr, lines }
     }
 
-    /// Waits for the status of an event on HAProxy's stream `sid`; 0 is success.
+    /// Waits for an event of HAProxy's stream `sid` and returns its status; 0 is success.
     #[track_caller]
     pub(crate) fn status(&self, sid: u64) -> u32 {
         self.lines.wait(0, &format!("SPOE and sid={sid}"), |line| {
@@ -101,7 +101,7 @@ impl Log {
         })
     }
 
-    /// The events so far that failed.
+    /// Returns the log lines of the events that failed so far.
     pub(crate) fn failed(&self) -> Vec<String> {
         let failed = |line: &String| SpoeLine::parse(line).is_some_and(|event| event.status != 0);
         self.lines.all().into_iter().filter(failed).collect()
@@ -110,12 +110,12 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        // Should it get lost, a thread waits until the process ends: no harm.
+        // If the datagram is lost, the thread lives until the process exits, which does no harm.
         let _ = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.send_to(&[], self.addr));
     }
 }
 
-/// One event in HAProxy's log: `SPOE: [agent] <EVENT:on-client-session> sid=3 st=0 ...`.
+/// An event in HAProxy's log: `SPOE: [agent] <EVENT:on-client-session> sid=3 st=0 ...`.
 pub(crate) struct SpoeLine {
     pub(crate) sid: u64,
     pub(crate) status: u32,

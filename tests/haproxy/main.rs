@@ -1,7 +1,7 @@
-//! The agent behind real HAProxy: one trial for each scenario and each version that `tests/haproxy/install` brought.
+//! Tests agents with real HAProxy: one trial per scenario and HAProxy version that `tests/haproxy/install` installed.
 //!
-//! What is looked at is HAProxy's side of things: its variables, by response headers, and its SPOE log; and the wire
-//! between the two, by a relay, where HAProxy does not tell.
+//! Scenarios observe HAProxy: its variables, which it returns as response headers, and its SPOE log. Where these do not
+//! show enough, a relay between HAProxy and the agent observes the bytes that both send.
 
 mod agent;
 mod client;
@@ -40,7 +40,7 @@ use libtest_mimic::{Arguments, Trial};
 
 use crate::haproxy::{Engine, Install};
 
-/// What a scenario needs.
+/// The requirements of a scenario.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Needs {
     Any,
@@ -94,24 +94,24 @@ const SCENARIOS: &[Scenario] = &[
 
 fn main() -> ExitCode {
     let mut args = Arguments::from_args();
-    // They mostly wait: for HAProxy, or for a time to pass.
+    // Trials mostly wait, for HAProxy or for a timeout, so several of them can share a processor.
     args.test_threads = args.test_threads.or(Some(4));
     let installs = Install::all();
     let ipv6 = std::net::TcpListener::bind("[::1]:0").is_ok();
     let scenarios = SCENARIOS.iter().flat_map(|&(name, needs, run)| trials(name, needs, &installs, ipv6, run));
     let scenes = record::SCENES.iter().flat_map(|&(name, needs, record)| {
-        let run = move |install: &Install| scene::judge(name, install, &record(install));
+        let run = move |install: &Install| scene::check_recording(name, install, &record(install));
         trials(&format!("record_{name}"), needs, &installs, ipv6, run)
     });
     let relay = Trial::test("relay_tells_ends_apart", || {
-        recorder::tells_ends_apart();
+        recorder::distinguishes_fin_and_reset();
         Ok(())
     });
     let trials = scenarios.chain(scenes).chain([relay]).collect();
     if !args.list {
         let versions: Vec<_> = installs.iter().map(|install| &*install.full).collect();
         match &versions[..] {
-            [] => println!("no HAProxy at hand, so these are ignored: tests/run, or tests/haproxy/install, brings it"),
+            [] => println!("no HAProxy is installed, so all its trials are ignored; tests/haproxy/install installs it"),
             versions => println!("HAProxy {}", versions.join(", ")),
         }
     }
@@ -126,7 +126,10 @@ fn trials(
     run: impl Fn(&Install) + Clone + Send + 'static,
 ) -> Vec<Trial> {
     if installs.is_empty() {
-        return vec![Trial::test(format!("{name}::no_haproxy"), || Err("no HAProxy".into())).with_ignored_flag(true)];
+        return vec![
+            Trial::test(format!("{name}::no_haproxy"), || Err("no HAProxy is installed".into()))
+                .with_ignored_flag(true),
+        ];
     }
     let applies = |install: &&Install| match needs {
         Needs::Engine(engine) => install.engine() == engine,

@@ -1,4 +1,4 @@
-//! NOTIFYs above the frame size.
+//! NOTIFYs that are larger than the frame size.
 
 use spoa_core::Config;
 use spoa_core::wire::FrameType;
@@ -9,16 +9,16 @@ use crate::client::Request;
 use crate::haproxy::{Install, Setup};
 use crate::tap::Tap;
 
-/// The frame size in the agent's section.
+/// The frame size that the `spoe-agent` section sets.
 const SIZE: usize = 256;
-/// How often the long header is an argument: the whole is far beyond HAProxy's own buffers, and below the agent's
-/// limit.
+/// Number of arguments that contain the long header. Together they exceed HAProxy's buffers by far, but not the limit
+/// of the agent.
 const REPEATS: usize = 12;
 
-/// The applet engine cuts them into fragments, of which the agent makes what HAProxy had.
+/// The applet splits them into fragments, and the agent reassembles them.
 pub(crate) fn fragmented(install: &Install) {
     let agent = summing_agent();
-    let tap = Tap::before(&agent.addr);
+    let tap = Tap::start(&agent.addr);
     let haproxy = setup(&tap).start(install);
     for len in [10, 300, 1_000, 12_000] {
         let text = text(len);
@@ -27,14 +27,14 @@ pub(crate) fn fragmented(install: &Install) {
         let all = text.repeat(REPEATS);
         assert_eq!(seen, (&*all.len().to_string(), &*sum(all.as_bytes()).to_string(), 0));
     }
-    let fragments = tap.frames().iter().filter(|passed| passed.is(FrameType::UNSET)).count();
-    assert!(fragments > 12_000 * REPEATS / SIZE, "they came in pieces: {}", tap.describe());
+    let fragments = tap.frames().iter().filter(|relayed| relayed.is(FrameType::UNSET)).count();
+    assert!(fragments > 12_000 * REPEATS / SIZE, "expected many fragments, got {fragments}: {}", tap.describe());
 }
 
-/// The multiplexer knows no fragments: such an event fails by itself (st=3), and the next one does not.
+/// The mux does not support fragmentation: such an event fails (st=3), and the next one succeeds.
 pub(crate) fn refused(install: &Install) {
     let agent = summing_agent();
-    let tap = Tap::before(&agent.addr);
+    let tap = Tap::start(&agent.addr);
     let haproxy = setup(&tap).start(install);
     let long = text(300);
     for (text, status) in [("x", 0), (&*long, 3), ("y", 0)] {
@@ -42,19 +42,19 @@ pub(crate) fn refused(install: &Install) {
         let len = if status == 0 { &*REPEATS.to_string() } else { "" };
         assert_eq!((response.header("x-len"), haproxy.log.status(response.sid())), (len, status), "{text}");
     }
-    assert!(!tap.frames().iter().any(|passed| passed.is(FrameType::UNSET)));
+    assert!(!tap.frames().iter().any(|relayed| relayed.is(FrameType::UNSET)));
 }
 
 fn setup(tap: &Tap) -> Setup {
     let args = "req.hdr(x-long) ".repeat(REPEATS);
-    let mut setup = Setup::asking(&tap.addr, "on-frontend-http-request", &args)
+    let mut setup = Setup::with_message(&tap.addr, "on-frontend-http-request", &args)
         .header("x-len", "%[var(txn.t.len)]")
         .header("x-sum", "%[var(txn.t.sum)]");
     setup.agent += &format!("\n    max-frame-size {SIZE}");
     setup
 }
 
-/// Answers with the length of all arguments together and a checksum.
+/// Starts an agent that returns the total length of all arguments and their checksum.
 fn summing_agent() -> TestAgent {
     let handler = quick(|messages, ack| {
         let mut all = Vec::new();
@@ -67,12 +67,12 @@ fn summing_agent() -> TestAgent {
     TestAgent::start(Config::default(), handler)
 }
 
-/// Text in which no two places look the same.
+/// Returns a text without repetition, so that a lost or swapped part changes it.
 fn text(len: usize) -> String {
     (0..).flat_map(|n: u32| n.to_string().into_bytes()).take(len).map(char::from).collect()
 }
 
-/// FNV-1a: order and content count.
+/// Returns a checksum (FNV-1a) that depends on the order of the bytes.
 fn sum(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |sum, &byte| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

@@ -1,4 +1,4 @@
-//! How many NOTIFYs share a connection, with and without pipelining.
+//! Number of NOTIFYs in flight on a connection, with and without pipelining.
 
 use spoa_core::Config;
 use spoa_core::wire::{Capabilities, FrameType, HaproxyHello};
@@ -10,41 +10,42 @@ use crate::tap::Tap;
 
 const CLIENTS: usize = 6;
 
-/// NOTIFYs go out before the ACKs of earlier ones on their connection.
+/// HAProxy sends NOTIFYs before it has received the ACKs of earlier ones on their connection.
 pub(crate) fn on(install: &Install) {
     let server = match install.engine() {
-        Engine::Applet => " maxconn 1", // else it may open a connection for each
-        Engine::Mux => "",              // here that would be one NOTIFY at a time
+        Engine::Applet => " maxconn 1", // without this it may open a connection per NOTIFY
+        Engine::Mux => "",              // here `maxconn 1` would mean one NOTIFY at a time
     };
     let tap = several_at_once(install, "", server, Config::default());
     assert!(offered(&tap).contains(Capabilities::PIPELINING));
     let most = tap.in_flight_max().into_values().max();
-    assert!(most >= Some(2), "no connection had two in flight: {}", tap.describe());
+    assert!(most >= Some(2), "expected two NOTIFYs in flight on a connection, got {most:?}: {}", tap.describe());
 }
 
-/// One NOTIFY at a time on each connection, because HAProxy was told so.
+/// One NOTIFY at a time on each connection, because HAProxy's configuration disables pipelining.
 pub(crate) fn off(install: &Install) {
     let tap = several_at_once(install, "no option pipelining", "", Config::default());
     assert!(!offered(&tap).contains(Capabilities::PIPELINING));
     one_at_a_time(&tap);
 }
 
-/// One NOTIFY at a time on each connection, because the agent does not offer more.
+/// One NOTIFY at a time on each connection, because the agent does not offer pipelining.
 pub(crate) fn refused_by_agent(install: &Install) {
     let tap = several_at_once(install, "", "", Config { capabilities: Capabilities::default(), ..Config::default() });
     assert!(offered(&tap).contains(Capabilities::PIPELINING));
     one_at_a_time(&tap);
 }
 
-/// Asks once, then several times at once, while the agent holds its answers back until it has been asked them all.
+/// Sends one request, and then several at the same time, which the agent answers once it has received all of their
+/// NOTIFYs.
 fn several_at_once(install: &Install, option: &str, server: &str, config: Config) -> Tap {
     let (opener, gate) = gate();
     let agent = TestAgent::start(config, gated(gate));
-    let tap = Tap::before(&agent.addr);
+    let tap = Tap::start(&agent.addr);
     let mut setup =
-        Setup::asking(&tap.addr, "on-frontend-http-request", "path=path").header("x-path", "%[var(txn.t.path)]");
+        Setup::with_message(&tap.addr, "on-frontend-http-request", "path=path").header("x-path", "%[var(txn.t.path)]");
     setup.agent += &format!("\n    {option}");
-    setup.global = "    nbthread 1\n".into(); // up to 3.0 each thread has connections of its own
+    setup.global = "    nbthread 1\n".into(); // up to 3.0 each thread has its own connections
     setup.servers[0] += server;
     let haproxy = setup.start(install);
 
@@ -59,8 +60,8 @@ fn several_at_once(install: &Install, option: &str, server: &str, config: Config
         opener.wait_for(CLIENTS);
         opener.open();
         for client in clients {
-            let (response, path) = client.join().expect("a client");
-            assert_eq!(response.header("x-path"), path, "answers are not mixed up");
+            let (response, path) = client.join().expect("the client does not panic");
+            assert_eq!(response.header("x-path"), path, "the answer belongs to another request");
         }
     });
     tap
@@ -68,13 +69,17 @@ fn several_at_once(install: &Install, option: &str, server: &str, config: Config
 
 fn one_at_a_time(tap: &Tap) {
     let in_flight = tap.in_flight_max();
-    assert!(in_flight.values().all(|&most| most == 1), "{in_flight:?}: {}", tap.describe());
-    assert!(in_flight.len() >= CLIENTS, "all {CLIENTS} were in flight: {}", tap.describe());
+    assert!(
+        in_flight.values().all(|&most| most == 1),
+        "expected at most 1 NOTIFY in flight per connection, got {in_flight:?}: {}",
+        tap.describe()
+    );
+    assert!(in_flight.len() >= CLIENTS, "expected {CLIENTS} connections, got {}: {}", in_flight.len(), tap.describe());
 }
 
-/// What HAProxy's first HELLO offered.
+/// Returns the capabilities that HAProxy's first HELLO offers.
 fn offered(tap: &Tap) -> Capabilities {
     let hello = tap.wait_count(FrameType::HAPROXY_HELLO, 1);
-    let hello = HaproxyHello::decode(hello.frame().payload).expect("a HELLO");
-    Capabilities::parse(hello.capabilities.expect("HAProxy always sends them"))
+    let hello = HaproxyHello::decode(hello.frame().payload).expect("the frame is a HELLO");
+    Capabilities::parse(hello.capabilities.expect("HAProxy always sends capabilities"))
 }

@@ -1,4 +1,4 @@
-//! Agents that say just what a test has them say, good or bad.
+//! Agents that send exactly the bytes that a test chooses, valid or not.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -11,61 +11,62 @@ use spoa_tests::frames::{ack, agent_disconnect, agent_hello};
 
 use crate::relay::reset_on_close;
 
-/// An agent; it takes no more connections when dropped.
+/// An agent that runs a script per connection. It accepts no more connections after it is dropped.
 pub(crate) struct RawAgent {
     pub(crate) addr: SocketAddr,
-    gone: Arc<AtomicBool>,
-    ended: Arc<AtomicUsize>,
+    is_stopped: Arc<AtomicBool>,
+    finished: Arc<AtomicUsize>,
 }
 
 impl RawAgent {
-    /// Runs `script` for each connection, which counts from 0, on a thread of its own. When it returns, the connection
-    /// is closed.
+    /// Starts an agent that runs `script` for each connection, on a thread per connection. Connections are numbered
+    /// from 0. When the script returns, its connection is closed.
     pub(crate) fn start(script: impl Fn(usize, &mut Peer) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let addr = listener.local_addr().expect("it is bound");
-        let (gone, ended, script) = (Arc::default(), Arc::<AtomicUsize>::default(), Arc::new(script));
-        let (is_gone, has_ended) = (Arc::clone(&gone), Arc::clone(&ended));
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let addr = listener.local_addr().expect("the socket is bound");
+        let agent = Self { addr, is_stopped: Arc::default(), finished: Arc::default() };
+        let (is_stopped, finished, script) =
+            (Arc::clone(&agent.is_stopped), Arc::clone(&agent.finished), Arc::new(script));
         std::thread::spawn(move || {
             let count = AtomicUsize::new(0);
             for stream in listener.incoming().map_while(Result::ok) {
-                if AtomicBool::load(&is_gone, Ordering::Relaxed) {
+                if is_stopped.load(Ordering::Relaxed) {
                     return;
                 }
                 let _ = stream.set_nodelay(true);
-                let (script, ended) = (Arc::clone(&script), Arc::clone(&has_ended));
+                let (script, finished) = (Arc::clone(&script), Arc::clone(&finished));
                 let connection = count.fetch_add(1, Ordering::Relaxed);
                 std::thread::spawn(move || {
                     script(connection, &mut Peer { stream, unread: Vec::new() });
-                    ended.fetch_add(1, Ordering::SeqCst);
+                    finished.fetch_add(1, Ordering::SeqCst);
                 });
             }
         });
-        Self { addr, gone, ended }
+        agent
     }
 
-    /// How many connections are through.
-    pub(crate) fn ended(&self) -> usize {
-        self.ended.load(Ordering::SeqCst)
+    /// Returns the number of connections whose script has returned.
+    pub(crate) fn finished(&self) -> usize {
+        self.finished.load(Ordering::SeqCst)
     }
 }
 
 impl Drop for RawAgent {
     fn drop(&mut self) {
-        self.gone.store(true, Ordering::Relaxed);
-        let _ = TcpStream::connect(self.addr); // wakes the thread that accepts
+        self.is_stopped.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(self.addr); // wakes the accepting thread, which then returns
     }
 }
 
-/// HAProxy's end, as the agent sees it.
+/// The connection to HAProxy, for a script.
 pub(crate) struct Peer {
     stream: TcpStream,
     unread: Vec<u8>,
 }
 
 impl Peer {
-    /// The next frame; `None` when HAProxy has closed, one way or the other.
-    pub(crate) fn next(&mut self) -> Option<Frame> {
+    /// Waits for the next frame. Returns `None` if HAProxy has closed or reset the connection.
+    pub(crate) fn next_frame(&mut self) -> Option<Frame> {
         let mut buf = vec![0; 65_536];
         loop {
             let mut rest = &self.unread[..];
@@ -80,16 +81,17 @@ impl Peer {
         }
     }
 
-    /// The next whole NOTIFY. A DISCONNECT on the way is answered, and then there is none.
-    pub(crate) fn notify(&mut self) -> Option<Frame> {
+    /// Waits for the next frame that completes a NOTIFY: an unfragmented one or a last fragment. If DISCONNECT arrives
+    /// first, answers it and returns `None`.
+    pub(crate) fn next_notify(&mut self) -> Option<Frame> {
         loop {
-            let frame = self.next()?;
+            let frame = self.next_frame()?;
             match frame.kind {
                 NOTIFY | UNSET if frame.flags == FIN => return Some(frame),
                 DISCONNECT => {
                     let code = frame.value("status-code");
-                    self.say(&agent_disconnect(if let Some(Value::Uint32(code)) = code { code } else { 99 }));
-                    self.end();
+                    self.send(&agent_disconnect(if let Some(Value::Uint32(code)) = code { code } else { 99 }));
+                    self.finish();
                     return None;
                 }
                 _ => {}
@@ -97,52 +99,54 @@ impl Peer {
         }
     }
 
-    /// Waits for the HELLO and answers with `greeting`; a health check with what it likes to hear, and that ends it.
+    /// Waits for the HELLO and answers it with `greeting`. Returns `None` if there is none, or if it is a health check,
+    /// which is answered correctly.
     pub(crate) fn greet(&mut self, greeting: &[u8]) -> Option<()> {
-        let hello = self.next().filter(|frame| frame.kind == HELLO)?;
+        let hello = self.next_frame().filter(|frame| frame.kind == HELLO)?;
         if hello.value("healthcheck").is_some() {
-            self.say(&agent_hello(16380, ""));
-            self.end();
+            self.send(&agent_hello(16380, ""));
+            self.finish();
             return None;
         }
-        self.say(greeting);
+        self.send(greeting);
         Some(())
     }
 
-    /// Answers with a score what comes, `count` times.
+    /// Answers the next `count` NOTIFYs with a score. Returns `None` if HAProxy closes the connection earlier.
     pub(crate) fn serve(&mut self, count: usize) -> Option<()> {
         for _ in 0..count {
-            let notify = self.notify()?;
-            self.say(&ack(notify.sid, notify.fid, &[42]));
+            let notify = self.next_notify()?;
+            self.send(&ack(notify.sid, notify.fid, &[42]));
         }
         Some(())
     }
 
-    /// One write. Whoever is not there does not hear it.
-    pub(crate) fn say(&mut self, bytes: &[u8]) {
+    /// Sends bytes in one write. Errors are ignored: HAProxy may have closed the connection.
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
-    /// A write for each piece of at most `len` bytes, far enough apart to be read one by one.
-    pub(crate) fn say_in_pieces(&mut self, bytes: &[u8], len: usize) {
+    /// Sends bytes in pieces of at most `len` bytes, one write per piece, with pauses so that HAProxy reads them one by
+    /// one.
+    pub(crate) fn send_in_pieces(&mut self, bytes: &[u8], len: usize) {
         for piece in bytes.chunks(len) {
-            self.say(piece);
-            std::thread::sleep(Duration::from_millis(1)); // an agent that is slow: nobody waits for this to be over
+            self.send(piece);
+            std::thread::sleep(Duration::from_millis(1)); // a slow agent: no event shows that HAProxy has read a piece
         }
     }
 
-    /// Says FIN and reads on until HAProxy has closed too.
-    pub(crate) fn end(&mut self) {
+    /// Sends FIN and reads until HAProxy has closed the connection too.
+    pub(crate) fn finish(&mut self) {
         let _ = self.stream.shutdown(Shutdown::Write);
-        while self.next().is_some() {}
+        while self.next_frame().is_some() {}
     }
 
-    /// Reads until HAProxy has closed, answering nothing.
-    pub(crate) fn listen(&mut self) {
-        while self.next().is_some() {}
+    /// Reads until HAProxy has closed the connection, and answers nothing.
+    pub(crate) fn read_to_end(&mut self) {
+        while self.next_frame().is_some() {}
     }
 
-    /// Closes by RST.
+    /// Makes the connection close with RST when the script returns.
     pub(crate) fn reset(&mut self) {
         reset_on_close(&self.stream);
     }

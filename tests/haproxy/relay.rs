@@ -1,5 +1,5 @@
-//! A relay between HAProxy and an agent, which neither notices: bytes go on as they were cut, FIN as FIN, RST as RST.
-//! What is made of them is for [`Watch`] to say.
+//! A relay between HAProxy and an agent that neither of them notices: it forwards the bytes of each read in one write,
+//! FIN as FIN and RST as RST. A [`Watch`] observes the traffic and may change it.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,34 +10,35 @@ use std::time::Duration;
 use rustix::net::sockopt::set_socket_linger;
 use spoa_sim_haproxy::recording::Side;
 
-/// Who is told what goes by. Each call comes before the other side learns of it, from several threads.
+/// Observes the traffic of a relay. Its methods are called from several threads, before anything is forwarded.
 pub(crate) trait Watch: Send + Sync + 'static {
-    /// Whether an RST goes on as one. It may overtake what was said before it: as FIN it does not.
+    /// True to forward an RST as RST, which may overtake the bytes before it. Otherwise it is forwarded as FIN, which
+    /// does not.
     const RESETS: bool;
 
-    /// HAProxy has connected; connections count from 0.
+    /// HAProxy has opened a connection. Connections are numbered from 0.
     fn opened(&self, connection: usize);
 
-    /// One read of `side`'s bytes; gives what goes on in their place.
+    /// A read has returned these bytes of `side`. Returns the bytes to forward.
     fn bytes(&self, connection: usize, side: Side, bytes: &[u8]) -> Vec<u8>;
 
-    /// `side` says no more, or has torn the connection down.
+    /// `side` has closed its direction of the connection, or has reset the connection.
     fn ended(&self, connection: usize, side: Side, reset: bool);
 }
 
-/// The relay; it takes no more connections when dropped.
+/// A running relay. It accepts no more connections after it is dropped.
 pub(crate) struct Relay<W: Watch> {
-    /// Where HAProxy is to connect.
+    /// The address that HAProxy has to connect to.
     pub(crate) addr: SocketAddr,
     watch: Option<Arc<W>>,
 }
 
 impl<W: Watch> Relay<W> {
-    /// Relays to `agent`.
-    pub(crate) fn before(agent: &(impl ToString + ?Sized), watch: W) -> Self {
-        let agent: SocketAddr = agent.to_string().parse().expect("a TCP agent");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let addr = listener.local_addr().expect("it is bound");
+    /// Starts a relay to `agent`.
+    pub(crate) fn start(agent: &(impl ToString + ?Sized), watch: W) -> Self {
+        let agent: SocketAddr = agent.to_string().parse().expect("the agent has a TCP address");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let addr = listener.local_addr().expect("the socket is bound");
         let watch = Arc::new(watch);
         let weak = Arc::downgrade(&watch);
         std::thread::spawn(move || {
@@ -45,7 +46,7 @@ impl<W: Watch> Relay<W> {
                 let Some(watch) = weak.upgrade() else { return };
                 watch.opened(connection);
                 let Ok(agent) = TcpStream::connect(agent) else {
-                    // From now on nobody listens here either: HAProxy is to see what it would without us.
+                    // The relay stops listening too, so that HAProxy gets the same errors as without it.
                     watch.ended(connection, Side::Agent, true);
                     return reset_on_close(&haproxy);
                 };
@@ -55,28 +56,28 @@ impl<W: Watch> Relay<W> {
         Self { addr, watch: Some(watch) }
     }
 
-    /// Who watches.
+    /// Returns the observer.
     pub(crate) fn watch(&self) -> &W {
-        self.watch.as_ref().expect("only dropping takes it")
+        self.watch.as_ref().expect("only `drop` takes it")
     }
 }
 
 impl<W: Watch> Drop for Relay<W> {
     fn drop(&mut self) {
         self.watch = None;
-        let _ = TcpStream::connect(self.addr); // wakes the thread that accepts, which then finds nobody interested
+        let _ = TcpStream::connect(self.addr); // wakes the accepting thread, which finds the observer gone and returns
     }
 }
 
-/// One connection: a socket to each side, closed when both directions are through.
+/// One relayed connection: a socket to each side. They are closed when both directions have ended.
 struct Link {
     connection: usize,
     haproxy: TcpStream,
     agent: TcpStream,
-    /// Whether we have closed our direction to HAProxy, to the agent.
-    said_fin: [AtomicBool; 2],
-    /// One side is gone by RST, so the other one is about to learn that.
-    torn: AtomicBool,
+    /// True for a side to which the relay has sent FIN. Indexed by [`Side`].
+    fin_sent: [AtomicBool; 2],
+    /// True if one side has reset the connection, so that the relay resets the other one.
+    is_reset: AtomicBool,
 }
 
 impl Link {
@@ -84,38 +85,43 @@ impl Link {
         for socket in [&haproxy, &agent] {
             let _ = socket.set_nodelay(true);
         }
-        let link =
-            Arc::new(Self { connection, haproxy, agent, said_fin: Default::default(), torn: AtomicBool::default() });
+        let link = Arc::new(Self {
+            connection,
+            haproxy,
+            agent,
+            fin_sent: Default::default(),
+            is_reset: AtomicBool::default(),
+        });
         for side in [Side::Haproxy, Side::Agent] {
             let (link, watch) = (Arc::clone(&link), watch.clone());
-            std::thread::spawn(move || link.pump(side, &watch));
+            std::thread::spawn(move || link.forward(side, &watch));
         }
     }
 
-    /// Passes on what `side` does until that ends.
-    fn pump<W: Watch>(&self, side: Side, watch: &Weak<W>) {
-        let (mut from, mut to) = (self.socket(side), self.socket(other(side)));
+    /// Forwards the bytes of `side`, and then its FIN or RST.
+    fn forward<W: Watch>(&self, side: Side, watch: &Weak<W>) {
+        let (mut from, mut to) = (self.socket(side), self.socket(opposite(side)));
         let mut buf = vec![0; 65_536];
         loop {
             let read = from.read(&mut buf);
-            let Some(watch) = watch.upgrade() else { return self.tear(other(side)) };
-            if self.torn.load(Ordering::SeqCst) {
+            let Some(watch) = watch.upgrade() else { return self.reset(opposite(side)) };
+            if self.is_reset.load(Ordering::SeqCst) {
                 return;
             }
             match read {
                 Ok(0) if !self.was_reset(side) => {
                     watch.ended(self.connection, side, false);
-                    self.said_fin[other(side) as usize].store(true, Ordering::SeqCst);
+                    self.fin_sent[opposite(side) as usize].store(true, Ordering::SeqCst);
                     let _ = to.shutdown(Shutdown::Write);
                     return;
                 }
                 Ok(len @ 1..) => {
                     let bytes = watch.bytes(self.connection, side, &buf[..len]);
                     if to.write_all(&bytes).is_err() {
-                        // The other side reads no more and says so by RST; its own pump will meet that, unless it has
-                        // ended: then this side is still to be told.
-                        if self.said_fin[side as usize].load(Ordering::SeqCst) {
-                            self.tear(side);
+                        // The other side has reset the connection. The thread that reads from it forwards the RST,
+                        // unless it has ended with a FIN: then `side` has to be reset here.
+                        if self.fin_sent[side as usize].load(Ordering::SeqCst) {
+                            self.reset(side);
                         }
                         return;
                     }
@@ -124,7 +130,7 @@ impl Link {
                 Ok(_) | Err(_) => {
                     watch.ended(self.connection, side, true);
                     if W::RESETS {
-                        return self.tear(other(side));
+                        return self.reset(opposite(side));
                     }
                     let _ = to.shutdown(Shutdown::Write);
                     return;
@@ -133,18 +139,20 @@ impl Link {
         }
     }
 
-    /// An RST is told once: if a write to the socket learnt of it, a read sees an end. But such a socket has no peer
-    /// any more, as one has that saw FIN, unless we had said FIN before.
+    /// Returns true if a read of zero bytes means RST and not FIN. The system reports an RST only once: if a write to
+    /// the socket got the error, the next read returns zero bytes. After an RST the socket has no peer address. After a
+    /// FIN it has one, unless the relay had sent FIN too.
     fn was_reset(&self, side: Side) -> bool {
-        !self.said_fin[side as usize].load(Ordering::SeqCst) && self.socket(side).peer_addr().is_err()
+        !self.fin_sent[side as usize].load(Ordering::SeqCst) && self.socket(side).peer_addr().is_err()
     }
 
-    /// Has `side` see an RST as soon as both pumps are through, and wakes the one that reads from it.
-    fn tear(&self, side: Side) {
-        self.torn.store(true, Ordering::SeqCst);
+    /// Makes the relay send an RST to `side` when both threads of the connection have ended, and wakes the one that
+    /// reads from `side`.
+    fn reset(&self, side: Side) {
+        self.is_reset.store(true, Ordering::SeqCst);
         let socket = self.socket(side);
         reset_on_close(socket);
-        let _ = socket.shutdown(Shutdown::Read); // of this, nothing is sent
+        let _ = socket.shutdown(Shutdown::Read); // sends nothing
     }
 
     const fn socket(&self, side: Side) -> &TcpStream {
@@ -155,14 +163,14 @@ impl Link {
     }
 }
 
-const fn other(side: Side) -> Side {
+const fn opposite(side: Side) -> Side {
     match side {
         Side::Haproxy => Side::Agent,
         Side::Agent => Side::Haproxy,
     }
 }
 
-/// Makes the close of a socket an RST.
+/// Makes closing the socket send RST.
 pub(crate) fn reset_on_close(socket: &TcpStream) {
-    let _ = set_socket_linger(socket, Some(Duration::ZERO)); // should it fail, it is a FIN
+    let _ = set_socket_linger(socket, Some(Duration::ZERO)); // if this fails, closing sends FIN
 }

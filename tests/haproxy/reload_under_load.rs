@@ -1,4 +1,4 @@
-//! HAProxy is reloaded while clients keep coming.
+//! Reloads of HAProxy under load.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -12,7 +12,8 @@ use crate::log::{SpoeLine, WAIT_MAX};
 const RELOADS: usize = 3;
 const CLIENTS: u8 = 6;
 
-/// Old and new HAProxy share the agent for a while: every client has a score, as far as HAProxy asks for it.
+/// The old and the new HAProxy use the agent at the same time for a while. Every client gets a score unless HAProxy
+/// itself loses the event.
 pub(crate) fn run(install: &Install) {
     let spoa = Spoa::with_seed(4);
     let mut setup = Setup::scoring(spoa.addr());
@@ -21,7 +22,7 @@ pub(crate) fn run(install: &Install) {
 
     let load = Load::start(CLIENTS, haproxy.addr);
     for reload in 0..=RELOADS {
-        // Each worker answers for a while before the next one comes.
+        // Each worker serves for a while before the next reload.
         load.wait("answers of a new worker", |answers| {
             workers(answers).values().filter(|&&answers| answers >= 50).count() > reload
         });
@@ -33,33 +34,33 @@ pub(crate) fn run(install: &Install) {
     let failed = haproxy.log.failed();
     match install.engine() {
         Engine::Mux => assert_eq!(failed, [""; 0]),
-        // It may say DISCONNECT 0 on a connection on which it has just sent a NOTIFY, and that event is lost (st=256):
-        // one for each client and reload at most.
+        // HAProxy may send DISCONNECT 0 on a connection right after a NOTIFY, and so lose that event (st=256): at most
+        // one per client and reload.
         Engine::Applet => {
             let status = |line: &String| SpoeLine::parse(line).map(|event| event.status);
             assert!(failed.iter().all(|line| status(line) == Some(256)), "{failed:#?}");
             assert!(failed.len() <= RELOADS * usize::from(CLIENTS), "{failed:#?}");
         }
     }
-    let answers = answers.into_iter().map(|answer| answer.expect("clients do not notice reloads"));
+    let answers = answers.into_iter().map(|answer| answer.expect("every request has a response during reloads"));
     let without = answers.filter(|answer| answer.header("x-score").is_empty()).count();
-    assert_eq!(without, failed.len(), "every other event has its score");
+    assert_eq!(without, failed.len(), "expected a score for every event that did not fail");
 }
 
-/// Asks the master for a reload until it says that it does it: it loses signals until its own loop runs, though its
-/// worker already serves.
+/// Signals the master until it logs a reload. One signal may not be enough: the master loses signals until its own loop
+/// runs, and by then its worker may already serve.
 pub(crate) fn reload_once(haproxy: &Haproxy) {
-    // The second is 2.4's.
-    let told = || ["Reloading HAProxy", "Reexecuting Master"].map(|text| haproxy.process.lines.count(text));
-    let (before, until) = (told(), Instant::now() + WAIT_MAX);
-    while told() == before {
-        assert!(Instant::now() < until, "it does not reload: {:#?}", haproxy.process.lines.all());
+    // The second text is that of HAProxy 2.4.
+    let reloads = || ["Reloading HAProxy", "Reexecuting Master"].map(|text| haproxy.process.lines.count(text));
+    let (before, until) = (reloads(), Instant::now() + WAIT_MAX);
+    while reloads() == before {
+        assert!(Instant::now() < until, "HAProxy did not reload in {WAIT_MAX:?}: {:#?}", haproxy.process.lines.all());
         haproxy.process.signal("USR2");
-        haproxy.process.lines.wait_a_moment();
+        haproxy.process.lines.wait_briefly();
     }
 }
 
-/// How many answers each worker gave.
+/// Returns the number of answers of each worker, by its process id.
 pub(crate) fn workers(answers: &[std::io::Result<Response>]) -> BTreeMap<&str, usize> {
     let mut workers = BTreeMap::new();
     for answer in answers.iter().flatten() {

@@ -1,4 +1,5 @@
-//! What recordings are made of: an agent, the recorder before it, and a HAProxy whose settings the recording names.
+//! Scenes for recordings. A scene has an agent, a recording relay in front of it, and a HAProxy whose settings the
+//! recording states.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,37 +16,44 @@ use crate::log::WAIT_MAX;
 use crate::raw_agent::{Peer, RawAgent};
 use crate::recorder::Recorder;
 
-/// A HAProxy about to be recorded.
+/// A HAProxy to record, with the settings that the recording states as its conditions.
 pub(crate) struct Scene {
     install: Install,
     recorder: Recorder,
     conditions: Vec<(String, String)>,
-    /// Its configuration, for what no condition says.
+    /// Configuration of the HAProxy, for changes that are not conditions.
     pub(crate) setup: Setup,
-    kept: usize,
+    connections_max: usize,
 }
 
-/// Connections of a recording, unless a scene says otherwise: an engine that is refused connects again and again.
-const KEPT: usize = 10;
+/// Number of connections that a recording has at most, unless the scene sets another. A HAProxy whose handshake fails
+/// connects again and again, so most recordings would be much longer without a limit.
+const CONNECTIONS_MAX: usize = 10;
 
 impl Scene {
-    /// Events of each request go to the agent at `agent`, with its path and an address.
-    pub(crate) fn before(install: &Install, agent: &(impl ToString + ?Sized)) -> Self {
+    /// Creates a scene in which HAProxy sends the path of each request and a fixed address to the agent at `agent`.
+    pub(crate) fn new(install: &Install, agent: &(impl ToString + ?Sized)) -> Self {
         let recorder = Recorder::recording(agent);
-        let setup = Setup::asking(&recorder.addr, "on-frontend-http-request", "path=path ip=ipv4(192.0.2.1)");
-        let scene = Self { install: install.clone(), recorder, conditions: Vec::new(), setup, kept: KEPT };
+        let setup = Setup::with_message(&recorder.addr, "on-frontend-http-request", "path=path ip=ipv4(192.0.2.1)");
+        let scene = Self {
+            install: install.clone(),
+            recorder,
+            conditions: Vec::new(),
+            setup,
+            connections_max: CONNECTIONS_MAX,
+        };
         let version = scene.install.full.split('-').next().unwrap_or_default().to_owned();
         scene
-            .said("haproxy", &version)
+            .record_condition("haproxy", &version)
             .with("threads 1")
             .with("hello 5000ms")
             .with("idle 60000ms")
             .with("processing 10000ms")
     }
 
-    /// With a setting, which is a condition of the recording too.
+    /// Applies a setting and adds it to the conditions of the recording.
     pub(crate) fn with(mut self, condition: &str) -> Self {
-        let (name, value) = condition.split_once(' ').expect("a name and a value");
+        let (name, value) = condition.split_once(' ').expect("the condition has a name and a value");
         let off = if value == "off" { "no " } else { "" };
         let (agent, global, server) = (&mut self.setup.agent, &mut self.setup.global, &mut self.setup.servers[0]);
         match name {
@@ -59,27 +67,28 @@ impl Scene {
             "reuse" => self.setup.agents_first = value == "off",
             "processes" => self.setup.master = true,
             "may" | "agent" => {}
-            _ => panic!("nothing is known about {name}"),
+            _ => panic!("unknown condition {name}"),
         }
-        self.said(name, value)
+        self.record_condition(name, value)
     }
 
-    /// [`with`](Self::with), for HAProxys of one engine.
+    /// Applies a setting as [`with`](Self::with) does, but only to a HAProxy with this engine.
     pub(crate) fn with_on(self, engine: Engine, condition: &str) -> Self {
         if self.install.engine() == engine { self.with(condition) } else { self }
     }
 
-    /// Keeps another number of connections.
-    pub(crate) fn keeping(self, kept: usize) -> Self {
-        Self { kept, ..self }
+    /// Sets how many connections the recording has at most.
+    pub(crate) fn with_connections_max(self, connections_max: usize) -> Self {
+        Self { connections_max, ..self }
     }
 
-    /// The agent may break the rules, so what HAProxy says need not be what it says to a good one.
-    pub(crate) fn odd(self) -> Self {
+    /// Marks the recording as that of an agent that breaks the protocol. HAProxy may send other frames to a correct
+    /// agent.
+    pub(crate) fn with_odd_agent(self) -> Self {
         self.with("agent odd")
     }
 
-    fn said(mut self, name: &str, value: &str) -> Self {
+    fn record_condition(mut self, name: &str, value: &str) -> Self {
         self.conditions.retain(|(known, _)| known != name || name == "may");
         self.conditions.push((name.to_owned(), value.to_owned()));
         self
@@ -89,35 +98,35 @@ impl Scene {
         self.setup.start(&self.install)
     }
 
-    /// What was recorded until now.
+    /// Returns the recording so far.
     pub(crate) fn recorded(&self) -> Recording {
         let mut recording = self.recorder.recorded();
         recording.conditions.clone_from(&self.conditions);
-        recording.truncate(self.kept);
+        recording.truncate(self.connections_max);
         recording
     }
 
-    /// The first `count` connections.
+    /// Returns the first `count` connections of the recording so far.
     pub(crate) fn recorded_up_to(&self, count: usize) -> Recording {
         let mut recording = self.recorded();
         recording.truncate(count);
         recording
     }
 
-    /// Waits until a recording holds what is asked for.
+    /// Waits until `is_enough` returns true for the recording so far.
     #[track_caller]
-    pub(crate) fn wait(&self, what: &str, enough: impl Fn(&Recording) -> bool) {
+    pub(crate) fn wait(&self, what: &str, is_enough: impl Fn(&Recording) -> bool) {
         let until = Instant::now() + WAIT_MAX;
-        while !enough(&self.recorder.recorded()) {
-            assert!(Instant::now() < until, "no {what} in {}", self.recorder.recorded());
+        while !is_enough(&self.recorder.recorded()) {
+            assert!(Instant::now() < until, "expected {what}, got {}", self.recorder.recorded());
             std::thread::sleep(Duration::from_millis(2));
         }
     }
 }
 
-/// An agent with another script for each connection, and good behaviour once they are used up: HAProxy is asked until
-/// that is so.
-pub(crate) fn walk(
+/// Records an agent that calls `script` with the number of the connection for its first `cases` connections, and serves
+/// later ones correctly. Sends requests to HAProxy until all of these calls have returned.
+pub(crate) fn run_cases(
     install: &Install,
     cases: usize,
     script: impl Fn(usize, &mut Peer) + Send + Sync + 'static,
@@ -130,37 +139,42 @@ pub(crate) fn walk(
             peer.serve(usize::MAX);
         }
     });
-    let scene = prepare(Scene::before(install, &agent.addr)).keeping(cases + 1);
+    let scene = prepare(Scene::new(install, &agent.addr)).with_connections_max(cases + 1);
     let haproxy = scene.start();
     let until = Instant::now() + WAIT_MAX;
     for n in 0.. {
         Request::get(&format!("/{n}")).send(haproxy.addr);
-        if agent.ended() >= cases {
+        if agent.finished() >= cases {
             break;
         }
-        assert!(Instant::now() < until, "{} of {cases} were played: {}", agent.ended(), scene.recorder.recorded());
+        assert!(
+            Instant::now() < until,
+            "expected {cases} cases to end, got {}: {}",
+            agent.finished(),
+            scene.recorder.recorded()
+        );
     }
     Request::get("/last").send(haproxy.addr);
     scene.recorded()
 }
 
-/// Sends one request for each path at the same time, and waits for all answers.
-pub(crate) fn ask_all(paths: impl IntoIterator<Item = String>, to: SocketAddr) -> Vec<Response> {
-    let ask = |path: String| std::thread::spawn(move || Request::get(&path).send(to));
-    let clients: Vec<_> = paths.into_iter().map(ask).collect();
-    clients.into_iter().map(|client| client.join().expect("HAProxy answers")).collect()
+/// Sends one request per path, all at the same time, and returns the responses.
+pub(crate) fn request_all(paths: impl IntoIterator<Item = String>, to: SocketAddr) -> Vec<Response> {
+    let request = |path: String| std::thread::spawn(move || Request::get(&path).send(to));
+    let clients: Vec<_> = paths.into_iter().map(request).collect();
+    clients.into_iter().map(|client| client.join().expect("HAProxy responds")).collect()
 }
 
-/// The model's HAProxy could have had that conversation.
-pub(crate) fn judge(name: &str, install: &Install, recording: &Recording) {
-    let path = path(name, install);
+/// Writes a recording to a file, and checks that the model of this HAProxy accepts it.
+pub(crate) fn check_recording(name: &str, install: &Install, recording: &Recording) {
+    let path = recording_path(name, install);
     let written = path.parent().map(fs::create_dir_all).and_then(|_| fs::write(&path, recording.to_string()).ok());
-    assert!(written.is_some(), "{} cannot be written", path.display());
-    // What is written is what the simulator's tests will read.
-    let recording = Recording::parse(&recording.to_string()).expect("it was written by us");
-    let mut variant = Variant::of(&recording).expect("conditions that are known");
-    if !is_kept() {
-        variant.slack = BUSY;
+    assert!(written.is_some(), "cannot write {}", path.display());
+    // The written text is what the simulator's tests will read.
+    let recording = Recording::parse(&recording.to_string()).expect("the text is a recording");
+    let mut variant = Variant::of(&recording).expect("the model knows the conditions");
+    if !updates_repository() {
+        variant.slack = BUSY_SLACK;
     }
     assert!(recording.steps.len() >= 2, "nothing was recorded");
     if let Err(mismatch) = accepts(&variant, &recording) {
@@ -168,17 +182,18 @@ pub(crate) fn judge(name: &str, install: &Install, recording: &Recording) {
     }
 }
 
-/// Times of a recording that is thrown away may be those of a busy machine. One that is kept has to be exact.
-const BUSY: Time = 500 * MILLISECOND;
+/// Tolerance for the times of a recording that is not written to the repository, since the machine may be busy. The
+/// times in the repository have to be exact.
+const BUSY_SLACK: Time = 500 * MILLISECOND;
 
-/// Told to record anew, for the tests that have no HAProxy.
-fn is_kept() -> bool {
+/// True if `SPOA_RECORD` is set: recordings then replace those in the repository, which the tests without HAProxy read.
+fn updates_repository() -> bool {
     env::var_os("SPOA_RECORD").is_some()
 }
 
-/// In the repository if asked to record anew, else where cargo has tests write.
-fn path(name: &str, install: &Install) -> PathBuf {
-    let folder = if is_kept() {
+/// Returns the path of a recording: in the repository if that is updated, else in cargo's folder for files of tests.
+fn recording_path(name: &str, install: &Install) -> PathBuf {
+    let folder = if updates_repository() {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../sim/recordings")
     } else {
         Path::new(env!("CARGO_TARGET_TMPDIR")).join("recordings")

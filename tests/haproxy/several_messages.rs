@@ -1,4 +1,4 @@
-//! Several messages on one event, some of them with a condition.
+//! Several messages for one event, with conditions.
 
 use std::sync::mpsc;
 
@@ -20,9 +20,10 @@ spoe-message third
     event on-frontend-http-request if { path_sub 3 }
 ";
 
-/// One NOTIFY holds those whose condition is true, in the order of the agent's section; one ACK answers them all.
+/// One NOTIFY contains the messages whose condition is true, in the order of the `spoe-agent` section. One ACK answers
+/// them all.
 pub(crate) fn run(install: &Install) {
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let agent = TestAgent::start(
         Config::default(),
         quick(move |messages, ack| {
@@ -30,7 +31,7 @@ pub(crate) fn run(install: &Install) {
             for name in &names {
                 ack.set_var(Scope::Transaction, name, true)?;
             }
-            Ok(tell.send(names)?)
+            Ok(sender.send(names)?)
         }),
     );
     let mut setup = Setup {
@@ -44,7 +45,7 @@ pub(crate) fn run(install: &Install) {
     }
     let haproxy = setup.start(install);
 
-    // "/0": no message, so no NOTIFY either: the next one the agent sees is that of the next request.
+    // HAProxy sends no NOTIFY for "/0", which has no message: the next NOTIFY is that of the next request.
     let all = ["first", "second", "third"];
     for (path, names) in [("/123", &all[..]), ("/13", &["first", "third"]), ("/0", &[]), ("/2", &["second"])] {
         let response = Request::get(path).send(haproxy.addr);
@@ -53,7 +54,7 @@ pub(crate) fn run(install: &Install) {
             assert_eq!(response.header(&format!("x-{name}")), expected, "{name} of {path}");
         }
         if !names.is_empty() {
-            assert_eq!(told.try_recv().expect("the answer is here, so it was asked"), names);
+            assert_eq!(receiver.try_recv().expect("the agent received the NOTIFY before the response"), names);
             assert_eq!(haproxy.log.status(response.sid()), 0);
         }
     }

@@ -1,4 +1,4 @@
-//! The files that are shipped, each with each: configurations of the agent and of HAProxy.
+//! The configuration files that are shipped for the agent and for HAProxy, in all combinations.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -10,11 +10,11 @@ use spoa_tests::folder::Folder;
 use crate::agent::Spoa;
 use crate::client::{Request, Response, loopback};
 use crate::haproxy::{Install, Process};
-use crate::readme_config::{HAPROXY, file, first_config, ports, read, start};
+use crate::readme_config::{HAPROXY, file, first_config, lock_ports, read, start};
 
-/// Every configuration of the agent gives clients a score with every configuration of HAProxy.
+/// Clients get a score with every configuration of the agent and every configuration of HAProxy.
 pub(crate) fn every_pair(install: &Install) {
-    let _alone = ports();
+    let _ports = lock_ports();
     let lists = Folder::with(&[("bad", b"192.0.2.0/24\n")]);
     let (config, bad) = (file("package/spoa.toml").display().to_string(), lists.list("bad", ""));
     let agents =
@@ -38,12 +38,12 @@ pub(crate) fn every_pair(install: &Install) {
     }
 }
 
-/// The recipe for proxies with its second way, as its comments say.
+/// The recipe for proxies in its second variant, which its comments describe.
 struct TrustedHops(Folder);
 
 impl TrustedHops {
     fn new() -> Self {
-        let text = String::from_utf8(read("examples/forwarded/haproxy.cfg")).expect("text");
+        let text = String::from_utf8(read("examples/forwarded/haproxy.cfg")).expect("the file is UTF-8");
         let uncommented =
             ["filter spoe engine ip-reputation config trusted-hops", "http-request deny deny_status 400 if"];
         let mut text = text.replace("\n    filter spoe engine ip-reputation config every-address", "\n    # filter");
@@ -61,7 +61,7 @@ impl TrustedHops {
     }
 }
 
-/// A proxy that adds the client's address in a line of its own, as `option forwardfor` does.
+/// A proxy that adds the client's address in an additional header line, as `option forwardfor` does.
 struct Proxy {
     addr: SocketAddr,
     _process: Process,
@@ -69,10 +69,10 @@ struct Proxy {
 }
 
 impl Proxy {
-    /// Sends everything to `next`, from the address `source`.
+    /// Starts a proxy that forwards all requests to `next`, from the loopback address with the number `source`.
     fn start(install: &Install, next: SocketAddr, source: u8) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let addr = listener.local_addr().expect("it is bound");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let addr = listener.local_addr().expect("the socket is bound");
         let source = loopback(source);
         let text = format!(
             "defaults\n    mode http\n    timeout connect 5s\n    timeout client 30s\n    timeout server 30s\n    option \
@@ -86,43 +86,44 @@ impl Proxy {
     }
 }
 
-/// Two proxies before HAProxy add a line of X-Forwarded-For each, and the client has written others.
+/// Two proxies before HAProxy add a line of X-Forwarded-For each, and the client sends further lines. No such line lets
+/// a listed client pass.
 pub(crate) fn forwarded(install: &Install) {
-    let _alone = ports();
+    let _ports = lock_ports();
     let lists = Folder::with(&[("bad", b"127.0.0.7\n198.51.100.7\n"), ("ours", b"198.51.100.99\n127.0.0.16/28\n")]);
     let (bad, ours) = (lists.list("bad", ",score=0"), lists.list("ours", ",allow"));
     let spoa = Spoa::start(&["--list", &bad, "--list", &ours], 1);
     let inner = Proxy::start(install, HAPROXY, 22);
     let outer = Proxy::start(install, inner.addr, 21);
-    let ask = |client: u8, lines: &[&str]| {
+    let request = |client: u8, lines: &[&str]| {
         let request = lines
             .iter()
             .fold(Request::get("/").from(loopback(client)), |request, line| request.header("x-forwarded-for", line));
         let response: Response = request.send(outer.addr);
         (response.status, response.header("x-ip-prefix").to_owned())
     };
-    let is = |status: u16, prefix: &str| (status, prefix.to_owned());
+    let expected = |status: u16, prefix: &str| (status, prefix.to_owned());
 
     let haproxy = start(install, &file("examples/forwarded/haproxy.cfg"));
-    assert_eq!(ask(8, &[]), is(200, ""));
-    assert_eq!(ask(7, &[]), is(403, "127.0.0.7"), "the client's line is not the last");
-    assert_eq!(ask(7, &["198.51.100.99", "198.51.100.98, 198.51.100.99"]), is(403, "127.0.0.7"));
-    assert_eq!(ask(8, &["10.0.0.1", "10.0.0.2, 198.51.100.7"]), is(403, "198.51.100.7"));
-    assert_eq!(ask(8, &["10.0.0.1"; 6]), is(200, ""), "eight lines in all");
-    assert_eq!(ask(8, &["10.0.0.1"; 7]).0, 400, "one more than is asked about");
+    assert_eq!(request(8, &[]), expected(200, ""));
+    assert_eq!(request(7, &[]), expected(403, "127.0.0.7"), "the client's address is not in the last line");
+    assert_eq!(request(7, &["198.51.100.99", "198.51.100.98, 198.51.100.99"]), expected(403, "127.0.0.7"));
+    assert_eq!(request(8, &["10.0.0.1", "10.0.0.2, 198.51.100.7"]), expected(403, "198.51.100.7"));
+    assert_eq!(request(8, &["10.0.0.1"; 6]), expected(200, ""), "eight lines in total");
+    assert_eq!(request(8, &["10.0.0.1"; 7]).0, 400, "one line more than HAProxy sends to the agent");
     drop(haproxy);
 
     let hops = TrustedHops::new();
     let _haproxy = start(install, &hops.config());
-    assert_eq!(ask(8, &[]), is(200, ""));
-    assert_eq!(ask(7, &[]), is(403, "127.0.0.7"));
-    assert_eq!(ask(7, &["198.51.100.99", "198.51.100.98"]), is(403, "127.0.0.7"));
+    assert_eq!(request(8, &[]), expected(200, ""));
+    assert_eq!(request(7, &[]), expected(403, "127.0.0.7"));
+    assert_eq!(request(7, &["198.51.100.99", "198.51.100.98"]), expected(403, "127.0.0.7"));
     assert_eq!(
-        ask(8, &["198.51.100.7", "198.51.100.7, 198.51.100.7"]),
-        is(200, ""),
-        "what the client wrote is not asked"
+        request(8, &["198.51.100.7", "198.51.100.7, 198.51.100.7"]),
+        expected(200, ""),
+        "addresses that the client sent must not count"
     );
-    let past_the_proxies = Request::get("/").from(loopback(8)).header("x-forwarded-for", "198.51.100.99").send(HAPROXY);
-    assert_eq!(past_the_proxies.status, 400);
+    let without_proxies = Request::get("/").from(loopback(8)).header("x-forwarded-for", "198.51.100.99").send(HAPROXY);
+    assert_eq!(without_proxies.status, 400);
     assert!(spoa.stop().success());
 }

@@ -1,4 +1,4 @@
-//! A relay between HAProxy and an agent that keeps the frames that go by.
+//! A relay between HAProxy and an agent that records the frames of both.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,134 +11,136 @@ use spoa_sim_haproxy::recording::Side;
 use crate::log::WAIT_MAX;
 use crate::relay::{Relay, Watch};
 
-/// The relay; it takes no more connections when dropped.
+/// A running relay. It accepts no more connections after it is dropped.
 pub(crate) struct Tap {
-    /// Where HAProxy is to connect.
+    /// The address that HAProxy has to connect to.
     pub(crate) addr: SocketAddr,
-    relay: Relay<Seen>,
+    relay: Relay<FrameLog>,
 }
 
-struct Seen {
-    frames: Mutex<Vec<Passed>>,
+/// The frames so far.
+struct FrameLog {
+    frames: Mutex<Vec<RelayedFrame>>,
     more: Condvar,
-    /// The beginnings of frames, for each direction.
+    /// Bytes that are not a complete frame yet, by connection and by whether the agent sent them.
     unread: Mutex<BTreeMap<(usize, bool), Vec<u8>>>,
     tamper: Tamper,
 }
 
-/// A frame that went by.
+/// A frame of HAProxy or of the agent.
 #[derive(Clone)]
-pub(crate) struct Passed {
-    /// Counts connections from 0.
+pub(crate) struct RelayedFrame {
+    /// Number of its connection, from 0.
     pub(crate) connection: usize,
     bytes: Vec<u8>,
 }
 
-impl Passed {
+impl RelayedFrame {
     pub(crate) fn frame(&self) -> Frame<'_> {
-        Frame::decode(&self.bytes).expect("both sides send whole headers")
+        Frame::decode(&self.bytes).expect("both sides send complete headers")
     }
 
     pub(crate) fn is(&self, frame_type: FrameType) -> bool {
         self.frame().frame_type == frame_type
     }
 
-    /// The status of a DISCONNECT, of either side.
+    /// Returns the status code of a DISCONNECT.
     pub(crate) fn status(&self) -> u32 {
-        Disconnect::decode(self.frame().payload).expect("a DISCONNECT").status.0
+        Disconnect::decode(self.frame().payload).expect("the frame is a DISCONNECT").status.0
     }
 }
 
-/// Changes a frame, without its length, before it goes on.
+/// Changes a frame, which is given without its length, before it is forwarded.
 type Tamper = fn(&mut Vec<u8>);
 
 impl Tap {
-    /// Relays to `agent`.
-    pub(crate) fn before(agent: &(impl ToString + ?Sized)) -> Self {
-        Self::tampering(agent, |_| {})
+    /// Starts a relay to `agent`.
+    pub(crate) fn start(agent: &(impl ToString + ?Sized)) -> Self {
+        Self::with_tamper(agent, |_| {})
     }
 
-    /// Relays to `agent`, whose frames reach HAProxy as `tamper` leaves them.
-    pub(crate) fn tampering(agent: &(impl ToString + ?Sized), tamper: Tamper) -> Self {
+    /// Starts a relay to `agent` that applies `tamper` to each frame of the agent. The frames are recorded without the
+    /// change.
+    pub(crate) fn with_tamper(agent: &(impl ToString + ?Sized), tamper: Tamper) -> Self {
         let (frames, more, unread) = (Mutex::default(), Condvar::new(), Mutex::default());
-        let relay = Relay::before(agent, Seen { frames, more, unread, tamper });
+        let relay = Relay::start(agent, FrameLog { frames, more, unread, tamper });
         Self { addr: relay.addr, relay }
     }
 
-    /// What went by so far, in order.
-    pub(crate) fn frames(&self) -> Vec<Passed> {
-        self.seen().frames.lock().expect("no relay panics").clone()
+    /// Returns all frames so far, in order.
+    pub(crate) fn frames(&self) -> Vec<RelayedFrame> {
+        self.log().frames.lock().expect("no thread of the relay panicked").clone()
     }
 
-    /// Waits for what `find` makes of all that went by.
+    /// Waits until `find` returns a value for the frames so far, and returns the value.
     #[track_caller]
-    pub(crate) fn wait<T>(&self, what: &str, find: impl Fn(&[Passed]) -> Option<T>) -> T {
+    pub(crate) fn wait<T>(&self, what: &str, find: impl Fn(&[RelayedFrame]) -> Option<T>) -> T {
         let until = Instant::now() + WAIT_MAX;
-        let mut frames = self.seen().frames.lock().expect("no relay panics");
+        let mut frames = self.log().frames.lock().expect("no thread of the relay panicked");
         loop {
             if let Some(found) = find(&frames) {
                 return found;
             }
             let left = until.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "no {what} among {}", describe(&frames));
-            frames = self.seen().more.wait_timeout(frames, left).expect("no relay panics").0;
+            assert!(!left.is_zero(), "expected {what}, got {}", describe(&frames));
+            frames = self.log().more.wait_timeout(frames, left).expect("no thread of the relay panicked").0;
         }
     }
 
-    /// Waits for the `count`th frame of a type.
+    /// Waits for the `count`th frame of a type, counted from 1, and returns it.
     #[track_caller]
-    pub(crate) fn wait_count(&self, frame_type: FrameType, count: usize) -> Passed {
-        let find = |frames: &[Passed]| frames.iter().filter(|passed| passed.is(frame_type)).nth(count - 1).cloned();
+    pub(crate) fn wait_count(&self, frame_type: FrameType, count: usize) -> RelayedFrame {
+        let find = |frames: &[RelayedFrame]| frames.iter().filter(|frame| frame.is(frame_type)).nth(count - 1).cloned();
         self.wait(&format!("{frame_type} number {count}"), find)
     }
 
-    /// How many NOTIFYs were unanswered at the same time at most, for each connection that had one.
+    /// Returns the highest number of NOTIFYs that were in flight at the same time, for each connection with a NOTIFY.
     pub(crate) fn in_flight_max(&self) -> BTreeMap<usize, usize> {
         let mut now = BTreeMap::<_, usize>::new();
         let mut max = BTreeMap::new();
-        for passed in self.frames() {
-            let count = now.entry(passed.connection).or_default();
-            match passed.frame().frame_type {
+        for relayed in self.frames() {
+            let count = now.entry(relayed.connection).or_default();
+            match relayed.frame().frame_type {
                 FrameType::NOTIFY => *count += 1,
                 FrameType::ACK => *count -= 1,
                 _ => continue,
             }
-            let most: &mut usize = max.entry(passed.connection).or_default();
+            let most: &mut usize = max.entry(relayed.connection).or_default();
             *most = (*most).max(*count);
         }
         max
     }
 
-    fn seen(&self) -> &Seen {
+    fn log(&self) -> &FrameLog {
         self.relay.watch()
     }
 
-    /// What went by, for messages.
+    /// Returns a list of all frames, for messages of failed checks.
     pub(crate) fn describe(&self) -> String {
         describe(&self.frames())
     }
 }
 
-/// Whole frames go on; those that come together leave together.
-impl Watch for Seen {
+/// Forwards complete frames only. Frames of the same read are forwarded in the same write.
+impl Watch for FrameLog {
     const RESETS: bool = false;
 
     fn opened(&self, _: usize) {}
 
     fn bytes(&self, connection: usize, side: Side, bytes: &[u8]) -> Vec<u8> {
-        let of_agent = side == Side::Agent;
-        let mut unread = self.unread.lock().expect("no relay panics");
-        let unread = unread.entry((connection, of_agent)).or_default();
+        let is_of_agent = side == Side::Agent;
+        let mut unread = self.unread.lock().expect("no thread of the relay panicked");
+        let unread = unread.entry((connection, is_of_agent)).or_default();
         unread.extend_from_slice(bytes);
         let mut sent = Vec::new();
         while let Some(bytes) = split_frame(unread) {
             let mut tampered = bytes.clone();
-            if of_agent {
+            if is_of_agent {
                 (self.tamper)(&mut tampered);
             }
-            sent.extend_from_slice(&u32::try_from(tampered.len()).expect("a frame").to_be_bytes());
+            sent.extend_from_slice(&u32::try_from(tampered.len()).expect("a frame is below 4 GiB").to_be_bytes());
             sent.extend_from_slice(&tampered);
-            self.frames.lock().expect("no relay panics").push(Passed { connection, bytes });
+            self.frames.lock().expect("no thread of the relay panicked").push(RelayedFrame { connection, bytes });
         }
         self.more.notify_all();
         sent
@@ -147,7 +149,7 @@ impl Watch for Seen {
     fn ended(&self, _: usize, _: Side, _: bool) {}
 }
 
-/// Takes the first frame, without its length, off what was read.
+/// Removes the first frame from `unread` and returns it without its length. Returns `None` if it is incomplete.
 fn split_frame(unread: &mut Vec<u8>) -> Option<Vec<u8>> {
     let length = u32::from_be_bytes(*unread.first_chunk()?) as usize;
     let bytes = unread.get(4..4 + length)?.to_vec();
@@ -155,10 +157,10 @@ fn split_frame(unread: &mut Vec<u8>) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn describe(frames: &[Passed]) -> String {
-    let line = |passed: &Passed| {
-        let Frame { frame_type, flags: Flags(flags), stream_id, frame_id, payload } = passed.frame();
-        let Passed { connection, .. } = passed;
+fn describe(frames: &[RelayedFrame]) -> String {
+    let line = |relayed: &RelayedFrame| {
+        let Frame { frame_type, flags: Flags(flags), stream_id, frame_id, payload } = relayed.frame();
+        let RelayedFrame { connection, .. } = relayed;
         format!("\n  {connection}: {frame_type} flags {flags} {}/{} {} bytes", stream_id.0, frame_id.0, payload.len())
     };
     format!("{} frames:{}", frames.len(), frames.iter().map(line).collect::<String>())

@@ -1,4 +1,4 @@
-//! Values of every type, there and back.
+//! Values of every type, as arguments and as variables.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::mpsc;
@@ -10,7 +10,8 @@ use crate::agent::TestAgent;
 use crate::client::{Request, loopback};
 use crate::haproxy::{Install, Setup};
 
-/// What HAProxy can put into an argument: its expression, how it arrives, and how it reads once it came back.
+/// Arguments: the expression in HAProxy, the value that the agent receives, and the text of the variable that the agent
+/// sets to this value.
 const ARGUMENTS: &[(&str, TypedData<'_>, &str)] = &[
     ("bool(true)", TypedData::Bool(true), "1"),
     ("bool(false)", TypedData::Bool(false), "0"),
@@ -35,15 +36,15 @@ const ARGUMENTS: &[(&str, TypedData<'_>, &str)] = &[
     ("var(txn.never_set)", TypedData::Null, ""),
 ];
 
-/// As many as a message can have.
+/// The maximum number of arguments of a message.
 const COUNT: usize = 255;
 
-/// A message with [`COUNT`] arguments of all types; the agent gives each one back as a variable.
+/// HAProxy sends a message with [`COUNT`] arguments of all types, and the agent returns each of them as a variable.
 pub(crate) fn of_arguments(install: &Install) {
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let handler = quick(move |messages, ack| {
         for (n, (name, value)) in messages.flat_map(|message| message.args()).enumerate() {
-            tell.send((String::from_utf8_lossy(name).into_owned(), format!("{value:?}")))?;
+            sender.send((String::from_utf8_lossy(name).into_owned(), format!("{value:?}")))?;
             match value {
                 TypedData::Null => ack.unset_var(Scope::Transaction, &format!("v{n}"))?,
                 value => ack.set_var(Scope::Transaction, &format!("v{n}"), value)?,
@@ -54,7 +55,7 @@ pub(crate) fn of_arguments(install: &Install) {
     let agent = TestAgent::start(Config::default(), handler);
 
     let arguments = || ARGUMENTS.iter().cycle().take(COUNT).enumerate();
-    // Every third one has no name.
+    // Every third argument has no name.
     let name = |n: usize| if n.is_multiple_of(3) { String::new() } else { format!("n{n}") };
     let argument = |(n, (expression, ..)): (usize, &(&str, _, _))| match &*name(n) {
         "" => format!("{expression} "),
@@ -64,27 +65,28 @@ pub(crate) fn of_arguments(install: &Install) {
         let hex = if matches!(value, TypedData::Binary(_)) { ",hex" } else { "" };
         format!("%[var(txn.t.v{n}){hex}]|")
     };
-    // A line of a configuration has 64 words at most, so the arguments are on several.
+    // A line of the configuration can have 64 words, so the arguments are on several lines.
     let args: Vec<_> = arguments().map(argument).collect();
     let args: Vec<_> = args.chunks(32).map(<[_]>::concat).collect();
-    let mut setup = Setup::asking(&agent.addr, "on-frontend-http-request", &args.join("\n    args "));
+    let mut setup = Setup::with_message(&agent.addr, "on-frontend-http-request", &args.join("\n    args "));
     setup.body = arguments().map(variable).collect();
     let haproxy = setup.start(install);
 
     let request = Request::get("/").from(loopback(7)).header("x-utf8", "\u{fc}").header("x-empty", "");
     let response = request.send(haproxy.addr);
     assert_eq!(haproxy.log.status(response.sid()), 0);
-    let arrived: Vec<_> = told.try_iter().collect();
-    assert_eq!(arrived.len(), COUNT);
-    let back: Vec<_> = response.body.split_terminator('|').collect();
-    assert_eq!(back.len(), COUNT, "{back:?}");
-    for (n, (expression, value, reads)) in arguments() {
-        assert_eq!(arrived[n], (name(n), format!("{value:?}")), "{n}: {expression}");
-        assert_eq!(back[n], *reads, "{n}: {expression}");
+    let received: Vec<_> = receiver.try_iter().collect();
+    assert_eq!(received.len(), COUNT);
+    let returned: Vec<_> = response.body.split_terminator('|').collect();
+    assert_eq!(returned.len(), COUNT, "{returned:?}");
+    for (n, (expression, value, text)) in arguments() {
+        assert_eq!(received[n], (name(n), format!("{value:?}")), "{n}: {expression}");
+        assert_eq!(returned[n], *text, "{n}: {expression}");
     }
 }
 
-/// What an agent can set, and an expression that only gives this result for a variable of the right type.
+/// Variables that the agent sets: name, value, a converter of HAProxy, and the result of the converter if the variable
+/// has the right type.
 const VARIABLES: &[(&str, TypedData<'_>, &str, &str)] = &[
     ("true", TypedData::Bool(true), "", "1"),
     ("false", TypedData::Bool(false), "", "0"),
@@ -108,19 +110,19 @@ pub(crate) fn of_variables(install: &Install) {
         Ok(())
     });
     let agent = TestAgent::start(Config::default(), handler);
-    let mut setup = Setup::asking(&agent.addr, "on-frontend-http-request", "path");
+    let mut setup = Setup::with_message(&agent.addr, "on-frontend-http-request", "path");
     for (name, _, converter, _) in VARIABLES {
         setup = setup.header(&format!("x-{name}"), &format!("%[var(txn.t.{name}){converter}]"));
     }
     let haproxy = setup.start(install);
     let response = Request::get("/").send(haproxy.addr);
     assert_eq!(haproxy.log.status(response.sid()), 0);
-    for (name, value, _, reads) in VARIABLES {
-        assert_eq!(response.header(&format!("x-{name}")), *reads, "{value:?}");
+    for (name, value, _, result) in VARIABLES {
+        assert_eq!(response.header(&format!("x-{name}")), *result, "{value:?}");
     }
 }
 
-/// One message at each place where HAProxy can look at variables of all scopes before and after.
+/// Messages for three events of a request. HAProxy can read the variables between the events.
 const MESSAGES: &str = "
 spoe-message set
     args int(1)
@@ -160,7 +162,7 @@ pub(crate) fn scopes(install: &Install) {
         servers: vec![agent.addr.to_string()],
         agent: "messages set unset respond".into(),
         messages: MESSAGES.into(),
-        // Such a variable cannot be made by an agent, only changed.
+        // An agent can change a variable of the scope `proc`, but not create one.
         global: "    set-var proc.t.kept str(none)\n    set-var proc.t.gone str(none)\n".into(),
         ..Setup::default()
     };
@@ -180,8 +182,8 @@ pub(crate) fn scopes(install: &Install) {
     let response = Request::get("/set").send(haproxy.addr);
     for (_, scope) in SCOPES {
         let header = |when| response.header(&format!("x-{when}-{scope}"));
-        assert_eq!(["set", "kept", "unset"].map(header), [scope, scope, ""], "{scope} while the request is processed");
-        // Variables of the request are gone by the time of the response.
+        assert_eq!(["set", "kept", "unset"].map(header), [scope, scope, ""], "{scope} during the request");
+        // Variables of the scope `req` do not exist any more when the response is processed.
         assert_eq!(header("later"), if scope == "req" { "" } else { scope }, "{scope} in the response");
     }
     assert_eq!((response.header("x-kept-res"), response.header("x-unset-res")), ("res", ""));
@@ -189,5 +191,9 @@ pub(crate) fn scopes(install: &Install) {
 
     let other = Request::get("/other").send(haproxy.addr);
     let later = |scope| other.header(&format!("x-later-{scope}")).to_owned();
-    assert_eq!(SCOPES.map(|(_, scope)| later(scope)), ["proc", "", "", ""], "another client sees only the process's");
+    assert_eq!(
+        SCOPES.map(|(_, scope)| later(scope)),
+        ["proc", "", "", ""],
+        "another client gets only the variables of the process"
+    );
 }

@@ -1,4 +1,4 @@
-//! Metrics and health of an agent, over HTTP.
+//! An HTTP client for an agent's metrics and health.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,67 +7,67 @@ use std::time::Instant;
 
 use crate::agent::{Agent, LIMIT};
 
-/// Where an agent tells of itself.
+/// The address at which an agent serves metrics and health.
 #[derive(Clone, Debug)]
 pub struct Admin(String);
 
 impl Admin {
-    /// That of an agent with one `--admin`.
+    /// Returns the admin address of an agent with one `--admin`.
     ///
     /// # Panics
-    /// If it has none.
+    /// If the agent does not log one.
     pub fn of(agent: &Agent) -> Self {
         const LINE: &str = "metrics and health on ";
         agent.wait_for_line(LINE);
         let log = agent.log();
-        let line = log.lines().find_map(|line| line.split_once(LINE)).expect("it was waited for");
+        let line = log.lines().find_map(|line| line.split_once(LINE)).expect("the line was waited for");
         Self::at(line.1.split('"').next().unwrap_or_default())
     }
 
-    /// Returns the admin at an address, as the log names it.
+    /// Returns the admin at an address in the notation of the agent's log.
     pub fn at(addr: &str) -> Self {
         Self(addr.to_owned())
     }
 
-    /// The address, as the log names it.
+    /// Returns the address in the notation of the agent's log.
     pub fn addr(&self) -> &str {
         &self.0
     }
 
-    /// What is answered to a `GET` of this path.
+    /// Sends a `GET` of this path and returns the status and the whole response.
     pub fn get(&self, path: &str) -> (u16, String) {
-        self.ask(&format!("GET {path}"))
+        self.request(&format!("GET {path}"))
     }
 
-    /// What is answered to a request, `METHOD PATH`: the status, and all of it.
+    /// Sends a request, given as `METHOD PATH`, and returns the status and the whole response.
     ///
     /// # Panics
-    /// If it is no answer.
-    pub fn ask(&self, request: &str) -> (u16, String) {
+    /// If there is no response, or it is not HTTP.
+    pub fn request(&self, request: &str) -> (u16, String) {
         let text = self.exchange(&format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"));
-        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("the response has a status");
         (status, text)
     }
 
-    /// Returns everything that is answered to a whole request.
+    /// Sends the bytes of a whole request and returns everything that arrives until the agent closes the connection.
     ///
     /// # Panics
-    /// If it is no answer.
+    /// If the agent does not listen, or does not close the connection in time.
     pub fn exchange(&self, request: &str) -> String {
         match self.0.strip_prefix("unix:") {
-            Some(path) => exchange(UnixStream::connect(path).expect("it listens"), request),
+            Some(path) => exchange(UnixStream::connect(path).expect("the agent listens"), request),
             None => {
-                let stream = TcpStream::connect(&self.0).expect("it listens");
-                stream.set_read_timeout(Some(LIMIT)).expect("a socket");
+                let stream = TcpStream::connect(&self.0).expect("the agent listens");
+                stream.set_read_timeout(Some(LIMIT)).expect("the timeout is above zero");
                 exchange(stream, request)
             }
         }
     }
 
-    /// Waits until a sample of the metrics is `wanted`.
+    /// Waits until a sample of the metrics has the value `wanted`. `name` includes the labels.
     ///
     /// # Panics
-    /// If it never is, or there is none of this name and these labels.
+    /// If the sample has another value after [`LIMIT`], or does not exist.
     pub fn wait_for(&self, name: &str, wanted: f64) {
         let deadline = Instant::now() + LIMIT;
         loop {
@@ -75,31 +75,31 @@ impl Admin {
             if (value - wanted).abs() < 0.001 {
                 return;
             }
-            assert!(Instant::now() < deadline, "{name} stays {value}");
+            assert!(Instant::now() < deadline, "expected {wanted} for {name}, got {value}");
         }
     }
 
-    /// A sample of the metrics.
+    /// Returns a sample of the metrics. `name` includes the labels.
     ///
     /// # Panics
-    /// If there is none of this name and these labels.
+    /// If there is no such sample.
     pub fn sample(&self, name: &str) -> f64 {
         sample(&self.get("/metrics").1, name)
     }
 }
 
-/// A sample in the text of metrics.
+/// Returns a sample from a response of `/metrics`. `name` includes the labels.
 ///
 /// # Panics
-/// If there is none of this name and these labels.
+/// If there is no such sample.
 pub fn sample(text: &str, name: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().expect("a number")
+    line.unwrap_or_else(|| panic!("expected a sample {name}, got {text}")).parse().expect("a sample is a number")
 }
 
 fn exchange(mut stream: impl Read + Write, request: &str) -> String {
-    stream.write_all(request.as_bytes()).expect("it is there");
+    stream.write_all(request.as_bytes()).expect("the agent reads the request");
     let mut text = String::new();
-    stream.read_to_string(&mut text).expect("it answers and closes");
+    stream.read_to_string(&mut text).expect("the agent responds and closes the connection");
     text
 }

@@ -9,16 +9,17 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
-/// How long any wait may take before its test fails: generous, since nothing waits this long when all is well.
+/// The longest time that a test waits for anything before it fails. It is generous, because a test that passes never
+/// waits this long.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
-/// The executable, built once for each test process.
+/// The path of the executable, which is built once per test process.
 static SPOA: LazyLock<PathBuf> = LazyLock::new(build);
 
-/// The executable.
+/// Builds `spoa` if this process has not done so yet, and returns the path of the executable.
 ///
 /// # Panics
-/// If it does not build.
+/// If the build fails.
 pub fn binary() -> &'static Path {
     &SPOA
 }
@@ -32,17 +33,17 @@ fn build() -> PathBuf {
     }
     let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit()).output();
     let output = output.expect("cargo can be run");
-    assert!(output.status.success(), "spoa does not build");
+    assert!(output.status.success(), "cargo cannot build spoa");
     let messages = String::from_utf8(output.stdout).expect("JSON is UTF-8");
     let executable = messages.lines().rev().find_map(|line| line.split_once(r#""executable":""#));
     let (path, _) = executable.and_then(|(_, rest)| rest.split_once('"')).expect("cargo names the executable");
     path.into()
 }
 
-/// Part of the warning of an agent without lists.
+/// The part of the warning of an agent without lists by which [`Agent::warnings`] recognizes it.
 pub const RANDOM: &str = "scores are random, because there is no list";
 
-/// A running agent. Dropped, it is killed.
+/// A running agent, which is killed when dropped.
 #[derive(Debug)]
 pub struct Agent {
     child: Child,
@@ -50,7 +51,7 @@ pub struct Agent {
     addrs: Vec<String>,
 }
 
-/// What the agent wrote to its standard error, line by line.
+/// The lines that the agent wrote to its standard error.
 #[derive(Debug, Default)]
 struct Log {
     state: Mutex<LogState>,
@@ -64,29 +65,29 @@ struct LogState {
 }
 
 impl Agent {
-    /// Starts it with `options`; without an address among them on a free port of 127.0.0.1. It accepts connections
-    /// when this returns.
+    /// Starts `spoa` with `options`, on a free port of 127.0.0.1 unless they include `--listen`. Returns when it
+    /// accepts connections.
     ///
     /// # Panics
-    /// If it ends instead.
+    /// If it does not start.
     pub fn spawn(options: &[&str]) -> Self {
         Self::spawn_by(Command::new(binary()), options)
     }
 
-    /// Starts it so that it may open no more than `count` files.
+    /// Starts `spoa` with a limit of `count` open files.
     ///
     /// # Panics
-    /// If it ends instead.
+    /// If it does not start.
     pub fn spawn_with_files(count: u64, options: &[&str]) -> Self {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("ulimit -n {count} && exec \"$0\" \"$@\"")]).arg(binary());
         Self::spawn_by(shell, options)
     }
 
-    /// Starts it by a command that has its environment and first arguments.
+    /// Starts `spoa` by a command to which only `options` are added.
     ///
     /// # Panics
-    /// If it ends instead.
+    /// If it does not start.
     pub fn spawn_by(mut command: Command, options: &[&str]) -> Self {
         let mut options = options.to_vec();
         if !options.contains(&"--listen") {
@@ -94,12 +95,12 @@ impl Agent {
         }
         let count = options.iter().filter(|option| **option == "--listen").count();
         let mut child = piped(&mut command, &options).spawn().expect("spoa can be run");
-        let stderr = child.stderr.take().expect("it is piped");
+        let stderr = child.stderr.take().expect("standard error is piped");
         let log = Arc::<Log>::default();
         let writer = Arc::clone(&log);
         thread::spawn(move || writer.follow(BufReader::new(stderr)));
         let mut agent = Self { child, log, addrs: Vec::new() };
-        agent.addrs = agent.log.wait("it listens", |lines| {
+        agent.addrs = agent.log.wait("listening on", |lines| {
             let addrs = lines
                 .iter()
                 .filter_map(|line| line.split_once("listening on ")?.1.split('"').next().map(str::to_owned));
@@ -108,116 +109,116 @@ impl Agent {
         agent
     }
 
-    /// Where it listens: the first address.
+    /// Returns the first listen address.
     pub fn addr(&self) -> &str {
         &self.addrs[0]
     }
 
-    /// Everywhere it listens.
+    /// Returns all listen addresses.
     pub fn addrs(&self) -> &[String] {
         &self.addrs
     }
 
-    /// Its process.
+    /// Returns the process id.
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
-    /// Asks it to stop.
+    /// Asks the agent to stop, by SIGTERM.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the agent.
     ///
     /// # Panics
-    /// If it has ended.
+    /// If the process has been waited for already.
     pub fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal).expect("it runs");
+        kill_process(self.pid(), signal).expect("the agent runs");
     }
 
-    /// Waits until it logs a line with `text`.
+    /// Waits until the agent has logged a line with `text`.
     ///
     /// # Panics
-    /// If it does not.
+    /// If it has not done so within [`LIMIT`].
     pub fn wait_for_line(&self, text: &str) {
         self.wait_for_lines(text, 1);
     }
 
-    /// Waits until it has logged `count` lines with `text`.
+    /// Waits until the agent has logged `count` lines with `text`.
     ///
     /// # Panics
-    /// If it does not.
+    /// If it has not done so within [`LIMIT`].
     pub fn wait_for_lines(&self, text: &str, count: usize) {
         let enough = |lines: &[String]| lines.iter().filter(|line| line.contains(text)).count() >= count;
         self.log.wait(text, |lines| enough(lines).then_some(()));
     }
 
-    /// Returns its warnings and errors so far, but for the one that its scores are random.
+    /// Returns the warnings and errors logged so far, without the warning that the scores are random.
     pub fn warnings(&self) -> Vec<String> {
         let is_warning = |line: &&str| line.contains("WARN") || line.contains("ERROR");
         let log = self.log();
         log.lines().filter(is_warning).filter(|line| !line.contains(RANDOM)).map(str::to_owned).collect()
     }
 
-    /// What it has logged so far.
+    /// Returns the log so far.
     pub fn log(&self) -> String {
         self.log.lock().lines.join("\n")
     }
 
-    /// Waits until it has ended.
+    /// Waits until the agent has exited, and returns its exit status.
     ///
     /// # Panics
-    /// If it does not.
+    /// If it is still running after [`LIMIT`].
     pub fn wait(&mut self) -> ExitStatus {
-        // Its standard error ends with it.
+        // Standard error is closed when the process exits.
         let (state, timeout) = self
             .log
             .changed
             .wait_timeout_while(self.log.lock(), LIMIT, |state| !state.ended)
             .unwrap_or_else(PoisonError::into_inner);
-        assert!(!timeout.timed_out(), "it does not end");
+        assert!(!timeout.timed_out(), "spoa is still running");
         drop(state);
-        self.child.wait().expect("it is our child")
+        self.child.wait().expect("spoa is a child process")
     }
 
-    /// Lets it open no more than `count` files.
+    /// Limits the open files of the running agent to `count`.
     ///
     /// # Panics
-    /// If it has ended.
+    /// If the process has been waited for already.
     pub fn limit_files(&self, count: u64) {
         let limit = Rlimit { current: Some(count), maximum: Some(count) };
-        prlimit(Some(self.pid()), Resource::Nofile, limit).expect("it runs");
+        prlimit(Some(self.pid()), Resource::Nofile, limit).expect("the agent runs");
     }
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        let _ = self.child.kill(); // it may have ended already
+        let _ = self.child.kill(); // fails if it has exited already
         let _ = self.child.wait();
         if thread::panicking() {
             let log = self.log();
             let last: Vec<_> = log.lines().rev().take(40).collect();
-            eprintln!("spoa logged last:\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            eprintln!("last lines of spoa's log:\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
         }
     }
 }
 
-/// Runs `spoa` to its end, for options with which it does not serve.
+/// Runs `spoa` with options that make it print something or fail, and returns its output when it has exited.
 ///
 /// # Panics
-/// If it serves.
+/// If it is still running after [`LIMIT`].
 pub fn run(options: &[&str]) -> Output {
     let mut child = piped(&mut Command::new(binary()), options).spawn().expect("spoa can be run");
     let deadline = Instant::now() + LIMIT;
-    while child.try_wait().expect("it is our child").is_none() {
+    while child.try_wait().expect("spoa is a child process").is_none() {
         if Instant::now() > deadline {
             let _ = child.kill();
-            panic!("spoa {options:?} serves");
+            panic!("spoa {options:?} is still running");
         }
         thread::sleep(Duration::from_millis(1));
     }
-    child.wait_with_output().expect("it is our child")
+    child.wait_with_output().expect("spoa is a child process")
 }
 
 fn piped<'c>(command: &'c mut Command, options: &[&str]) -> &'c mut Command {
@@ -238,7 +239,8 @@ impl Log {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `look` finds what it is after.
+    /// Calls `look` for the lines so far, now and after each new line, until it returns a value. `what` is for the
+    /// panic message.
     fn wait<T>(&self, what: &str, look: impl Fn(&[String]) -> Option<T>) -> T {
         let deadline = Instant::now() + LIMIT;
         let mut state = self.lock();
@@ -247,7 +249,7 @@ impl Log {
                 return found;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!state.ended && !left.is_zero(), "waited for {what:?} in vain");
+            assert!(!state.ended && !left.is_zero(), "expected {what:?} in the log of spoa");
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }

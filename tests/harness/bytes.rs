@@ -1,9 +1,9 @@
-//! SPOP's bytes, written and read a second time, so that the tests need not believe the codec they test.
+//! A second implementation of SPOP's encoding, so that the tests do not rely on the codec that they test.
 //!
-//! It follows the words of SPOE.txt section 3 and owes nothing to `spoa_core::wire`: values own their bytes, nothing is
-//! fast, and what cannot be read is `None`.
+//! It is written from SPOE.txt section 3 and shares no code with `spoa_core::wire`. It favours simplicity over speed:
+//! values own their bytes, and a function that cannot read its input returns `None`.
 
-/// UNSET: a further fragment.
+/// UNSET: a fragment after the first one.
 pub const UNSET: u8 = 0;
 /// HAPROXY-HELLO.
 pub const HELLO: u8 = 1;
@@ -17,15 +17,16 @@ pub const AGENT_HELLO: u8 = 101;
 pub const AGENT_DISCONNECT: u8 = 102;
 /// ACK.
 pub const ACK: u8 = 103;
-/// The flags of a whole frame.
+/// The flag FIN, set in a frame that is whole and in the last fragment of one.
 pub const FIN: u32 = 1;
-/// The flag that gives a NOTIFY up.
+/// The flag ABORT, by which either side gives up a fragmented NOTIFY.
 pub const ABORT: u32 = 2;
 
-/// Bytes as the protocol's tables write them: pairs of hex digits, blanks ignored, text in double quotes.
+/// Parses the notation of the protocol's tables: pairs of hex digits and text in double quotes. Blanks between digits
+/// are ignored.
 ///
 /// # Panics
-/// If `text` is none of that.
+/// If `text` has another form.
 pub fn hex(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
     for (n, part) in text.split('"').enumerate() {
@@ -36,14 +37,15 @@ pub fn hex(text: &str) -> Vec<u8> {
         let digits: Vec<u8> = part.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
         for pair in digits.chunks(2) {
             let pair = str::from_utf8(pair).expect("hex digits are ASCII");
-            assert_eq!(pair.len(), 2, "an odd digit in {text:?}");
-            out.push(u8::from_str_radix(pair, 16).expect("pairs of hex digits"));
+            assert_eq!(pair.len(), 2, "odd number of digits in {text:?}");
+            out.push(u8::from_str_radix(pair, 16).expect("the digits are hex digits"));
         }
     }
     out
 }
 
-/// The varint of `value`: each size has an offset, and what is above it is plain digits of 4 and then 7 bits.
+/// Encodes a varint. Each length encodes the values from a certain offset on: `value` minus that offset, as one digit
+/// of 4 bits and further digits of 7 bits, the least significant first.
 pub fn varint(value: u64) -> Vec<u8> {
     if value < 240 {
         return vec![value as u8];
@@ -63,7 +65,7 @@ pub fn varint(value: u64) -> Vec<u8> {
     out
 }
 
-/// Reads a varint off the front.
+/// Reads a varint from the front of `bytes`; `None` if it is cut off or above 64 bits.
 pub fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = u128::from(take(bytes, 1)?[0]);
     if value < 240 {
@@ -79,7 +81,7 @@ pub fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// A STRING without its type.
+/// Encodes a STRING without its type: length and bytes.
 pub fn string(text: impl AsRef<[u8]>) -> Vec<u8> {
     [&varint(text.as_ref().len() as u64)[..], text.as_ref()].concat()
 }
@@ -97,7 +99,7 @@ fn take_string(bytes: &mut &[u8]) -> Option<Vec<u8>> {
 
 /// A TYPED-DATA.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the type of that name in SPOE.txt")]
+#[expect(missing_docs, reason = "each variant is the type of that name in SPOE.txt")]
 pub enum Value {
     Null,
     Bool(bool),
@@ -109,17 +111,17 @@ pub enum Value {
     Ipv6([u8; 16]),
     String(Vec<u8>),
     Binary(Vec<u8>),
-    /// Bytes that may be no value at all.
+    /// Arbitrary bytes, which need not be a valid value.
     Raw(Vec<u8>),
 }
 
 impl Value {
-    /// A STRING.
+    /// Returns a STRING.
     pub fn text(text: &str) -> Self {
         Self::String(text.into())
     }
 
-    /// The bytes, type first.
+    /// Encodes the value, type first.
     pub fn encode(&self) -> Vec<u8> {
         let tagged = |kind: u8, body: &[u8]| [&[kind], body].concat();
         match self {
@@ -137,7 +139,8 @@ impl Value {
         }
     }
 
-    /// Reads a value off the front, its flags as HAProxy does: a BOOL is true with exactly 1, a STRING with any is BINARY.
+    /// Reads a value from the front of `bytes`. Treats flags as HAProxy does: a BOOL is true only with the flags 1, and
+    /// a STRING with any flags is a BINARY.
     pub fn take(bytes: &mut &[u8]) -> Option<Self> {
         let first = take(bytes, 1)?[0];
         Some(match first & 15 {
@@ -156,12 +159,12 @@ impl Value {
     }
 }
 
-/// A KV-LIST.
+/// Encodes a KV-LIST.
 pub fn kv(items: &[(&str, Value)]) -> Vec<u8> {
     items.iter().flat_map(|(key, value)| [string(key), value.encode()].concat()).collect()
 }
 
-/// Reads a whole KV-LIST.
+/// Reads a KV-LIST that is all of `bytes`.
 pub fn read_kv(mut bytes: &[u8]) -> Option<Vec<(String, Value)>> {
     let mut items = Vec::new();
     while !bytes.is_empty() {
@@ -170,16 +173,16 @@ pub fn read_kv(mut bytes: &[u8]) -> Option<Vec<(String, Value)>> {
     Some(items)
 }
 
-/// A message of a NOTIFY.
+/// Encodes a message of a NOTIFY.
 pub fn message(name: &str, args: &[(&str, Value)]) -> Vec<u8> {
-    let count = u8::try_from(args.len()).expect("255 arguments at most");
+    let count = u8::try_from(args.len()).expect("a message has at most 255 arguments");
     [string(name), vec![count], kv(args)].concat()
 }
 
-/// A message, read: its name, and its arguments with their names.
+/// A decoded message: its name, and its arguments as pairs of name and value.
 pub type Message = (Vec<u8>, Vec<(Vec<u8>, Value)>);
 
-/// Reads a whole LIST-OF-MESSAGES.
+/// Reads a LIST-OF-MESSAGES that is all of `bytes`.
 pub fn read_messages(mut bytes: &[u8]) -> Option<Vec<Message>> {
     let mut messages = Vec::new();
     while !bytes.is_empty() {
@@ -194,13 +197,13 @@ pub fn read_messages(mut bytes: &[u8]) -> Option<Vec<Message>> {
 
 /// An action of an ACK.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields of SPOE.txt")]
+#[expect(missing_docs, reason = "the fields have their names from SPOE.txt")]
 pub enum Action {
     SetVar { scope: u8, name: String, value: Value },
     UnsetVar { scope: u8, name: String },
 }
 
-/// Reads a whole LIST-OF-ACTIONS.
+/// Reads a LIST-OF-ACTIONS that is all of `bytes`.
 pub fn read_actions(mut bytes: &[u8]) -> Option<Vec<Action>> {
     let mut actions = Vec::new();
     while !bytes.is_empty() {
@@ -218,7 +221,7 @@ pub fn read_actions(mut bytes: &[u8]) -> Option<Vec<Action>> {
 
 /// A frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields of SPOE.txt")]
+#[expect(missing_docs, reason = "the fields are those of SPOE.txt; sid and fid are stream-id and frame-id")]
 pub struct Frame {
     pub kind: u8,
     pub flags: u32,
@@ -228,25 +231,26 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// A whole frame.
+    /// Creates a frame with FIN as its only flag.
     pub fn new(kind: u8, (sid, fid): (u64, u64), payload: impl Into<Vec<u8>>) -> Self {
         Self { kind, flags: FIN, sid, fid, payload: payload.into() }
     }
 
-    /// With other flags.
+    /// Sets the flags.
     #[must_use]
     pub fn flags(self, flags: u32) -> Self {
         Self { flags, ..self }
     }
 
-    /// The bytes, length first.
+    /// Encodes the frame, length first.
     pub fn encode(&self) -> Vec<u8> {
         let Self { kind, flags, sid, fid, payload } = self;
         let body = [&[*kind], &flags.to_be_bytes()[..], &varint(*sid), &varint(*fid), payload].concat();
         [&(body.len() as u32).to_be_bytes()[..], &body].concat()
     }
 
-    /// Reads a whole frame off the front; `None` if it is cut, too, and then takes nothing.
+    /// Reads a frame from the front of `bytes`. If the frame is incomplete or malformed, returns `None` and leaves
+    /// `bytes` unchanged.
     pub fn take(bytes: &mut &[u8]) -> Option<Self> {
         let mut rest = *bytes;
         let len = u32::from_be_bytes(take(&mut rest, 4)?.try_into().ok()?);
@@ -258,25 +262,25 @@ impl Frame {
         Some(Self { kind, flags, sid, fid, payload: body.to_vec() })
     }
 
-    /// Reads frames to the end.
+    /// Reads all of `bytes` as frames.
     ///
     /// # Panics
-    /// If something else is left.
+    /// If bytes are left that are no complete frame.
     pub fn read_all(mut bytes: &[u8]) -> Vec<Self> {
         let frames = std::iter::from_fn(|| Self::take(&mut bytes)).collect();
-        assert!(bytes.is_empty(), "no whole frame: {bytes:02x?}");
+        assert!(bytes.is_empty(), "expected a complete frame, got {bytes:02x?}");
         frames
     }
 
-    /// The value of a key of its KV-LIST.
+    /// Returns the value of a key, if the payload is a KV-LIST with this key.
     pub fn value(&self, key: &str) -> Option<Value> {
         Some(read_kv(&self.payload)?.into_iter().find(|(name, _)| name == key)?.1)
     }
 
-    /// Its actions.
+    /// Returns the actions of an ACK.
     ///
     /// # Panics
-    /// If they cannot be read.
+    /// If the payload is no LIST-OF-ACTIONS.
     pub fn actions(&self) -> Vec<Action> {
         read_actions(&self.payload).unwrap_or_else(|| panic!("malformed actions: {self:?}"))
     }
@@ -286,7 +290,7 @@ impl Frame {
 mod tests {
     use super::*;
 
-    /// The edges of every size, from the protocol's own table.
+    /// Checks the smallest and the largest value of each length, from the protocol's own table.
     #[test]
     fn varints_have_the_bytes_of_the_table() {
         for (value, bytes) in [
@@ -313,12 +317,12 @@ mod tests {
     }
 
     #[test]
-    fn text_stands_in_quotes() {
+    fn text_in_quotes_is_copied() {
         assert_eq!(hex(r#"08 03"2.0"ff"#), b"\x08\x032.0\xff");
     }
 
     #[test]
-    fn a_cut_frame_is_none() {
+    fn an_incomplete_frame_is_none() {
         let bytes = Frame::new(ACK, (1, 1), []).encode();
         assert_eq!(bytes, hex("00000007 67 00000001 01 01"));
         for cut in 0..bytes.len() {

@@ -12,7 +12,7 @@ use crate::agent::LIMIT;
 use crate::bytes::{AGENT_HELLO, Frame};
 use crate::frames::{Hello, agent_disconnect};
 
-/// A connection to the agent. Every read and write fails its test rather than wait for ever.
+/// A connection to the agent. Reads and writes fail after [`LIMIT`], so that a test cannot wait for ever.
 #[derive(Debug)]
 pub struct Client {
     stream: Stream,
@@ -25,10 +25,10 @@ enum Stream {
 }
 
 impl Client {
-    /// Connects to an address as the agent's log names it.
+    /// Connects to an address in the notation of the agent's log.
     ///
     /// # Errors
-    /// Nobody listens there.
+    /// If nothing listens there.
     pub fn connect(addr: &str) -> io::Result<Self> {
         let stream = match addr.strip_prefix("unix:") {
             Some(path) => Stream::Unix(UnixStream::connect(path)?),
@@ -43,43 +43,43 @@ impl Client {
         Ok(client)
     }
 
-    /// Connects, and says nothing yet.
+    /// Connects without sending anything.
     ///
     /// # Panics
-    /// If nobody listens there.
+    /// If nothing listens there.
     pub fn fresh(addr: &str) -> Self {
         Self::connect(addr).expect("the agent listens")
     }
 
-    /// Connects and says HAProxy's default HELLO.
+    /// Connects and completes the handshake with the default HELLO of HAProxy 3.1 and later.
     pub fn ready(addr: &str) -> Self {
         Self::greeted(addr, &Hello::mux())
     }
 
-    /// Connects and says this HELLO, which the agent must accept.
+    /// Connects and completes the handshake with this HELLO.
     ///
     /// # Panics
-    /// If it does not.
+    /// If the agent does not accept it.
     pub fn greeted(addr: &str, hello: &Hello) -> Self {
         let mut client = Self::fresh(addr);
         client.send(&hello.encode());
         let frame = client.frame();
-        assert_eq!(frame.kind, AGENT_HELLO, "{frame:?}");
+        assert_eq!(frame.kind, AGENT_HELLO, "expected an AGENT-HELLO, got {frame:?}");
         client
     }
 
     /// Sends all of `bytes`.
     ///
     /// # Panics
-    /// If the agent does not take them.
+    /// If the connection is closed, or the agent does not read.
     pub fn send(&mut self, bytes: &[u8]) {
-        self.try_send(bytes).expect("the agent takes it");
+        self.try_send(bytes).expect("the agent reads");
     }
 
     /// Sends all of `bytes`.
     ///
     /// # Errors
-    /// The connection is gone, or nobody reads.
+    /// If the connection is closed, or the agent does not read.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.stream {
             Stream::Tcp(stream) => stream.write_all(bytes),
@@ -87,16 +87,16 @@ impl Client {
         }
     }
 
-    /// Sends `bytes` again and again until the agent takes no more for half a second, at most `max` bytes; gives how many
-    /// it took.
+    /// Sends `bytes` over and over until the socket accepts none for half a second, or about `max` bytes have been
+    /// sent. Returns the number of bytes sent.
     ///
     /// # Panics
-    /// If the connection is gone.
+    /// If the connection is closed.
     pub fn send_until_stuck(&mut self, bytes: &[u8], max: usize) -> usize {
-        self.set_timeouts(Duration::from_millis(500)).expect("a socket");
-        let mut taken = 0;
+        self.set_timeouts(Duration::from_millis(500)).expect("the timeout is above zero");
+        let mut sent = 0;
         let mut at = 0;
-        while taken < max {
+        while sent < max {
             let rest = &bytes[at..];
             let written = match &mut self.stream {
                 Stream::Tcp(stream) => stream.write(rest),
@@ -104,28 +104,28 @@ impl Client {
             };
             match written {
                 Ok(len) => {
-                    taken += len;
+                    sent += len;
                     at = (at + len) % bytes.len();
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
-                Err(error) => panic!("{error}"),
+                Err(error) => panic!("cannot send: {error}"),
             }
         }
-        self.set_timeouts(LIMIT).expect("a socket");
-        taken
+        self.set_timeouts(LIMIT).expect("the timeout is above zero");
+        sent
     }
 
     /// Reads exactly `len` bytes.
     ///
     /// # Panics
-    /// If the agent does not send them.
+    /// If the agent sends fewer bytes.
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         let read = match &mut self.stream {
             Stream::Tcp(stream) => stream.read_exact(&mut bytes),
             Stream::Unix(stream) => stream.read_exact(&mut bytes),
         };
-        read.expect("the agent answers");
+        read.expect("the agent sends enough bytes");
         bytes
     }
 
@@ -135,16 +135,16 @@ impl Client {
     /// If the agent does not send one.
     pub fn frame(&mut self) -> Frame {
         let mut bytes = self.bytes(4);
-        let len = u32::from_be_bytes(bytes[..].try_into().expect("four bytes"));
-        assert!((7..=1 << 24).contains(&len), "a frame of {len} bytes");
+        let len = u32::from_be_bytes(bytes[..].try_into().expect("the length has four bytes"));
+        assert!((7..=1 << 24).contains(&len), "expected a frame of 7 bytes to 16 MiB, got {len} bytes");
         bytes.extend(self.bytes(len as usize));
-        Frame::take(&mut &bytes[..]).expect("it is whole")
+        Frame::take(&mut &bytes[..]).expect("the frame is well-formed")
     }
 
-    /// Reads to the end.
+    /// Reads until the agent closes the connection.
     ///
     /// # Errors
-    /// It is a reset.
+    /// If the connection is reset, or is still open after [`LIMIT`].
     pub fn rest(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         match &mut self.stream {
@@ -154,52 +154,54 @@ impl Client {
         Ok(bytes)
     }
 
-    /// Says `input` and hears exactly `output`.
+    /// Sends `input` and checks that the next bytes from the agent are `output`.
     ///
     /// # Panics
-    /// If it is something else.
+    /// If they are not.
     pub fn exchange(&mut self, input: &[u8], output: &[u8]) {
         self.send(input);
-        assert_eq!(self.bytes(output.len()), output, "in answer to {input:02x?}");
+        assert_eq!(self.bytes(output.len()), output, "wrong answer to {input:02x?}");
     }
 
-    /// Says `input` and hears D(`code`) and the orderly end.
+    /// Sends `input` and checks that the agent sends an AGENT-DISCONNECT with `code`, nothing else, and closes the
+    /// connection without a reset.
     ///
     /// # Panics
-    /// If it is something else.
-    pub fn is_disconnected(&mut self, input: &[u8], code: u64) {
+    /// If the agent does something else.
+    pub fn expect_disconnect(&mut self, input: &[u8], code: u64) {
         self.send(input);
-        assert_eq!(self.rest().expect("no reset"), agent_disconnect(code), "in answer to {input:02x?}");
+        let rest = self.rest().expect("the connection is not reset");
+        assert_eq!(rest, agent_disconnect(code), "wrong answer to {input:02x?}");
     }
 
-    /// Closes our direction: the agent reads an end.
+    /// Shuts down the sending direction: the agent reads end of file.
     ///
     /// # Panics
-    /// If the connection is gone.
+    /// If the connection is closed.
     pub fn finish(&mut self) {
         let shut = match &self.stream {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
         };
-        shut.expect("it is open");
+        shut.expect("the connection is open");
     }
 
-    /// Closes the connection with a reset, as HAProxy does (a unix socket just ends).
+    /// Closes the connection with a reset, as HAProxy does. A unix socket is closed in the ordinary way.
     ///
     /// # Panics
-    /// If this is no socket.
+    /// Never: every socket has the option SO_LINGER.
     pub fn reset(self) {
-        set_socket_linger(self.fd(), Some(Duration::ZERO)).expect("a socket");
+        set_socket_linger(self.fd(), Some(Duration::ZERO)).expect("a socket has the option SO_LINGER");
     }
 
-    /// Its TCP socket, to go on without this.
+    /// Returns the TCP socket of the connection.
     ///
     /// # Panics
-    /// If it has a unix socket.
+    /// If the connection uses a unix socket.
     pub fn into_tcp(self) -> TcpStream {
         match self.stream {
             Stream::Tcp(stream) => stream,
-            Stream::Unix(_) => panic!("it is connected to a unix socket"),
+            Stream::Unix(_) => panic!("expected a TCP socket, got a unix socket"),
         }
     }
 

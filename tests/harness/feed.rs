@@ -1,15 +1,15 @@
-//! The same bytes in several ways: how they arrive must not matter.
+//! Feeds the same bytes to connections in several ways, because the result must not depend on how a read cuts them.
 
 use crate::bytes::Frame;
 use crate::frames::documented_notify;
 use crate::peer::{Peer, Seen};
 
-/// What came of some bytes.
+/// The agent's reaction to some bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// What the agent told.
+    /// The events that the agent reported.
     pub events: Vec<Seen>,
-    /// What it sent.
+    /// The frames that the agent sent.
     pub frames: Vec<Frame>,
 }
 
@@ -18,16 +18,17 @@ impl Outcome {
         Self { events: peer.take_events(), frames: peer.take_frames() }
     }
 
-    /// The bytes it sent.
+    /// Returns the bytes that the agent sent.
     pub fn bytes(&self) -> Vec<u8> {
         self.frames.iter().flat_map(Frame::encode).collect()
     }
 }
 
-/// Feeds `input` whole, byte by byte, and with the first bytes of a further frame behind it, each to a fresh peer.
+/// Feeds `input` to fresh peers: in one piece, byte by byte, and followed by the first bytes of another frame. Returns
+/// the peer that received it in one piece, and its outcome.
 ///
 /// # Panics
-/// If that makes a difference.
+/// If the outcomes differ.
 pub fn feed(make: impl Fn() -> Peer, input: &[u8]) -> (Peer, Outcome) {
     let mut peer = make();
     peer.send(input);

@@ -5,47 +5,47 @@ use std::path::PathBuf;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A folder that goes with the value.
+/// A folder below the temporary folder, which is removed when dropped.
 #[derive(Debug)]
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// A folder with these files: their names and what is in them.
+    /// Creates a folder with these files, given by name and content.
     ///
     /// # Panics
-    /// If they cannot be written.
+    /// If a file cannot be written.
     pub fn with(files: &[(&str, &[u8])]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("spoa-test-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = Self(std::env::temp_dir().join(name));
-        fs::create_dir(&folder.0).expect("there is none of that name");
+        fs::create_dir(&folder.0).expect("the name of the folder is new");
         files.iter().for_each(|(name, content)| folder.write(name, content));
         folder
     }
 
-    /// Where a file is.
+    /// Returns the path of a file in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// Puts a file in the place of whatever is there, at once, as a download that is careful does.
+    /// Creates or replaces a file atomically, by a rename, as careful download scripts do.
     ///
     /// # Panics
-    /// If it cannot be written.
+    /// If the file cannot be written.
     pub fn write(&self, name: &str, content: &[u8]) {
         let new = self.path(&format!("{name}.new"));
-        fs::write(&new, content).and_then(|()| fs::rename(&new, self.path(name))).expect("it can be written");
+        fs::write(&new, content).and_then(|()| fs::rename(&new, self.path(name))).expect("the folder is writable");
     }
 
     /// Removes a file.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there is no such file.
     pub fn remove(&self, name: &str) {
-        fs::remove_file(self.path(name)).expect("it is there");
+        fs::remove_file(self.path(name)).expect("the file exists");
     }
 
-    /// An option `--list` for a file: its name is the list's.
+    /// Returns the value of an option `--list` for a file. The list has the name of the file; `options` is appended.
     pub fn list(&self, name: &str, options: &str) -> String {
         format!("{name}={}{options}", self.path(name).display())
     }
@@ -53,6 +53,6 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0); // a file that is left is no reason to panic
+        let _ = fs::remove_dir_all(&self.0); // a folder that is left over does not spoil other tests
     }
 }

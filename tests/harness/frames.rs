@@ -1,8 +1,8 @@
-//! What HAProxy says and what the agent should answer, as bytes.
+//! Builds the frames that HAProxy sends and the frames that the agent should answer with.
 
 use crate::bytes::{ACK, AGENT_DISCONNECT, DISCONNECT, Frame, HELLO, NOTIFY, Value, hex, kv, message, string};
 
-/// A HAPROXY-HELLO, its keys in HAProxy's order unless they were changed.
+/// A HAPROXY-HELLO. Its keys are in HAProxy's order unless a test changes it.
 #[derive(Clone, Debug)]
 pub struct Hello {
     items: Vec<(String, Value)>,
@@ -11,17 +11,17 @@ pub struct Hello {
 }
 
 impl Hello {
-    /// HAProxy 3.1 and later: 123 bytes.
+    /// Returns the HELLO of HAProxy 3.1 and later, whose SPOE is a multiplexer: 123 bytes.
     pub fn mux() -> Self {
         Self::of("pipelining").with("engine-id", Value::text("5e2c04bd-7a4f-4d3c-9a53-6f0a1c1a7d11"))
     }
 
-    /// HAProxy 2.1 to 3.0: 129 bytes.
+    /// Returns the HELLO of HAProxy 2.1 to 3.0, whose SPOE is an applet: 129 bytes.
     pub fn applet() -> Self {
         Self::of("pipelining,async").with("engine-id", Value::text("0d9c7d9e-9f7e-4a39-8ed1-0f2b3c4d5e6f"))
     }
 
-    /// `option spop-check`: 78 bytes.
+    /// Returns the HELLO of a health check by `option spop-check`: 78 bytes.
     pub fn health_check() -> Self {
         Self::of("").with("healthcheck", Value::Bool(true))
     }
@@ -33,7 +33,7 @@ impl Hello {
             .with("capabilities", Value::text(capabilities))
     }
 
-    /// With another value for `key`, or with one more key.
+    /// Replaces the value of `key`, or appends the key if it is missing.
     #[must_use]
     pub fn with(mut self, key: &str, value: Value) -> Self {
         match self.items.iter_mut().find(|(known, _)| known == key) {
@@ -43,47 +43,48 @@ impl Hello {
         self
     }
 
-    /// With one more item behind the others, even if there is one of that key.
+    /// Appends an item, even if there is one with the same key.
     #[must_use]
     pub fn and(mut self, key: &str, value: Value) -> Self {
         self.items.push((key.into(), value));
         self
     }
 
-    /// Without `key`.
+    /// Removes `key`.
     #[must_use]
     pub fn without(mut self, key: &str) -> Self {
         self.items.retain(|(known, _)| known != key);
         self
     }
 
-    /// With the items turned around.
+    /// Reverses the order of the items.
     #[must_use]
     pub fn reversed(mut self) -> Self {
         self.items.reverse();
         self
     }
 
-    /// With these flags.
+    /// Sets the flags.
     #[must_use]
     pub fn flags(self, flags: u32) -> Self {
         Self { flags, ..self }
     }
 
-    /// With these ids.
+    /// Sets stream-id and frame-id.
     #[must_use]
     pub fn ids(self, sid: u64, fid: u64) -> Self {
         Self { ids: (sid, fid), ..self }
     }
 
-    /// The frame.
+    /// Encodes the frame.
     pub fn encode(&self) -> Vec<u8> {
         let items: Vec<_> = self.items.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
         Frame::new(HELLO, self.ids, kv(&items)).flags(self.flags).encode()
     }
 }
 
-/// The AGENT-HELLO that should answer, for capabilities in the order the agent lists them.
+/// Encodes the AGENT-HELLO that is expected from the agent. The capabilities are in the order in which the agent lists
+/// them.
 pub fn agent_hello(max_frame_size: u64, capabilities: &str) -> Vec<u8> {
     let items = [
         ("version", Value::text("2.0")),
@@ -93,53 +94,54 @@ pub fn agent_hello(max_frame_size: u64, capabilities: &str) -> Vec<u8> {
     Frame::new(crate::bytes::AGENT_HELLO, (0, 0), kv(&items)).encode()
 }
 
-/// A whole NOTIFY.
+/// Encodes a NOTIFY that is not fragmented.
 pub fn notify(sid: u64, fid: u64, messages: &[Vec<u8>]) -> Vec<u8> {
     Frame::new(NOTIFY, (sid, fid), messages.concat()).encode()
 }
 
-/// `spoe-message check-client-ip` with `args src`: one argument without a name.
+/// Encodes the message that HAProxy sends for `spoe-message check-client-ip` with `args src`: one argument without a
+/// name.
 pub fn check_client_ip(value: Value) -> Vec<u8> {
     message("check-client-ip", &[("", value)])
 }
 
-/// `spoe-message get-ip-reputation` with `args ip=src`.
+/// Encodes the message that HAProxy sends for `spoe-message get-ip-reputation` with `args ip=src`.
 pub fn get_ip_reputation(value: Value) -> Vec<u8> {
     message("get-ip-reputation", &[("ip", value)])
 }
 
-/// The documented NOTIFY 1/1: check-client-ip for 192.0.2.1.
+/// Returns the bytes of the documented NOTIFY: stream-id 1, frame-id 1, check-client-ip for 192.0.2.1.
 pub fn documented_notify() -> Vec<u8> {
     hex(r#"0000001e 03 00000001 01 01 0f"check-client-ip" 01 00 06c0000201"#)
 }
 
-/// An ACK that sets the session's `ip_score`, or none.
+/// Encodes an ACK that sets `sess.ip_score` once per score.
 pub fn ack(sid: u64, fid: u64, scores: &[u64]) -> Vec<u8> {
     let actions: Vec<u8> = scores.iter().flat_map(|score| set_var(1, "ip_score", &Value::Uint32(*score))).collect();
     Frame::new(ACK, (sid, fid), actions).encode()
 }
 
-/// A SET-VAR.
+/// Encodes an action SET-VAR.
 pub fn set_var(scope: u8, name: &str, value: &Value) -> Vec<u8> {
     [&[1, 3, scope][..], &string(name), &value.encode()].concat()
 }
 
-/// A HAPROXY-DISCONNECT.
+/// Encodes a HAPROXY-DISCONNECT with this code and its canonical text.
 pub fn disconnect(code: u64) -> Vec<u8> {
-    said(DISCONNECT, code)
+    disconnect_frame(DISCONNECT, code)
 }
 
-/// The AGENT-DISCONNECT of that code with its canonical text: D(n) of the conformance table.
+/// Encodes an AGENT-DISCONNECT with this code and its canonical text: D(n) of the conformance table.
 pub fn agent_disconnect(code: u64) -> Vec<u8> {
-    said(AGENT_DISCONNECT, code)
+    disconnect_frame(AGENT_DISCONNECT, code)
 }
 
-fn said(kind: u8, code: u64) -> Vec<u8> {
+fn disconnect_frame(kind: u8, code: u64) -> Vec<u8> {
     let items = [("status-code", Value::Uint32(code)), ("message", Value::text(reason(code)))];
     Frame::new(kind, (0, 0), kv(&items)).encode()
 }
 
-/// The text of a code, the same in HAProxy and in its reference agent.
+/// Returns the canonical text of a status code, which HAProxy and its reference agent share.
 pub fn reason(code: u64) -> &'static str {
     match code {
         0 => "normal",
@@ -164,7 +166,7 @@ pub fn reason(code: u64) -> &'static str {
 mod tests {
     use super::*;
 
-    /// The frames that the protocol's document spells out.
+    /// Checks the frames whose bytes the protocol's document has in full.
     #[test]
     fn frames_have_their_documented_bytes() {
         assert_eq!(

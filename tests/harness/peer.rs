@@ -1,4 +1,4 @@
-//! HAProxy's end of a `Connection`: bytes and virtual time in, bytes and events out.
+//! HAProxy's side of a `Connection`, with a virtual clock and without sockets.
 
 use std::time::Duration;
 
@@ -8,48 +8,52 @@ use spoa_core::{Buffers, CloseReason, Config, Connection, Event, Instant, Notify
 use crate::bytes::{AGENT_DISCONNECT, AGENT_HELLO, Frame, Value};
 use crate::frames::{Hello, agent_hello};
 
-/// What the agent told its driver.
+/// An event that the connection reported to its driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields of the events")]
+#[expect(missing_docs, reason = "the variants and fields are those of the core's events")]
 pub enum Seen {
     Ready { max_frame_size: u32, capabilities: String },
     Notify { ids: (u64, u64), payload: Vec<u8> },
     Closed(CloseReason),
 }
 
-/// Answers a NOTIFY, or keeps its ticket.
+/// A function that answers a NOTIFY immediately, or defers it and returns its ticket.
 pub type Handler = Box<dyn FnMut(Notify<'_>) -> Option<Ticket>>;
 
-/// HAProxy, the socket and the agent's driver in one.
+/// HAProxy, the socket and the driver of one `Connection`.
 ///
-/// After every step it holds what must always hold: memory within its bound, frames of legal size and none behind an
-/// AGENT-DISCONNECT, and no event behind `Closed`.
+/// Every step checks the invariants of a connection: memory is within its bound, frames have a legal size, no frame
+/// follows an AGENT-DISCONNECT, and no event follows `Closed`.
 pub struct Peer {
-    /// The agent.
+    /// The connection under test.
     pub connection: Connection,
-    /// What it was lent and has given back.
+    /// Buffers to lend to the connection.
     spare: Buffers,
     config: Config,
     now: Instant,
     handler: Handler,
-    /// HAProxy's bytes that the agent has not read yet.
+    /// Bytes from HAProxy that the connection has not read yet.
     unread: Vec<u8>,
-    /// How many bytes of the agent the socket still takes, and how many at once.
+    /// The number of bytes that the socket still accepts from the connection.
     room: usize,
+    /// The number of bytes that the socket accepts per write.
     write_max: usize,
-    /// What the agent sent, and how much of it was looked at and handed out.
+    /// All bytes that the connection sent.
     sent: Vec<u8>,
+    /// The length of the part of `sent` whose frames were checked.
     checked: usize,
+    /// The length of the part of `sent` that was returned to the test.
     taken: usize,
     writes: usize,
     frame_max: usize,
-    is_last: bool,
+    /// True if the last checked frame is an AGENT-DISCONNECT.
+    has_disconnected: bool,
     events: Vec<Seen>,
     tickets: Vec<((u64, u64), Ticket)>,
 }
 
 impl Peer {
-    /// A socket that was just connected; every NOTIFY is [scored](score).
+    /// Returns a connection whose handshake has not begun. Its handler is [`score`].
     pub fn new(config: Config) -> Self {
         let now = Instant::from_nanos(1_000);
         Self {
@@ -66,64 +70,64 @@ impl Peer {
             taken: 0,
             writes: 0,
             frame_max: config.max_frame_size as usize,
-            is_last: false,
+            has_disconnected: false,
             events: Vec::new(),
             tickets: Vec::new(),
         }
     }
 
-    /// After a good handshake: size 16380, pipelining, and fragmentation if the agent has it.
+    /// Returns a connection with default limits after a handshake: frames of 16380 bytes, pipelining and fragmentation.
     pub fn ready() -> Self {
         Self::ready_with(Config::default())
     }
 
-    /// After a good handshake with an agent of these limits.
+    /// Returns a connection with these limits after a handshake.
     pub fn ready_with(config: Config) -> Self {
         Self::greeted(config, &Hello::mux())
     }
 
-    /// After a good handshake with this HELLO.
+    /// Returns a connection with these limits after a handshake with this HELLO, which it must accept.
     pub fn greeted(config: Config, hello: &Hello) -> Self {
         let mut peer = Self::new(config);
         peer.send(&hello.encode());
-        assert!(matches!(peer.take_events()[..], [Seen::Ready { .. }]), "{hello:?} was not accepted");
+        assert!(matches!(peer.take_events()[..], [Seen::Ready { .. }]), "the connection refuses {hello:?}");
         assert!(matches!(&peer.take_frames()[..], [Frame { kind: AGENT_HELLO, .. }]));
         peer.writes = 0;
         peer
     }
 
-    /// With another handler.
+    /// Replaces the handler.
     #[must_use]
     pub fn handling(mut self, handler: impl FnMut(Notify<'_>) -> Option<Ticket> + 'static) -> Self {
         self.handler = Box::new(handler);
         self
     }
 
-    /// With a handler that keeps every ticket, for [`answer`](Self::answer).
+    /// Defers every NOTIFY, for [`answer`](Self::answer).
     #[must_use]
     pub fn deferring(self) -> Self {
         self.handling(|notify| Some(notify.defer()))
     }
 
-    /// With a socket that takes at most `len` bytes at once.
+    /// Limits each write to `len` bytes.
     #[must_use]
     pub fn writing_at_most(mut self, len: usize) -> Self {
         self.write_max = len;
         self
     }
 
-    /// HAProxy stops reading: the socket takes no more.
+    /// HAProxy stops reading: the socket accepts no more bytes from the connection.
     pub fn stop_reading(&mut self) {
         self.room = 0;
     }
 
-    /// HAProxy reads `len` bytes more.
+    /// HAProxy reads up to `len` more bytes.
     pub fn read(&mut self, len: usize) {
         self.room = self.room.saturating_add(len);
         self.pump();
     }
 
-    /// HAProxy sends `bytes`; what the agent does not read now waits.
+    /// HAProxy sends `bytes`. Bytes that the connection does not read yet stay in the socket.
     pub fn send(&mut self, bytes: &[u8]) {
         self.unread.extend_from_slice(bytes);
         self.pump();
@@ -135,25 +139,25 @@ impl Peer {
         self.pump();
     }
 
-    /// The agent wants to stop.
+    /// The agent stops: the driver asks the connection to disconnect within `grace`.
     pub fn stop(&mut self, grace: Duration) {
         self.connection.disconnect(self.now, grace);
         self.pump();
     }
 
-    /// Time goes by; the agent is woken when it asked to be, and at the end.
+    /// Advances the clock. The driver calls the connection at each of its deadlines, and once more at the end.
     pub fn advance(&mut self, by: Duration) {
-        self.doze(by);
+        self.sleep(by);
         self.connection.handle_timeout(self.now);
         self.pump();
     }
 
-    /// Time goes by; the agent is woken when it asked to be, and only then.
-    pub fn doze(&mut self, by: Duration) {
+    /// Advances the clock. The driver sleeps: it calls the connection at its deadlines only.
+    pub fn sleep(&mut self, by: Duration) {
         let end = self.now + by;
         for turn in 0.. {
             let Some(at) = self.connection.poll_timeout().filter(|at| *at <= end) else { break };
-            assert!(turn < 100_000, "it asks to be woken at {at:?} again and again");
+            assert!(turn < 100_000, "the connection keeps asking for a timeout at {at:?}");
             self.now = self.now.max(at);
             self.connection.handle_timeout(self.now);
             self.pump();
@@ -164,51 +168,52 @@ impl Peer {
     /// Answers a deferred NOTIFY with a score.
     ///
     /// # Errors
-    /// Its ticket is void.
+    /// If its ticket is void.
     pub fn answer(&mut self, ids: (u64, u64), score: u32) -> Result<(), TicketError> {
         let ticket = self.take_ticket(ids);
         let mut ack = self.connection.ack(self.now, ticket)?;
-        ack.set_var(Scope::Session, "ip_score", score).expect("a good name and value");
-        ack.finish().expect("it fits");
+        ack.set_var(Scope::Session, "ip_score", score).expect("name and value are valid");
+        ack.finish().expect("the ACK fits in a frame");
         self.pump();
         Ok(())
     }
 
-    /// The ticket of a deferred NOTIFY, the oldest of these ids.
+    /// Removes and returns the oldest ticket of a deferred NOTIFY with these stream-id and frame-id.
     ///
     /// # Panics
     /// If there is none.
     pub fn take_ticket(&mut self, ids: (u64, u64)) -> Ticket {
-        let at = self.tickets.iter().position(|(known, _)| *known == ids).expect("it was deferred");
+        let at = self.tickets.iter().position(|(known, _)| *known == ids).expect("the NOTIFY was deferred");
         self.tickets.remove(at).1
     }
 
-    /// The ids of the NOTIFYs that were deferred and not taken, in order.
+    /// Returns stream-id and frame-id of the NOTIFYs whose tickets have not been taken, in the order of arrival.
     pub fn deferred(&self) -> Vec<(u64, u64)> {
         self.tickets.iter().map(|(ids, _)| *ids).collect()
     }
 
-    /// What the agent told since the last call.
+    /// Returns the events since the last call.
     pub fn take_events(&mut self) -> Vec<Seen> {
         std::mem::take(&mut self.events)
     }
 
-    /// The bytes that the agent sent since the last call.
+    /// Returns the bytes that the connection sent since the last call.
     pub fn take_bytes(&mut self) -> Vec<u8> {
         let bytes = self.sent[self.taken..].to_vec();
         self.taken = self.sent.len();
         bytes
     }
 
-    /// The frames that the agent sent since the last call.
+    /// Returns the frames that the connection sent since the last call.
     ///
     /// # Panics
-    /// If the last one is not whole.
+    /// If the last one is incomplete.
     pub fn take_frames(&mut self) -> Vec<Frame> {
         Frame::read_all(&self.take_bytes())
     }
 
-    /// How the conversation ended, if it did, since the last [`take_events`](Self::take_events).
+    /// Returns the reason for which the connection was closed, if that happened since the last
+    /// [`take_events`](Self::take_events).
     pub fn close_reason(&self) -> Option<CloseReason> {
         match self.events.last() {
             Some(Seen::Closed(reason)) => Some(*reason),
@@ -216,22 +221,23 @@ impl Peer {
         }
     }
 
-    /// How many writes the agent's bytes took since the handshake.
+    /// Returns the number of writes since the handshake.
     pub const fn writes(&self) -> usize {
         self.writes
     }
 
-    /// HAProxy's bytes that the agent has not read yet.
+    /// Returns the number of bytes from HAProxy that the connection has not read yet.
     pub const fn unread(&self) -> usize {
         self.unread.len()
     }
 
-    /// The virtual clock.
+    /// Returns the time of the virtual clock.
     pub const fn now(&self) -> Instant {
         self.now
     }
 
-    /// Polls until nothing happens any more: events, then bytes out, then bytes in.
+    /// Polls until nothing is left to do. Each round handles events first, then bytes to HAProxy, then bytes from
+    /// HAProxy.
     pub fn pump(&mut self) {
         while self.poll_events() | self.write() | self.receive() {}
     }
@@ -240,7 +246,7 @@ impl Peer {
         let mut any = false;
         while let Some(event) = self.connection.poll_event() {
             any = true;
-            assert!(!matches!(self.events.last(), Some(Seen::Closed(_))), "{event:?} behind Closed");
+            assert!(!matches!(self.events.last(), Some(Seen::Closed(_))), "{event:?} after Closed");
             match event {
                 Event::Ready { negotiated, .. } => self.events.push(Seen::Ready {
                     max_frame_size: negotiated.max_frame_size,
@@ -277,7 +283,7 @@ impl Peer {
         any
     }
 
-    /// The agent gives its buffers back, to have them lent when it reads next.
+    /// Takes back the buffers that the connection does not need. They are lent again before its next read.
     pub fn release(&mut self) {
         self.connection.release_buffers(&mut self.spare);
         self.check();
@@ -302,17 +308,17 @@ impl Peer {
 
     fn check(&mut self) {
         let (memory, max) = (self.connection.memory(), memory_bound(&self.config));
-        assert!(memory <= max, "{memory} bytes of memory, above the bound of {max}");
+        assert!(memory <= max, "expected at most {max} bytes of memory, got {memory}");
         let mut rest = &self.sent[self.checked..];
         while !rest.is_empty() {
-            assert!(!self.is_last, "bytes behind the last frame: {rest:02x?}");
+            assert!(!self.has_disconnected, "bytes after the AGENT-DISCONNECT: {rest:02x?}");
             if let Some(len) = rest.first_chunk::<4>() {
-                let len = u32::from_be_bytes(*len) as usize;
-                assert!((7..=self.frame_max).contains(&len), "a frame of {len} bytes where {} may be", self.frame_max);
+                let (len, max) = (u32::from_be_bytes(*len) as usize, self.frame_max);
+                assert!((7..=max).contains(&len), "expected a frame of 7 to {max} bytes, got {len} bytes");
             }
             let Some(frame) = Frame::take(&mut rest) else { break };
             self.checked = self.sent.len() - rest.len();
-            self.is_last = frame.kind == AGENT_DISCONNECT;
+            self.has_disconnected = frame.kind == AGENT_DISCONNECT;
             if let Some(Value::Uint32(size)) = frame.value("max-frame-size").filter(|_| frame.kind == AGENT_HELLO) {
                 self.frame_max = size as usize;
             }
@@ -320,8 +326,8 @@ impl Peer {
     }
 }
 
-/// The documented bound of a connection's memory: two frames to receive, the unsent mark, a frame and a slot for each
-/// NOTIFY in flight, some room for control frames, and what may be reassembled.
+/// Returns the documented bound of a connection's memory: two frames to receive, the mark of unsent bytes, a frame and
+/// a slot for each NOTIFY in flight, 256 bytes for control frames, and the limit of reassembly.
 pub fn memory_bound(config: &Config) -> usize {
     let frame = 4 + config.max_frame_size as usize;
     let fragments = config.capabilities.contains(Capabilities::FRAGMENTATION);
@@ -329,28 +335,29 @@ pub fn memory_bound(config: &Config) -> usize {
     2 * frame + config.unsent_max + config.in_flight_max * (frame + 40) + 256 + reassembly
 }
 
-/// The agent's capabilities without fragmentation.
+/// Returns default limits with pipelining as the only capability.
 pub fn whole_only() -> Config {
     Config { capabilities: Capabilities::PIPELINING, ..Config::default() }
 }
 
-/// The AGENT-HELLO of an agent of default limits to HAProxy's default HELLO.
+/// Encodes the answer of an agent with default limits to the default HELLO of HAProxy 3.1 and later.
 pub fn default_agent_hello() -> Vec<u8> {
     agent_hello(16380, "pipelining,fragmentation")
 }
 
-/// A handler that answers in place: each known message with an address sets the session's `ip_score`.
+/// A handler that answers immediately: each known message with an address sets `sess.ip_score`.
 pub fn score(notify: Notify<'_>) -> Option<Ticket> {
     let messages = notify.messages();
     let mut ack = notify.ack();
     for address in messages.filter_map(|message| address(&message)) {
-        ack.set_var(Scope::Session, "ip_score", score_of(&address)).expect("a good name and value");
+        ack.set_var(Scope::Session, "ip_score", score_of(&address)).expect("name and value are valid");
     }
-    let _ = ack.finish(); // what did not fit is for the tests to see
+    let _ = ack.finish(); // an error if not all actions fit, which tests notice in the ACK
     None
 }
 
-/// A score that differs from one address to the next: the sum of its bytes, modulo 101.
+/// Returns the score of an address: the sum of its bytes, modulo 101, so that neighbouring addresses have different
+/// scores.
 pub fn score_of(octets: &[u8]) -> u32 {
     octets.iter().copied().map(u32::from).sum::<u32>() % 101
 }

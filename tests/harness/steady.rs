@@ -1,4 +1,4 @@
-//! A conversation in its steady state: what is measured, in time, in instructions and in allocations.
+//! A connection in its steady state, whose time, instructions and allocations are measured.
 
 use spoa_core::wire::{Messages, Scope};
 use spoa_core::{Ack, Buffers, Config, Connection, Event, Instant, Notify, OwnedMessages, Ticket};
@@ -6,29 +6,30 @@ use spoa_core::{Ack, Buffers, Config, Connection, Event, Instant, Notify, OwnedM
 use crate::bytes::Value;
 use crate::frames::{Hello, check_client_ip, notify};
 
-/// A connection behind its HELLO, with a driver that does what a socket's would: lends buffers for a turn, copies bytes
-/// in, takes bytes out and asks for the next deadline.
+/// A connection after its handshake, with a driver that does the same work as one for sockets: it lends buffers for a
+/// turn, copies bytes in and out, and asks for the next deadline.
 pub struct Steady {
     connection: Connection,
     spare: Buffers,
     now: u64,
-    waiting: Vec<Waiting>,
+    waiting: Vec<DeferredAnswer>,
 }
 
-/// A NOTIFY that is answered when all of its turn were handed out.
-pub enum Waiting {
-    /// Its answer is known.
+/// A deferred NOTIFY, which is answered after all NOTIFYs of its turn have been handled.
+pub enum DeferredAnswer {
+    /// The score is computed already.
     Score(Ticket, Option<u32>),
-    /// Its messages are kept.
+    /// The score is computed from a copy of the messages.
     Messages(Ticket, OwnedMessages),
 }
 
-/// The NOTIFYs of `n` streams, behind each other: each check-client-ip with one IPv4 address, whose score is [`SCORE`].
+/// Encodes one NOTIFY for each of `n` streams. Each has a message check-client-ip with an IPv4 address of score
+/// [`SCORE`].
 pub fn notifys(n: u64) -> Vec<u8> {
     (0..n).flat_map(|i| notify(2 * i + 1, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, SCORE as u8]))])).collect()
 }
 
-/// The score that every NOTIFY of [`notifys`] is answered with.
+/// The score in the answer to each NOTIFY of [`notifys`].
 pub const SCORE: u32 = 42;
 
 impl Default for Steady {
@@ -38,26 +39,26 @@ impl Default for Steady {
 }
 
 impl Steady {
-    /// A connection that took this HELLO, encoded.
+    /// Returns a connection after a handshake with this HELLO, which is encoded already.
     ///
     /// # Panics
-    /// If it did not.
+    /// If the connection sends no answer.
     pub fn new(hello: &[u8]) -> Self {
         let connection = Connection::new(Config::default(), Instant::ZERO);
         let mut steady = Self { connection, spare: Buffers::default(), now: 0, waiting: Vec::new() };
         let mut is_answered = false;
         steady.turn(hello, |_| unreachable!("a HELLO is no NOTIFY"), |_| is_answered = true);
-        assert!(is_answered);
+        assert!(is_answered, "the connection does not answer the HELLO");
         steady
     }
 
-    /// Hands `input` to the connection, in as many reads as its buffer takes, and each read's answers to `out`. What
-    /// `handle` leaves waiting is answered in a turn of its own.
+    /// Feeds `input` to the connection, in as many reads as its buffer requires, and passes the connection's bytes to
+    /// `out` after each read. The NOTIFYs that `handle` defers are then answered in a turn of their own.
     #[inline]
     pub fn turn(
         &mut self,
         mut input: &[u8],
-        mut handle: impl FnMut(Notify<'_>) -> Option<Waiting>,
+        mut handle: impl FnMut(Notify<'_>) -> Option<DeferredAnswer>,
         mut out: impl FnMut(&[u8]),
     ) {
         while !input.is_empty() {
@@ -73,7 +74,7 @@ impl Steady {
                 match event {
                     Event::Notify(notify) => self.waiting.extend(handle(notify)),
                     Event::Ready { .. } => {}
-                    Event::Closed(reason) => panic!("{reason:?}"),
+                    Event::Closed(reason) => panic!("the connection is closed: {reason:?}"),
                 }
             }
             self.send(now, &mut out);
@@ -81,17 +82,17 @@ impl Steady {
                 self.connection.lend_buffers(&mut self.spare);
                 for waiting in self.waiting.drain(..) {
                     let (ticket, score) = match waiting {
-                        Waiting::Score(ticket, score) => (ticket, score),
-                        Waiting::Messages(ticket, messages) => (ticket, score(messages.messages())),
+                        DeferredAnswer::Score(ticket, score) => (ticket, score),
+                        DeferredAnswer::Messages(ticket, messages) => (ticket, score(messages.messages())),
                     };
-                    answer(self.connection.ack(now, ticket).expect("it is live"), score);
+                    answer(self.connection.ack(now, ticket).expect("the ticket is live"), score);
                 }
                 self.send(now, &mut out);
             }
         }
     }
 
-    /// The end of a turn.
+    /// Does the work at the end of a turn: sends bytes, takes buffers back and asks for the next deadline.
     #[inline]
     fn send(&mut self, now: Instant, out: &mut impl FnMut(&[u8])) {
         while let Some(bytes) = self.connection.poll_transmit() {
@@ -104,37 +105,37 @@ impl Steady {
     }
 }
 
-/// Answers at once.
+/// A handler that answers immediately.
 #[inline]
-pub fn in_place(notify: Notify<'_>) -> Option<Waiting> {
+pub fn immediate(notify: Notify<'_>) -> Option<DeferredAnswer> {
     let score = score(notify.messages());
     answer(notify.ack(), score);
     None
 }
 
-/// Answers later, and keeps what it needs to know.
+/// A handler that computes the score immediately and defers the answer.
 #[inline]
-pub fn deferred(notify: Notify<'_>) -> Option<Waiting> {
+pub fn deferred(notify: Notify<'_>) -> Option<DeferredAnswer> {
     let score = score(notify.messages());
-    Some(Waiting::Score(notify.defer(), score))
+    Some(DeferredAnswer::Score(notify.defer(), score))
 }
 
-/// Answers later, and keeps a copy of the messages until then.
+/// A handler that defers the answer and keeps a copy of the messages until then.
 #[inline]
-pub fn copied(notify: Notify<'_>) -> Option<Waiting> {
+pub fn deferred_with_copy(notify: Notify<'_>) -> Option<DeferredAnswer> {
     let messages = notify.to_owned();
-    Some(Waiting::Messages(notify.defer(), messages))
+    Some(DeferredAnswer::Messages(notify.defer(), messages))
 }
 
 #[inline]
 fn answer(mut ack: Ack<'_>, score: Option<u32>) {
     if let Some(score) = score {
-        ack.set_var(Scope::Session, "ip_score", score).expect("HAProxy takes it");
+        ack.set_var(Scope::Session, "ip_score", score).expect("name and value are valid");
     }
-    ack.finish().expect("it fits");
+    ack.finish().expect("the ACK fits in a frame");
 }
 
-/// The last byte of the address, as good a score as any.
+/// Returns the last byte of the IPv4 address as its score.
 #[inline]
 fn score(mut messages: Messages<'_>) -> Option<u32> {
     let message = messages.find(|message| message.name() == b"check-client-ip")?;

@@ -1,4 +1,4 @@
-//! Agents written on the library, over real sockets.
+//! Agents that use the library, over real sockets.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -16,7 +16,7 @@ use spoa_tests::bytes::{Value, message};
 use spoa_tests::client::Client;
 use spoa_tests::frames::{ack, notify};
 
-/// An agent on a free port, which ends with this value.
+/// An agent on a free port, which is stopped when dropped.
 struct Running {
     addr: String,
     stopper: Stopper,
@@ -25,10 +25,10 @@ struct Running {
 
 impl Running {
     fn start<H: Handler + Clone + Send>(config: ConnectionConfig, handler: H) -> Self {
-        let addr = "127.0.0.1:0".parse().expect("an address");
-        let server: Server = Agent::new().listen(addr).connection(config).bind().expect("a free port");
+        let addr = "127.0.0.1:0".parse().expect("the address is valid");
+        let server: Server = Agent::new().listen(addr).connection(config).bind().expect("a port is free");
         let (addr, stopper) = (server.addrs()[0].to_string(), server.stopper());
-        let thread = thread::spawn(move || server.serve(handler).expect("it serves"));
+        let thread = thread::spawn(move || server.serve(handler).expect("the agent can serve"));
         Self { addr, stopper, thread: Some(thread) }
     }
 }
@@ -40,18 +40,19 @@ impl Drop for Running {
             && thread.join().is_err()
             && !thread::panicking()
         {
-            panic!("the agent failed");
+            panic!("the agent panicked");
         }
     }
 }
 
-fn many(count: u64) -> Vec<u8> {
+/// Encodes NOTIFYs of `count` streams, each with its stream-id as an argument.
+fn notifys(count: u64) -> Vec<u8> {
     (0..count).flat_map(|sid| notify(sid, 1, &[message("m", &[("sid", Value::Uint64(sid))])])).collect()
 }
 
-/// All of them come in one piece and pass the mark of unsent bytes over and over: none may stay behind.
+/// The NOTIFYs arrive together, and their answers exceed the limit of unsent bytes again and again. All must be sent.
 #[test]
-fn answers_larger_than_their_questions_all_leave() {
+fn answers_larger_than_their_notifys_are_all_sent() {
     for unsent_max in [1, 3000, 64 << 10] {
         let text = "x".repeat(1000);
         let config = ConnectionConfig { unsent_max, ..ConnectionConfig::default() };
@@ -63,24 +64,24 @@ fn answers_larger_than_their_questions_all_leave() {
             }),
         );
         let mut client = Client::ready(&agent.addr);
-        client.send(&many(300));
+        client.send(&notifys(300));
         for sid in 0..300 {
-            assert_eq!(client.frame().sid, sid, "with {unsent_max} bytes");
+            assert_eq!(client.frame().sid, sid, "with unsent_max = {unsent_max}");
         }
     }
 }
 
 #[test]
-fn a_handler_that_fails_costs_an_empty_ack() {
+fn a_handler_that_fails_results_in_an_empty_ack() {
     let agent = Running::start(
         ConnectionConfig::default(),
         quick(|messages, ack| {
             for message in messages {
                 ack.set_var(Scope::Session, "half", true)?;
                 match message.name() {
-                    b"fail" => return Err("as asked".into()),
-                    // A panic, but without the report that the hook prints.
-                    b"panic" => std::panic::resume_unwind(Box::new("as asked")),
+                    b"fail" => return Err("requested by the test".into()),
+                    // Panics without calling the panic hook, which would print a report.
+                    b"panic" => std::panic::resume_unwind(Box::new("requested by the test")),
                     _ => {}
                 }
             }
@@ -93,14 +94,14 @@ fn a_handler_that_fails_costs_an_empty_ack() {
     }
 }
 
-/// Answers that come later come in the order they are ready, each to its own NOTIFY.
+/// Deferred answers may be given in any order, and each has the ids of its own NOTIFY.
 #[test]
-fn later_answers_find_their_own_notify() {
+fn deferred_answers_have_the_ids_of_their_notify() {
     let agent = Running::start(
         ConnectionConfig::default(),
-        deferred(async |kept| {
+        deferred(async |messages| {
             let mut actions = Actions::new();
-            for message in kept.messages() {
+            for message in messages.messages() {
                 let sid = message.arg("sid").and_then(|value| value.as_i64()).ok_or("no sid")?;
                 smol::Timer::after(Duration::from_millis((40 - sid as u64) / 4)).await;
                 actions.set_var(Scope::Session, "sid", TypedData::Int64(sid))?;
@@ -109,7 +110,7 @@ fn later_answers_find_their_own_notify() {
         }),
     );
     let mut client = Client::ready(&agent.addr);
-    client.send(&many(40));
+    client.send(&notifys(40));
     let mut seen = Vec::new();
     for _ in 0..40 {
         let frame = client.frame();
@@ -121,60 +122,62 @@ fn later_answers_find_their_own_notify() {
     assert!(seen.into_iter().eq(0..40));
 }
 
-/// With all places taken by work that never ends, the end is still seen, and the work dropped before the socket is: whoever
-/// comes and goes leaves nothing behind.
+/// If all NOTIFYs that may be in flight are answered by futures that never complete, the agent still notices end of
+/// file. It drops the futures before it closes the socket, so that no future outlives its connection.
 #[test]
-fn work_is_dropped_with_its_connection() {
+fn futures_are_dropped_with_their_connection() {
     let (dropped, drops) = mpsc::channel();
     let agent = Running::start(
         ConnectionConfig { in_flight_max: 3, ..ConnectionConfig::default() },
         deferred(move |_| {
-            // Part of the future from the start: it may be dropped before it first runs.
-            let told = TellsWhenDropped(dropped.clone());
+            // Created outside the async block, because the future may be dropped before it is first polled.
+            let on_drop = SendOnDrop(dropped.clone());
             async move {
-                let _told = told;
+                let _on_drop = on_drop;
                 std::future::pending::<Result<Actions, HandlerError>>().await
             }
         }),
     );
-    // The agent still runs all the while: its end would drop the work as well.
+    // The agent keeps running, because its end would drop the futures too.
     for _ in 0..50 {
         let mut client = Client::ready(&agent.addr);
-        client.send(&many(10));
+        client.send(&notifys(10));
         client.finish();
         assert_eq!(client.rest().map_err(|error: io::Error| error.kind()), Ok(Vec::new()));
         assert_eq!(drops.try_iter().count(), 3);
     }
 }
 
-struct TellsWhenDropped(mpsc::Sender<()>);
+struct SendOnDrop(mpsc::Sender<()>);
 
-impl Drop for TellsWhenDropped {
+impl Drop for SendOnDrop {
     fn drop(&mut self) {
         let _ = self.0.send(());
     }
 }
 
-/// The copies that deferred answers keep are bounded: beyond the mark the next NOTIFY waits, and is served afterwards.
+/// The copies of deferred NOTIFYs are bounded by `deferred_max`: at the limit, the next NOTIFY waits, and is served
+/// later.
 #[test]
-fn copies_of_deferred_notifies_are_bounded() {
-    let kept = Arc::new(Mutex::new((0_usize, 0_usize)));
+fn copies_of_deferred_notifys_are_bounded() {
+    // The current and the highest number of copies.
+    let copies = Arc::new(Mutex::new((0_usize, 0_usize)));
     let config = ConnectionConfig { deferred_max: 5000, ..ConnectionConfig::default() };
-    let seen = Arc::clone(&kept);
+    let counts = Arc::clone(&copies);
     let agent = Running::start(
         config,
         deferred(move |messages| {
-            let seen = Arc::clone(&seen);
-            // Counted when the copy is made, not when the future first runs.
+            let shared = Arc::clone(&counts);
+            // Counted when the copy is made, not when the future is first polled.
             {
-                let mut counts = seen.lock().expect("no thread has panicked");
+                let mut counts = shared.lock().expect("no thread has panicked");
                 counts.0 += 1;
                 counts.1 = counts.1.max(counts.0);
             }
             async move {
                 smol::Timer::after(Duration::from_millis(5)).await;
                 drop(messages);
-                seen.lock().expect("no thread has panicked").0 -= 1;
+                shared.lock().expect("no thread has panicked").0 -= 1;
                 Ok(Actions::new())
             }
         }),
@@ -187,24 +190,29 @@ fn copies_of_deferred_notifies_are_bounded() {
     let mut seen: Vec<_> = (0..40).map(|_| client.frame().sid).collect();
     seen.sort_unstable();
     assert!(seen.into_iter().eq(0..40));
-    assert_eq!(kept.lock().expect("no thread has panicked").1, 5, "five of a thousand bytes pass the mark");
+    assert_eq!(
+        copies.lock().expect("no thread has panicked").1,
+        5,
+        "expected five copies of 1000 bytes to reach the limit"
+    );
 }
 
-/// A handler that never returns costs its worker; whoever asks for the agent's health is told, and so is a watchdog.
+/// A handler that does not return blocks its worker, and the agent reports this as bad health until the handler
+/// returns.
 #[test]
-fn a_worker_that_hangs_is_no_good_health() {
-    let (gate, held) = mpsc::channel::<()>();
-    let held = Arc::new(Mutex::new(held));
+fn a_hung_worker_is_unhealthy() {
+    let (gate, closed_gate) = mpsc::channel::<()>();
+    let closed_gate = Arc::new(Mutex::new(closed_gate));
     let admin_path = std::env::temp_dir().join(format!("spoa-health-{}", std::process::id()));
     let admin = format!("unix:{}", admin_path.display());
-    let agent = Agent::new().listen("127.0.0.1:0".parse().expect("an address")).workers(NonZeroUsize::MIN);
-    let server = agent.admin(admin.parse().expect("an address")).bind().expect("free addresses");
+    let agent = Agent::new().listen("127.0.0.1:0".parse().expect("the address is valid")).workers(NonZeroUsize::MIN);
+    let server = agent.admin(admin.parse().expect("the address is valid")).bind().expect("the addresses are free");
     let (addr, stopper) = (server.addrs()[0].to_string(), server.stopper());
     let handler = quick(move |_, _| {
-        let _ = held.lock().expect("no thread has panicked").recv();
+        let _ = closed_gate.lock().expect("no thread has panicked").recv();
         Ok(())
     });
-    let thread = thread::spawn(move || server.serve(handler).expect("it serves"));
+    let thread = thread::spawn(move || server.serve(handler).expect("the agent can serve"));
     let admin = Admin::at(&admin);
     assert_eq!((admin.get("/healthz").0, admin.sample("spoa_healthy")), (200, 1.0));
     let mut client = Client::ready(&addr);
@@ -215,7 +223,7 @@ fn a_worker_that_hangs_is_no_good_health() {
         if status == 503 {
             break text;
         }
-        assert!(Instant::now() < deadline, "a worker hangs, and the agent says that it is well");
+        assert!(Instant::now() < deadline, "expected the agent to be unhealthy while its worker hangs");
     };
     assert!(unhealthy.ends_with("not responding: worker 0\n"), "{unhealthy}");
     assert_eq!(admin.sample("spoa_healthy"), 0.0);
@@ -223,16 +231,16 @@ fn a_worker_that_hangs_is_no_good_health() {
     client.frame();
     let deadline = Instant::now() + LIMIT;
     while admin.get("/healthz").0 != 200 {
-        assert!(Instant::now() < deadline, "the worker goes on, and the agent says that it is not well");
+        assert!(Instant::now() < deadline, "expected the agent to be healthy after the worker has continued");
     }
     drop(client);
     stopper.stop();
-    thread.join().expect("no panic");
+    thread.join().expect("the agent does not panic");
 }
 
-/// Metrics that take their time: HAProxy connects and is answered meanwhile.
+/// While a source of metrics blocks, HAProxy can still connect and gets answers.
 #[test]
-fn a_scrape_delays_nobody() {
+fn a_slow_scrape_does_not_block_connections() {
     #[derive(Debug)]
     struct Slow(Mutex<mpsc::Receiver<()>>, mpsc::Sender<()>);
     impl Source for Slow {
@@ -242,21 +250,21 @@ fn a_scrape_delays_nobody() {
             Ok(())
         }
     }
-    let ((gate, held), (begun, begins)) = (mpsc::channel::<()>(), mpsc::channel::<()>());
+    let ((gate, closed_gate), (started, starts)) = (mpsc::channel::<()>(), mpsc::channel::<()>());
     let admin_path = std::env::temp_dir().join(format!("spoa-scrape-{}", std::process::id()));
     let admin = format!("unix:{}", admin_path.display());
-    let agent = Agent::new().listen("127.0.0.1:0".parse().expect("an address"));
-    let agent = agent.metrics(Arc::new(Slow(Mutex::new(held), begun)));
-    let server = agent.admin(admin.parse().expect("an address")).bind().expect("free addresses");
+    let agent = Agent::new().listen("127.0.0.1:0".parse().expect("the address is valid"));
+    let agent = agent.metrics(Arc::new(Slow(Mutex::new(closed_gate), started)));
+    let server = agent.admin(admin.parse().expect("the address is valid")).bind().expect("the addresses are free");
     let (addr, stopper) = (server.addrs()[0].to_string(), server.stopper());
-    let thread = thread::spawn(move || server.serve(quick(|_, _| Ok(()))).expect("it serves"));
+    let thread = thread::spawn(move || server.serve(quick(|_, _| Ok(()))).expect("the agent can serve"));
     let scraper = thread::spawn(move || Admin::at(&admin).get("/metrics").0);
-    begins.recv_timeout(LIMIT).expect("a scrape");
+    starts.recv_timeout(LIMIT).expect("the scrape starts");
     for _ in 0..10 {
         Client::ready(&addr).exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
     }
     drop(gate);
-    assert_eq!(scraper.join().expect("no panic"), 200);
+    assert_eq!(scraper.join().expect("the scraper does not panic"), 200);
     stopper.stop();
-    thread.join().expect("no panic");
+    thread.join().expect("the agent does not panic");
 }

@@ -1,4 +1,4 @@
-//! Each NOTIFY gets exactly one ACK, whatever its handler does and in whatever order.
+//! Each NOTIFY gets exactly one ACK, whatever its handler does and in whatever order answers are given.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,47 +13,55 @@ use spoa_tests::bytes::{ACK, Frame, Value};
 use spoa_tests::frames::{Hello, check_client_ip, notify, set_var};
 use spoa_tests::peer::Peer;
 
-/// What becomes of a NOTIFY.
+/// A way in which the handler treats a NOTIFY.
 #[derive(Clone, Copy, Debug)]
-enum Fate {
-    /// Answered in place.
-    Now,
+enum Treatment {
+    /// Answered immediately.
+    Immediate,
     /// Dropped unanswered.
     Dropped,
     /// Its ACK is dropped half-written.
     HalfWritten,
     /// Deferred, answered in any order.
-    Later,
-    /// Deferred, its ticket lost.
-    Lost,
-    /// Deferred, answered when it is too late.
-    TooLate,
+    Deferred,
+    /// Deferred, and its ticket dropped.
+    TicketLost,
+    /// Deferred, and answered after its deadline.
+    DeferredTooLong,
 }
 
-const FATES: [Fate; 6] = [Fate::Now, Fate::Dropped, Fate::HalfWritten, Fate::Later, Fate::Lost, Fate::TooLate];
+const TREATMENTS: [Treatment; 6] = [
+    Treatment::Immediate,
+    Treatment::Dropped,
+    Treatment::HalfWritten,
+    Treatment::Deferred,
+    Treatment::TicketLost,
+    Treatment::DeferredTooLong,
+];
 
-/// Treats NOTIFYs in turn as `fates` say; puts the tickets of those that will be too late aside.
+/// Returns a handler that treats NOTIFYs in turn according to `treatments`. It stores the tickets of those that are to
+/// be answered after their deadline in `too_late`.
 fn handler(
-    fates: Vec<Fate>,
+    treatments: Vec<Treatment>,
     too_late: Rc<RefCell<Vec<Ticket>>>,
 ) -> impl FnMut(spoa_core::Notify<'_>) -> Option<Ticket> {
-    let mut fates = fates.into_iter();
-    move |notify| match fates.next().expect("one fate a NOTIFY") {
-        Fate::Later => Some(notify.defer()),
-        Fate::Dropped => None,
-        Fate::Lost => {
+    let mut treatments = treatments.into_iter();
+    move |notify| match treatments.next().expect("there is one treatment per NOTIFY") {
+        Treatment::Deferred => Some(notify.defer()),
+        Treatment::Dropped => None,
+        Treatment::TicketLost => {
             let _lost = notify.defer();
             None
         }
-        Fate::TooLate => {
+        Treatment::DeferredTooLong => {
             too_late.borrow_mut().push(notify.defer());
             None
         }
-        fate => {
+        treatment => {
             let mut ack = notify.ack();
-            ack.set_var(Scope::Session, "x", "some text").expect("a good name and value");
-            if let Fate::Now = fate {
-                ack.finish().expect("it fits");
+            ack.set_var(Scope::Session, "x", "some text").expect("name and value are valid");
+            if let Treatment::Immediate = treatment {
+                ack.finish().expect("the ACK fits in a frame");
             }
             None
         }
@@ -63,7 +71,7 @@ fn handler(
 proptest! {
     #[test]
     fn each_notify_gets_exactly_one_ack(
-        fates in vec(select(&FATES[..]), 1..60),
+        treatments in vec(select(&TREATMENTS[..]), 1..60),
         order in vec((any::<Index>(), 0u64..3000), 60),
         pipelining: bool,
         in_flight_max in 1usize..9,
@@ -72,8 +80,8 @@ proptest! {
         let hello = Hello::mux().with("capabilities", Value::text(if pipelining { "pipelining" } else { "" }));
         let config = Config { in_flight_max, unsent_max, ..Config::default() };
         let too_late = Rc::new(RefCell::new(Vec::new()));
-        let mut peer = Peer::greeted(config, &hello).handling(handler(fates.clone(), Rc::clone(&too_late)));
-        let count = fates.len() as u64;
+        let mut peer = Peer::greeted(config, &hello).handling(handler(treatments.clone(), Rc::clone(&too_late)));
+        let count = treatments.len() as u64;
         peer.send(&(0..count).flat_map(|n| notify(n, n + 1, &[check_client_ip(Value::Null)])).collect::<Vec<_>>());
 
         for (pick, millis) in order {
@@ -101,14 +109,14 @@ proptest! {
         prop_assert!(frames.iter().all(|frame| frame.kind == ACK && frame.flags == 1));
         let mut acked: Vec<_> = frames.iter().map(|frame| (frame.sid, frame.fid)).collect();
         if !pipelining {
-            prop_assert!(acked.is_sorted(), "without pipelining ACKs leave in order");
+            prop_assert!(acked.is_sorted(), "expected ACKs in order without pipelining");
         }
         acked.sort_unstable();
         prop_assert_eq!(acked, (0..count).map(|n| (n, n + 1)).collect::<Vec<_>>());
         for frame in frames {
-            let empty = match fates[frame.sid as usize] {
-                Fate::Now => Some(false),
-                Fate::Later => None, // its deadline may have passed
+            let empty = match treatments[frame.sid as usize] {
+                Treatment::Immediate => Some(false),
+                Treatment::Deferred => None, // empty if its deadline has passed
                 _ => Some(true),
             };
             prop_assert!(empty.is_none_or(|empty| empty == frame.actions().is_empty()));
@@ -120,9 +128,10 @@ proptest! {
 }
 
 proptest! {
-    /// HAProxy fails the event, or stalls the connection, at an ACK above the size; and it takes actions in order.
+    /// HAProxy fails the event, or stalls the connection, at an ACK above the maximum frame size. Actions that do not
+    /// fit are therefore left out, from the first of them on, because HAProxy applies actions in order.
     #[test]
-    fn an_ack_is_the_longest_prefix_that_fits(
+    fn an_ack_has_all_actions_up_to_the_first_that_does_not_fit(
         lens in vec(prop_oneof![0usize..40, 200usize..260], 0..12),
         frame_max in 256u32..280,
         built_elsewhere: bool,
@@ -142,20 +151,20 @@ proptest! {
             let mut actions = Actions::new();
             for value in &values {
                 if built_elsewhere {
-                    actions.set_var(Scope::Session, "v", value.as_str()).expect("a good name and value");
+                    actions.set_var(Scope::Session, "v", value.as_str()).expect("name and value are valid");
                 } else {
-                    ack.set_var(Scope::Session, "v", value.as_str()).expect("a good name and value");
+                    ack.set_var(Scope::Session, "v", value.as_str()).expect("name and value are valid");
                 }
             }
             ack.actions(&actions);
             ack.finish()
         };
-        let in_place = write.clone();
+        let write_immediately = write.clone();
         let mut peer = Peer::ready_with(config).handling(move |notify| {
             if deferred {
                 return Some(notify.defer());
             }
-            let _ = in_place(notify.ack());
+            let _ = write_immediately(notify.ack());
             None
         });
         peer.send(&notify(1, 1, &[]));

@@ -1,6 +1,7 @@
-//! Whatever comes, in whatever state: no panic, memory within its bound, frames of legal size, nothing behind the last.
+//! Whatever a peer sends in whatever state: no panic, memory within its bound, frames of legal size, and nothing after
+//! the last frame.
 //!
-//! The peer checks all of that at every step; here it is led into odd corners.
+//! `Peer` checks these invariants at every step. These tests bring connections into unusual states.
 
 use std::time::Duration;
 
@@ -14,44 +15,44 @@ use spoa_tests::peer::{Peer, memory_bound};
 
 use crate::words::{conversation, encode};
 
-/// Something that happens to a connection.
+/// A step of a test: an action of the peer, the handler or the driver.
 #[derive(Clone, Debug)]
-enum Act {
-    Asked { count: u64, len: usize },
-    Said(Vec<u8>),
-    Flooded { byte: u8, len: usize },
-    Answered(prop::sample::Index),
-    Lost(prop::sample::Index),
-    StoppedReading,
+enum Step {
+    Notifys { count: u64, len: usize },
+    Bytes(Vec<u8>),
+    Repeated { byte: u8, len: usize },
+    Answer(prop::sample::Index),
+    DropTicket(prop::sample::Index),
+    StopReading,
     Read(usize),
-    Waited(Duration),
-    Released,
-    Stopped(Duration),
+    Advance(Duration),
+    Release,
+    Stop(Duration),
     Eof,
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn step() -> impl Strategy<Value = Step> {
     let wait = prop_oneof![0u64..2_000, Just(5_000), Just(10_000), Just(30_000)].prop_map(Duration::from_millis);
     prop_oneof![
-        12 => (1u64..6, 0usize..200).prop_map(|(count, len)| Act::Asked { count, len }),
-        4 => (1usize..400).prop_map(|len| Act::Said(fragment(len))),
-        1 => conversation().prop_map(|words| Act::Said(encode(words.get(1..).unwrap_or(&[])))),
+        12 => (1u64..6, 0usize..200).prop_map(|(count, len)| Step::Notifys { count, len }),
+        4 => (1usize..400).prop_map(|len| Step::Bytes(fragment(len))),
+        1 => conversation().prop_map(|inputs| Step::Bytes(encode(inputs.get(1..).unwrap_or(&[])))),
         1 => prop_oneof![
-            vec(any::<u8>(), 0..600).prop_map(Act::Said),
-            (any::<u8>(), 0usize..3_000).prop_map(|(byte, len)| Act::Flooded { byte, len }),
-            wait.clone().prop_map(Act::Stopped),
-            Just(Act::Eof),
+            vec(any::<u8>(), 0..600).prop_map(Step::Bytes),
+            (any::<u8>(), 0usize..3_000).prop_map(|(byte, len)| Step::Repeated { byte, len }),
+            wait.clone().prop_map(Step::Stop),
+            Just(Step::Eof),
         ],
-        8 => any::<prop::sample::Index>().prop_map(Act::Answered),
-        1 => any::<prop::sample::Index>().prop_map(Act::Lost),
-        4 => Just(Act::StoppedReading),
-        3 => (0usize..2_000).prop_map(Act::Read),
-        1 => wait.prop_map(Act::Waited),
-        2 => Just(Act::Released),
+        8 => any::<prop::sample::Index>().prop_map(Step::Answer),
+        1 => any::<prop::sample::Index>().prop_map(Step::DropTicket),
+        4 => Just(Step::StopReading),
+        3 => (0usize..2_000).prop_map(Step::Read),
+        1 => wait.prop_map(Step::Advance),
+        2 => Just(Step::Release),
     ]
 }
 
-/// A NOTIFY in two fragments, the first of `len` bytes.
+/// Encodes a NOTIFY in two fragments, whose only argument is a string of `len` bytes.
 fn fragment(len: usize) -> Vec<u8> {
     let payload = message("fragmented", &[("", Value::String(vec![b'x'; len]))]);
     let (first, last) = payload.split_at(payload.len().min(200));
@@ -72,8 +73,9 @@ fn config() -> impl Strategy<Value = Config> {
     prop_oneof![4 => tiny, 1 => Just(Config::default())]
 }
 
-/// Defers two NOTIFYs of three; answers the others at once, now with as much as fits, now with little.
-fn greedy(config: Config) -> impl FnMut(Notify<'_>) -> Option<Ticket> {
+/// Returns a handler that defers two of three NOTIFYs. It answers the others immediately, by turns with a full and with
+/// a small ACK.
+fn handler(config: Config) -> impl FnMut(Notify<'_>) -> Option<Ticket> {
     let mut count = 0;
     move |notify| {
         count += 1;
@@ -85,24 +87,27 @@ fn greedy(config: Config) -> impl FnMut(Notify<'_>) -> Option<Ticket> {
     }
 }
 
-fn fill(mut ack: Ack<'_>, config: &Config, much: bool) {
-    // A header of 7 bytes, an action of 10 and the length of its string: just full, or a few bytes too much.
-    let lens = if much { [config.max_frame_size as usize - 20, 2] } else { [0, 9] };
+/// Writes an ACK that is about as long as a frame if `is_full`, or a small one.
+fn fill(mut ack: Ack<'_>, config: &Config, is_full: bool) {
+    // A frame has a header of 7 bytes, and an action has 9 bytes, the length of its text (1 to 3 bytes) and the text.
+    // With the first action, a full frame is up to 3 bytes short of the agent's maximum, which may be a few bytes above
+    // the negotiated size. The second action never fits.
+    let lens = if is_full { [config.max_frame_size as usize - 20, 2] } else { [0, 9] };
     for len in lens {
-        ack.set_var(Scope::Request, "fill", "x".repeat(len).as_str()).expect("a good name and value");
+        ack.set_var(Scope::Request, "fill", "x".repeat(len).as_str()).expect("name and value are valid");
     }
     let _ = ack.finish();
 }
 
-fn apply(peer: &mut Peer, config: &Config, act: &Act) {
-    match act {
-        Act::Asked { count, len } => {
-            let asked = |sid| notify(sid, 1, &[message("m", &[("", Value::String(vec![b'x'; *len]))])]);
-            peer.send(&(0..*count).flat_map(asked).collect::<Vec<_>>());
+fn apply(peer: &mut Peer, config: &Config, step: &Step) {
+    match step {
+        Step::Notifys { count, len } => {
+            let one = |sid| notify(sid, 1, &[message("m", &[("", Value::String(vec![b'x'; *len]))])]);
+            peer.send(&(0..*count).flat_map(one).collect::<Vec<_>>());
         }
-        Act::Said(bytes) => peer.send(bytes),
-        Act::Flooded { byte, len } => peer.send(&vec![*byte; *len]),
-        Act::Answered(pick) => {
+        Step::Bytes(bytes) => peer.send(bytes),
+        Step::Repeated { byte, len } => peer.send(&vec![*byte; *len]),
+        Step::Answer(pick) => {
             if let Some(ids) = one_of(&peer.deferred(), *pick) {
                 let ticket = peer.take_ticket(ids);
                 let now = peer.now();
@@ -112,17 +117,17 @@ fn apply(peer: &mut Peer, config: &Config, act: &Act) {
                 peer.pump();
             }
         }
-        Act::Lost(pick) => {
+        Step::DropTicket(pick) => {
             if let Some(ids) = one_of(&peer.deferred(), *pick) {
                 drop(peer.take_ticket(ids));
             }
         }
-        Act::StoppedReading => peer.stop_reading(),
-        Act::Read(len) => peer.read(*len),
-        Act::Waited(time) => peer.advance(*time),
-        Act::Released => peer.release(),
-        Act::Stopped(grace) => peer.stop(*grace),
-        Act::Eof => peer.eof(),
+        Step::StopReading => peer.stop_reading(),
+        Step::Read(len) => peer.read(*len),
+        Step::Advance(time) => peer.advance(*time),
+        Step::Release => peer.release(),
+        Step::Stop(grace) => peer.stop(*grace),
+        Step::Eof => peer.eof(),
     }
 }
 
@@ -130,12 +135,12 @@ fn one_of(deferred: &[(u64, u64)], pick: prop::sample::Index) -> Option<(u64, u6
     (!deferred.is_empty()).then(|| deferred[pick.index(deferred.len())])
 }
 
-/// However it was treated, a connection ends some time after its socket is of no more use.
-fn ends(mut peer: Peer) {
+/// Checks that a stop closes the connection in the end, whatever happened before.
+fn check_closes(mut peer: Peer) {
     peer.read(usize::MAX);
     peer.stop(Duration::ZERO);
     peer.advance(Duration::from_secs(60));
-    assert!(peer.connection.is_closed(), "{:?}", peer.connection.state());
+    assert!(peer.connection.is_closed(), "expected a closed connection, got {:?}", peer.connection.state());
     assert_eq!(peer.connection.poll_timeout(), None);
     assert!(peer.connection.recv_buf().is_empty() && peer.connection.poll_transmit().is_none());
 }
@@ -143,21 +148,21 @@ fn ends(mut peer: Peer) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
-    fn nothing_breaks_its_bounds(config in config(), acts in vec(act(), 0..40)) {
-        prop_assert_eq!(config.memory_max(), memory_bound(&config), "the documented formula");
-        let mut peer = Peer::greeted(config, &Hello::applet()).handling(greedy(config));
-        for act in &acts {
-            apply(&mut peer, &config, act);
+    fn invariants_hold_for_any_steps_after_the_hello(config in config(), steps in vec(step(), 0..40)) {
+        prop_assert_eq!(config.memory_max(), memory_bound(&config), "the formula differs from the documented one");
+        let mut peer = Peer::greeted(config, &Hello::applet()).handling(handler(config));
+        for step in &steps {
+            apply(&mut peer, &config, step);
         }
-        ends(peer);
+        check_closes(peer);
     }
 
     #[test]
-    fn no_bytes_panic_before_the_hello(config in config(), acts in vec(act(), 0..10)) {
-        let mut peer = Peer::new(config).handling(greedy(config));
-        for act in &acts {
-            apply(&mut peer, &config, act);
+    fn invariants_hold_for_any_steps_before_the_hello(config in config(), steps in vec(step(), 0..10)) {
+        let mut peer = Peer::new(config).handling(handler(config));
+        for step in &steps {
+            apply(&mut peer, &config, step);
         }
-        ends(peer);
+        check_closes(peer);
     }
 }

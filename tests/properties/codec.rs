@@ -1,4 +1,4 @@
-//! The core's codec against the harness's: every wire type, both directions, good bytes and bad.
+//! The core's codec against the harness's: every wire type, in both directions, with valid and invalid bytes.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ use spoa_core::wire::{
 use spoa_core::{Field, Status};
 use spoa_tests::bytes::{self, Value, kv, read_actions, read_kv, read_messages, take_varint, varint};
 
-/// Integers of every size, evenly by size.
+/// Integers of which all bit lengths are about equally likely.
 fn integer() -> impl Strategy<Value = u64> {
     (0u32..64, any::<u64>()).prop_map(|(shift, value)| value >> shift)
 }
@@ -33,7 +33,7 @@ fn value() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// The same value for the core, as it comes out of its decoder: an integer outside its type's range is of the wide one.
+/// Returns the value that the core decodes. Integers outside the range of their 32-bit type have the 64-bit type.
 fn typed(value: &Value) -> TypedData<'_> {
     match value {
         Value::Null => TypedData::Null,
@@ -46,12 +46,12 @@ fn typed(value: &Value) -> TypedData<'_> {
         Value::Ipv6(octets) => TypedData::Ipv6((*octets).into()),
         Value::String(text) => TypedData::String(text),
         Value::Binary(bytes) => TypedData::Binary(bytes),
-        Value::Raw(_) => unreachable!("not among the values"),
+        Value::Raw(_) => unreachable!("`value` does not generate raw bytes"),
     }
 }
 
-/// Bytes that are often nearly a value, or several.
-fn nearly(good: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
+/// Replaces up to two of the good bytes, and truncates half of the inputs.
+fn mutated(good: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     let flips = vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
     (good, flips, any::<prop::sample::Index>(), any::<bool>()).prop_map(|(mut bytes, flips, cut, cuts)| {
         for (at, byte) in flips {
@@ -95,11 +95,13 @@ proptest! {
     }
 
     #[test]
-    fn bytes_are_the_same_varint_or_none(bytes in nearly(vec(prop_oneof![any::<u8>(), Just(0xf0), Just(0xfe)], 0..13))) {
+    fn mutated_varints_are_decoded_alike(
+        bytes in mutated(vec(prop_oneof![any::<u8>(), Just(0xf0), Just(0xfe)], 0..13))
+    ) {
         let (mut rest, mut reader) = (&bytes[..], Reader::new(&bytes));
-        let ours = take_varint(&mut rest);
-        prop_assert_eq!(reader.varint(Field::Value).ok(), ours);
-        if ours.is_some() {
+        let harness = take_varint(&mut rest);
+        prop_assert_eq!(reader.varint(Field::Value).ok(), harness);
+        if harness.is_some() {
             prop_assert_eq!(reader.rest(), rest);
         }
     }
@@ -116,37 +118,37 @@ proptest! {
     }
 
     #[test]
-    fn bytes_are_the_same_value_or_none(bytes in nearly(value().prop_map(|value| value.encode()))) {
+    fn mutated_values_are_decoded_alike(bytes in mutated(value().prop_map(|value| value.encode()))) {
         let (mut rest, mut reader) = (&bytes[..], Reader::new(&bytes));
-        let ours = Value::take(&mut rest);
-        prop_assert_eq!(TypedData::decode(&mut reader, Field::Value).ok(), ours.as_ref().map(typed));
-        if ours.is_some() {
+        let harness = Value::take(&mut rest);
+        prop_assert_eq!(TypedData::decode(&mut reader, Field::Value).ok(), harness.as_ref().map(typed));
+        if harness.is_some() {
             prop_assert_eq!(reader.rest(), rest);
         }
     }
 
-    /// The upper half of a type's byte: HAProxy looks at it in a BOOL and a STRING.
+    /// Flags are the upper half of the type's byte. HAProxy uses them for BOOL and STRING.
     #[test]
-    fn flags_count_alike(value in value(), flags in 0u8..16) {
+    fn flags_are_decoded_alike(value in value(), flags in 0u8..16) {
         let mut bytes = value.encode();
         bytes[0] = bytes[0] & 15 | flags << 4;
-        let ours = Value::take(&mut &bytes[..]);
-        prop_assert_eq!(TypedData::decode(&mut Reader::new(&bytes), Field::Value).ok(), ours.as_ref().map(typed));
+        let harness = Value::take(&mut &bytes[..]);
+        prop_assert_eq!(TypedData::decode(&mut Reader::new(&bytes), Field::Value).ok(), harness.as_ref().map(typed));
     }
 
     #[test]
-    fn bytes_are_the_same_list_or_none(bytes in nearly(vec(("[a-z]{1,5}", value()), 0..6).prop_map(|l| list(&l)))) {
+    fn mutated_lists_are_decoded_alike(bytes in mutated(vec(("[a-z]{1,5}", value()), 0..6).prop_map(|l| list(&l)))) {
         let core: Option<Vec<_>> = KvList::new(&bytes).map(Result::ok).collect();
-        // Neither side is made for keys that are no text or empty; those are unit tests.
-        if let Some(ours) = read_kv(&bytes).filter(|items| items.iter().all(|(key, _)| !key.is_empty())) {
-            let ours: Vec<_> = ours.iter().map(|(key, value)| (key.as_bytes(), typed(value))).collect();
-            prop_assert_eq!(core, Some(ours));
+        // The two codecs differ for keys that are empty or not UTF-8. Unit tests of the core have such keys.
+        if let Some(harness) = read_kv(&bytes).filter(|items| items.iter().all(|(key, _)| !key.is_empty())) {
+            let harness: Vec<_> = harness.iter().map(|(key, value)| (key.as_bytes(), typed(value))).collect();
+            prop_assert_eq!(core, Some(harness));
         }
     }
 
     #[test]
     fn messages_agree(messages in vec(("[a-z]{0,20}", args()), 0..4)) {
-        let ours = payload(&messages);
+        let harness = payload(&messages);
         let mut out = Vec::new();
         for (name, args) in &messages {
             let mut message = MessageEncoder::begin(&mut out, name);
@@ -154,17 +156,19 @@ proptest! {
                 message.arg(name, typed(value)).unwrap();
             }
         }
-        prop_assert_eq!(&out, &ours);
+        prop_assert_eq!(&out, &harness);
     }
 
     #[test]
-    fn bytes_are_the_same_messages_or_none(bytes in nearly(vec(("[a-z]{0,20}", args()), 0..4).prop_map(|m| payload(&m)))) {
-        let ours = read_messages(&bytes);
+    fn mutated_messages_are_decoded_alike(
+        bytes in mutated(vec(("[a-z]{0,20}", args()), 0..4).prop_map(|m| payload(&m)))
+    ) {
+        let harness = read_messages(&bytes);
         let core = Messages::decode(&bytes).ok();
-        prop_assert_eq!(core.is_some(), ours.is_some());
-        let Some((core, ours)) = core.zip(ours) else { return Ok(()) };
-        prop_assert_eq!(core.clone().count(), ours.len());
-        for (core, (name, args)) in core.zip(&ours) {
+        prop_assert_eq!(core.is_some(), harness.is_some());
+        let Some((core, harness)) = core.zip(harness) else { return Ok(()) };
+        prop_assert_eq!(core.clone().count(), harness.len());
+        for (core, (name, args)) in core.zip(&harness) {
             prop_assert_eq!(core.name(), &name[..]);
             let args: Vec<_> = args.iter().map(|(name, value)| (&name[..], typed(value))).collect();
             prop_assert_eq!(core.args().collect::<Vec<_>>(), args);
@@ -173,53 +177,54 @@ proptest! {
 
     #[test]
     fn actions_agree(list in vec((0u8..5, "[A-Za-z0-9_.]{1,52}", prop::option::of(value())), 0..6)) {
-        let (mut actions, mut ours) = (Actions::new(), Vec::new());
+        let (mut actions, mut harness) = (Actions::new(), Vec::new());
         for (scope, name, value) in &list {
             let core_scope = Scope::from_byte(*scope).unwrap();
             let (scope, name) = (*scope, name.clone());
             match value {
                 None => {
                     actions.unset_var(core_scope, &name).unwrap();
-                    ours.push(bytes::Action::UnsetVar { scope, name });
+                    harness.push(bytes::Action::UnsetVar { scope, name });
                 }
-                // HAProxy would unset the variable, or read a negative number.
+                // The core refuses a NULL, with which HAProxy would unset the variable, and integers that it would read
+                // as negative.
                 Some(Value::Null) => prop_assert!(actions.set_var(core_scope, &name, TypedData::Null).is_err()),
                 Some(Value::Uint64(big)) if *big > i64::MAX as u64 => {
                     prop_assert!(actions.set_var(core_scope, &name, *big).is_err());
                 }
                 Some(value) => {
                     actions.set_var(core_scope, &name, typed(value)).unwrap();
-                    ours.push(bytes::Action::SetVar { scope, name, value: value.clone() });
+                    harness.push(bytes::Action::SetVar { scope, name, value: value.clone() });
                 }
             }
         }
-        prop_assert_eq!(read_actions(actions.as_bytes()), Some(ours));
+        prop_assert_eq!(read_actions(actions.as_bytes()), Some(harness));
     }
 
     #[test]
-    fn bytes_are_the_same_actions_or_none(
-        bytes in nearly(vec(("[a-z]{0,9}", value()), 0..4).prop_map(|list| {
+    fn mutated_actions_are_decoded_alike(
+        bytes in mutated(vec(("[a-z]{0,9}", value()), 0..4).prop_map(|list| {
             list.iter().flat_map(|(name, value)| spoa_tests::frames::set_var(1, name, value)).collect()
         }))
     ) {
         let core: Option<Vec<_>> = ActionIter::new(&bytes).map(Result::ok).collect();
-        let ours = read_actions(&bytes);
-        // The harness knows no bad scope and no name that is no text.
-        let Some((core, ours)) = core.zip(ours) else { return Ok(()) };
+        let harness = read_actions(&bytes);
+        // The harness accepts any scope and refuses names that are not UTF-8, unlike the core.
+        let Some((core, harness)) = core.zip(harness) else { return Ok(()) };
         let core: Vec<_> = core.into_iter().map(|action| match action {
             Action::SetVar { scope, name, .. } => (true, scope as u8, name.to_vec()),
             Action::UnsetVar { scope, name } => (false, scope as u8, name.to_vec()),
         }).collect();
-        let ours: Vec<_> = ours.into_iter().map(|action| match action {
+        let harness: Vec<_> = harness.into_iter().map(|action| match action {
             bytes::Action::SetVar { scope, name, .. } => (true, scope, name.into_bytes()),
             bytes::Action::UnsetVar { scope, name } => (false, scope, name.into_bytes()),
         }).collect();
-        prop_assert_eq!(core, ours);
+        prop_assert_eq!(core, harness);
     }
 
     #[test]
     fn frames_agree(kind: u8, flags: u32, sid in integer(), fid in integer(), payload in blob()) {
-        let ours = bytes::Frame::new(kind, (sid, fid), payload.clone()).flags(flags);
+        let harness = bytes::Frame::new(kind, (sid, fid), payload.clone()).flags(flags);
         let core = wire::Frame {
             frame_type: wire::FrameType(kind),
             flags: wire::Flags(flags),
@@ -229,18 +234,18 @@ proptest! {
         };
         let mut out = Vec::new();
         core.encode(&mut out);
-        prop_assert_eq!(&out, &ours.encode());
+        prop_assert_eq!(&out, &harness.encode());
         prop_assert_eq!(wire::Frame::split(&out), Ok(Some((core, &[][..]))));
-        let _ = core.to_string(); // any bytes can be logged
+        let _ = core.to_string(); // must not panic for any bytes
     }
 
     #[test]
-    fn bytes_are_the_same_frames_or_none(bytes in nearly(vec((0u8..5, integer(), blob()), 0..4).prop_map(|frames| {
+    fn mutated_frames_are_decoded_alike(bytes in mutated(vec((0u8..5, integer(), blob()), 0..4).prop_map(|frames| {
         frames.into_iter().flat_map(|(kind, sid, text)| bytes::Frame::new(kind, (sid, 1), text).encode()).collect()
     }))) {
-        let (mut ours, mut core) = (&bytes[..], &bytes[..]);
-        while let Some(frame) = bytes::Frame::take(&mut ours) {
-            let Ok(Some((found, rest))) = wire::Frame::split(core) else { panic!("the core finds none in {core:02x?}") };
+        let (mut harness, mut core) = (&bytes[..], &bytes[..]);
+        while let Some(frame) = bytes::Frame::take(&mut harness) {
+            let Ok(Some((found, rest))) = wire::Frame::split(core) else { panic!("expected a frame in {core:02x?}") };
             core = rest;
             prop_assert_eq!((found.frame_type.0, found.flags.0), (frame.kind, frame.flags));
             prop_assert_eq!((found.stream_id.0, found.frame_id.0), (frame.sid, frame.fid));
@@ -250,7 +255,9 @@ proptest! {
     }
 
     #[test]
-    fn hellos_agree(versions in "[0-9., ]{0,12}", size in any::<u32>(), list in "[a-z, ]{0,30}", id in "[a-f0-9-]{36}", check: bool) {
+    fn hellos_agree(
+        versions in "[0-9., ]{0,12}", size in any::<u32>(), list in "[a-z, ]{0,30}", id in "[a-f0-9-]{36}", check: bool
+    ) {
         let core = HaproxyHello {
             supported_versions: Some(versions.as_bytes()),
             max_frame_size: Some(TypedData::Uint32(size)),

@@ -1,4 +1,4 @@
-//! Lists of addresses against a model that looks through all of them.
+//! Lists of addresses against a model that scans all entries.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,7 +10,7 @@ use spoa_runtime::reputation::table::{Bits, Entry, Table};
 use spoa_runtime::reputation::{Config, Item, Library, ListConfig, Prefix};
 use spoa_tests::folder::Folder;
 
-/// Addresses close to each other and to the ends, so that prefixes meet.
+/// Addresses that are close to each other and to the ends of the range, so that prefixes overlap.
 fn v4() -> impl Strategy<Value = u32> {
     prop_oneof![
         0_u32..64,
@@ -31,30 +31,31 @@ fn entries<A: Bits + 'static>(address: impl Strategy<Value = A>) -> impl Strateg
     vec(entry, 0..60)
 }
 
-/// Hundreds of prefixes in few blocks of 16 bits, as those of IPv6 are: a table of these has buckets within blocks.
-fn crowd<A: Bits + 'static>(address: fn(u32) -> A) -> impl Strategy<Value = Vec<Entry<A>>> {
+/// Hundreds of prefixes in few blocks of 16 bits, as in lists of IPv6 prefixes. Their table has buckets within blocks.
+fn dense<A: Bits + 'static>(address: fn(u32) -> A) -> impl Strategy<Value = Vec<Entry<A>>> {
     let entry = (any::<u32>(), 17..=A::LEN.min(48), 0_u16..5);
     let entry = entry.prop_map(move |(at, len, list)| Entry { start: address(at).network(len), len, list });
     vec(entry, 200..500)
 }
 
-/// An address in one of two blocks.
-fn crowded_v4(random: u32) -> u32 {
+/// Returns an address in one of two blocks of 16 bits.
+fn dense_v4(random: u32) -> u32 {
     0x0a00_0000 | (random & 0x1_ffff)
 }
 
-fn crowded_v6(random: u32) -> u128 {
+fn dense_v6(random: u32) -> u128 {
     (0x2a00_u128 << 112 | u128::from(random) << 80) ^ (u128::from(random & 1) << 112)
 }
 
-/// Looks through all entries: the lowest rank, then the longest prefix, then the first list.
+/// Scans all entries for the one that decides: by the lowest rank, then the longest prefix, then the first list.
 fn model<A: Bits>(entries: &[Entry<A>], ranks: &[u16], address: A) -> Option<(u16, u8)> {
     let around = entries.iter().filter(|entry| address.network(entry.len) == entry.start);
     let best = around.min_by_key(|entry| (ranks[usize::from(entry.list)], u8::MAX - entry.len, entry.list));
     best.map(|entry| (entry.list, entry.len))
 }
 
-fn agrees<A: Bits>(entries: &[Entry<A>], ranks: &[u16], mut addresses: Vec<A>) -> Result<(), TestCaseError> {
+/// Checks that a table of these entries agrees with the model, at the given addresses and at the edges of all entries.
+fn check_table<A: Bits>(entries: &[Entry<A>], ranks: &[u16], mut addresses: Vec<A>) -> Result<(), TestCaseError> {
     let table = Table::new(entries.to_vec(), |list| ranks[usize::from(list)]);
     for entry in entries {
         let last = entry.start.broadcast(entry.len);
@@ -78,7 +79,7 @@ fn formats() -> impl Strategy<Value = Format> {
     ]
 }
 
-/// Pieces of lists, good and bad, in any order.
+/// A piece of a list file, valid or not.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         prop::sample::select(vec![
@@ -110,7 +111,7 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Items that lie in each other, of both families and of those that stand for IPv4.
+/// Nested items of both families, among them IPv6 prefixes that represent IPv4 prefixes.
 fn item() -> impl Strategy<Value = String> {
     let near =
         (0_u32..64, 24_u8..=32).prop_map(|(n, len)| Prefix::of(Ipv4Addr::from_bits(0xc000_0200 | n).into(), len));
@@ -125,17 +126,17 @@ fn item() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A list's score, whether it is one of those allowed, and its lines.
+/// A list: its score, true if it is an allowlist, and its lines.
 fn list() -> impl Strategy<Value = (u32, bool, Vec<String>)> {
     (prop::sample::select(vec![0_u32, 10, 100]), prop::bool::weighted(0.2), vec(item(), 0..8))
 }
 
-/// Addresses in and around the items, in each of the ways in which IPv6 has IPv4 in it.
-fn asked() -> impl Strategy<Value = IpAddr> {
+/// Addresses in and near the items, in each form in which an IPv6 address contains an IPv4 address.
+fn address() -> impl Strategy<Value = IpAddr> {
     let near = (0_u32..80).prop_map(|n| Ipv4Addr::from_bits(0xc000_0200 | n));
-    (near, 0_usize..5).prop_map(|(v4, way)| {
+    (near, 0_usize..5).prop_map(|(v4, form)| {
         let (high, low) = ((v4.to_bits() >> 16) as u16, v4.to_bits() as u16);
-        match way {
+        match form {
             0 => v4.into(),
             1 => v4.to_ipv6_mapped().into(),
             2 => Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1).into(),
@@ -145,15 +146,15 @@ fn asked() -> impl Strategy<Value = IpAddr> {
     })
 }
 
-/// Looks through the lines of all lists: which one counts, by what prefix.
+/// Scans the lines of all lists, and returns the index of the list that decides and the prefix that matches.
 fn scan(lists: &[(u32, bool, Vec<String>)], address: IpAddr) -> Option<(usize, Prefix)> {
     let rank = |at: usize| if lists[at].1 { 0 } else { 1 + lists[at].0 };
-    let in_way = |way: IpAddr| {
+    let best = |address: IpAddr| {
         let mut found = Vec::new();
         for (at, (_, _, lines)) in lists.iter().enumerate() {
             for item in lines.iter().filter_map(|line| line.parse::<Item>().ok()) {
                 item.prefixes(|prefix| {
-                    if Prefix::of(way, prefix.bits()) == prefix {
+                    if Prefix::of(address, prefix.bits()) == prefix {
                         found.push((at, prefix));
                     }
                 });
@@ -161,30 +162,30 @@ fn scan(lists: &[(u32, bool, Vec<String>)], address: IpAddr) -> Option<(usize, P
         }
         found.into_iter().min_by_key(|(at, prefix)| (rank(*at), u8::MAX - prefix.bits(), *at))
     };
-    // As the IPv4 address in it, and as it is; the first where both count as much.
-    let ways = [embedded(address), address.to_canonical()];
-    ways.into_iter().filter_map(in_way).min_by_key(|(at, _)| rank(*at))
+    // The embedded IPv4 address takes precedence over the address itself if both have the same rank.
+    let forms = [embedded(address), address.to_canonical()];
+    forms.into_iter().filter_map(best).min_by_key(|(at, _)| rank(*at))
 }
 
-/// What becomes of the file of a list.
+/// A change of the file of a list.
 #[derive(Clone, Debug)]
 enum Edit {
-    Nothing,
+    Unchanged,
     Removed,
     Written(Vec<String>),
 }
 
-/// A step of a sequence: what becomes of each file, and whether all lists are loaded anew or those that changed.
+/// A step of a sequence: a change of each file, and whether all lists are reloaded or only those that changed.
 fn step() -> impl Strategy<Value = (Vec<Edit>, bool)> {
     let edit = prop_oneof![
-        2 => Just(Edit::Nothing),
+        2 => Just(Edit::Unchanged),
         1 => Just(Edit::Removed),
         4 => vec(item(), 0..8).prop_map(Edit::Written),
     ];
     (vec(edit, 3), any::<bool>())
 }
 
-/// How many prefixes lines have.
+/// Returns the number of prefixes in the lines.
 fn prefixes(lines: &[String]) -> usize {
     let mut count = 0;
     lines.iter().filter_map(|line| line.parse::<Item>().ok()).for_each(|item| item.prefixes(|_| count += 1));
@@ -194,11 +195,11 @@ fn prefixes(lines: &[String]) -> usize {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Whatever becomes of files, each list is as its file was when that could last be used.
+    /// Whatever happens to files, each list has the content of the last version of its file that could be used.
     #[test]
-    fn lists_change_one_by_one_or_stay(
+    fn each_list_is_reloaded_or_keeps_its_previous_version(
         scores in vec((prop::sample::select(vec![0_u32, 10]), prop::bool::weighted(0.2)), 3),
-        steps in vec(step(), 1..6), asked in vec(asked(), 10)
+        steps in vec(step(), 1..6), addresses in vec(address(), 10)
     ) {
         const MAX_SHRINK: usize = 50;
         let folder = Folder::with(&[]);
@@ -207,13 +208,15 @@ proptest! {
         let lists = model.iter().enumerate().map(|(at, (score, allow, lines))| {
             folder.write(&at.to_string(), lines.join("\n").as_bytes());
             let allow = if *allow { ",allow" } else { "" };
-            folder.list(&at.to_string(), &format!(",score={score}{allow}")).parse().expect("it describes a list")
+            // A limit of its own applies to a list of any size.
+            let options = format!(",score={score},max-shrink={MAX_SHRINK}{allow}");
+            folder.list(&at.to_string(), &options).parse().expect("the option is valid")
         });
-        let config = Config { lists: lists.collect(), max_shrink: MAX_SHRINK as u8, ..Config::default() };
-        let library = Library::open(config.clone()).expect("they are lists");
+        let config = Config { lists: lists.collect(), ..Config::default() };
+        let library = Library::open(config.clone()).expect("all lists can be loaded");
         let mut files: Vec<_> = model.iter().map(|(_, _, lines)| Some(lines.clone())).collect();
         let mut generation = 1;
-        for (edits, is_of_all) in steps {
+        for (edits, reloads_all) in steps {
             let mut loaded = Vec::new();
             for (at, edit) in edits.iter().enumerate() {
                 let is_edited = match edit {
@@ -223,47 +226,47 @@ proptest! {
                         files[at] = Some(lines.clone());
                         true
                     }
-                    Edit::Nothing | Edit::Removed => false,
+                    Edit::Unchanged | Edit::Removed => false,
                 };
                 let least = (prefixes(&model[at].2) * (100 - MAX_SHRINK)).div_ceil(100).max(1);
                 if let Some(lines) = files[at].as_ref().filter(|lines| prefixes(lines) >= least)
-                    && (is_edited || is_of_all)
+                    && (is_edited || reloads_all)
                 {
                     model[at].2.clone_from(lines);
                     loaded.push(at.to_string());
                 }
             }
-            let change = if is_of_all { library.replace(config.clone()) } else { library.refresh() };
-            let change = change.expect("all lists were there before");
+            let change = if reloads_all { library.replace(config.clone()) } else { library.refresh() };
+            let change = change.expect("all lists have a previous version");
             generation += u64::from(!loaded.is_empty());
             prop_assert_eq!((&change.loaded, change.generation), (&loaded, generation), "{:?}", change);
             let edition = library.edition();
-            for address in &asked {
+            for address in &addresses {
                 let found = edition.lists.verdict(*address).matched();
                 let found = found.map(|matched| {
-                    (matched.list().config().name.parse().expect("a number"), matched.prefix())
+                    (matched.list().config().name.parse().expect("lists have numbers as names"), matched.prefix())
                 });
                 prop_assert_eq!(found, scan(&model, *address), "{}", address);
             }
         }
     }
 
-    /// From files to verdicts.
+    /// Verdicts from list files agree with a scan of their lines.
     #[test]
-    fn lists_say_what_a_scan_of_their_lines_does(lists in vec(list(), 1..5), asked in vec(asked(), 40)) {
+    fn verdicts_agree_with_a_scan_of_all_lines(lists in vec(list(), 1..5), addresses in vec(address(), 40)) {
         let usable = |(_, _, lines): &(u32, bool, Vec<String>)| lines.iter().any(|line| line.parse::<Item>().is_ok());
         let lists: Vec<_> = lists.into_iter().filter(usable).collect();
         let folder = Folder::with(&[]);
         let options = lists.iter().enumerate().map(|(at, (score, allow, lines))| {
             folder.write(&at.to_string(), lines.join("\n").as_bytes());
             let allow = if *allow { ",allow" } else { "" };
-            folder.list(&at.to_string(), &format!(",score={score}{allow}")).parse().expect("it describes a list")
+            folder.list(&at.to_string(), &format!(",score={score}{allow}")).parse().expect("the option is valid")
         });
-        let loaded = Lists::load(&options.collect::<Vec<ListConfig>>()).expect("there is an address in each");
-        for address in asked {
+        let loaded = Lists::load(&options.collect::<Vec<ListConfig>>()).expect("each list has an address");
+        for address in addresses {
             let verdict = loaded.verdict(address);
             let found = verdict.matched().map(|matched| {
-                (matched.list().config().name.parse().expect("a number"), matched.prefix())
+                (matched.list().config().name.parse().expect("lists have numbers as names"), matched.prefix())
             });
             prop_assert_eq!(found, scan(&lists, address), "{}", address);
             let kind = match found {
@@ -279,41 +282,42 @@ proptest! {
     fn the_table_of_ipv4_agrees_with_a_scan(
         entries in entries(v4()), ranks in vec(0_u16..4, 5), addresses in vec(v4(), 20)
     ) {
-        agrees(&entries, &ranks, addresses)?;
+        check_table(&entries, &ranks, addresses)?;
     }
 
     #[test]
     fn the_table_of_ipv6_agrees_with_a_scan(
         entries in entries(v6()), ranks in vec(0_u16..4, 5), addresses in vec(v6(), 20)
     ) {
-        agrees(&entries, &ranks, addresses)?;
+        check_table(&entries, &ranks, addresses)?;
     }
 
     #[test]
-    fn tables_of_crowds_agree_with_a_scan(
-        v4 in crowd(crowded_v4), v6 in crowd(crowded_v6), ranks in vec(0_u16..4, 5), random in vec(any::<u32>(), 20)
+    fn tables_of_dense_prefixes_agree_with_a_scan(
+        v4 in dense(dense_v4), v6 in dense(dense_v6), ranks in vec(0_u16..4, 5), random in vec(any::<u32>(), 20)
     ) {
-        agrees(&v4, &ranks, random.iter().copied().map(crowded_v4).collect())?;
-        agrees(&v6, &ranks, random.iter().copied().map(crowded_v6).collect())?;
+        check_table(&v4, &ranks, random.iter().copied().map(dense_v4).collect())?;
+        check_table(&v6, &ranks, random.iter().copied().map(dense_v6).collect())?;
     }
 
-    /// The prefixes of a range are its addresses, no more and no fewer.
+    /// The prefixes of a range cover its addresses exactly.
     #[test]
-    fn a_range_is_cut_into_what_it_was(a in v4(), b in v4()) {
+    fn the_prefixes_of_a_range_cover_it_exactly(a in v4(), b in v4()) {
         let (from, to) = (a.min(b), a.max(b));
-        let item: Item = format!("{}-{}", Ipv4Addr::from_bits(from), Ipv4Addr::from_bits(to)).parse().expect("a range");
+        let range = format!("{}-{}", Ipv4Addr::from_bits(from), Ipv4Addr::from_bits(to));
+        let item: Item = range.parse().expect("the range is valid");
         let mut next = Some(from);
         item.prefixes(|prefix| {
-            let IpAddr::V4(start) = prefix.address() else { panic!("{prefix}") };
+            let IpAddr::V4(start) = prefix.address() else { panic!("expected an IPv4 prefix, got {prefix}") };
             assert_eq!(next, Some(start.to_bits()));
             next = start.to_bits().broadcast(prefix.bits()).checked_add(1);
         });
         prop_assert_eq!(next, to.checked_add(1));
     }
 
-    /// What is written is read again.
+    /// The text of a prefix is parsed as the same prefix.
     #[test]
-    fn prefixes_are_read_as_they_are_written(a in v4(), b in v6(), len in 0_u8..=128) {
+    fn prefixes_survive_formatting_and_parsing(a in v4(), b in v6(), len in 0_u8..=128) {
         for prefix in [Prefix::of(Ipv4Addr::from_bits(a).into(), len), Prefix::of(Ipv6Addr::from_bits(b).into(), len)] {
             let mapped = prefix.address().is_ipv6() && prefix.address().to_canonical().is_ipv4();
             if !mapped {
@@ -322,16 +326,16 @@ proptest! {
         }
     }
 
-    /// Any bytes are lines: good ones, or bad ones with their numbers, and never more of them than there are.
+    /// Any bytes can be read as a list: each line is reported at most once, as an item or as an error, with its number.
     #[test]
     fn any_bytes_are_read_to_the_end(pieces in vec(piece(), 0..40), format in formats()) {
         let bytes = pieces.concat();
         let lines = bytes.split(|byte| *byte == b'\n').count() as u64;
         let (mut last, mut prefixes) = (0, 0);
-        let read = format::read(&bytes[..], &format, |number, said| {
-            assert!(last < number && number <= lines, "line {number} behind {last}, of {lines}");
+        let read = format::read(&bytes[..], &format, |number, parsed| {
+            assert!(last < number && number <= lines, "expected a line after {last} and up to {lines}, got {number}");
             last = number;
-            if let Ok(item) = said {
+            if let Ok(item) = parsed {
                 item.prefixes(|_| prefixes += 1);
             }
         });

@@ -1,6 +1,7 @@
-//! What holds for every input, on random ones: codecs, splits, bounds, answers, and a naive model.
+//! Properties that hold for every input, tested with random inputs: codecs, splits, bounds, answers, lists, and
+//! agreement with a naive model.
 //!
-//! A failure prints the smallest input found; make it a named test of its own.
+//! A failure prints the smallest failing input that was found. Make it a named test.
 
 mod agreement;
 mod answers;

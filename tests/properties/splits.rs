@@ -1,4 +1,4 @@
-//! How the bytes arrive, and how they leave, makes no difference.
+//! The result does not depend on how reads and writes split the bytes.
 
 use std::time::Duration;
 
@@ -21,11 +21,11 @@ fn limits() -> impl Strategy<Value = Config> {
     )
 }
 
-/// A conversation, in which some bytes may have changed.
+/// The bytes of a conversation, of which a third have up to three bytes changed.
 fn input() -> impl Strategy<Value = Vec<u8>> {
     let flips = prop_oneof![2 => Just(vec![]), 1 => vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)];
-    (conversation(), flips).prop_map(|(words, flips)| {
-        let mut bytes = encode(&words);
+    (conversation(), flips).prop_map(|(inputs, flips)| {
+        let mut bytes = encode(&inputs);
         for (at, byte) in flips {
             if !bytes.is_empty() {
                 let at = at.index(bytes.len());
@@ -50,8 +50,8 @@ proptest! {
         pieces in vec(1usize..200, 1..40),
         writes in 1usize..100,
     ) {
-        let mut whole = Peer::new(config);
-        whole.send(&input);
+        let mut unsplit = Peer::new(config);
+        unsplit.send(&input);
 
         let mut split = Peer::new(config).writing_at_most(writes);
         let mut rest = &input[..];
@@ -63,12 +63,14 @@ proptest! {
             split.send(now);
             rest = later;
         }
-        prop_assert_eq!(outcome(split), outcome(whole));
+        prop_assert_eq!(outcome(split), outcome(unsplit));
     }
 
-    /// HAProxy reads late, so that the agent holds frames back: nothing is lost, doubled or out of order.
+    /// If HAProxy reads slowly, the agent holds frames back, but none is lost, duplicated or out of order.
     #[test]
-    fn a_slow_reader_gets_the_same(input in input(), config in limits(), reads in vec((1usize..100, 0usize..60), 1..40)) {
+    fn a_slow_reader_gets_the_same_output(
+        input in input(), config in limits(), reads in vec((1usize..100, 0usize..60), 1..40)
+    ) {
         let mut eager = Peer::new(config);
         eager.send(&input);
 

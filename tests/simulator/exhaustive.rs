@@ -1,4 +1,4 @@
-//! Small spaces, gone through to the end: what random seeds reach only by luck.
+//! Exhaustive tests of small input spaces, which random seeds cover only by chance.
 
 use spoa_core::table::{Input, StateName, Step as Reaction, step};
 use spoa_sim::coverage::Coverage;
@@ -11,20 +11,20 @@ const HELLO: &str =
     r#"send c1 hello supported-versions="2.0" max-frame-size=u32:16380 capabilities="pipelining" engine-id="e""#;
 const REFUSED: &str = r#"send c1 hello max-frame-size=u32:16380 capabilities="pipelining""#;
 const NOTIFY: &str = "send c1 notify sid=1 fid=1 check-client-ip(=192.0.2.1)";
-const IN_WORK: &str = "send c1 notify sid=3 fid=1 m(plan=never)";
+const IN_FLIGHT: &str = "send c1 notify sid=3 fid=1 m(plan=never)";
 const DISCONNECT: &str = r#"send c1 disconnect status-code=u32:2 message="a timeout occurred""#;
 
-/// How a connection gets into each state that takes input, and stays there.
+/// Steps that bring a connection into each state that accepts input, and leave it there.
 const STATES: [(StateName, &[&str]); 5] = [
     (StateName::AwaitHello, &["connect c1"]),
     (StateName::Refusing, &["connect c1", REFUSED]),
     (StateName::Running, &["connect c1", HELLO]),
-    (StateName::Draining, &["connect c1", HELLO, IN_WORK, "stop grace=2s"]),
+    (StateName::Draining, &["connect c1", HELLO, IN_FLIGHT, "stop grace=2s"]),
     (StateName::Closing, &["connect c1", DISCONNECT]),
 ];
 
 /// Every kind of frame that HAProxy sends.
-const GOOD: [&[&str]; 7] = [
+const VALID: [&[&str]; 7] = [
     &[HELLO],
     &[r#"send c1 hello supported-versions="2.0" max-frame-size=u32:16380 capabilities="" healthcheck=true"#],
     &[NOTIFY],
@@ -38,8 +38,8 @@ const GOOD: [&[&str]; 7] = [
     &[DISCONNECT],
 ];
 
-/// Every kind of frame that is wrong, or has to be looked at twice.
-const BAD: [&[&str]; 31] = [
+/// Every kind of invalid or unusual frame.
+const INVALID: [&[&str]; 31] = [
     &["send c1 notify sid=1 fid=1 length=0 m()"],
     &["send c1 notify sid=1 fid=1 length=6 m()"],
     &["send c1 notify sid=1 fid=1 length=16385 m()"],
@@ -73,79 +73,81 @@ const BAD: [&[&str]; 31] = [
     &["send c1 disconnect trim=1 status-code=u32:2"],
 ];
 
-/// One byte more or less at the end of a piece is what a reader of buffers gets wrong.
+/// Code that reads from buffers is often wrong by one byte at the end of a piece.
 #[test]
-fn every_frame_may_be_cut_anywhere() {
+fn every_frame_can_be_split_at_any_byte() {
     let mut runs = 0;
     for (state, before) in STATES {
-        for frames in GOOD.iter().chain(&BAD) {
+        for frames in VALID.iter().chain(&INVALID) {
             let mut cut = CutScript::new(before, frames);
             for first in 1..cut.len {
-                cut.hold(&[first], state);
+                cut.check(&[first], state);
                 runs += 1;
             }
         }
     }
-    assert!(runs > 5000, "only {runs} cuts");
+    assert!(runs > 5000, "expected more than 5000 runs, got {runs}");
 }
 
 #[test]
-fn every_short_frame_may_be_cut_at_any_two_places() {
+fn every_short_frame_can_be_split_at_any_two_bytes() {
     let mut runs = 0;
-    // The other states look at no byte of it.
+    // The other states ignore the bytes.
     for (state, before) in STATES.into_iter().filter(|(state, _)| step(*state, Input::Malformed) == Reaction::Fail) {
-        for frames in GOOD.iter().chain(&BAD) {
+        for frames in VALID.iter().chain(&INVALID) {
             let mut cut = CutScript::new(before, frames);
             if cut.len > 64 {
                 continue;
             }
             for first in 1..cut.len {
                 for second in 1..cut.len - first {
-                    cut.hold(&[first, second], state);
+                    cut.check(&[first, second], state);
                     runs += 1;
                 }
             }
         }
     }
-    assert!(runs > 20_000, "only {runs} pairs");
+    assert!(runs > 20_000, "expected more than 20000 runs, got {runs}");
 }
 
 #[test]
-fn every_input_meets_every_state() {
+fn every_input_can_arrive_in_every_state() {
     for (state, before) in STATES {
         for (input, lines) in inputs() {
             let agent: &[_] = &["agent idle-timeout=9s"];
-            let coverage = held(&script(&[agent, before, lines].concat()), &format!("{input:?} in {state:?}"));
-            assert!(coverage.hits(state, input) > 0, "{input:?} never met {state:?}");
+            let coverage = run_and_check(&script(&[agent, before, lines].concat()), &format!("{input:?} in {state:?}"));
+            assert!(coverage.hits(state, input) > 0, "{input:?} did not arrive in {state:?}");
         }
     }
-    // Nothing meets a connection that is closed: its driver has let it go.
+    // No input arrives at a closed connection, because its driver has dropped it.
     for (input, lines) in inputs() {
-        let coverage =
-            held(&script(&[&["connect c1", HELLO, "fin c1"], lines].concat()), &format!("{input:?} at the end"));
-        assert_eq!(coverage.hits(StateName::Closed, input), 0, "{input:?} met a closed connection");
+        let coverage = run_and_check(
+            &script(&[&["connect c1", HELLO, "fin c1"], lines].concat()),
+            &format!("{input:?} after the end"),
+        );
+        assert_eq!(coverage.hits(StateName::Closed, input), 0, "{input:?} arrived at a closed connection");
     }
 }
 
 #[test]
-fn a_conversation_may_end_behind_any_byte() {
-    for notify in [NOTIFY, IN_WORK, "send c1 notify sid=1 fid=1 m(plan=score@3ms)"] {
+fn a_connection_can_end_after_any_byte() {
+    for notify in [NOTIFY, IN_FLIGHT, "send c1 notify sid=1 fid=1 m(plan=score@3ms)"] {
         let bytes = bytes_of(&[HELLO, notify, DISCONNECT]);
         for len in 0..=bytes.len() {
             for end in [Step::Fin(LINK), Step::Reset(LINK)] {
                 let steps = vec![Step::Connect(LINK), Step::Raw(LINK, bytes[..len].to_vec()), end.clone()];
-                let what = format!("{end:?} behind {len} bytes with {notify}");
-                let coverage = held(&Script { steps, ..Script::default() }, &what);
-                let told: u64 = STATES.iter().map(|(state, _)| coverage.hits(*state, Input::Eof)).sum();
-                assert_eq!(told, 1, "{what}");
+                let what = format!("{end:?} after {len} bytes with {notify}");
+                let coverage = run_and_check(&Script { steps, ..Script::default() }, &what);
+                let ends: u64 = STATES.iter().map(|(state, _)| coverage.hits(*state, Input::Eof)).sum();
+                assert_eq!(ends, 1, "{what}");
             }
         }
     }
 }
 
-/// The low byte of the length, the type, the flags and the ids, each with every value that it can have.
+/// Tries every value of the low byte of the length, of the type, and of each byte of the flags and ids.
 #[test]
-fn every_byte_of_a_header_may_have_any_value() {
+fn every_byte_of_a_header_can_have_any_value() {
     let cases = [(NOTIFY, &["connect c1", HELLO][..]), (DISCONNECT, &["connect c1", HELLO]), (HELLO, &["connect c1"])];
     for (frame, before) in cases {
         let mut script = script(&[before, &[NOTIFY, NOTIFY, DISCONNECT]].concat());
@@ -155,13 +157,14 @@ fn every_byte_of_a_header_may_have_any_value() {
                 let mut bytes = whole.clone();
                 bytes[at] = value;
                 script.steps[before.len()] = Step::Raw(LINK, bytes);
-                held(&script, &format!("{frame} with {value:#x} at {at}"));
+                run_and_check(&script, &format!("{frame} with {value:#x} at {at}"));
             }
         }
     }
 }
 
-/// What each input of the table is, as steps: each state has a deadline within ten seconds.
+/// Returns the steps that cause each input of the state table. A wait of ten seconds reaches the deadline of every
+/// state.
 fn inputs() -> [(Input, &'static [&'static str]); Input::ALL.len()] {
     Input::ALL.map(|input| {
         let lines: &[&str] = match input {
@@ -181,27 +184,28 @@ fn inputs() -> [(Input, &'static [&'static str]); Input::ALL.len()] {
     })
 }
 
-/// A script that sends some frames in pieces, and a NOTIFY behind them, which shows where the frames were seen to end.
+/// A script that sends some frames in pieces, and then a NOTIFY, which shows whether the core found the end of the
+/// frames.
 struct CutScript {
     script: Script,
     cut_at: usize,
-    /// How many bytes the frames have.
+    /// Length of the frames in bytes.
     len: u32,
 }
 
 impl CutScript {
     fn new(before: &[&str], frames: &[&str]) -> Self {
-        // Small buffers are quick to make, tens of thousands of times.
+        // Tens of thousands of runs are faster with small buffers.
         let mut script = script(&[&["agent max-frame-size=256"], before].concat());
-        let (bytes, behind) = (bytes_of(frames), bytes_of(&[NOTIFY]));
+        let (bytes, notify) = (bytes_of(frames), bytes_of(&[NOTIFY]));
         let (cut_at, len) = (script.steps.len(), bytes.len() as u32);
         let whole = Step::Cut(LINK, Cuts::default());
-        script.steps.extend([whole.clone(), Step::Raw(LINK, bytes), whole, Step::Raw(LINK, behind)]);
+        script.steps.extend([whole.clone(), Step::Raw(LINK, bytes), whole, Step::Raw(LINK, notify)]);
         Self { script, cut_at, len }
     }
 
-    /// Runs it with these pieces first.
-    fn hold(&mut self, sizes: &[u32], state: StateName) {
+    /// Runs the script with these sizes of the first pieces, and panics if it fails.
+    fn check(&mut self, sizes: &[u32], state: StateName) {
         self.script.steps[self.cut_at] = Step::Cut(LINK, Cuts { sizes: sizes.to_vec(), repeat: false });
         if let Some(failure) = run(&self.script, false).failure {
             panic!("pieces of {sizes:?} in {state:?}: {failure}\n{}", self.script);
@@ -209,8 +213,8 @@ impl CutScript {
     }
 }
 
-/// Runs a script, which has to hold.
-fn held(script: &Script, what: &str) -> Coverage {
+/// Runs a script, panics if it fails, and returns its coverage.
+fn run_and_check(script: &Script, what: &str) -> Coverage {
     let outcome = run(script, false);
     match outcome.failure {
         Some(failure) => panic!("{what}: {failure}\n{script}"),
@@ -228,7 +232,7 @@ fn bytes_of(lines: &[&str]) -> Vec<u8> {
     let bytes = steps.into_iter().map(|step| match step {
         Step::Send(_, frame) => frame.to_bytes(),
         Step::Raw(_, bytes) => bytes,
-        other => panic!("{other:?} sends nothing"),
+        other => panic!("{other:?} sends no bytes"),
     });
     bytes.flatten().collect()
 }

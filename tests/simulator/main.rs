@@ -1,4 +1,4 @@
-//! The simulator itself: its scripts mean the same for ever, its checker is nobody's accomplice.
+//! Tests of the simulator: scripts keep their meaning, the corpus passes, and the checker is independent of the core.
 
 mod exhaustive;
 mod recordings;
@@ -16,12 +16,13 @@ use spoa_sim::search::search;
 use spoa_sim::text::parse;
 use spoa_sim::world::run;
 
-/// The fingerprint of all traces of seeds 0..500. It changes when the generator, the core's behaviour or the trace does:
-/// then look at what changed, and raise the generator's version if it was that.
+/// Hash of the traces of the seeds 0..500. It changes with the generator, with the behaviour of the core and with the
+/// format of traces. If it changes, find out which of them is the reason, and increase the version of the generator if
+/// it is the generator.
 const GOLDEN: &str = "1cfea703f4910b872851a3e688f76e27";
 
 #[test]
-fn seeds_have_the_same_traces_for_ever() {
+fn traces_of_seeds_never_change() {
     let findings = search(0..500, Profile::Standard, 2, usize::MAX, |_| {});
     assert_eq!(findings.failures, []);
     assert_eq!(findings.unstable, [0; 0]);
@@ -29,28 +30,33 @@ fn seeds_have_the_same_traces_for_ever() {
 }
 
 #[test]
-fn every_script_of_the_corpus_holds() {
+fn every_script_of_the_corpus_passes() {
     for (path, text) in corpus() {
         let script = parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert!(!script.story.is_empty(), "{} has no story", path.display());
-        assert_eq!(script.to_string(), text, "{} is not written as it would be", path.display());
+        assert_eq!(script.to_string(), text, "{} is not in the normal form of scripts", path.display());
         if let Some(failure) = examine(&script, None) {
             panic!("{}: {failure}", path.display());
         }
     }
 }
 
-/// Everything that runs have to reach is reached by a script of a few lines, in a moment.
+/// The short scripts of the corpus reach every coverage goal, so that this can be checked quickly.
 #[test]
-fn the_corpus_reaches_everything() {
+fn the_corpus_reaches_every_goal() {
     let mut coverage = Coverage::default();
-    corpus().iter().for_each(|(_, text)| coverage.add(&run(&parse(text).expect("it is a script"), false).coverage));
-    let open: Vec<_> = Goal::all().filter(|goal| !coverage.has(*goal)).map(|goal| goal.to_string()).collect();
-    assert_eq!(open, [""; 0], "make it anew: spoa-sim coverage --distil sim/corpus/covers");
+    corpus()
+        .iter()
+        .for_each(|(_, text)| coverage.add(&run(&parse(text).expect("the file is a script"), false).coverage));
+    let missing: Vec<_> = Goal::all().filter(|goal| !coverage.has(*goal)).map(|goal| goal.to_string()).collect();
+    assert_eq!(
+        missing, [""; 0],
+        "goals that no script reaches; to add scripts: spoa-sim coverage --distil sim/corpus/covers"
+    );
 }
 
 #[test]
-fn any_line_of_a_script_can_go() {
+fn a_script_passes_without_any_one_of_its_steps() {
     for seed in 0..60 {
         let whole = generate(seed, Profile::Standard);
         for at in 0..whole.steps.len() {
@@ -64,18 +70,18 @@ fn any_line_of_a_script_can_go() {
 }
 
 #[test]
-fn a_generated_script_is_the_same_from_its_text() {
+fn a_generated_script_equals_the_script_parsed_from_its_text() {
     for seed in 0..300 {
         let script = generate(seed, Profile::Standard);
-        let again = parse(&script.to_string()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        assert_eq!(again, script, "seed {seed}");
-        assert_eq!(run(&again, true).trace.digest(), run(&script, false).trace.digest(), "seed {seed}");
+        let parsed = parse(&script.to_string()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert_eq!(parsed, script, "seed {seed}");
+        assert_eq!(run(&parsed, true).trace.digest(), run(&script, false).trace.digest(), "seed {seed}");
     }
 }
 
-/// A checker that shares code with what it checks shares its mistakes.
+/// A checker that shares code with the core would share its bugs.
 #[test]
-fn the_checker_depends_on_nothing_of_the_core() {
+fn the_checker_has_no_dependencies() {
     let output = Command::new(env::var("CARGO").unwrap_or("cargo".into()))
         .args(["tree", "--package", "spoa-sim-checker", "--edges", "normal,build", "--prefix", "none"])
         .output()
@@ -85,35 +91,37 @@ fn the_checker_depends_on_nothing_of_the_core() {
     assert_eq!(tree.lines().count(), 1, "the checker has dependencies:\n{tree}");
 }
 
-/// Each bug of `spoa-sim bugs` has one place in the core as it is; CI itself plants only one.
+/// The code that each bug of `spoa-sim bugs` replaces occurs exactly once in the core. CI itself plants only one of the
+/// bugs.
 #[test]
-fn every_planted_bug_fits_the_core() {
+fn every_planted_bug_can_be_applied_to_the_core() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let bugs: Vec<_> = fs::read_dir(root.join("sim/bugs"))
-        .expect("the folder is there")
-        .map(|entry| entry.expect("it can be read").path())
+        .expect("sim/bugs can be read")
+        .map(|entry| entry.expect("sim/bugs can be read").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "bug"))
         .collect();
-    assert!(bugs.len() >= 30, "only {} bugs are planted", bugs.len());
+    assert!(bugs.len() >= 30, "expected at least 30 bugs, got {}", bugs.len());
     for path in bugs {
-        let text = fs::read_to_string(&path).expect("it can be read");
+        let text = fs::read_to_string(&path).expect("the file can be read");
         let place = PlantedBug::parse(&text).and_then(|bug| bug.place(&root.join("core/src")));
         assert!(place.is_ok(), "{}: {place:?}", path.display());
     }
 }
 
+/// Returns the paths and texts of all scripts of the corpus.
 fn corpus() -> Vec<(PathBuf, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sim/corpus");
     let files = |folder: &Path| -> Vec<PathBuf> {
-        let entries = fs::read_dir(folder).expect("the corpus is there");
-        entries.map(|entry| entry.expect("it can be read").path()).filter(|path| path.is_file()).collect()
+        let entries = fs::read_dir(folder).expect("the folder can be read");
+        entries.map(|entry| entry.expect("the folder can be read").path()).filter(|path| path.is_file()).collect()
     };
     let named = files(&folder);
-    assert!(named.len() >= 16, "the corpus has shrunk to {}", named.len());
+    assert!(named.len() >= 16, "expected at least 16 scripts, got {}", named.len());
     let mut scripts: Vec<_> = named
         .into_iter()
         .chain(files(&folder.join("covers")))
-        .map(|path| (path.clone(), fs::read_to_string(&path).expect("so can its scripts")))
+        .map(|path| (path.clone(), fs::read_to_string(&path).expect("the file can be read")))
         .collect();
     scripts.sort();
     scripts

@@ -1,4 +1,5 @@
-//! What real HAProxy said, from `sim/recordings`: the models must be able to say it, and the core to bear it.
+//! Recordings of real HAProxy in `sim/recordings`: the models must accept them, and the core must serve HAProxy's side
+//! of them without an error.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,9 +13,9 @@ use spoa_tests::bytes::{DISCONNECT, Frame, HELLO, NOTIFY, Value, read_messages};
 
 use crate::replay::{Answers, replay};
 
-/// A recording, and where it is from.
+/// A recording with its origin.
 struct Tape {
-    /// `3.2/burst_cold`.
+    /// The version and the scene, for example `3.2/burst_cold`.
     name: String,
     version: String,
     len: usize,
@@ -26,12 +27,14 @@ impl Tape {
         Variant::of(&self.recording).unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 
-    fn judge(&self, recording: &Recording) -> Result<(), Mismatch> {
+    /// Checks with the model whether HAProxy could have behaved as in `recording` under the conditions of this one.
+    fn check(&self, recording: &Recording) -> Result<(), Mismatch> {
         accepts(&self.variant(), recording)
     }
 
-    /// The model is not judged by what an agent that breaks the rules would have got away with.
-    fn agent_is_good(&self) -> bool {
+    /// True if the agent follows the protocol. Otherwise HAProxy's recorded bytes are reactions to its errors, so the
+    /// model need not accept them together with answers of the core.
+    fn has_correct_agent(&self) -> bool {
         self.recording.condition("agent") != Some("odd")
     }
 
@@ -44,7 +47,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../sim/recordings")
 }
 
-/// All of them, read once.
+/// Returns all recordings, which are read only once.
 fn tapes() -> &'static [Tape] {
     static TAPES: LazyLock<Vec<Tape>> = LazyLock::new(read_tapes);
     &TAPES
@@ -52,8 +55,8 @@ fn tapes() -> &'static [Tape] {
 
 fn read_tapes() -> Vec<Tape> {
     let names = |path: &Path| -> Vec<String> {
-        let entries = fs::read_dir(path).expect("the recordings are there");
-        entries.map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned()).collect()
+        let entries = fs::read_dir(path).expect("the folder can be read");
+        entries.map(|entry| entry.expect("the folder can be read").file_name().to_string_lossy().into_owned()).collect()
     };
     let versions = names(&folder()).into_iter().filter(|name| folder().join(name).is_dir());
     let mut all: Vec<_> = versions
@@ -68,7 +71,7 @@ fn read_tapes() -> Vec<Tape> {
 }
 
 fn tape(name: &str) -> &'static Tape {
-    tapes().iter().find(|tape| tape.name == name).unwrap_or_else(|| panic!("there is no {name}"))
+    tapes().iter().find(|tape| tape.name == name).unwrap_or_else(|| panic!("the recording {name} is missing"))
 }
 
 fn read_tape(name: &str) -> Tape {
@@ -82,15 +85,15 @@ fn read_tape(name: &str) -> Tape {
 #[test]
 fn every_recording_is_accepted_by_the_model_of_its_version() {
     for tape in tapes() {
-        if let Err(mismatch) = tape.judge(&tape.recording) {
+        if let Err(mismatch) = tape.check(&tape.recording) {
             panic!("sim/recordings/{}.rec: {mismatch}", tape.name);
         }
     }
 }
 
-/// The counts that the README of the recordings gives, one row a version.
+/// The README of the recordings has a row with their counts for each version.
 #[test]
-fn there_are_hundreds_and_the_table_says_how_many() {
+fn the_readme_has_the_counts_of_recordings() {
     let mut versions = BTreeMap::<_, [usize; 3]>::new();
     for tape in tapes() {
         let [scenes, conversations, bytes] = versions.entry(tape.version.clone()).or_default();
@@ -99,44 +102,45 @@ fn there_are_hundreds_and_the_table_says_how_many() {
         *bytes += tape.len;
     }
     assert_eq!(versions.keys().collect::<Vec<_>>(), ["2.6", "3.0", "3.2"]);
-    let readme = fs::read_to_string(folder().join("README.md")).expect("it is there");
+    let readme = fs::read_to_string(folder().join("README.md")).expect("the README can be read");
     for (version, [scenes, conversations, bytes]) in versions {
-        assert!(conversations >= 120, "only {conversations} of {version}");
+        assert!(conversations >= 120, "expected at least 120 connections with {version}, got {conversations}");
         let row = format!("| {scenes} | {conversations} | {bytes} |");
         assert!(
             readme.lines().any(|line| line.starts_with(&format!("| {version}")) && line.ends_with(&row)),
-            "the row of {version} ends with {row}"
+            "expected a row of {version} that ends with {row}"
         );
     }
 }
 
-/// Held against the other engine they are refused: for the HELLO at first, and if that is mended, most of them for what
-/// comes later.
+/// The model of the other engine rejects recordings because of their HELLO, and most of them for later frames if the
+/// HELLO is replaced.
 #[test]
-fn the_other_engine_is_refused() {
+fn the_model_of_the_other_engine_rejects_recordings() {
     let (mut all, mut by_hello, mut later) = (0, 0, 0);
     for tape in tapes() {
         let variant = other_engine(tape);
-        let mended = with_hellos_of(&variant.settings, &tape.recording);
+        let adapted = with_hellos_of(&variant.settings, &tape.recording);
         all += 1;
         by_hello += usize::from(accepts(&variant, &tape.recording).is_err());
-        later += usize::from(accepts(&variant, &mended).is_err());
+        later += usize::from(accepts(&variant, &adapted).is_err());
     }
-    // Health checks are the same in both.
-    assert!(all >= 120 && by_hello == all - 6, "{by_hello} of {all}");
-    // The mux does little that the applet could not do: numbers of streams are anything there. The applet does.
-    assert!(later >= 84, "{later} of {all}");
+    // Health checks are the same with both engines.
+    assert!(all >= 120 && by_hello == all - 6, "expected all but 6 to be rejected, got {by_hello} of {all}");
+    // The applet could have sent most frames of the mux, because any stream-id is possible there. The reverse is not
+    // true.
+    assert!(later >= 84, "expected at least 84 to be rejected, got {later} of {all}");
 }
 
-/// The same conditions, on a HAProxy of the other engine.
+/// Returns the model of a HAProxy with the other engine under the same conditions.
 fn other_engine(tape: &Tape) -> Variant {
     let other = if tape.variant().settings.engine == Engine::Mux { "3.0.11" } else { "3.2.26" };
     let mut recording = Recording { conditions: tape.recording.conditions.clone(), steps: Vec::new() };
     recording.conditions.push(("haproxy".to_owned(), other.to_owned()));
-    Variant::of(&recording).expect("only the version is another")
+    Variant::of(&recording).expect("only the version differs")
 }
 
-/// The same, with HELLOs as `settings` has them.
+/// Returns the recording with the HELLOs that HAProxy sends with `settings`.
 fn with_hellos_of(settings: &Settings, recording: &Recording) -> Recording {
     let mut recording = recording.clone();
     for step in &mut recording.steps {
@@ -159,29 +163,30 @@ fn hello_of(settings: &Settings, id: &EngineId) -> Vec<u8> {
     bytes
 }
 
-/// HAProxy's bytes, as they were cut and when they came, are nothing that the core ends a conversation over, whether it
-/// answers at once or when the recorded agent did; and what comes of it is what the model could have had with it.
+/// The core closes no connection with an error if it receives HAProxy's bytes in the recorded pieces and at the
+/// recorded times, whether it answers immediately or when the recorded agent did. The model accepts the resulting
+/// conversation.
 #[test]
-fn the_core_bears_them_all() {
+fn the_core_serves_every_recording() {
     let mut notifies = 0;
     for tape in tapes() {
-        for answers in [Answers::InPlace, Answers::AsRecorded] {
+        for answers in [Answers::Immediate, Answers::AsRecorded] {
             let replayed = replay(&tape.recording, answers);
-            assert_eq!(replayed.errors, [], "{}, answered {answers:?}", tape.name);
+            assert_eq!(replayed.errors, [], "{}, answers {answers:?}", tape.name);
             notifies += replayed.notifies;
-            if tape.agent_is_good()
-                && let Err(mismatch) = tape.judge(&replayed.recording)
+            if tape.has_correct_agent()
+                && let Err(mismatch) = tape.check(&replayed.recording)
             {
-                panic!("{}, answered {answers:?}: {mismatch}\n{}", tape.name, replayed.recording);
+                panic!("{}, answers {answers:?}: {mismatch}\n{}", tape.name, replayed.recording);
             }
         }
     }
-    assert!(notifies > 2 * 1500, "only {notifies} NOTIFYs were answered");
+    assert!(notifies > 2 * 1500, "expected more than 3000 NOTIFYs, got {notifies}");
 }
 
-/// Only addresses that belong to nobody: 192.0.2.0/24 and 2001:db8::/32 are for documentation.
+/// The recordings contain no address of a real client: 192.0.2.0/24 and 2001:db8::/32 are reserved for documentation.
 #[test]
-fn no_address_is_anybodys() {
+fn all_addresses_are_reserved_for_documentation() {
     let mut seen = 0;
     for tape in tapes() {
         for (link, frames) in frames_of_haproxy(&tape.recording) {
@@ -198,9 +203,10 @@ fn no_address_is_anybodys() {
             }
         }
     }
-    assert!(seen > 500, "{seen} addresses");
+    assert!(seen > 500, "expected more than 500 addresses, got {seen}");
 }
 
+/// Returns the frames that HAProxy sent, by connection.
 fn frames_of_haproxy(recording: &Recording) -> BTreeMap<u32, Vec<Frame>> {
     let mut streams = BTreeMap::<u32, Vec<u8>>::new();
     for step in &recording.steps {
@@ -215,41 +221,42 @@ fn frames_of_haproxy(recording: &Recording) -> BTreeMap<u32, Vec<Frame>> {
     streams.into_iter().map(|(link, bytes)| (link, frames(bytes))).collect()
 }
 
-/// Which steps begin with a frame of HAProxy's of this type.
+/// Returns the indices of the steps in which HAProxy sent bytes that start with a frame of this type.
 fn steps_with(recording: &Recording, kind: u8) -> Vec<usize> {
     let is = |what: &What| matches!(what, What::Bytes(Side::Haproxy, bytes) if bytes.get(4) == Some(&kind));
     (0..recording.steps.len()).filter(|&at| is(&recording.steps[at].what)).collect()
 }
 
+/// Checks that the model rejects the recording after `change`.
 #[track_caller]
-fn refused(tape: &Tape, why: &str, change: impl FnOnce(&mut Recording)) {
+fn check_rejected(tape: &Tape, what: &str, change: impl FnOnce(&mut Recording)) {
     let mut recording = tape.recording.clone();
     change(&mut recording);
-    let judged = tape.judge(&recording);
-    assert!(judged.is_err(), "{why} goes unnoticed in {}", tape.name);
+    let result = tape.check(&recording);
+    assert!(result.is_err(), "expected the model to reject {what} in {}", tape.name);
 }
 
-/// Any bit of a NOTIFY's header, of its ids as of its flags, is one that the mux would have set otherwise.
+/// The mux determines every bit of a NOTIFY's header, including the ids and flags.
 #[test]
-fn a_wrong_bit_in_a_header_is_found() {
+fn a_wrong_bit_in_a_header_of_the_mux_is_rejected() {
     let tape = tape("3.2/burst_warm");
     let notify = steps_with(&tape.recording, NOTIFY)[0];
     for bit in (0..11 * 8).filter(|bit| !LONGER.contains(bit)) {
-        refused(tape, &format!("bit {bit}"), |recording| flip(recording, notify, bit));
+        check_rejected(tape, &format!("a flipped bit {bit}"), |recording| flip(recording, notify, bit));
     }
 }
 
-/// These bits of the length make the frame so long that it never ends: that may be so.
+/// Bits of the length that make the frame so long that it never ends in the recording, which the model accepts.
 const LONGER: std::ops::Range<usize> = 18..24;
 
-/// Stream-ids of the applet engine are HAProxy's own affair; the rest is not.
+/// The applet determines every bit of a NOTIFY's header except the stream-id, which may have any value.
 #[test]
-fn a_wrong_bit_in_an_applets_header_is_found() {
+fn a_wrong_bit_in_a_header_of_the_applet_is_rejected() {
     for name in ["2.6/burst_warm", "3.0/burst_warm"] {
         let tape = tape(name);
         let notify = steps_with(&tape.recording, NOTIFY)[0];
         for bit in (0..9 * 8).chain(10 * 8..11 * 8).filter(|bit| !LONGER.contains(bit)) {
-            refused(tape, &format!("bit {bit}"), |recording| flip(recording, notify, bit));
+            check_rejected(tape, &format!("a flipped bit {bit}"), |recording| flip(recording, notify, bit));
         }
     }
 }
@@ -261,11 +268,11 @@ fn flip(recording: &mut Recording, step: usize, bit: usize) {
 }
 
 #[test]
-fn a_missing_disconnect_is_found() {
+fn a_missing_disconnect_is_rejected() {
     for name in ["2.6/idle", "3.0/idle"] {
         let tape = tape(name);
         for at in steps_with(&tape.recording, DISCONNECT) {
-            refused(tape, "an end without a DISCONNECT", |recording| {
+            check_rejected(tape, "an end without a DISCONNECT", |recording| {
                 recording.steps[at].what = What::Fin(Side::Haproxy);
             });
         }
@@ -273,11 +280,11 @@ fn a_missing_disconnect_is_found() {
 }
 
 #[test]
-fn another_code_is_found() {
+fn a_wrong_disconnect_code_is_rejected() {
     for name in ["2.6/idle", "3.0/idle", "3.2/hello_bad"] {
         let tape = tape(name);
         for at in steps_with(&tape.recording, DISCONNECT) {
-            refused(tape, "another code", |recording| {
+            check_rejected(tape, "another code", |recording| {
                 let What::Bytes(_, bytes) = &mut recording.steps[at].what else { return };
                 *bytes = spoa_tests::frames::disconnect(12);
             });
@@ -286,32 +293,32 @@ fn another_code_is_found() {
 }
 
 #[test]
-fn exchanged_and_repeated_frames_are_found() {
+fn swapped_repeated_and_missing_frames_are_rejected() {
     let tape = tape("3.2/acks_big");
     let first = tape.recording.steps[0].link;
     let notifies = steps_with(&tape.recording, NOTIFY);
     let on_first: Vec<_> = notifies.into_iter().filter(|&at| tape.recording.steps[at].link == first).collect();
     assert!(on_first.len() > 10);
     for pair in on_first.windows(2) {
-        refused(tape, "NOTIFYs in another order", |recording| {
+        check_rejected(tape, "NOTIFYs in another order", |recording| {
             let earlier = recording.steps[pair[0]].what.clone();
             recording.steps[pair[0]].what = std::mem::replace(&mut recording.steps[pair[1]].what, earlier);
         });
-        refused(tape, "a NOTIFY sent twice", |recording| {
+        check_rejected(tape, "a NOTIFY that is sent twice", |recording| {
             recording.steps.insert(pair[1], tape.recording.steps[pair[0]].clone());
         });
-        refused(tape, "a NOTIFY that is not there", |recording| drop(recording.steps.remove(pair[0])));
+        check_rejected(tape, "a missing NOTIFY", |recording| drop(recording.steps.remove(pair[0])));
     }
 }
 
-/// An idle connection goes when its time has come, not before.
+/// HAProxy closes an idle connection after its timeout, not before.
 #[test]
-fn an_early_end_is_found() {
+fn an_early_end_is_rejected() {
     for name in ["2.6/idle", "3.0/idle", "3.2/idle"] {
         let tape = tape(name);
         let notify = steps_with(&tape.recording, NOTIFY)[0];
         let link = tape.recording.steps[notify].link;
-        refused(tape, "a reset", |recording| {
+        check_rejected(tape, "an early reset", |recording| {
             let mut end = recording.steps[notify].clone();
             (end.link, end.what) = (link, What::Reset(Side::Haproxy));
             recording.steps.truncate(notify + 1);

@@ -1,4 +1,4 @@
-//! Plays HAProxy's part of a recording to the core.
+//! Replays HAProxy's side of a recording to the core.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,26 +9,26 @@ use spoa_sim_haproxy::Time;
 use spoa_sim_haproxy::recording::{Recording, Side, What};
 use spoa_tests::bytes::{ACK, AGENT_DISCONNECT, AGENT_HELLO, Frame, Value};
 
-/// When NOTIFYs are answered.
+/// The time at which NOTIFYs are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answers {
-    /// By their handler, as they come.
-    InPlace,
-    /// When the recorded agent did it, in its order; never if it never did.
+    /// When they arrive, in the call of the handler.
+    Immediate,
+    /// When the recorded agent answered them, and never if it did not.
     AsRecorded,
 }
 
-/// What came of it.
+/// The result of a replay.
 pub(crate) struct Replayed {
-    /// What HAProxy said then and what the core says now.
+    /// The recorded bytes of HAProxy and the bytes of the core.
     pub(crate) recording: Recording,
-    /// NOTIFYs that the core was asked.
+    /// Number of NOTIFYs that the core received.
     pub(crate) notifies: usize,
-    /// Connections that the core ended because of what HAProxy did.
+    /// Connections that the core closed because of an error of HAProxy.
     pub(crate) errors: Vec<(u32, PeerError)>,
 }
 
-/// Plays `recording` to an agent with the limits of the one in it.
+/// Replays `recording` to an agent with the limits of the recorded agent.
 pub(crate) fn replay(recording: &Recording, answers: Answers) -> Replayed {
     let configs = configs(recording);
     let mut links = Vec::<Link>::new();
@@ -37,7 +37,7 @@ pub(crate) fn replay(recording: &Recording, answers: Answers) -> Replayed {
         Replayed { recording: Recording { conditions, steps: Vec::new() }, notifies: 0, errors: Vec::new() };
     for step in &recording.steps {
         for link in &mut links {
-            link.pass_time(step.at, &mut replayed);
+            link.advance_time(step.at, &mut replayed);
         }
         if step.what == What::Open {
             let config = configs.get(&step.link).copied().unwrap_or_default();
@@ -50,15 +50,16 @@ pub(crate) fn replay(recording: &Recording, answers: Answers) -> Replayed {
     replayed
 }
 
-/// As the AGENT-HELLO of each connection has it, as far as such an agent can be had.
+/// Returns the configuration that the AGENT-HELLO of each connection states. Connections whose values are not valid
+/// have none.
 fn configs(recording: &Recording) -> BTreeMap<u32, Config> {
     let mut configs = BTreeMap::new();
-    let mut said = BTreeMap::<u32, Vec<u8>>::new();
+    let mut sent = BTreeMap::<u32, Vec<u8>>::new();
     for step in &recording.steps {
         if let What::Bytes(Side::Agent, bytes) = &step.what {
-            let said = said.entry(step.link).or_default();
-            said.extend_from_slice(bytes);
-            if let Some(config) = Frame::take(&mut &said[..]).as_ref().and_then(config_of) {
+            let sent = sent.entry(step.link).or_default();
+            sent.extend_from_slice(bytes);
+            if let Some(config) = Frame::take(&mut &sent[..]).as_ref().and_then(config_of) {
                 configs.entry(step.link).or_insert(config);
             }
         }
@@ -85,25 +86,25 @@ struct Link {
     id: u32,
     answers: Answers,
     core: Connection,
-    /// HAProxy's bytes that the core has not taken yet.
+    /// Bytes of HAProxy that the core has not read yet.
     unread: Vec<u8>,
-    /// What the recorded agent has said of its next frame.
+    /// The received part of the recorded agent's next frame.
     recorded: Vec<u8>,
     tickets: Vec<((u64, u64), Ticket)>,
-    said_fin: bool,
+    is_fin_sent: bool,
 }
 
 impl Link {
     fn new(id: u32, config: Config, now: Time, answers: Answers) -> Self {
         let core = Connection::new(config, Instant::from_nanos(now));
         let (unread, recorded, tickets) = (Vec::new(), Vec::new(), Vec::new());
-        Self { id, answers, core, unread, recorded, tickets, said_fin: false }
+        Self { id, answers, core, unread, recorded, tickets, is_fin_sent: false }
     }
 
-    /// Wakes the core whenever it asked for it, up to `until`.
-    fn pass_time(&mut self, until: Time, replayed: &mut Replayed) {
+    /// Handles the timeouts of the core up to `until`.
+    fn advance_time(&mut self, until: Time, replayed: &mut Replayed) {
         while let Some(due) = self.core.poll_timeout().filter(|due| due.as_nanos() <= until) {
-            // What is due earlier than the last step was is done at its time: times never go back.
+            // A timeout that is due before the last step is handled at the time of that step: times must not decrease.
             let last = replayed.recording.steps.last().map_or(0, |step| step.at);
             let now = due.as_nanos().max(last);
             self.core.handle_timeout(Instant::from_nanos(now));
@@ -111,6 +112,7 @@ impl Link {
         }
     }
 
+    /// Executes a step of the recording.
     fn step(&mut self, at: Time, what: &What, replayed: &mut Replayed) {
         let now = Instant::from_nanos(at);
         match what {
@@ -127,13 +129,13 @@ impl Link {
                 self.recorded.extend_from_slice(bytes);
                 self.follow(now);
             }
-            // It had its reasons, which the core has not: so it is asked to.
+            // The core has no reason of its own to close the connection, so the replay calls it to do so.
             What::Fin(Side::Agent) | What::Reset(Side::Agent) => self.core.disconnect(now, Duration::ZERO),
         }
         self.pump(at, replayed);
     }
 
-    /// Does what the recorded agent did.
+    /// Makes the core do what the recorded agent did.
     fn follow(&mut self, now: Instant) {
         let mut recorded = &self.recorded[..];
         while let Some(frame) = Frame::take(&mut recorded) {
@@ -152,7 +154,7 @@ impl Link {
         self.recorded = recorded.to_vec();
     }
 
-    /// Hands the core its input and does what it says until there is nothing left to do.
+    /// Passes input to the core, and handles its events and output, until nothing is left to do.
     fn pump(&mut self, at: Time, replayed: &mut Replayed) {
         let now = Instant::from_nanos(at);
         loop {
@@ -171,7 +173,7 @@ impl Link {
                         replayed.notifies += 1;
                         let ids = (notify.stream_id().0, notify.frame_id().0);
                         match self.answers {
-                            Answers::InPlace => answer(notify.ack()),
+                            Answers::Immediate => answer(notify.ack()),
                             Answers::AsRecorded => self.tickets.push((ids, notify.defer())),
                         }
                     }
@@ -189,14 +191,14 @@ impl Link {
                 break;
             }
         }
-        if self.core.is_send_finished() && !self.said_fin {
-            self.said_fin = true;
+        if self.core.is_send_finished() && !self.is_fin_sent {
+            self.is_fin_sent = true;
             replayed.recording.push(at, self.id, What::Fin(Side::Agent));
         }
     }
 }
 
 fn answer(mut ack: Ack<'_>) {
-    ack.set_var(Scope::Session, "ip_score", 42u32).expect("a good name and value");
-    ack.finish().expect("it fits");
+    ack.set_var(Scope::Session, "ip_score", 42u32).expect("the name and the value are valid");
+    ack.finish().expect("the ACK fits into a frame");
 }

@@ -1,7 +1,8 @@
-//! `spoa` under mixed load for a long time: `cargo test --release -p spoa-tests --test soak -- --secs 600`.
+//! Runs `spoa` under mixed load for a long time: `cargo test --release -p spoa-tests --test soak -- --secs 600`.
 //!
-//! Clients come and go in every way there is, lists change and break, metrics are scraped. Every NOTIFY that was sent on a
-//! connection that lives gets its ACK; in the end no connection, no descriptor and no memory is left over.
+//! Clients open and close connections in many ways, lists are replaced by valid and by broken ones, and metrics are
+//! scraped. Every NOTIFY must get its ACK unless its client aborts the connection. At the end no connection and no file
+//! descriptor may be left, and memory must not have grown.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,34 +23,36 @@ use spoa_tests::folder::Folder;
 use spoa_tests::frames::{Hello, check_client_ip, disconnect, notify};
 use spoa_tests::process;
 
-/// Soaks the agent.
+/// Runs the agent under mixed load.
 #[derive(Parser)]
 struct Options {
-    /// How long
+    /// Duration of the load, in seconds
     #[arg(long, default_value_t = 60)]
     secs: u64,
-    /// What clients do follows from this
+    /// Seed of the random actions of the clients
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// What `cargo test` says to all tests
+    /// Ignored: options that `cargo test` passes to all tests
     #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
     _other: Vec<String>,
 }
 
+/// Number of clients that run at the same time.
 const CLIENTS: u64 = 8;
 
-/// What memory may vary by, in bytes: arenas of the allocator, a page here and there.
+/// Tolerated growth of memory in bytes, for arenas of the allocator and single pages.
 const MEMORY_SLACK: u64 = 4 << 20;
 
+/// Counters that all threads share.
 #[derive(Default)]
-struct Figures {
+struct Counters {
     is_over: AtomicBool,
     connections: AtomicU64,
-    asked: AtomicU64,
-    answered: AtomicU64,
-    /// Sent on connections that the client then broke off.
-    abandoned: AtomicU64,
-    lists: AtomicU64,
+    notifies: AtomicU64,
+    acks: AtomicU64,
+    /// NOTIFYs on connections that the client aborted before it had the ACKs.
+    aborted: AtomicU64,
+    list_changes: AtomicU64,
 }
 
 fn main() -> ExitCode {
@@ -73,63 +76,69 @@ fn main() -> ExitCode {
         "info",
     ]);
     let admin = Admin::of(&agent);
-    let figures = Figures::default();
+    let counters = Counters::default();
     let descriptors = descriptors(&agent);
     let mut memory = Vec::new();
     thread::scope(|scope| {
         for client in 0..CLIENTS {
-            let (figures, addr) = (&figures, agent.addr());
+            let (counters, addr) = (&counters, agent.addr());
             let random = ChaCha8Rng::seed_from_u64(seed.wrapping_mul(1_000).wrapping_add(client));
             scope.spawn(move || {
-                // A client that panics ends all; the scope tells of it.
-                let _end = EndsAll(figures);
-                visit(addr, figures, random);
+                // A client that panics stops all others, so that the scope can propagate the panic.
+                let _stop = StopOnDrop(counters);
+                run_client(addr, counters, random);
             });
         }
-        scope.spawn(|| change_lists(&folder, &agent, &figures));
+        scope.spawn(|| change_lists(&folder, &agent, &counters));
         let end = Instant::now() + Duration::from_secs(secs);
-        while Instant::now() < end && !figures.is_over.load(Ordering::Relaxed) {
+        while Instant::now() < end && !counters.is_over.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(250));
             memory.push(process::memory(agent.pid()));
             admin.get("/metrics");
         }
-        figures.is_over.store(true, Ordering::Relaxed);
+        counters.is_over.store(true, Ordering::Relaxed);
     });
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let (asked, answered, abandoned) = (count(&figures.asked), count(&figures.answered), count(&figures.abandoned));
-    // The first sixth, at most a minute, is for buffers to grow to what they need.
-    let warm = memory.len().min(240 * 6) / 6;
-    let (early, late) = (most(&memory[warm..memory.len() / 2]), most(&memory[memory.len() / 2..]));
+    let (notifies, acks, aborted) = (count(&counters.notifies), count(&counters.acks), count(&counters.aborted));
+    // Buffers may grow to the size that they need in the first sixth of the time, but not for more than a minute.
+    let warm_up = memory.len().min(240 * 6) / 6;
+    let (early, late) = (max(&memory[warm_up..memory.len() / 2]), max(&memory[memory.len() / 2..]));
     println!(
-        "{secs} s, seed {seed}: {} connections, {asked} NOTIFYs, {answered} ACKs, {abandoned} broken off by clients, lists \
-         changed {} times; resident at most {:.1} MiB in the first half, {:.1} MiB in the second",
-        count(&figures.connections),
-        count(&figures.lists),
+        "{secs} s, seed {seed}: {} connections, {notifies} NOTIFYs, {acks} ACKs, {aborted} NOTIFYs on connections that \
+         clients aborted, {} changes of lists; peak resident memory {:.1} MiB in the first half, {:.1} MiB in \
+         the second",
+        count(&counters.connections),
+        count(&counters.list_changes),
         mebibytes(early),
         mebibytes(late),
     );
-    assert_eq!(asked, answered + abandoned, "every NOTIFY of a connection that lives is answered");
-    assert!(late <= early + MEMORY_SLACK, "memory grows: {:?}", memory.iter().map(|at| at >> 10).collect::<Vec<_>>());
-    wait_for("its connections to end", || admin.sample("spoa_connections") < 1.0);
-    wait_for("its descriptors to be closed", || self::descriptors(&agent) <= descriptors);
+    assert_eq!(notifies, acks + aborted, "every NOTIFY is answered unless the client aborts its connection");
+    assert!(
+        late <= early + MEMORY_SLACK,
+        "memory grows, in KiB: {:?}",
+        memory.iter().map(|at| at >> 10).collect::<Vec<_>>()
+    );
+    wait_for("all connections to be closed", || admin.sample("spoa_connections") < 1.0);
+    wait_for("all file descriptors to be closed", || self::descriptors(&agent) <= descriptors);
     agent.terminate();
     let mut agent = agent;
     assert!(agent.wait().success());
     ExitCode::SUCCESS
 }
 
-struct EndsAll<'f>(&'f Figures);
+/// Stops all threads when dropped.
+struct StopOnDrop<'c>(&'c Counters);
 
-impl Drop for EndsAll<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.is_over.store(true, Ordering::Relaxed);
     }
 }
 
-/// One connection after the other, each used and ended in some way.
-fn visit(addr: &str, figures: &Figures, mut random: ChaCha8Rng) {
-    while !figures.is_over.load(Ordering::Relaxed) {
-        figures.connections.fetch_add(1, Ordering::Relaxed);
+/// Opens one connection after the other, and uses and closes each in a random way.
+fn run_client(addr: &str, counters: &Counters, mut random: ChaCha8Rng) {
+    while !counters.is_over.load(Ordering::Relaxed) {
+        counters.connections.fetch_add(1, Ordering::Relaxed);
         match random.random_range(0..20) {
             0 => {
                 let mut check = Client::fresh(addr);
@@ -139,7 +148,7 @@ fn visit(addr: &str, figures: &Figures, mut random: ChaCha8Rng) {
                 continue;
             }
             1 => {
-                // Nothing, or something that is no HELLO.
+                // Sends nothing, or bytes that are no HELLO.
                 let mut stranger = Client::fresh(addr);
                 let bytes: Vec<u8> = (0..random.random_range(0..64)).map(|_| random.next_u32() as u8).collect();
                 let _ = stranger.try_send(&bytes);
@@ -161,10 +170,10 @@ fn visit(addr: &str, figures: &Figures, mut random: ChaCha8Rng) {
                 bytes.extend(notify(sid, 1, &[check_client_ip(address)]));
             }
             client.send(&bytes);
-            figures.asked.fetch_add(burst, Ordering::Relaxed);
+            counters.notifies.fetch_add(burst, Ordering::Relaxed);
             if random.random_range(0..100) == 0 {
-                // Whoever breaks off has no right to an answer.
-                figures.abandoned.fetch_add(burst, Ordering::Relaxed);
+                // The client aborts the connection and does not wait for its ACKs.
+                counters.aborted.fetch_add(burst, Ordering::Relaxed);
                 waiting.clear();
                 break;
             }
@@ -175,7 +184,7 @@ fn visit(addr: &str, figures: &Figures, mut random: ChaCha8Rng) {
                 let frame = client.frame();
                 assert_eq!(frame.kind, ACK, "{frame:?}");
                 assert!(waiting.remove(&frame.sid) && !frame.actions().is_empty(), "{frame:?}");
-                figures.answered.fetch_add(1, Ordering::Relaxed);
+                counters.acks.fetch_add(1, Ordering::Relaxed);
             }
         }
         match random.random_range(0..4) {
@@ -185,7 +194,7 @@ fn visit(addr: &str, figures: &Figures, mut random: ChaCha8Rng) {
             }
             1 => client.reset(),
             2 => {
-                // In the middle of a frame.
+                // Closes the connection in the middle of a frame.
                 let _ = client.try_send(&notify(1, 1, &[])[..5]);
             }
             _ => {}
@@ -193,40 +202,42 @@ fn visit(addr: &str, figures: &Figures, mut random: ChaCha8Rng) {
     }
 }
 
+/// Returns the content of version `number` of a list.
 fn list(number: u64) -> Vec<u8> {
     (0..2_000_u64).map(|n| format!("192.0.{}.{}\n", (n + number) % 256, n % 251)).collect::<String>().into_bytes()
 }
 
-/// Replaces a list again and again: by good ones, broken ones and none.
-fn change_lists(folder: &Folder, agent: &Agent, figures: &Figures) {
+/// Replaces a list again and again, by valid and by broken versions, and sometimes sends SIGHUP.
+fn change_lists(folder: &Folder, agent: &Agent, counters: &Counters) {
     for number in 1.. {
-        if figures.is_over.load(Ordering::Relaxed) {
+        if counters.is_over.load(Ordering::Relaxed) {
             return;
         }
         match number % 8 {
             0 => folder.write("list", b"<html>404</html>\n"),
-            1 => fs::write(folder.path("list"), list(number)).expect("it can be written"),
+            1 => fs::write(folder.path("list"), list(number)).expect("the file can be written"),
             2 => agent.signal(Signal::HUP),
             _ => folder.write("list", &list(number)),
         }
-        figures.lists.fetch_add(1, Ordering::Relaxed);
+        counters.list_changes.fetch_add(1, Ordering::Relaxed);
         thread::sleep(Duration::from_millis(200));
     }
 }
 
+/// Returns the number of open file descriptors of the agent.
 fn descriptors(agent: &Agent) -> usize {
-    fs::read_dir(format!("/proc/{}/fd", agent.pid().as_raw_nonzero())).expect("it runs").count()
+    fs::read_dir(format!("/proc/{}/fd", agent.pid().as_raw_nonzero())).expect("the agent runs").count()
 }
 
 fn wait_for(what: &str, is_so: impl Fn() -> bool) {
     let end = Instant::now() + LIMIT;
     while !is_so() {
-        assert!(Instant::now() < end, "waited for {what} in vain");
+        assert!(Instant::now() < end, "waited {LIMIT:?} for {what}");
         thread::sleep(Duration::from_millis(50));
     }
 }
 
-fn most(memory: &[u64]) -> u64 {
+fn max(memory: &[u64]) -> u64 {
     memory.iter().copied().max().unwrap_or_default()
 }
 

@@ -125,8 +125,7 @@ const fn mistake(other: OtherProtocol) -> &'static str {
         OtherProtocol::Tls => "\"ssl\" on HAProxy's server line, or a browser; the agent does not speak TLS",
         OtherProtocol::Proxy => "\"send-proxy\" on HAProxy's server line; remove it",
         OtherProtocol::Http => {
-            "a backend in \"mode http\", or its \"option httpchk\"; it needs \"mode spop\" (\"mode tcp\" up to HAProxy 3.0) and \
-             \"option spop-check\""
+            "\"option httpchk\" in HAProxy's backend, which needs \"option spop-check\" instead, or a browser"
         }
     }
 }

@@ -3,7 +3,7 @@
 /// A text format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TextFormat {
-    /// That of Prometheus, version 0.0.4: for people, `promtool` and old scrapers.
+    /// The format of Prometheus, version 0.0.4: for people, `promtool` and old scrapers.
     Prometheus,
     /// OpenMetrics 1.0.0.
     OpenMetrics,

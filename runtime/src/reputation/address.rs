@@ -5,7 +5,7 @@ use std::str;
 
 use spoa_core::wire::{Message, TypedData};
 
-/// Calls `each` with every address that a message asks about, as it was sent; returns false if `arguments` is not empty and
+/// Calls `each` with every address that a message asks about, without conversion; returns false if `arguments` is not empty and
 /// the message has none of them.
 ///
 /// The addresses are in

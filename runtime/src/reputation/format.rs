@@ -115,7 +115,7 @@ pub enum LineFault {
     Item {
         /// The beginning of the text.
         text: String,
-        /// What is wrong with it.
+        /// The fault.
         error: ItemError,
     },
     /// The line is longer than [`LINE_LEN_MAX`].

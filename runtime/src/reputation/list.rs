@@ -125,7 +125,7 @@ pub enum ListConfigError {
     Unknown(String),
 }
 
-/// What may follow a list's path, for errors.
+/// The parts that may follow a list's path, for errors.
 const KEYS: &str = "score=N, category=TEXT, allow, strict, optional, max-shrink=N, format=F and column=C";
 
 /// Why lists cannot be used.
@@ -164,7 +164,7 @@ pub enum LoadError {
         count: u64,
         /// The number of the first one.
         line: u64,
-        /// What is wrong with it.
+        /// The fault in it.
         error: LineError,
     },
     /// A list shrank by more than it may: it may have been cut off.
@@ -209,7 +209,7 @@ pub const SHRINK_GUARD_MIN: u64 = 100;
 /// for each of IPv6, whatever a file unpacks to or its ranges are cut into.
 pub const PREFIXES_MAX: usize = 16_000_000;
 
-/// How many bad lines are kept for reports.
+/// The number of bad lines that are kept for reports.
 const BAD_KEPT: usize = 5;
 
 /// A loaded list. Clones share its content.

@@ -10,7 +10,7 @@ use super::misfits::Misfits;
 use crate::counters::Counter;
 use crate::metrics::Families;
 
-/// How many served messages are counted by name, the first that were configured; further ones are counted together.
+/// The number of served messages that are counted by name, the first that were configured; others are counted together.
 const NAMES_MAX: usize = 30;
 /// The counter of messages that no rule serves.
 const UNKNOWN: usize = 0;

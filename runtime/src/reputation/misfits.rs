@@ -10,7 +10,7 @@ use super::message_rule::MessageRule;
 /// How often a kind of misfit that was reported before is reported again.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// How many kinds are reported at once when they are first seen. Peers choose names, so the number is bounded.
+/// The number of kinds that are reported as soon as they are seen. Peers choose names, so it is bounded.
 const KINDS_MAX: usize = 16;
 
 /// How much of a name is shown, in bytes.

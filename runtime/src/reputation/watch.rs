@@ -46,7 +46,7 @@ impl Watch {
             let _ = teller.try_send(());
         };
         let watcher = recommended_watcher(tell).map_err(|error| {
-            tracing::warn!("cannot be told of files that change, and looks every {} s: {error}", POLL.as_secs());
+            tracing::warn!("cannot watch files, so changes are noticed every {} s only: {error}", POLL.as_secs());
         });
         Self { watcher: watcher.ok(), folders: BTreeSet::new(), events, _told: told }
     }
@@ -62,7 +62,11 @@ impl Watch {
         for folder in &folders {
             // Folders that are watched stay so, and a replaced folder is watched again.
             if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
-                tracing::debug!("cannot watch {}, and looks every {} s: {error}", folder.display(), POLL.as_secs());
+                tracing::debug!(
+                    "cannot watch {}, so changes in it are noticed every {} s only: {error}",
+                    folder.display(),
+                    POLL.as_secs()
+                );
             }
         }
         self.folders = folders;

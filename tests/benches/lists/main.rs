@@ -1,7 +1,7 @@
-//! Lists of addresses at scale: `cargo bench -p spoa-tests --bench lists`.
+//! Measures large lists of addresses: `cargo bench -p spoa-tests --bench lists`.
 //!
-//! For each number of [prefixes] a process of its own loads them from files and says what that took; then the structure is held
-//! against crates that could be in its place.
+//! For each number of [prefixes], a separate process loads them from files and prints the time and memory that this
+//! takes. Then the data structure of the lists is compared with crates that could replace it.
 
 #[path = "../prefixes.rs"]
 mod prefixes;
@@ -27,24 +27,24 @@ use spoa_tests::process;
 use prefixes::{LISTS, Listed, list, v6, write_lists};
 use structures::Structure;
 
-/// Prefixes that structures are compared with.
+/// Number of prefixes for the comparison of data structures.
 const COMPARED: usize = 1_200_000;
 
-/// Addresses that are looked up.
+/// Number of addresses to look up.
 const LOOK_UPS: usize = 1_000_000;
 
 #[derive(Parser)]
 struct Options {
-    /// Numbers of prefixes
+    /// Numbers of prefixes to measure, separated by commas
     #[arg(long, value_delimiter = ',', default_values_t = [1_200, 12_000, 120_000, 1_200_000, 12_000_000])]
     prefixes: Vec<usize>,
-    /// Load the lists of this folder and say what it took
+    /// Load the lists in this folder and print the time and memory
     #[arg(long, hide = true)]
     load: Option<PathBuf>,
-    /// Measure this structure with so many prefixes
+    /// Measure this data structure with the first number of prefixes
     #[arg(long, hide = true)]
     structure: Option<Structure>,
-    /// Cargo says so
+    /// Ignored: cargo passes it to all benches
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -63,45 +63,47 @@ fn main() {
     compare();
 }
 
-/// How loading and look-ups grow.
+/// Prints time and memory of loading and of lookups for each number of prefixes.
 fn scale(prefixes: &[usize]) {
     println!(
-        "| prefixes in {LISTS} lists | of files | loaded in processor time | resident | at most | look-ups need | a look-up: IPv4 hit | IPv4 | IPv6 hit | IPv6 |"
+        "| prefixes in {LISTS} lists | size of files | processor time to load | resident | peak | memory used by \
+         lookups | lookup of a listed IPv4 address | of a random one | of a listed IPv6 address | of a random one |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for &prefixes in prefixes {
         let folder = std::env::temp_dir().join(format!("spoa-bench-lists-{}", std::process::id()));
         let size = write_lists(&folder, prefixes);
-        let program = std::env::current_exe().expect("it is this one");
-        let child = Command::new(program).arg("--load").arg(&folder).output().expect("it can be run");
-        fs::remove_dir_all(&folder).expect("it is ours");
+        let program = std::env::current_exe().expect("the path of this program is known");
+        let child = Command::new(program).arg("--load").arg(&folder).output().expect("the program starts");
+        fs::remove_dir_all(&folder).expect("the folder can be deleted");
         assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
         println!("| {prefixes} | {} | {}", mebibytes(size), String::from_utf8_lossy(&child.stdout).trim_end());
     }
 }
 
-/// The structure beside others.
+/// Prints time and memory of each data structure.
 fn compare() {
     println!(
-        "\n| {COMPARED} prefixes | built in processor time | memory | a look-up: IPv4 hit | IPv4 | IPv6 hit | IPv6 |"
+        "\n| {COMPARED} prefixes | processor time to build | memory | lookup of a listed IPv4 address | of a random one \
+         | of a listed IPv6 address | of a random one |"
     );
     println!("|---|---|---|---|---|---|---|");
     for structure in Structure::value_variants() {
-        let name = structure.to_possible_value().expect("it is no secret").get_name().to_owned();
-        let mut command = Command::new(std::env::current_exe().expect("it is this one"));
+        let name = structure.to_possible_value().expect("the value has a name").get_name().to_owned();
+        let mut command = Command::new(std::env::current_exe().expect("the path of this program is known"));
         command.args(["--structure", &name, "--prefixes", &COMPARED.to_string()]);
-        let child = command.output().expect("it can be run");
+        let child = command.output().expect("the program starts");
         assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
         println!("| `{name}` | {}", String::from_utf8_lossy(&child.stdout).trim_end());
     }
 }
 
-/// Loads the lists of a folder and looks addresses up: the rest of a row.
+/// Loads the lists in a folder and looks up addresses. Returns the row of the table without its first columns.
 fn load(folder: &Path) -> String {
     let option = |list: usize| format!("{list}={},score={}", folder.join(list.to_string()).display(), list * 5);
-    let configs: Vec<ListConfig> = (0..LISTS).map(|list| option(list).parse().expect("a list")).collect();
+    let configs: Vec<ListConfig> = (0..LISTS).map(|list| option(list).parse().expect("the option is valid")).collect();
     let (own, before) = (getpid(), process::cpu_time(getpid()));
-    let lists = Lists::load(&configs).expect("they are lists");
+    let lists = Lists::load(&configs).expect("the lists are valid");
     let time = process::cpu_time(own) - before;
     let (resident, peak) = (process::memory(own), process::memory_peak(own));
     let each = lists.iter().map(List::prefixes).sum::<u64>() as usize / LISTS;
@@ -123,7 +125,7 @@ fn load(folder: &Path) -> String {
         |address| lists.verdict(Ipv4Addr::from_bits(address).into()).score(),
         |address| lists.verdict(Ipv6Addr::from_bits(address).into()).score(),
     );
-    assert!(hits_v4.iter().all(|address| score_v4(*address).is_some()), "they are in the lists");
+    assert!(hits_v4.iter().all(|address| score_v4(*address).is_some()), "the addresses are in the lists");
     let again = |of: usize| LOOK_UPS.div_ceil(of.max(1));
     format!(
         "{:.2} s | {} | {} | {} | {} | {} | {} | {} |",
@@ -138,7 +140,7 @@ fn load(folder: &Path) -> String {
     )
 }
 
-/// The time of one.
+/// Returns the time of one lookup, measured over `again` rounds of all addresses.
 fn look_ups<A: Copy, T>(addresses: &[A], again: usize, look_up: impl Fn(A) -> T) -> String {
     let start = Instant::now();
     for _ in 0..again {

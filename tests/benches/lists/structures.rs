@@ -1,4 +1,5 @@
-//! The table beside crates that could be in its place: prefixes in memory, the longest match.
+//! Compares the table of `spoa` with crates that could replace it: prefixes in memory, and lookups of the longest
+//! match.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -17,20 +18,20 @@ use spoa_tests::process;
 use crate::prefixes::{self, V4_OF_SIX};
 use crate::{look_ups, mebibytes};
 
-/// What finds the prefix that an address is in.
+/// A data structure that finds the prefix of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Structure {
-    /// That of `spoa`
+    /// The table of `spoa`
     Table,
     /// A binary trie
     PrefixTrie,
     /// A tree bitmap
     IpNetworkTable,
-    /// A trie with levels compressed
+    /// A trie with compressed levels
     Iptrie,
 }
 
-/// Prefixes of both families, and addresses in them.
+/// Random prefixes of both families.
 struct Sample {
     v4: Vec<(u32, u8)>,
     v6: Vec<(u128, u8)>,
@@ -44,7 +45,7 @@ impl Sample {
         Self { v4, v6: (0..count).map(|_| prefixes::v6(&mut random)).collect() }
     }
 
-    /// Times look-ups in what `build` makes of this: the rest of a row.
+    /// Measures `build` and lookups of addresses in its result. Returns the row of the table without its first column.
     fn measure<S>(
         &self,
         build: impl Fn(&Self) -> S,
@@ -60,14 +61,14 @@ impl Sample {
         let any_v6: Vec<u128> = hits_v6.iter().map(|_| prefixes::v6(&mut random).0 | 1).collect();
         let (before, had) = (process::cpu_time(getpid()), process::memory(getpid()));
         let built = build(self);
-        let (time, holds) = (process::cpu_time(getpid()) - before, process::memory(getpid()).saturating_sub(had));
+        let (time, memory) = (process::cpu_time(getpid()) - before, process::memory(getpid()).saturating_sub(had));
         assert!(
             hits_v4.iter().all(|address| v4(&built, *address)) && hits_v6.iter().all(|address| v6(&built, *address))
         );
         format!(
             "{:.2} s | {} | {} | {} | {} | {} |",
             time.as_secs_f64(),
-            mebibytes(holds),
+            mebibytes(memory),
             look_ups(&hits_v4, 1, |address| v4(&built, address)),
             look_ups(&any_v4, 1, |address| v4(&built, address)),
             look_ups(&hits_v6, 5, |address| v6(&built, address)),
@@ -77,7 +78,7 @@ impl Sample {
 }
 
 impl Structure {
-    /// Builds it of so many prefixes and looks addresses up.
+    /// Measures this structure with this number of prefixes.
     pub(crate) fn measure(self, prefixes: usize) -> String {
         let sample = Sample::new(prefixes);
         let (ip4, ip6) = (Ipv4Addr::from_bits, Ipv6Addr::from_bits);
@@ -104,10 +105,10 @@ impl Structure {
                 |sample| {
                     let mut table = IpNetworkTable::new();
                     for &(start, len) in &sample.v4 {
-                        table.insert(Ipv4Network::new(ip4(start), len).expect("a prefix"), 0_u16);
+                        table.insert(Ipv4Network::new(ip4(start), len).expect("the prefix is valid"), 0_u16);
                     }
                     for &(start, len) in &sample.v6 {
-                        table.insert(Ipv6Network::new(ip6(start), len).expect("a prefix"), 0_u16);
+                        table.insert(Ipv6Network::new(ip6(start), len).expect("the prefix is valid"), 0_u16);
                     }
                     table
                 },
@@ -116,7 +117,7 @@ impl Structure {
             ),
             Self::Iptrie => sample.measure(
                 |sample| {
-                    // What is in none of the prefixes is in the root's, 0.0.0.0/0.
+                    // The root, 0.0.0.0/0 or ::/0, matches the addresses that are in none of the prefixes.
                     let (mut v4, mut v6) = (Ipv4RTrieMap::with_root(0_u16), Ipv6RTrieMap::with_root(0_u16));
                     for &(start, len) in &sample.v4 {
                         v4.insert(Ipv4Net::new_assert(ip4(start), len).into(), 1);

@@ -1,4 +1,5 @@
-//! A connection an event, as HAProxy 3.1 and later open them where they do not reuse: HELLO, NOTIFY, ACK, and a reset.
+//! A connection per event, as HAProxy since 3.1 opens them if it does not reuse connections: HELLO, NOTIFY, ACK and a
+//! reset.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use spoa_tests::process;
 use crate::Load;
 use crate::server::Server;
 
-/// Lets so many clients do that at once, for so long.
+/// Runs this number of clients for this time.
 pub(crate) fn load(server: &impl Server, clients: usize, time: Duration) -> Load {
     let (addr, cpu_before) = (server.addr(), process::cpu_time(server.pid()));
     let notify = notify(1, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 33]))]);
@@ -31,7 +32,7 @@ pub(crate) fn load(server: &impl Server, clients: usize, time: Duration) -> Load
             times
         };
         let clients: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
-        clients.into_iter().flat_map(|client| client.join().expect("it was answered")).collect::<Vec<_>>()
+        clients.into_iter().flat_map(|client| client.join().expect("every NOTIFY is answered")).collect::<Vec<_>>()
     });
     let elapsed = start.elapsed();
     times.sort_unstable();

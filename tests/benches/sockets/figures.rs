@@ -1,15 +1,16 @@
-//! Medians and their spread.
+//! Medians and ratios of measured values.
 
 use std::fmt;
 
-/// The middle one.
+/// Returns the median.
 pub(crate) fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
     let mut figures: Vec<f64> = figures.into_iter().collect();
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
 }
 
-/// With a space between thousands, rounded to three digits: more would claim what was not measured.
+/// Formats a figure with a space between thousands. It is rounded to three digits, because measurements are not more
+/// accurate.
 pub(crate) fn grouped(figure: f64) -> String {
     let unit = 10_f64.powf((figure.log10() - 2.0).floor()).max(1.0);
     let digits = format!("{:.0}", (figure / unit).round() * unit);
@@ -23,7 +24,7 @@ pub(crate) fn grouped(figure: f64) -> String {
     out
 }
 
-/// How one series relates to another, turn by turn.
+/// The ratio of one series to another, turn by turn.
 pub(crate) struct Ratio {
     median: f64,
     low: f64,

@@ -1,5 +1,6 @@
-//! Less than any agent does: one wait for all sockets, one read and one write for each that is ready, and of each NOTIFY
-//! the ids, copied into an ACK that was written beforehand. Nothing is checked, nothing looked at, and there is no limit.
+//! The floor: a server that does less than any agent. It waits for all sockets at once, then makes one read and one
+//! write per ready socket, and copies the ids of each NOTIFY into a prepared ACK. It checks nothing, decodes no
+//! messages and has no limits.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -10,18 +11,18 @@ use socket2::{Domain, Socket, Type};
 use spoa_tests::bytes::{HELLO, NOTIFY};
 use spoa_tests::frames::{ack, agent_hello};
 
-/// The socket that listens; connections have their places as numbers.
+/// Token of the listening socket. The token of a connection is its index.
 const LISTENER: Token = Token(usize::MAX);
 
-/// Bytes that one read takes.
+/// Maximum number of bytes per read.
 const BUFFER_LEN: usize = 1 << 18;
 
-/// Serves on a free port, which it prints, until it is killed.
+/// Serves on a free port, which is printed, until the process is killed.
 pub(crate) fn serve() -> ! {
-    let mut poll = Poll::new().expect("a poll");
-    let mut listener = TcpListener::from_std(listen().expect("a free port"));
-    println!("{}", listener.local_addr().expect("it is bound"));
-    poll.registry().register(&mut listener, LISTENER, Interest::READABLE).expect("it is a socket");
+    let mut poll = Poll::new().expect("an epoll instance can be created");
+    let mut listener = TcpListener::from_std(listen().expect("a port is free"));
+    println!("{}", listener.local_addr().expect("the socket is bound"));
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE).expect("the socket can be registered");
     let mut connections: Vec<Option<Connection>> = Vec::new();
     let (canned, mut buf, mut out) = (Canned::new(), vec![0; BUFFER_LEN], Vec::new());
     let mut events = Events::with_capacity(256);
@@ -33,20 +34,23 @@ pub(crate) fn serve() -> ! {
             if event.token() == LISTENER {
                 while let Ok((mut socket, _)) = listener.accept() {
                     let token = Token(connections.len());
-                    poll.registry().register(&mut socket, token, Interest::READABLE).expect("it is a socket");
+                    poll.registry()
+                        .register(&mut socket, token, Interest::READABLE)
+                        .expect("the socket can be registered");
                     connections.push(Some(Connection { socket, part: Vec::new() }));
                 }
                 continue;
             }
             let connection = &mut connections[event.token().0];
-            if connection.as_mut().is_some_and(|connection| !connection.turn(&canned, &mut buf, &mut out)) {
+            if connection.as_mut().is_some_and(|connection| !connection.serve(&canned, &mut buf, &mut out)) {
                 *connection = None;
             }
         }
     }
 }
 
-/// A socket like that of `spoa`: its connections do not delay what is written, and thousands may wait.
+/// Returns a listening socket with the options of that of `spoa`: connections send data without delay, and thousands
+/// may wait to be accepted.
 fn listen() -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_tcp_nodelay(true)?;
@@ -56,10 +60,10 @@ fn listen() -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// What it sends.
+/// Prepared frames.
 struct Canned {
     hello: Vec<u8>,
-    /// An ACK up to its ids, and from there.
+    /// The parts of an ACK before and after its ids.
     ack: (Vec<u8>, Vec<u8>),
 }
 
@@ -72,13 +76,13 @@ impl Canned {
 
 struct Connection {
     socket: TcpStream,
-    /// The part of a frame that has come.
+    /// The received part of an incomplete frame.
     part: Vec<u8>,
 }
 
 impl Connection {
-    /// Answers what has come; false at the end.
-    fn turn(&mut self, canned: &Canned, buf: &mut [u8], out: &mut Vec<u8>) -> bool {
+    /// Reads once and answers the complete frames. Returns false if the connection must be closed.
+    fn serve(&mut self, canned: &Canned, buf: &mut [u8], out: &mut Vec<u8>) -> bool {
         let had = self.part.len();
         buf[..had].copy_from_slice(&self.part);
         let len = match self.socket.read(&mut buf[had..]) {
@@ -88,8 +92,8 @@ impl Connection {
         };
         out.clear();
         let mut rest = &buf[..len];
-        while let Some((length, behind)) = rest.split_first_chunk::<4>()
-            && let Some((frame, behind)) = behind.split_at_checked(u32::from_be_bytes(*length) as usize)
+        while let Some((length, after)) = rest.split_first_chunk::<4>()
+            && let Some((frame, after)) = after.split_at_checked(u32::from_be_bytes(*length) as usize)
         {
             match frame[0] {
                 HELLO => out.extend_from_slice(&canned.hello),
@@ -104,16 +108,17 @@ impl Connection {
                 }
                 _ => return false,
             }
-            rest = behind;
+            rest = after;
         }
         self.part.clear();
         self.part.extend_from_slice(rest);
-        // The client never has more in flight than a socket holds.
+        // The client never has more in flight than fits into the buffer of the socket.
         out.is_empty() || matches!(self.socket.write(out), Ok(len) if len == out.len())
     }
 }
 
-/// The length of two varints: each ends with a first byte below 240, or a later one below 128.
+/// Returns the length of two varints. Each ends with its first byte if that is below 240, or else with the first later
+/// byte below 128.
 fn ids_len(bytes: &[u8]) -> usize {
     let mut len = 0;
     for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! Requests a second of real HAProxy that asks the agent about each.
+//! Requests per second of real HAProxy, with one NOTIFY per request.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -12,25 +12,27 @@ use crate::haproxy::{Install, Setup};
 use crate::processors::start_server;
 use crate::server::{Rival, Server, Spoa};
 
-/// Clients that keep asking, each on one connection.
+/// Number of clients, each of which sends one request after the other on one connection.
 const CLIENTS: usize = 16;
 
-/// How long HAProxy may be silent.
+/// The longest time to wait for a response.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
-/// What every request is.
+/// The request that all clients send.
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n";
 
-/// The body of every response; what is before it has the score.
+/// The end of every response: the end of its headers and the body.
 const BODY: &[u8] = b"\r\n\r\nok";
 
 pub(crate) fn measure(turns: usize, time: Duration) {
     let installs = Install::all();
     if installs.is_empty() {
-        println!("No HAProxy is at hand: tests/haproxy/install brings some.");
+        println!("No HAProxy is installed; tests/haproxy/install installs it.");
         return;
     }
-    println!("| HAProxy, one thread, {CLIENTS} clients | requests/s before the floor | before `spoa -n 1`, of it |");
+    println!(
+        "| HAProxy, one thread, {CLIENTS} clients | requests/s with the floor | with `spoa -n 1`, ratio to the floor |"
+    );
     println!("|---|---|---|");
     for install in installs {
         let (mut floors, mut ours) = (Vec::new(), Vec::new());
@@ -44,10 +46,11 @@ pub(crate) fn measure(turns: usize, time: Duration) {
     println!();
 }
 
-/// HAProxy, which has the most to do, has a processor; the agent and the clients share the other.
+/// Measures requests per second. HAProxy, which has the most work, has one processor; the agent and the clients share
+/// the other.
 fn requests_per_sec(install: &Install, agent: &impl Server, time: Duration) -> f64 {
-    agent.join_the_client();
-    let mut setup = Setup::asking(agent.addr(), "on-frontend-http-request", "src");
+    agent.share_client_processor();
+    let mut setup = Setup::with_message(agent.addr(), "on-frontend-http-request", "src");
     setup.messages = setup.messages.replace("spoe-message m", "spoe-message check-client-ip");
     setup.agent = "messages check-client-ip\n    option dontlog-normal".into();
     setup.global = "    nbthread 1".into();
@@ -61,37 +64,40 @@ struct Client {
 }
 
 fn load(addr: SocketAddr, time: Duration) -> f64 {
-    let (mut poll, mut events) = (Poll::new().expect("a poll"), Events::with_capacity(CLIENTS));
+    let (mut poll, mut events) =
+        (Poll::new().expect("an epoll instance can be created"), Events::with_capacity(CLIENTS));
     let mut clients: Vec<_> = (0..CLIENTS)
         .map(|number| {
             let socket = std::net::TcpStream::connect(addr).expect("HAProxy listens");
-            socket.set_nodelay(true).and_then(|()| socket.set_nonblocking(true)).expect("it is a socket");
+            socket.set_nodelay(true).and_then(|()| socket.set_nonblocking(true)).expect("the socket has these options");
             let mut socket = TcpStream::from_std(socket);
-            poll.registry().register(&mut socket, Token(number), Interest::READABLE).expect("it is a socket");
-            socket.write_all(REQUEST).expect("HAProxy takes it");
+            poll.registry()
+                .register(&mut socket, Token(number), Interest::READABLE)
+                .expect("the socket can be registered");
+            socket.write_all(REQUEST).expect("the request fits into the socket");
             Client { socket, received: Vec::new() }
         })
         .collect();
     let (start, mut responses) = (Instant::now(), 0);
     while start.elapsed() < time {
-        poll.poll(&mut events, Some(SILENCE_MAX)).expect("it waits");
-        assert!(!events.is_empty(), "no response for {SILENCE_MAX:?}");
+        poll.poll(&mut events, Some(SILENCE_MAX)).expect("epoll works");
+        assert!(!events.is_empty(), "no response within {SILENCE_MAX:?}");
         for event in &events {
-            responses += usize::from(clients[event.token().0].goes_on());
+            responses += usize::from(clients[event.token().0].receive());
         }
     }
     responses as f64 / start.elapsed().as_secs_f64()
 }
 
 impl Client {
-    /// Reads; true if the response has come, and the next request is sent.
-    fn goes_on(&mut self) -> bool {
+    /// Reads once. Returns true if the response is complete; then the next request has been sent.
+    fn receive(&mut self) -> bool {
         let mut bytes = [0; 4096];
         match self.socket.read(&mut bytes) {
-            Ok(0) => panic!("HAProxy ended a connection"),
+            Ok(0) => panic!("HAProxy closed a connection"),
             Ok(len) => self.received.extend_from_slice(&bytes[..len]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
-            Err(error) => panic!("{error}"),
+            Err(error) => panic!("cannot read a response: {error}"),
         }
         if !self.received.ends_with(BODY) {
             return false;
@@ -99,9 +105,9 @@ impl Client {
         let response = String::from_utf8_lossy(&self.received);
         let score =
             response.split("x-score: ").nth(1).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-        assert!(response.starts_with("HTTP/1.1 200") && score, "no score: {response}");
+        assert!(response.starts_with("HTTP/1.1 200") && score, "expected a score, got {response}");
         self.received.clear();
-        self.socket.write_all(REQUEST).expect("HAProxy takes it");
+        self.socket.write_all(REQUEST).expect("the request fits into the socket");
         true
     }
 }

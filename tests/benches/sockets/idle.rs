@@ -1,4 +1,4 @@
-//! Connections that have nothing to do: what each takes, and what all cost those that have.
+//! Idle connections: the memory of each, and their effect on the throughput of others.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::figures::Ratio;
 use crate::pipeline;
 use crate::server::{Server, Spoa};
 
-/// As many as a fleet of HAProxys might keep.
+/// Number of idle connections, as many as a fleet of HAProxys might keep open.
 const IDLE: usize = 10_000;
 
 pub(crate) fn measure(turns: usize, time: Duration) {
@@ -23,11 +23,12 @@ pub(crate) fn measure(turns: usize, time: Duration) {
         client.send(&notify);
         client.frame();
     }
-    // Once this one is served, the last of them has had its turn and given back what it had for it.
+    // When this connection has been served, the last one of the others has returned the buffers that it borrowed for
+    // its turn.
     drop(Client::ready(crowded.addr()));
     let each = process::memory(crowded.pid()).saturating_sub(before) / IDLE as u64;
-    println!("{IDLE} connections that were asked once and have nothing to do: {each} bytes resident each.");
+    println!("{IDLE} idle connections after one NOTIFY each: {each} bytes resident per connection.");
     let load = |server: &Spoa| pipeline::load(server, 8, 16, time).acks_per_sec;
     let (among, without): (Vec<_>, Vec<_>) = (0..turns).map(|_| (load(&crowded), load(&alone))).unzip();
-    println!("8 × 16 among them, of 8 × 16 alone: {}.\n", Ratio::of(&among, &without));
+    println!("Throughput at 8 × 16 beside them, ratio to 8 × 16 alone: {}.\n", Ratio::of(&among, &without));
 }

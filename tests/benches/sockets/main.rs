@@ -1,21 +1,24 @@
-//! How fast `spoa` is on real sockets: `cargo bench -p spoa-tests --bench sockets`, a few minutes.
+//! Measures `spoa` on real sockets: `cargo bench -p spoa-tests --bench sockets`, which takes a few minutes.
 //!
-//! Times mean nothing across machines, and little across minutes of one. So throughput is told as a ratio to the *floor*, a
-//! program that does less than any agent and checks nothing, measured in turns with it: the median of several turns, with
-//! the lowest and the highest. Where the client is the slower side, as it is of the floor at 8 × 64, ratios are too near to
-//! one; the processor time that the server takes for an ACK tells more. The server has one processor, the client another. On one processor there is one
-//! worker, whatever `-n` says; what several workers come to would need more processors for clients than for them.
+//! Times cannot be compared between machines, and hardly between runs on the same machine. Throughput is therefore
+//! reported as a ratio to the *floor*, a program that does less than any agent and checks nothing. Both are measured in
+//! turns, and the result is the median of the ratios, with the lowest and the highest. If the client is slower than the
+//! server, as with the floor at 8 × 64, ratios are too close to one, and the server's processor time per ACK is more
+//! meaningful.
+//!
+//! The server has one processor, the client another. On one processor `spoa` has one worker, whatever `-n` says. To
+//! measure several workers, clients would need more processors than the workers.
 
 mod churn;
 mod figures;
 mod floor;
 #[path = "../../haproxy/haproxy.rs"]
-#[expect(dead_code, reason = "shared with the trials of real HAProxy, which use more of it")]
+#[expect(dead_code, reason = "shared with the trials with real HAProxy, which use more of it")]
 mod haproxy;
 mod http;
 mod idle;
 #[path = "../../haproxy/log.rs"]
-#[expect(dead_code, reason = "shared with the trials of real HAProxy, which use more of it")]
+#[expect(dead_code, reason = "shared with the trials with real HAProxy, which use more of it")]
 mod log;
 mod meanwhile;
 mod peer;
@@ -36,43 +39,44 @@ use figures::{Ratio, grouped};
 use server::{Rival, Server, Spoa};
 use spoa_tests::process;
 
-/// Measures `spoa` on real sockets, against the floor.
+/// Measures `spoa` on real sockets and compares it with the floor.
 #[derive(Debug, Parser)]
 struct Options {
-    /// What to measure [default: all]
+    /// Measurements to run [default: all]
     #[arg(value_enum)]
-    what: Vec<What>,
-    /// How often to take turns
+    what: Vec<Measurement>,
+    /// Number of turns per server
     #[arg(long, default_value_t = 5)]
     turns: usize,
-    /// Seconds of each turn
+    /// Seconds per turn
     #[arg(long, default_value_t = 1.0)]
     secs: f64,
-    /// Be what it is compared with, on a free port that is printed
+    /// Serve as this rival, on a free port that is printed
     #[arg(long, hide = true)]
     be: Option<Rival>,
-    /// Cargo says so
+    /// Ignored: cargo passes it to all benches
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum What {
-    /// ACKs a second
+enum Measurement {
+    /// ACKs per second
     Throughput,
-    /// Connections that have nothing to do
+    /// Memory and cost of idle connections
     Idle,
-    /// Connections that all come at once
+    /// Many connections that are opened at once
     Storm,
-    /// Lists that are loaded meanwhile
+    /// Throughput while lists are reloaded
     Reload,
-    /// Metrics that are asked for meanwhile
+    /// Throughput while metrics are scraped
     Scrape,
-    /// Requests a second of HAProxy
+    /// Requests per second of HAProxy
     Haproxy,
 }
 
-/// How clients ask: connections, and NOTIFYs in flight on each; or a connection an event, so many at once.
+/// A pattern of load: a number of connections with a number of NOTIFYs in flight on each, or clients that open a
+/// connection per event.
 #[derive(Clone, Copy, Debug)]
 enum Pattern {
     Pipeline { connections: usize, in_flight: usize },
@@ -88,12 +92,12 @@ const PATTERNS: [Pattern; 6] = [
     Pattern::Churn { clients: 4 },
 ];
 
-/// What a load came to.
+/// The results of a load.
 #[derive(Clone, Copy, Debug)]
 struct Load {
     acks_per_sec: f64,
     p99: Duration,
-    /// The server's processor time for an ACK.
+    /// The server's processor time per ACK.
     cpu: Duration,
 }
 
@@ -102,33 +106,36 @@ fn main() {
     if let Some(rival) = options.be {
         rival.serve();
     }
-    // Ten thousand connections are as many files.
+    // Ten thousand connections need as many file descriptors.
     process::raise_file_limit();
-    processors::be_the_client();
+    processors::pin_client();
     let wanted = |what| options.what.is_empty() || options.what.contains(&what);
     let (turns, time) = (options.turns, Duration::from_secs_f64(options.secs));
-    if wanted(What::Throughput) {
+    if wanted(Measurement::Throughput) {
         throughput(turns, time);
     }
-    if wanted(What::Idle) {
+    if wanted(Measurement::Idle) {
         idle::measure(turns, time);
     }
-    if wanted(What::Storm) {
+    if wanted(Measurement::Storm) {
         storm::measure(turns);
     }
-    if wanted(What::Reload) {
+    if wanted(Measurement::Reload) {
         reload::measure(turns, time);
     }
-    if wanted(What::Scrape) {
+    if wanted(Measurement::Scrape) {
         scrape::measure(turns, time);
     }
-    if wanted(What::Haproxy) {
+    if wanted(Measurement::Haproxy) {
         http::measure(turns, time);
     }
 }
 
 fn throughput(turns: usize, time: Duration) {
-    println!("| connections × in flight | floor, ACKs/s | `spoa` of it | `spop` of it | floor | `spoa` | `spop` |");
+    println!(
+        "| connections × in flight | floor, ACKs/s | `spoa`, ratio to the floor | `spop`, ratio to the floor | floor \
+         | `spoa` | `spop` |"
+    );
     println!("|---|---|---|---|---|---|---|");
     for pattern in PATTERNS {
         let (mut floors, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
@@ -154,11 +161,11 @@ fn throughput(turns: usize, time: Duration) {
             times(&theirs),
         );
     }
-    println!("\nThe last three columns: the server's processor time for an ACK, and the p99.");
+    println!("\nThe last three columns: the server's processor time per ACK, and the 99th percentile of the latency.");
     let server = Spoa::start(&["-n", "1"]);
     Pattern::Pipeline { connections: 64, in_flight: 16 }.load(&server, time);
     println!(
-        "\nMost memory that `spoa -n 1` held under 64 × 16: {:.1} MiB.\n",
+        "\nPeak memory of `spoa -n 1` at 64 × 16: {:.1} MiB.\n",
         process::memory_peak(server.pid()) as f64 / 1_048_576.0
     );
 }
@@ -167,7 +174,7 @@ impl Pattern {
     fn name(self) -> String {
         match self {
             Self::Pipeline { connections, in_flight } => format!("{connections} × {in_flight}"),
-            Self::Churn { clients } => format!("one an event, {clients} at once"),
+            Self::Churn { clients } => format!("one per event, {clients} at once"),
         }
     }
 

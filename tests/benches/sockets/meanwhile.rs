@@ -1,4 +1,4 @@
-//! What else goes on while a load is measured.
+//! Loads with and without background work.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -6,21 +6,21 @@ use std::thread;
 use crate::Load;
 use crate::figures::{Ratio, grouped, median};
 
-/// Loads with and without something else going on, in turns.
+/// Results of loads with and without background work, which are measured in turns.
 #[derive(Default)]
-pub(crate) struct Both {
-    alone: Vec<Load>,
-    meanwhile: Vec<Load>,
+pub(crate) struct Comparison {
+    without: Vec<Load>,
+    with: Vec<Load>,
 }
 
-impl Both {
-    /// Takes `turns` of each; `step` goes on, again and again, during every other load.
+impl Comparison {
+    /// Measures `turns` loads of each kind. During every other load, `step` runs again and again.
     pub(crate) fn measure(turns: usize, load: impl Fn() -> Load, mut step: impl FnMut() + Send) -> Self {
-        let mut both = Self::default();
+        let mut comparison = Self::default();
         for _ in 0..turns {
-            both.alone.push(load());
+            comparison.without.push(load());
             let is_over = AtomicBool::new(false);
-            both.meanwhile.push(thread::scope(|scope| {
+            comparison.with.push(thread::scope(|scope| {
                 scope.spawn(|| {
                     while !is_over.load(Ordering::Relaxed) {
                         step();
@@ -31,20 +31,20 @@ impl Both {
                 load
             }));
         }
-        both
+        comparison
     }
 
-    /// The figures, as part of a sentence.
-    pub(crate) fn told(&self) -> String {
+    /// Returns the results as the end of a sentence.
+    pub(crate) fn summary(&self) -> String {
         let p99 = |loads: &[Load]| loads.iter().map(|load| load.p99.as_secs_f64() * 1e6).collect::<Vec<_>>();
         let rates = |loads: &[Load]| loads.iter().map(|load| load.acks_per_sec).collect::<Vec<_>>();
-        let Self { alone, meanwhile } = self;
+        let Self { without, with } = self;
         format!(
-            "p99 {} µs, {} µs without; of it {}. ACKs a second, of those without: {}.\n",
-            grouped(median(p99(meanwhile))),
-            grouped(median(p99(alone))),
-            Ratio::of(&p99(meanwhile), &p99(alone)),
-            Ratio::of(&rates(meanwhile), &rates(alone)),
+            "p99 {} µs, {} µs without, ratio {}. ACKs per second, ratio to those without: {}.\n",
+            grouped(median(p99(with))),
+            grouped(median(p99(without))),
+            Ratio::of(&p99(with), &p99(without)),
+            Ratio::of(&rates(with), &rates(without)),
         )
     }
 }

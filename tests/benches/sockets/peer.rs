@@ -1,5 +1,5 @@
-//! The other agent in Rust there is to write: the crate `spop`, driven over tokio as its own examples do, a task a
-//! connection and a write an ACK. On one thread, and with a score that it need not make up.
+//! An agent on the other Rust library for SPOP, the crate `spop`. It runs on tokio as the examples of the crate do,
+//! with a task per connection and a write per ACK. It has one thread and always answers with the same score.
 
 use std::io;
 
@@ -11,22 +11,23 @@ use spop::{MAX_FRAME_SIZE_LIMIT, SpopCodec, SpopFrame, TypedData};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::codec::Framed;
 
-/// Serves on a free port, which it prints, until it is killed.
+/// Serves on a free port, which is printed, until the process is killed.
 pub(crate) fn serve() -> ! {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().build().expect("the runtime can be created");
     runtime.block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        println!("{}", listener.local_addr().expect("it is bound"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        println!("{}", listener.local_addr().expect("the socket is bound"));
         loop {
             let Ok((socket, _)) = listener.accept().await else { continue };
-            socket.set_nodelay(true).expect("it is a TCP socket");
-            // How the client ends a connection is an error to it.
-            tokio::spawn(async { converse(socket).await.ok() });
+            socket.set_nodelay(true).expect("the socket is a TCP socket");
+            // `spop` reports an error when the client closes a connection.
+            tokio::spawn(async { serve_connection(socket).await.ok() });
         }
     })
 }
 
-async fn converse(socket: TcpStream) -> io::Result<()> {
+async fn serve_connection(socket: TcpStream) -> io::Result<()> {
     let mut socket = Framed::new(socket, SpopCodec::default());
     while let Some(frame) = socket.next().await {
         let frame = frame?;
@@ -47,7 +48,7 @@ async fn converse(socket: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// A score for each message that asks for one.
+/// Returns an ACK with a score for each message check-client-ip.
 fn answer(frame: &dyn SpopFrame) -> Ack {
     let metadata = frame.metadata();
     let mut ack = Ack::new(metadata.stream_id, metadata.frame_id);

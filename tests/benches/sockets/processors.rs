@@ -1,4 +1,5 @@
-//! Who runs where: the server on one processor, the client on another, if there are two.
+//! Assigns processors: the server runs on the first one and the client on the last one, which is the same if there is
+//! only one.
 
 use std::fs;
 use std::sync::LazyLock;
@@ -8,39 +9,39 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// The processors that this process had at its start.
 static ALL: LazyLock<Vec<usize>> = LazyLock::new(|| {
-    let set = sched_getaffinity(None).expect("it can be asked");
+    let set = sched_getaffinity(None).expect("the affinity can be read");
     (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect()
 });
 
-/// This thread, and those it starts, have the last processor.
-pub(crate) fn be_the_client() {
-    place(None, client());
+/// Pins this thread, and the threads that it starts, to the client's processor.
+pub(crate) fn pin_client() {
+    pin(None, client_processor());
 }
 
-/// Starts a process that has the first.
+/// Calls `start`, which starts a process, so that the process is pinned to the server's processor.
 pub(crate) fn start_server<T>(start: impl FnOnce() -> T) -> T {
-    place(None, ALL[0]);
+    pin(None, ALL[0]);
     let started = start();
-    be_the_client();
+    pin_client();
     started
 }
 
 /// Moves every thread of a process to the client's processor.
-pub(crate) fn move_to_the_client(process: Pid) {
-    let threads = fs::read_dir(format!("/proc/{}/task", process.as_raw_nonzero())).expect("it runs");
+pub(crate) fn move_to_client_processor(process: Pid) {
+    let threads = fs::read_dir(format!("/proc/{}/task", process.as_raw_nonzero())).expect("the process runs");
     for thread in threads {
-        let id = thread.expect("it can be read").file_name().to_str().and_then(|id| id.parse().ok());
-        place(id.and_then(Pid::from_raw), client());
+        let id = thread.expect("the directory can be read").file_name().to_str().and_then(|id| id.parse().ok());
+        pin(id.and_then(Pid::from_raw), client_processor());
     }
 }
 
-fn client() -> usize {
-    *ALL.last().expect("there is one")
+fn client_processor() -> usize {
+    *ALL.last().expect("there is a processor")
 }
 
-/// Gives a thread, or this one, a single processor.
-fn place(thread: Option<Pid>, cpu: usize) {
+/// Pins a thread, by default this one, to a processor.
+fn pin(thread: Option<Pid>, cpu: usize) {
     let mut set = CpuSet::new();
     set.set(cpu);
-    sched_setaffinity(thread, &set).expect("it is one of those allowed");
+    sched_setaffinity(thread, &set).expect("the processor is allowed");
 }

@@ -1,16 +1,16 @@
-//! What loading lists costs those who are answered meanwhile.
+//! The effect of reloading lists on latency and throughput.
 
 use std::fs;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::meanwhile::Both;
+use crate::meanwhile::Comparison;
 use crate::pipeline;
 use crate::prefixes::{LISTS, write_lists};
 use crate::server::Spoa;
 
-/// In all lists.
+/// Number of prefixes in all lists together.
 const PREFIXES: usize = 1_200_000;
 
 pub(crate) fn measure(turns: usize, time: Duration) {
@@ -22,14 +22,15 @@ pub(crate) fn measure(turns: usize, time: Duration) {
     let server = Spoa::start(&options);
     let load = || pipeline::load_checked(&server, 8, 1, time, |payload| !payload.is_empty());
     let mut reloads = 0;
-    let both = Both::measure(turns, load, || {
+    let comparison = Comparison::measure(turns, load, || {
         server.agent().signal(Signal::HUP);
         reloads += 1;
         server.agent().wait_for_lines("SIGHUP: generation", reloads);
     });
-    fs::remove_dir_all(&folder).expect("it is ours");
+    fs::remove_dir_all(&folder).expect("the folder can be deleted");
     println!(
-        "8 × 1 asking lists of {PREFIXES} prefixes, {reloads} times loaded anew meanwhile on the same processor: {}",
-        both.told()
+        "8 × 1 with lists of {PREFIXES} prefixes, which are reloaded {reloads} times meanwhile on the same \
+         processor: {}",
+        comparison.summary()
     );
 }

@@ -1,15 +1,15 @@
-//! What telling its metrics costs those who are answered meanwhile.
+//! The effect of metrics scrapes on latency and throughput.
 
 use std::thread;
 use std::time::Duration;
 
 use spoa_tests::admin::Admin;
 
-use crate::meanwhile::Both;
+use crate::meanwhile::Comparison;
 use crate::pipeline;
 use crate::server::Spoa;
 
-/// Between two scrapes: a Prometheus takes a hundred times as long.
+/// Time between two scrapes. A Prometheus server waits about a hundred times longer.
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) fn measure(turns: usize, time: Duration) {
@@ -17,10 +17,10 @@ pub(crate) fn measure(turns: usize, time: Duration) {
     let admin = Admin::of(server.agent());
     let load = || pipeline::load_checked(&server, 8, 16, time, |payload| !payload.is_empty());
     let mut scrapes = 0;
-    let both = Both::measure(turns, load, || {
+    let comparison = Comparison::measure(turns, load, || {
         admin.get("/metrics");
         scrapes += 1;
         thread::sleep(PAUSE);
     });
-    println!("8 × 16, with its metrics asked for {scrapes} times on the same processor: {}", both.told());
+    println!("8 × 16 with {scrapes} scrapes of metrics meanwhile on the same processor: {}", comparison.summary());
 }

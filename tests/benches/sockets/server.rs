@@ -1,4 +1,4 @@
-//! What is measured: `spoa`, and what it is compared with.
+//! The servers that are measured: `spoa` and its rivals.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -12,19 +12,19 @@ use crate::{floor, peer};
 
 /// A running agent.
 pub(crate) trait Server {
-    /// Where it listens.
+    /// Returns the address that it listens on.
     fn addr(&self) -> &str;
 
-    /// Its process.
+    /// Returns its process id.
     fn pid(&self) -> Pid;
 
-    /// It goes on, with all of its threads, on the client's processor.
-    fn join_the_client(&self) {
-        processors::move_to_the_client(self.pid());
+    /// Moves all of its threads to the client's processor.
+    fn share_client_processor(&self) {
+        processors::move_to_client_processor(self.pid());
     }
 }
 
-/// The binary `spoa`; ends with the value.
+/// A running `spoa`, which is stopped when dropped.
 pub(crate) struct Spoa(Agent);
 
 impl Spoa {
@@ -32,7 +32,7 @@ impl Spoa {
         Self(start_server(|| Agent::spawn(options)))
     }
 
-    /// As the tests know it.
+    /// Returns the process, for helpers that need more than a [`Server`].
     pub(crate) const fn agent(&self) -> &Agent {
         &self.0
     }
@@ -48,17 +48,17 @@ impl Server for Spoa {
     }
 }
 
-/// What `spoa` is compared with.
+/// A server that `spoa` is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Rival {
     /// The [floor](crate::floor).
     Floor,
-    /// The crate `spop`, as a [peer](crate::peer).
+    /// An agent on the [crate `spop`](crate::peer).
     Spop,
 }
 
 impl Rival {
-    /// Serves as this one until the process is killed.
+    /// Serves as this rival until the process is killed.
     pub(crate) fn serve(self) -> ! {
         match self {
             Self::Floor => floor::serve(),
@@ -66,21 +66,21 @@ impl Rival {
         }
     }
 
-    /// Starts it in a process of its own.
+    /// Starts this rival in a new process.
     pub(crate) fn start(self) -> RivalProcess {
-        let program = std::env::current_exe().expect("it is this one");
-        let name = self.to_possible_value().expect("it is no secret").get_name().to_owned();
+        let program = std::env::current_exe().expect("the path of this program is known");
+        let name = self.to_possible_value().expect("the value has a name").get_name().to_owned();
         let mut command = Command::new(program);
         command.args(["--be", &name]).stdout(Stdio::piped());
-        let mut child = start_server(|| command.spawn().expect("it can be run"));
+        let mut child = start_server(|| command.spawn().expect("the program starts"));
         let mut addr = String::new();
-        let stdout = child.stdout.take().expect("it is piped");
-        BufReader::new(stdout).read_line(&mut addr).expect("it says where it listens");
+        let stdout = child.stdout.take().expect("standard output is piped");
+        BufReader::new(stdout).read_line(&mut addr).expect("the rival prints its address");
         RivalProcess { child, addr: addr.trim_end().into() }
     }
 }
 
-/// A rival at work; ends with the value.
+/// The process of a running rival, which is killed when dropped.
 pub(crate) struct RivalProcess {
     child: Child,
     addr: String,
@@ -98,7 +98,7 @@ impl Server for RivalProcess {
 
 impl Drop for RivalProcess {
     fn drop(&mut self) {
-        let _ = self.child.kill(); // it never ends by itself
+        let _ = self.child.kill(); // a rival never exits by itself
         let _ = self.child.wait();
     }
 }

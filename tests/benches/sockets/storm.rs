@@ -1,4 +1,4 @@
-//! A HAProxy that was reloaded opens all of its connections at once.
+//! Many connections that are opened at once, as by a HAProxy after a reload.
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::server::{Rival, Server, Spoa};
 
 const CONNECTIONS: usize = 5_000;
 
-/// How long none of them may be answered.
+/// The longest time to wait for the next AGENT-HELLO.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 pub(crate) fn measure(turns: usize) {
@@ -23,52 +23,54 @@ pub(crate) fn measure(turns: usize) {
         ours.push(storm(&Spoa::start(&["-n", "1"])).as_secs_f64() * 1e3);
     }
     println!(
-        "{CONNECTIONS} connections opened at once, each with a HELLO: all answered, none reset, in {:.0} ms (the floor in {:.0}).\n",
+        "{CONNECTIONS} connections opened at once, each with a HELLO: all answered and none reset in {:.0} ms (floor: \
+         {:.0} ms).\n",
         median(ours),
         median(floors),
     );
 }
 
-/// How long it takes until each has its AGENT-HELLO.
+/// Returns the time until all connections have their AGENT-HELLO.
 fn storm(server: &impl Server) -> Duration {
-    let (mut poll, mut events) = (Poll::new().expect("a poll"), Events::with_capacity(1024));
-    let (addr, hello) = (server.addr().parse().expect("an address"), Hello::mux().encode());
+    let (mut poll, mut events) = (Poll::new().expect("an epoll instance can be created"), Events::with_capacity(1024));
+    let (addr, hello) = (server.addr().parse().expect("the address is valid"), Hello::mux().encode());
     let start = Instant::now();
-    let mut waiting: Vec<_> = (0..CONNECTIONS)
+    let mut pending: Vec<_> = (0..CONNECTIONS)
         .map(|number| {
-            let mut socket = TcpStream::connect(addr).expect("a socket");
+            let mut socket = TcpStream::connect(addr).expect("a socket can be created");
             let interest = Interest::READABLE | Interest::WRITABLE;
-            poll.registry().register(&mut socket, Token(number), interest).expect("it is a socket");
-            Waiting { socket, is_asked: false, is_answered: false }
+            poll.registry().register(&mut socket, Token(number), interest).expect("the socket can be registered");
+            Pending { socket, is_hello_sent: false, is_answered: false }
         })
         .collect();
     let mut answered = 0;
     while answered < CONNECTIONS {
-        poll.poll(&mut events, Some(SILENCE_MAX)).expect("it waits");
-        assert!(!events.is_empty(), "{answered} of {CONNECTIONS} were answered, no more for {SILENCE_MAX:?}");
+        poll.poll(&mut events, Some(SILENCE_MAX)).expect("epoll works");
+        assert!(!events.is_empty(), "expected {CONNECTIONS} answers, got {answered} and then none for {SILENCE_MAX:?}");
         for event in &events {
-            answered += usize::from(waiting[event.token().0].goes_on(event.is_writable(), &hello));
+            answered += usize::from(pending[event.token().0].advance(event.is_writable(), &hello));
         }
     }
     start.elapsed()
 }
 
-struct Waiting {
+/// A connection and the progress of its handshake.
+struct Pending {
     socket: TcpStream,
-    is_asked: bool,
+    is_hello_sent: bool,
     is_answered: bool,
 }
 
-impl Waiting {
-    /// Sends the HELLO once the socket is connected; true when the answer has come.
-    fn goes_on(&mut self, is_writable: bool, hello: &[u8]) -> bool {
-        if is_writable && !self.is_asked {
-            self.socket.write_all(hello).expect("the agent takes it");
-            self.is_asked = true;
+impl Pending {
+    /// Sends HELLO once the socket is connected. Returns true when AGENT-HELLO has arrived.
+    fn advance(&mut self, is_writable: bool, hello: &[u8]) -> bool {
+        if is_writable && !self.is_hello_sent {
+            self.socket.write_all(hello).expect("HELLO fits into the socket");
+            self.is_hello_sent = true;
         }
         let mut frame = [0; 256];
         if self.is_answered || !matches!(self.socket.read(&mut frame), Ok(5..)) {
-            assert!(self.socket.take_error().is_ok_and(|error| error.is_none()), "reset");
+            assert!(self.socket.take_error().is_ok_and(|error| error.is_none()), "the connection was reset");
             return false;
         }
         assert_eq!(frame[4], AGENT_HELLO);

@@ -9,9 +9,9 @@ use spoa_tests::frames::{agent_disconnect, agent_hello};
 use crate::agent::TestAgent;
 use crate::haproxy::Install;
 use crate::raw_agent::{Peer, RawAgent};
-use crate::scene::{Scene, ask_all, walk};
+use crate::scene::{Scene, request_all, run_cases};
 
-/// An AGENT-HELLO of these items.
+/// Returns an AGENT-HELLO with these items.
 fn hello(items: &[(&str, Value)]) -> Frame {
     Frame::new(AGENT_HELLO, (0, 0), kv(items))
 }
@@ -28,7 +28,7 @@ fn capabilities(list: &str) -> (&str, Value) {
     ("capabilities", Value::text(list))
 }
 
-/// AGENT-HELLOs that HAProxy refuses, or ought to.
+/// Returns AGENT-HELLOs that HAProxy rejects or should reject.
 fn bad_hellos(install: &Install) -> Vec<Vec<u8>> {
     let (good, caps) = (|| [version("2.0"), size(16380), capabilities("pipelining")], || capabilities(""));
     let whole = hello(&good());
@@ -57,25 +57,26 @@ fn bad_hellos(install: &Install) -> Vec<Vec<u8>> {
     .map(Frame::encode)
     .collect();
     hellos.push(b"\x7f\xff\xff\xff\x65\0\0\0\x01\0\0".to_vec());
-    if !install.spins() {
+    if !install.loops_on_short_frames() {
         hellos.push(b"\0\0\0\x06\x65\0\0\0\x01\0\0".to_vec());
     }
     hellos
 }
 
+/// The agent sends an invalid AGENT-HELLO.
 pub(super) fn bad(install: &Install) -> Recording {
     let hellos = bad_hellos(install);
     let cases = hellos.len();
     let greet = move |case: usize, peer: &mut Peer| {
-        // What HAProxy says to it is answered, however it goes on.
+        // HAProxy usually answers with DISCONNECT, which `next_notify` answers in turn.
         if peer.greet(&hellos[case]).is_some() {
-            peer.notify();
+            peer.next_notify();
         }
     };
-    walk(install, cases, greet, |scene| scene.with("processing 100ms").odd())
+    run_cases(install, cases, greet, |scene| scene.with("processing 100ms").with_odd_agent())
 }
 
-/// AGENT-HELLOs that are not as ours and yet good.
+/// The agent sends a valid AGENT-HELLO that differs from that of `spoa`.
 pub(super) fn unusual(install: &Install) -> Recording {
     let caps = || capabilities("pipelining");
     let hellos = [
@@ -94,81 +95,84 @@ pub(super) fn unusual(install: &Install) -> Recording {
     let cases = hellos.len();
     let greet = move |case: usize, peer: &mut Peer| {
         if peer.greet(&hellos[case]).and_then(|()| peer.serve(2)).is_some() {
-            peer.say(&agent_disconnect(0));
-            peer.end();
+            peer.send(&agent_disconnect(0));
+            peer.finish();
         }
     };
-    walk(install, cases, greet, |scene| scene.with("processing 100ms").odd())
+    run_cases(install, cases, greet, |scene| scene.with("processing 100ms").with_odd_agent())
 }
 
-/// A good AGENT-HELLO in pieces: all of them too much for some versions since 3.2 (#3478).
+/// The agent sends a valid AGENT-HELLO in pieces. Some versions since 3.2 cannot read any of them (#3478).
 pub(super) fn in_pieces(install: &Install) -> Recording {
     const LENGTHS: &[usize] = &[1, 3, 4, 5, 9, 11, 12, 20, 40, 67];
     let greet = move |case: usize, peer: &mut Peer| {
         if peer.greet(b"").is_some() {
-            peer.say_in_pieces(&agent_hello(16380, "pipelining"), LENGTHS[case]);
+            peer.send_in_pieces(&agent_hello(16380, "pipelining"), LENGTHS[case]);
             if peer.serve(1).is_some() {
-                peer.say(&agent_disconnect(0));
-                peer.end();
+                peer.send(&agent_disconnect(0));
+                peer.finish();
             }
         }
     };
-    walk(install, LENGTHS.len(), greet, |scene| scene.with("processing 100ms").odd())
+    run_cases(install, LENGTHS.len(), greet, |scene| scene.with("processing 100ms").with_odd_agent())
 }
 
-/// AGENT-DISCONNECT in place of AGENT-HELLO, followed by FIN or not.
+/// The agent answers HELLO with AGENT-DISCONNECT, followed by FIN or not.
 pub(super) fn disconnects(install: &Install) -> Recording {
     const CODES: &[u64] = &[0, 1, 2, 3, 4, 8, 9, 13, 50, 99, 1000];
     let greet = |case: usize, peer: &mut Peer| {
         if peer.greet(&agent_disconnect(CODES[case])).is_some() {
-            if case.is_multiple_of(2) { peer.end() } else { peer.listen() }
+            if case.is_multiple_of(2) { peer.finish() } else { peer.read_to_end() }
         }
     };
-    walk(install, CODES.len(), greet, |scene| scene.with("processing 100ms").with("idle 200ms").odd())
+    run_cases(install, CODES.len(), greet, |scene| scene.with("processing 100ms").with("idle 200ms").with_odd_agent())
 }
 
-/// An agent that listens and says nothing.
+/// The agent accepts connections but never answers.
 pub(super) fn never(install: &Install) -> Recording {
-    let agent = RawAgent::start(|_, peer| peer.listen());
-    let scene = Scene::before(install, &agent.addr).with("processing 700ms").with("hello 200ms").odd();
+    let agent = RawAgent::start(|_, peer| peer.read_to_end());
+    let scene = Scene::new(install, &agent.addr).with("processing 700ms").with("hello 200ms").with_odd_agent();
     let haproxy = scene.start();
     for n in 1..4 {
-        ask_all((0..n).map(|n| format!("/{n}")), haproxy.addr);
+        request_all((0..n).map(|n| format!("/{n}")), haproxy.addr);
     }
     scene.recorded()
 }
 
-/// A good agent, checked over and over.
+/// HAProxy checks the health of a correct agent several times.
 pub(super) fn health_checks(install: &Install) -> Recording {
     let agent = TestAgent::start(Config::default(), quick(|_, _| Ok(())));
-    checked(Scene::before(install, &agent.addr), 4)
+    checked(Scene::new(install, &agent.addr), 4)
 }
 
+/// Enables health checks, and records the first `count` of them.
 fn checked(mut scene: Scene, count: usize) -> Recording {
     scene.setup.servers[0] += " check inter 20ms";
     scene.setup.backend += "    option spop-check\n";
     let _haproxy = scene.start();
-    scene.wait("checks", |recording| recording.steps.iter().filter(|step| step.what == What::Open).count() > count);
+    scene.wait("more health checks", |recording| {
+        recording.steps.iter().filter(|step| step.what == What::Open).count() > count
+    });
     scene.recorded_up_to(count)
 }
 
-/// Replies that no check is content with.
+/// The agent answers health checks incorrectly.
 pub(super) fn health_checks_odd(install: &Install) -> Recording {
     let mut replies = bad_hellos(install);
-    // 14 to 98 would have 2.6 and 3.0 fall over.
+    // Codes from 14 to 98 would crash HAProxy 2.6 and 3.0.
     replies.extend([0, 3, 13, 99, 1000].map(agent_disconnect));
     replies.push([agent_hello(16380, ""), agent_disconnect(0)].concat());
     replies.push(Vec::new());
     let count = replies.len();
     let agent = RawAgent::start(move |connection, peer| {
-        if peer.next().is_some() {
+        if peer.next_frame().is_some() {
             match replies.get(connection) {
-                Some(reply) if connection % 3 == 0 => peer.say_in_pieces(reply, 7),
-                Some(reply) => peer.say(reply),
-                None => peer.say(&hello(&[version("2.0"), size(16380), capabilities("")]).flags(FIN).encode()),
+                Some(reply) if connection % 3 == 0 => peer.send_in_pieces(reply, 7),
+                Some(reply) => peer.send(reply),
+                None => peer.send(&hello(&[version("2.0"), size(16380), capabilities("")]).flags(FIN).encode()),
             }
-            peer.end();
+            peer.finish();
         }
     });
-    checked(Scene::before(install, &agent.addr).keeping(count + 2).odd(), count)
+    checked(Scene::new(install, &agent.addr).with_connections_max(count + 2).with_odd_agent(), count)
 }

@@ -1,5 +1,5 @@
-//! Conversations to hold the models of HAProxy against. Each scene is recorded from the HAProxy at hand and judged at
-//! once; with `SPOA_RECORD=1` it is also written to `sim/recordings`, for the tests that have no HAProxy.
+//! Scenes that are recorded with real HAProxy, to check the models of HAProxy. The model has to accept each recording.
+//! With `SPOA_RECORD=1` recordings are also written to `sim/recordings`, for the tests without HAProxy.
 
 mod ends;
 mod greetings;

@@ -1,4 +1,4 @@
-//! ACKs, good and bad, and what an agent may say in their place.
+//! ACKs, valid and invalid, and other frames that an agent sends where HAProxy expects an ACK.
 
 use spoa_core::Config;
 use spoa_runtime::{Scope, quick};
@@ -10,19 +10,20 @@ use crate::agent::TestAgent;
 use crate::client::Request;
 use crate::haproxy::{Engine, Install};
 use crate::raw_agent::{Peer, RawAgent};
-use crate::scene::{Scene, ask_all, walk};
+use crate::scene::{Scene, request_all, run_cases};
 
+/// The agent sends ACKs without actions.
 pub(super) fn empty(install: &Install) -> Recording {
     let agent = TestAgent::start(Config::default(), quick(|_, _| Ok(())));
-    let scene = Scene::before(install, &agent.addr);
+    let scene = Scene::new(install, &agent.addr);
     let haproxy = scene.start();
     for n in 1..5 {
-        ask_all((0..n).map(|n| format!("/{n}")), haproxy.addr);
+        request_all((0..n).map(|n| format!("/{n}")), haproxy.addr);
     }
     scene.recorded()
 }
 
-/// Up to the last byte that is allowed, in small frames and large ones.
+/// The agent sends ACKs of different sizes, up to the largest one that is allowed and beyond it.
 pub(super) fn big(install: &Install) -> Recording {
     let agent = TestAgent::start(
         Config::default(),
@@ -33,7 +34,7 @@ pub(super) fn big(install: &Install) -> Recording {
             Ok(())
         }),
     );
-    let scene = Scene::before(install, &agent.addr);
+    let scene = Scene::new(install, &agent.addr);
     let haproxy = scene.start();
     for len in [0, 200, 239, 240, 2287, 2288, 8000, 16_000, 16_340, 16_350, 16_355, 16_360, 16_364, 16_400] {
         Request::get(&format!("/{len}")).send(haproxy.addr);
@@ -41,6 +42,7 @@ pub(super) fn big(install: &Install) -> Recording {
     scene.recorded()
 }
 
+/// The agent sends ACKs in pieces.
 pub(super) fn in_pieces(install: &Install) -> Recording {
     const LENGTHS: &[usize] = &[1, 2, 4, 5, 9, 10, 11, 15];
     let answer = |case: usize, peer: &mut Peer| {
@@ -48,19 +50,19 @@ pub(super) fn in_pieces(install: &Install) -> Recording {
             return;
         }
         for _ in 0..2 {
-            let Some(notify) = peer.notify() else { return };
-            peer.say_in_pieces(&ack(notify.sid, notify.fid, &[42]), LENGTHS[case]);
+            let Some(notify) = peer.next_notify() else { return };
+            peer.send_in_pieces(&ack(notify.sid, notify.fid, &[42]), LENGTHS[case]);
         }
-        peer.say(&agent_disconnect(0));
-        peer.end();
+        peer.send(&agent_disconnect(0));
+        peer.finish();
     };
-    walk(install, LENGTHS.len(), answer, Scene::odd)
+    run_cases(install, LENGTHS.len(), answer, Scene::with_odd_agent)
 }
 
-/// What comes in place of, or before, the ACK of a NOTIFY with these ids.
+/// Returns the bytes to send instead of, or before, the ACK of a NOTIFY with this stream-id and frame-id.
 type Reply = fn(u64, u64) -> Vec<u8>;
 
-/// Those that follow the rules of no version.
+/// Invalid and unusual replies for every version of HAProxy.
 const REPLIES: &[Reply] = &[
     |_, _| b"\x7f\xff\xff\xff\x67\0\0\0\x01\x01\x01".to_vec(),
     |sid, fid| Frame::new(ACK, (sid, fid), []).flags(0).encode(),
@@ -75,51 +77,53 @@ const REPLIES: &[Reply] = &[
     |sid, fid| [Frame::new(77, (0, 0), []).encode(), ack(sid, fid, &[7])].concat(),
     |sid, fid| [agent_hello(16380, "pipelining"), ack(sid, fid, &[7])].concat(),
     |sid, fid| [agent_hello(300, ""), ack(sid, fid, &[7])].concat(),
-    // Actions that HAProxy cannot run are no fault of the frame.
+    // Frames whose actions HAProxy cannot run.
     |sid, fid| Frame::new(ACK, (sid, fid), [9, 9, 9, 9]).encode(),
     |sid, fid| Frame::new(ACK, (sid, fid), *b"\x01\x03\x07\x01x\x00").encode(),
     |sid, fid| [ack(sid, fid, &[7]), agent_disconnect(0)].concat(),
     |sid, fid| [agent_disconnect(0), ack(sid, fid, &[7])].concat(),
 ];
 
-/// Too short to be frames: 2.6 spins over them.
+/// Replies that are shorter than a frame header, which make HAProxy 2.6 loop.
 const SHORT: &[Reply] = &[|_, _| b"\0\0\0\0".to_vec(), |_, _| b"\0\0\0\x06\x67\0\0\0\x01\x01\x01".to_vec()];
 
-/// Larger than HAProxy's buffers: the mux gets [stuck] on it.
+/// A reply that is larger than HAProxy's buffers. The mux stops reading after it, as in [`stuck`].
 const LARGE: Reply = |sid, fid| Frame::new(ACK, (sid, fid), vec![0; 17_000]).encode();
 
+/// The agent sends an invalid or unusual reply.
 pub(super) fn bad(install: &Install) -> Recording {
-    let short = if install.spins() { &[] } else { SHORT };
+    let short = if install.loops_on_short_frames() { &[] } else { SHORT };
     let large = if install.engine() == Engine::Applet { &[LARGE][..] } else { &[] };
     let replies = [REPLIES, short, large].concat();
     let cases = replies.len();
     let answer = move |case: usize, peer: &mut Peer| {
         let Some(()) = peer.greet(&agent_hello(16380, "pipelining")).and_then(|()| peer.serve(1)) else { return };
-        let Some(notify) = peer.notify() else { return };
-        peer.say(&replies[case](notify.sid, notify.fid));
-        // The next one may come, or not.
+        let Some(notify) = peer.next_notify() else { return };
+        peer.send(&replies[case](notify.sid, notify.fid));
+        // HAProxy may send another NOTIFY, or close the connection.
         if peer.serve(1).is_some() {
-            peer.say(&agent_disconnect(0));
-            peer.end();
+            peer.send(&agent_disconnect(0));
+            peer.finish();
         }
     };
-    walk(install, cases, answer, |scene| scene.with("processing 100ms").odd())
+    run_cases(install, cases, answer, |scene| scene.with("processing 100ms").with_odd_agent())
 }
 
-/// An ACK of just the size that was agreed. With its length it fills HAProxy's buffer, and since then 3.2.26 reads
-/// nothing: it notices neither the agent's end nor that all events on this connection fail.
+/// The agent sends an ACK of exactly the agreed maximum size. Together with its length it fills HAProxy's buffer, and
+/// HAProxy 3.2.26 never reads from the connection again: it does not notice that the agent closes it, and all events on
+/// it fail.
 pub(super) fn stuck(install: &Install) -> Recording {
     let agent = RawAgent::start(|_, peer| {
         let Some(()) = peer.greet(&agent_hello(16380, "pipelining")).and_then(|()| peer.serve(1)) else { return };
-        if let Some(notify) = peer.notify() {
-            peer.say(&filling(&notify, 16_380));
+        if let Some(notify) = peer.next_notify() {
+            peer.send(&filling(&notify, 16_380));
             if peer.serve(1).is_some() {
-                peer.say(&agent_disconnect(0));
-                peer.end();
+                peer.send(&agent_disconnect(0));
+                peer.finish();
             }
         }
     });
-    let scene = Scene::before(install, &agent.addr).with("processing 100ms");
+    let scene = Scene::new(install, &agent.addr).with("processing 100ms");
     let haproxy = scene.start();
     for n in 0..8 {
         Request::get(&format!("/{n}")).send(haproxy.addr);
@@ -127,54 +131,54 @@ pub(super) fn stuck(install: &Install) -> Recording {
     scene.recorded()
 }
 
-/// Nor is that all: any ACKs do that together, if they arrive at once.
+/// Several smaller ACKs that arrive at once and fill HAProxy's buffer together have the same effect as in [`stuck`].
 pub(super) fn stuck_together(install: &Install) -> Recording {
     const AT_ONCE: usize = 6;
     let agent = RawAgent::start(|_, peer| {
         let Some(()) = peer.greet(&agent_hello(16380, "pipelining")).and_then(|()| peer.serve(1)) else { return };
         let mut waiting = Vec::new();
-        while let Some(notify) = peer.notify() {
+        while let Some(notify) = peer.next_notify() {
             waiting.push(notify);
             if waiting.len() == AT_ONCE {
-                peer.say(&waiting.drain(..).flat_map(|notify| filling(&notify, 3000)).collect::<Vec<_>>());
+                peer.send(&waiting.drain(..).flat_map(|notify| filling(&notify, 3000)).collect::<Vec<_>>());
             }
         }
     });
-    let scene = Scene::before(install, &agent.addr).with("processing 300ms").with_on(Engine::Applet, "maxconn 1");
+    let scene = Scene::new(install, &agent.addr).with("processing 300ms").with_on(Engine::Applet, "maxconn 1");
     let haproxy = scene.start();
-    ask_all(["/first".into()], haproxy.addr);
+    request_all(["/first".into()], haproxy.addr);
     for _ in 0..2 {
-        ask_all((0..AT_ONCE).map(|n| format!("/{n}")), haproxy.addr);
+        request_all((0..AT_ONCE).map(|n| format!("/{n}")), haproxy.addr);
     }
     scene.recorded()
 }
 
-/// An ACK of that length.
+/// Returns an ACK of this length.
 fn filling(notify: &Frame, len: usize) -> Vec<u8> {
     let empty = ack(notify.sid, notify.fid, &[]).len() - 4;
     let text = "y".repeat(len - empty - b"\x01\x03\x02\x01x\x08\xf0\x00\x00".len());
     let mut actions = set_var(2, "x", &Value::text(&text));
-    // The length of the text takes two or three bytes.
+    // Zeros make up for the length of the text, which takes two or three bytes.
     actions.extend(vec![0; len - empty - actions.len()]);
     Frame::new(ACK, (notify.sid, notify.fid), actions).encode()
 }
 
-/// AGENT-DISCONNECT while a NOTIFY waits; then FIN, RST or neither.
+/// The agent sends AGENT-DISCONNECT while a NOTIFY is in flight, and then FIN, RST or neither.
 pub(super) fn disconnects(install: &Install) -> Recording {
     const CODES: &[u64] = &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 99, 1000, 0, 0];
     let answer = |case: usize, peer: &mut Peer| {
         let Some(()) = peer.greet(&agent_hello(16380, "pipelining")) else { return };
-        if peer.notify().is_some() {
-            peer.say(&agent_disconnect(CODES[case]));
+        if peer.next_notify().is_some() {
+            peer.send(&agent_disconnect(CODES[case]));
             match case % 3 {
-                0 => peer.end(),
-                1 => peer.listen(),
+                0 => peer.finish(),
+                1 => peer.read_to_end(),
                 _ => {
-                    peer.listen();
+                    peer.read_to_end();
                     peer.reset();
                 }
             }
         }
     };
-    walk(install, CODES.len(), answer, |scene| scene.with("processing 100ms").with("idle 300ms").odd())
+    run_cases(install, CODES.len(), answer, |scene| scene.with("processing 100ms").with("idle 300ms").with_odd_agent())
 }

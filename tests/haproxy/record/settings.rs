@@ -1,4 +1,4 @@
-//! Settings of either side that change what is said.
+//! Settings of HAProxy and of the agent that change the frames.
 
 use spoa_core::Config;
 use spoa_core::wire::Capabilities;
@@ -11,66 +11,70 @@ use crate::agent::{TestAgent, gate, gated};
 use crate::client::Request;
 use crate::haproxy::{Engine, Install};
 use crate::raw_agent::RawAgent;
-use crate::scene::{Scene, ask_all};
+use crate::scene::{Scene, request_all};
 
-/// Several at a time, which the agent answers once it has been asked them all.
+/// Records an agent that holds several NOTIFYs in flight and answers them when it has received all of them.
 fn together(install: &Install, config: Config, prepare: impl FnOnce(Scene) -> Scene) -> Recording {
     const CLIENTS: usize = 8;
     let (opener, gate) = gate();
     let agent = TestAgent::start(config, gated(gate));
-    let scene = prepare(Scene::before(install, &agent.addr));
+    let scene = prepare(Scene::new(install, &agent.addr));
     let haproxy = scene.start();
-    ask_all(["/first".into()], haproxy.addr);
+    request_all(["/first".into()], haproxy.addr);
     std::thread::scope(|scope| {
-        let clients = scope.spawn(|| ask_all((0..CLIENTS).map(|n| format!("/wait/{n}")), haproxy.addr));
+        let clients = scope.spawn(|| request_all((0..CLIENTS).map(|n| format!("/wait/{n}")), haproxy.addr));
         opener.wait_for(CLIENTS);
         opener.open();
-        clients.join().expect("clients")
+        clients.join().expect("the clients do not panic")
     });
-    ask_all((0..4).map(|n| format!("/{n}")), haproxy.addr);
+    request_all((0..4).map(|n| format!("/{n}")), haproxy.addr);
     scene.recorded()
 }
 
+/// HAProxy's configuration disables pipelining.
 pub(super) fn pipelining_off(install: &Install) -> Recording {
     together(install, Config::default(), |scene| scene.with("pipelining off"))
 }
 
+/// The agent does not offer pipelining.
 pub(super) fn pipelining_refused(install: &Install) -> Recording {
     together(install, Config { capabilities: Capabilities::NONE, ..Config::default() }, |scene| scene)
 }
 
-/// Neither side has anything to offer.
+/// Neither side offers any capability.
 pub(super) fn nothing_offered(install: &Install) -> Recording {
     let config = Config { capabilities: Capabilities::NONE, ..Config::default() };
     together(install, config, |scene| scene.with("pipelining off").with("async off"))
 }
 
+/// Both sides offer the capability `async`, so that an ACK may arrive on another connection.
 pub(super) fn async_agreed(install: &Install) -> Recording {
     let capabilities = Capabilities::parse(b"pipelining,async");
     together(install, Config { capabilities, ..Config::default() }, |scene| scene.with("threads 2"))
 }
 
+/// HAProxy runs several threads.
 pub(super) fn threads(install: &Install) -> Recording {
     together(install, Config::default(), |scene| scene.with("threads 4"))
 }
 
-/// The backend stands before the frontend and is `mode tcp`: a connection for each event.
+/// HAProxy's backend is before the frontend and in `mode tcp`, so that HAProxy opens a connection per event.
 pub(super) fn reuse_off(install: &Install) -> Recording {
     together(install, Config::default(), |scene| scene.with("reuse off"))
 }
 
-/// Two threads share the one connection that the server may have.
+/// Two threads share one connection, the only one that the server may have.
 pub(super) fn crowded(install: &Install) -> Recording {
     let agent = TestAgent::start(Config::default(), quick(|_, _| Ok(())));
-    let scene = Scene::before(install, &agent.addr).with("threads 2").with("maxconn 1");
+    let scene = Scene::new(install, &agent.addr).with("threads 2").with("maxconn 1");
     let haproxy = scene.start();
     for _ in 0..5 {
-        ask_all((0..6).map(|n| format!("/{n}")), haproxy.addr);
+        request_all((0..6).map(|n| format!("/{n}")), haproxy.addr);
     }
     scene.recorded()
 }
 
-/// Requests whose header is an argument, of these lengths.
+/// Records requests with a header of each of these lengths, which HAProxy sends to the agent.
 fn long(install: &Install, config: Config, lengths: &[usize], prepare: impl FnOnce(Scene) -> Scene) -> Recording {
     let agent = TestAgent::start(
         config,
@@ -83,7 +87,7 @@ fn long(install: &Install, config: Config, lengths: &[usize], prepare: impl FnOn
             Ok(())
         }),
     );
-    let mut scene = prepare(Scene::before(install, &agent.addr));
+    let mut scene = prepare(Scene::new(install, &agent.addr));
     scene.setup.messages = LONG_MESSAGE.into();
     let haproxy = scene.start();
     for len in lengths {
@@ -99,39 +103,42 @@ const LONG_MESSAGE: &str = "spoe-message m
 
 const LENGTHS: &[usize] = &[10, 60, 90, 92, 93, 94, 95, 96, 97, 98, 99, 100, 101, 110, 200, 224, 300, 500, 2000, 10];
 
-/// 256 bytes: up to 3.0 longer ones come in fragments, since 3.1 not at all.
+/// HAProxy's maximum frame size is 256 bytes. Up to 3.0 it sends longer NOTIFYs in fragments, since 3.1 not at all.
 pub(super) fn small_frames(install: &Install) -> Recording {
     long(install, Config::default(), LENGTHS, |scene| scene.with("max-frame-size 256"))
 }
 
-/// As it is the agent that wants no more, HAProxy learns of it with the first AGENT-HELLO.
+/// The agent's maximum frame size is 256 bytes, which HAProxy learns from the first AGENT-HELLO.
 pub(super) fn small_agent(install: &Install) -> Recording {
     long(install, Config { max_frame_size: 256, ..Config::default() }, LENGTHS, |scene| scene)
 }
 
-/// Nor does this agent take fragments: DISCONNECT 10, again and again.
+/// The agent has a small maximum frame size and no fragmentation, so that HAProxy closes connections with code 10 until
+/// the event with a long NOTIFY times out.
 pub(super) fn fragments_unwanted(install: &Install) -> Recording {
     let config = Config { max_frame_size: 256, capabilities: Capabilities::PIPELINING, ..Config::default() };
     long(install, config, &[10, 500, 10], |scene| scene.with("processing 100ms"))
 }
 
+/// HAProxy's configuration disables fragmentation, with a small maximum frame size.
 pub(super) fn fragments_off(install: &Install) -> Recording {
     long(install, Config::default(), LENGTHS, |scene| scene.with("max-frame-size 256").with("send-frag-payload off"))
 }
 
-/// The agent gives up on what comes in fragments, at the first of them.
+/// The agent aborts each fragmented NOTIFY at its first fragment.
 pub(super) fn fragments_aborted(install: &Install) -> Recording {
     let agent = RawAgent::start(|_, peer| {
         let Some(()) = peer.greet(&agent_hello(256, "pipelining,fragmentation")) else { return };
-        while let Some(frame) = peer.next() {
+        while let Some(frame) = peer.next_frame() {
             if frame.kind == NOTIFY && frame.flags == FIN {
-                peer.say(&ack(frame.sid, frame.fid, &[7]));
+                peer.send(&ack(frame.sid, frame.fid, &[7]));
             } else if frame.kind == NOTIFY {
-                peer.say(&Frame::new(ACK, (frame.sid, frame.fid), []).flags(FIN | ABORT).encode());
+                peer.send(&Frame::new(ACK, (frame.sid, frame.fid), []).flags(FIN | ABORT).encode());
             }
         }
     });
-    let mut scene = Scene::before(install, &agent.addr).with("max-frame-size 256").with("processing 300ms").odd();
+    let mut scene =
+        Scene::new(install, &agent.addr).with("max-frame-size 256").with("processing 300ms").with_odd_agent();
     scene.setup.messages =
         "spoe-message m\n    args req.hdr(x-long) req.hdr(x-long)\n    event on-frontend-http-request\n".into();
     let haproxy = scene.start();
@@ -141,13 +148,13 @@ pub(super) fn fragments_aborted(install: &Install) -> Recording {
     scene.recorded()
 }
 
-/// Checks and events of a HAProxy with buffers of half the size.
+/// HAProxy has buffers of half the usual size.
 pub(super) fn small_buffers(install: &Install) -> Recording {
     let config = Config { max_frame_size: 8188, ..Config::default() };
     long(install, config, &[10, 1000, 3000, 5000, 10], |scene| scene.with("bufsize 8192"))
 }
 
-/// Arguments of every type.
+/// HAProxy sends arguments of every type.
 pub(super) fn value_types(install: &Install) -> Recording {
     const ARGS: &str = "bool(true) no=bool(false) zero=int(0) int(239) int(240) int(2287) int(2288) n=int(264432)
     args int(-1) int(4294967296) int(9223372036854775807) min=int(-9223372036854775808) ipv4(192.0.2.1)
@@ -162,7 +169,7 @@ pub(super) fn value_types(install: &Install) -> Recording {
             Ok(())
         }),
     );
-    let mut scene = Scene::before(install, &agent.addr);
+    let mut scene = Scene::new(install, &agent.addr);
     scene.setup.messages = format!("spoe-message m\n    args {ARGS}\n    event on-frontend-http-request\n");
     let haproxy = scene.start();
     for len in [0, 100, 238, 239, 240, 241, 2280, 2288, 2300] {
@@ -171,7 +178,7 @@ pub(super) fn value_types(install: &Install) -> Recording {
     scene.recorded()
 }
 
-/// Messages with conditions, on all events of a stream.
+/// HAProxy sends messages with conditions, for all events of a stream.
 pub(super) fn several_events(install: &Install) -> Recording {
     let agent = TestAgent::start(
         Config::default(),
@@ -182,7 +189,7 @@ pub(super) fn several_events(install: &Install) -> Recording {
             Ok(())
         }),
     );
-    let mut scene = Scene::before(install, &agent.addr).with_on(Engine::Applet, "maxconn 2");
+    let mut scene = Scene::new(install, &agent.addr).with_on(Engine::Applet, "maxconn 2");
     scene.setup.agent = scene.setup.agent.replace("messages m", "messages client first second back served answered");
     scene.setup.messages = "
 spoe-message client
@@ -207,7 +214,7 @@ spoe-message answered
     scene.setup.site = Some(String::new());
     let haproxy = scene.start();
     for path in ["/12345", "/0", "/1", "/2", "/12", "/345", "/5", "/12345"] {
-        ask_all([path.to_owned(), format!("{path}/1")], haproxy.addr);
+        request_all([path.to_owned(), format!("{path}/1")], haproxy.addr);
     }
     scene.recorded()
 }

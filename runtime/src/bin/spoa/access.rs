@@ -1,4 +1,4 @@
-//! Whether the user of the service can read a file.
+//! Checks that the user of the service can read a file.
 
 use std::ffi::CString;
 use std::io;

@@ -64,7 +64,7 @@ pub(crate) struct Log {
     is_toggled: AtomicBool,
     filter: Handle<LevelFilter, Registry>,
     dropped: Dropped,
-    /// How many dropped lines have been reported.
+    /// The number of dropped lines that were reported.
     reported: AtomicU64,
 }
 
@@ -95,7 +95,7 @@ impl Log {
         let level = if is_toggled { other } else { self.level };
         // It fails only when there is no log any more.
         let _ = self.filter.modify(|filter| *filter = level);
-        tracing::info!(level = %level, "SIGUSR1: the log level is {level}");
+        tracing::info!(log_level = %level, "SIGUSR1: the log level is {level}");
     }
 
     /// Reports lines that were dropped since the last call.

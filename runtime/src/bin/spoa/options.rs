@@ -466,9 +466,9 @@ mod tests {
         assert_eq!(config.ack_timeout, Duration::from_millis(10_005));
     }
 
-    /// What the help says of a default is what comes of the option not being given.
+    /// An option that is given its default from the help has the same effect as one that is not given.
     #[test]
-    fn defaults_are_those_that_the_help_tells() {
+    fn defaults_in_the_help_are_those_in_use() {
         let made = |options: &Options| {
             format!("{:?} {:?} {:?}", options.listen(options.agent()), options.reputation(), options.random())
         };
@@ -481,7 +481,7 @@ mod tests {
             assert_eq!(made(&given), made(&options(&[])), "{help}");
             told += 1;
         }
-        assert_eq!(told, 18, "of these options the help tells the default");
+        assert_eq!(told, 18, "the number of options with a default in their help");
     }
 
     #[test]

@@ -74,6 +74,8 @@ async fn handle_signals(
     hangups: &Sender<()>,
     loading: &Loading,
 ) {
+    // Loading the lists of the start may have taken longer than a thread may be silent.
+    heartbeat.beat();
     let mut warned = Duration::ZERO;
     loop {
         let signal = async { signals.next().await };
@@ -235,6 +237,9 @@ fn lower_priority() {
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), PRIORITY_LOWEST);
 }
 
+/// The end of a line about an optional list that was never loaded.
+const EMPTY: &str = "the list is optional, and empty until its file can be used";
+
 /// Logs the lists of the start.
 pub(crate) fn log_lists(library: &Library) {
     let refused = library.refused();
@@ -242,11 +247,7 @@ pub(crate) fn log_lists(library: &Library) {
         let (name, prefixes, bad_lines) = (&list.config().name, list.prefixes(), list.bad_lines());
         match refused.iter().find(|(refused, _)| refused == name) {
             Some((_, error)) => {
-                tracing::error!(
-                    list = name,
-                    error,
-                    "{error}; the list is optional, and empty until its file can be used"
-                );
+                tracing::warn!(list = name, error, "{error}; {EMPTY}");
             }
             None => tracing::info!(list = name, prefixes, bad_lines, "{}", summary(list)),
         }
@@ -263,7 +264,11 @@ fn report(library: &Library, change: &Change) {
         }
         if let Some((_, error)) = change.failed.iter().find(|(failed, _)| failed == name) {
             let error = error.to_string();
-            tracing::error!(list = name, error, "{error}; the previous version stays in use: {}", summary(list));
+            if list.written().is_none() {
+                tracing::warn!(list = name, error, "{error}; {EMPTY}");
+            } else {
+                tracing::error!(list = name, error, "{error}; the previous version stays in use: {}", summary(list));
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Writes lines to standard error without ever waiting for whoever reads it.
+//! Writes lines to standard error without ever waiting for its reader.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
