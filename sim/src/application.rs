@@ -7,7 +7,7 @@ use spoa_core::{Ack, Notify, OwnedMessages, Ticket};
 
 use crate::plan::{Answer, Plan};
 
-/// How many variables a `big` answer sets: more than a frame of HAProxy's has room for.
+/// The number of variables that a `big` answer sets: more than a frame of HAProxy's has room for.
 const BIG_VARS: usize = 300;
 
 /// The value of the nth of them. The first hundred are of odd sizes, so that some end right at a small frame's edge, and
@@ -118,7 +118,7 @@ fn write(plan: Plan, messages: Messages<'_>, sink: &mut impl Sink) {
     }
 }
 
-/// What HAProxy could not take is an error and leaves the answer as it was.
+/// An action that HAProxy could not accept is an error, and does not change the answer.
 fn refused(sink: &mut impl Sink) {
     // 63 bytes for scope, prefix and name together are HAProxy's limit; the agent's own leaves room for the others.
     let long = "n".repeat(53);

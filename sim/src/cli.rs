@@ -78,7 +78,7 @@ pub(crate) enum Command {
     },
     /// Plant bugs into copies of the core and look how many seeds it takes to find each
     Bugs {
-        /// Their names [default: all; their table is written anew]
+        /// Their names [default: all, which rewrites their table]
         names: Vec<String>,
     },
     /// Show what a range of seeds makes happen

@@ -1,4 +1,4 @@
-//! What was told and said on one connection, without times and without how the bytes were cut: what two runs that differ
+//! The events and the output of one connection, without times and without how the bytes were cut: what two runs that differ
 //! in nothing else have in common.
 
 use spoa_core::{CloseReason, Event, Negotiated};
@@ -11,9 +11,9 @@ use crate::script::Link;
 pub struct Conversation {
     /// Its link. A link that was connected again has several conversations, in order.
     pub link: Link,
-    /// What was agreed on, if it came to that.
+    /// The negotiated values, if the handshake was completed.
     pub ready: Option<Negotiated>,
-    /// How many NOTIFYs were handed out.
+    /// The number of NOTIFYs that were handed out.
     pub handed: u64,
     /// The engine-id, which the checker does not compare, and each NOTIFY, in order.
     pub heard: Digest,
@@ -22,7 +22,7 @@ pub struct Conversation {
     /// True if bytes had to wait in the socket because the agent's buffer was full. Then what is lost in a reset, and
     /// when an end is seen, depends on how many bytes they are.
     pub was_full: bool,
-    /// What HAProxy got.
+    /// The bytes that HAProxy received.
     pub sent: Vec<u8>,
 }
 

@@ -1,4 +1,4 @@
-//! What a run, or many of them, made happen: the state × input matrix and the marks.
+//! The coverage of one run or many: the state × input matrix and the marks.
 
 mod marks;
 mod observer;
@@ -98,7 +98,7 @@ impl Coverage {
         (hit, reachable.count())
     }
 
-    /// What a run of many seeds had to reach and did not, in words.
+    /// A goal that a run of many seeds had to reach and did not, in words.
     pub fn missing(&self, marks_min: u64) -> Vec<String> {
         let cells = all_cells()
             .filter(|&(state, input)| is_reachable(state, input) && self.hits(state, input) == 0)

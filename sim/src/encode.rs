@@ -4,7 +4,7 @@ use spoa_sim_checker::write::{string, varint};
 
 use crate::script::{Bytes, Damage, FrameKind, FrameSpec, MessageSpec, Value};
 
-/// What long strings are made of: the alphabet, over and over.
+/// The content of long strings: the alphabet, over and over.
 const ALPHABET: [u8; 26 * 40] = {
     let mut letters = [0; 26 * 40];
     let mut at = 0;
@@ -149,14 +149,14 @@ pub(crate) fn long_text(len: u32) -> Vec<u8> {
     text
 }
 
-/// How many bytes the payload of these messages has.
+/// Returns the length of the payload of these messages, in bytes.
 pub(crate) fn encoded_len(messages: &[MessageSpec]) -> u32 {
     let mut out = Vec::new();
     encode_messages(messages, &mut out);
     out.len() as u32
 }
 
-/// How many bytes two ids have.
+/// Returns the length of two ids, in bytes.
 pub(crate) fn ids_len(stream_id: u64, frame_id: u64) -> u32 {
     let mut out = Vec::new();
     varint(stream_id, &mut out);

@@ -1,4 +1,4 @@
-//! What a run found wrong.
+//! A failure that a run found.
 
 use std::any::Any;
 use std::fmt;
@@ -9,7 +9,7 @@ use crate::text::Time;
 /// Something that is not as it has to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What was looked at.
+    /// The aspect that was checked.
     pub check: &'static str,
     /// The state the connection had to be in.
     pub state: &'static str,
@@ -19,11 +19,11 @@ pub struct Failure {
     pub step: usize,
     /// When.
     pub at: Nanos,
-    /// What was found, and what had to be.
+    /// The expected and the actual value.
     pub detail: String,
 }
 
-/// What makes two failures the same, however they came about.
+/// The identity of a failure: two with the same one have the same cause, whatever led to them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fingerprint {
     check: &'static str,
@@ -32,7 +32,7 @@ pub struct Fingerprint {
 }
 
 impl Failure {
-    /// What makes it the same as another.
+    /// Returns its identity.
     pub fn fingerprint(&self) -> Fingerprint {
         // Numbers differ from script to script; the words say what kind of thing it is.
         let words = self.detail.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()).take(4);
@@ -53,7 +53,7 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// What a panic says.
+/// Returns the message of a panic.
 pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
     text.unwrap_or("without a message")

@@ -30,7 +30,7 @@ struct Generator {
     links: Vec<Conversation>,
 }
 
-/// What was said on a link so far.
+/// The state of the conversation on a link.
 #[derive(Clone, Copy, Debug, Default)]
 struct Conversation {
     open: bool,

@@ -77,7 +77,7 @@ impl Inlet {
         lost
     }
 
-    /// What the agent can read.
+    /// The bytes that the agent can read.
     pub fn readable(&self) -> &[u8] {
         &self.bytes[self.read..self.arrived]
     }
@@ -98,20 +98,20 @@ impl Inlet {
     }
 }
 
-/// How many pieces a repeated size makes at most: what is wrong with small pieces shows in the first few dozen, and
+/// The largest number of pieces that a repeated size makes: what is wrong with small pieces shows in the first few dozen, and
 /// 16 KiB byte by byte would take the time of hundreds of runs.
 const PIECES_MAX: usize = 64;
 
 /// The agent's bytes on their way to HAProxy.
 #[derive(Debug, Default)]
 pub struct Outlet {
-    /// How many more the socket takes; `None` for any number.
+    /// The number of bytes that the socket still takes; `None` for any number.
     pub room: Option<u32>,
-    /// How many it takes at once; `None` for any number.
+    /// The number of bytes that it takes at once; `None` for any number.
     pub take: Option<u32>,
     /// True if a model of HAProxy reads what is sent.
     pub heard: bool,
-    /// What it has not read yet, as it was written.
+    /// The output that it has not read yet, in the pieces in which it was written.
     pub pieces: Vec<Vec<u8>>,
 }
 

@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let exit = std::panic::catch_unwind(|| report::command(&cli.command)).unwrap_or_else(|panic| {
         let words = spoa_sim::failure::panic_text(&*panic);
-        // Whoever reads has seen enough.
+        // The reader has closed the pipe.
         if words.contains("Broken pipe") {
             return Exit::Held;
         }

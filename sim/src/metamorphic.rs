@@ -70,7 +70,7 @@ impl Relation {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Whole, Self::Bytes, Self::Elsewhere, Self::Alone, Self::Fragments];
 
-    /// What a violation of it is called.
+    /// Returns the name of a violation of it.
     pub const fn check(self) -> &'static str {
         match self {
             Self::Whole | Self::Bytes | Self::Elsewhere => "other-cuts",
@@ -190,7 +190,7 @@ fn are_same(a: &Conversation, b: &Conversation) -> bool {
     told(a) == told(b) && a.closed == b.closed && a.sent == b.sent
 }
 
-/// What one of them was told and the other was not.
+/// Returns the first event in which they differ.
 fn other_events(mine: &Conversation, other: &Conversation) -> String {
     if mine.ready != other.ready {
         format!("{:?}, instead of {:?}", other.ready, mine.ready)
@@ -217,7 +217,7 @@ mod tests {
         parse(&format!("spop-script 1\n{}\n", lines.join("\n"))).expect("the script is good")
     }
 
-    /// What HAProxy got on the first connection, and how it ended.
+    /// Returns the bytes that HAProxy received on the first connection, and how it ended.
     fn came_to(steps: Vec<Step>, script: &Script) -> (Vec<u8>, Option<CloseReason>) {
         let mut outcome = run(&Script { steps, ..script.clone() }, false);
         assert_eq!(outcome.failure, None);

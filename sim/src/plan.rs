@@ -5,16 +5,16 @@
 
 use crate::script::Nanos;
 
-/// What a handler does with a NOTIFY, and when.
+/// The plan of a handler for a NOTIFY: an action and its time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// What it does.
+    /// The action.
     pub answer: Answer,
     /// How long after the NOTIFY was handed out; 0 in place. In whole microseconds.
     pub after: Nanos,
 }
 
-/// What a handler does.
+/// An action of a handler.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Answer {
     /// Sets a score and a checksum for each message.

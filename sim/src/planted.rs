@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 /// A bug to plant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlantedBug {
-    /// What is wrong, in one sentence.
+    /// The fault, in one sentence.
     pub story: String,
     /// The lines to replace, without indentation.
     old: Vec<String>,

@@ -6,16 +6,16 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// What a stream of numbers is for.
+/// The purpose of a stream of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Which faults and steps exist at all in this seed, and the agent's limits.
     Profile = 0,
-    /// What HAProxy asks, and when.
+    /// The events of HAProxy, and their times.
     Workload = 1,
     /// Where the bytes are cut.
     Cuts = 2,
-    /// What goes wrong.
+    /// The faults.
     Faults = 3,
     /// How handlers answer.
     Handlers = 4,

@@ -1,4 +1,4 @@
-//! What the commands do and print.
+//! The commands, and their output.
 
 mod bugs;
 mod chart;
@@ -163,7 +163,7 @@ fn run_seeds(seeds: &Range<u64>, profile: Profile, jobs: Option<usize>, require_
     Exit::Held
 }
 
-/// How many seeds were run more than once, and why.
+/// Prints how many seeds were run more than once, and why.
 fn again(findings: &Findings) -> String {
     let [cuts, alone, fragments] = ["other-cuts", "alone", "fragments"].map(|check| findings.compared(check));
     format!(

@@ -1,4 +1,4 @@
-//! What a run does, step by step: nothing in it is drawn at random, so a script means the same for ever.
+//! The script of a run, step by step. Nothing in it is drawn at random, so a script means the same for ever.
 
 use std::borrow::Cow;
 
@@ -15,11 +15,11 @@ pub type Bytes = Cow<'static, [u8]>;
 /// One whole run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
-    /// What it is about, for people.
+    /// A description for people.
     pub story: Vec<String>,
     /// The agent's limits.
     pub agent: AgentSetup,
-    /// What happens, in order.
+    /// The steps, in order.
     pub steps: Vec<Step>,
 }
 
@@ -36,16 +36,16 @@ pub struct AgentSetup {
     pub unsent_max: u32,
     pub reassembly_max: u32,
     pub notify_max: u32,
-    /// How many connections are served at once; any more are refused.
+    /// The number of connections that are served at once; further ones are refused.
     pub connections_max: u32,
-    /// How many NOTIFYs of all connections may wait for their ACK.
+    /// The number of NOTIFYs in flight on all connections.
     pub total_in_flight_max: u32,
     pub hello_timeout: Nanos,
     /// 0 for none.
     pub idle_timeout: Nanos,
     pub ack_timeout: Nanos,
     pub refuse_delay: Nanos,
-    /// Whether health checks are refused: 0 for no.
+    /// Not 0 if health checks are refused.
     pub refuse_healthchecks: u32,
     pub linger: Nanos,
     pub send_timeout: Nanos,
@@ -105,13 +105,13 @@ pub enum Step {
     Raw(Link, Vec<u8>),
     /// How what HAProxy sends reaches the agent from now on.
     Cut(Link, Cuts),
-    /// What HAProxy sends stays under way until it is released.
+    /// Holds back what HAProxy sends until it is released.
     Hold(Link),
-    /// What was held arrives.
+    /// Delivers what was held back.
     Release(Link),
-    /// How many more bytes of the agent's the socket takes; `None` for any number.
+    /// Sets the number of bytes that the socket still takes from the agent; `None` for any number.
     Room(Link, Option<u32>),
-    /// How many bytes of the agent's the socket takes at once; `None` for any number.
+    /// Sets the number of bytes that the socket takes from the agent at once; `None` for any number.
     Take(Link, Option<u32>),
     /// HAProxy ends its side; what is under way arrives before that.
     Fin(Link),
@@ -205,7 +205,7 @@ pub struct EventSpec {
     pub thread: u32,
     /// HAProxy's number of the client's stream; `None` for one that had no event yet.
     pub stream: Option<u32>,
-    /// What it tells the agent.
+    /// The status that it sends to the agent.
     pub messages: Vec<MessageSpec>,
 }
 
@@ -231,7 +231,7 @@ pub struct FrameSpec {
     pub frame_id: u64,
     /// The part of its payload that is sent, for fragments; `None` for all.
     pub slice: Option<(u32, u32)>,
-    /// What is wrong with it.
+    /// The fault in it.
     pub damage: Damage,
 }
 
@@ -259,7 +259,7 @@ pub struct MessageSpec {
     pub args: Vec<(Bytes, Value)>,
 }
 
-/// What is wrong with the bytes of a frame.
+/// A fault in the bytes of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Damage {
     /// Nothing.

@@ -14,18 +14,18 @@ use crate::metamorphic::Relation;
 use crate::script::Script;
 use crate::world::{Buffers, Outcome, run, run_in};
 
-/// What a range of seeds came to. The same whatever the number of threads.
+/// The result of a range of seeds. It does not depend on the number of threads.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// How many seeds were run.
+    /// The number of seeds that were run.
     pub seeds: u64,
-    /// What they made happen.
+    /// Their coverage.
     pub coverage: Coverage,
     /// The fingerprint of all their traces.
     pub digest: u128,
     /// The seeds that failed, in order.
     pub failures: Vec<(u64, Failure)>,
-    /// How many seeds were run a second time as they are.
+    /// The number of seeds that were run a second time without a change.
     pub twice: u64,
     /// Seeds whose second run was not the same as the first.
     pub unstable: Vec<u64>,
@@ -33,7 +33,7 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// How many seeds were compared with another script of theirs, by the relations that `check` is about.
+    /// The number of seeds that were compared with another script of theirs, by the relations that `check` is about.
     pub fn compared(&self, check: &str) -> u64 {
         let about = Relation::ALL.iter().zip(self.compared).filter(|(relation, _)| relation.check() == check);
         about.map(|(_, count)| count).sum()
@@ -88,7 +88,7 @@ impl Findings {
     }
 }
 
-/// What is done so far, for whoever waits.
+/// The progress so far.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
     /// Seeds done.

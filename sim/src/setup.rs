@@ -40,7 +40,7 @@ impl AgentSetup {
         }
     }
 
-    /// Whether all connections together may have so few NOTIFYs in flight that one may have to wait for others.
+    /// True if the limit of NOTIFYs in flight on all connections is so low that one may have to wait for others.
     pub(crate) fn limits_total(&self) -> bool {
         self.total_in_flight_max < Self::default().total_in_flight_max
     }

@@ -11,12 +11,12 @@ use crate::metamorphic::examine;
 use crate::script::{AgentSetup, Haproxy, Link, Script};
 use simpler::{rounder_agents, simpler_agents, simpler_steps};
 
-/// What shrinking came to.
+/// The result of shrinking.
 #[derive(Clone, Debug)]
 pub struct Shrunk {
     /// The small script; no step of it can go, and none be made simpler, without losing what it is for.
     pub script: Script,
-    /// How many scripts were run on the way.
+    /// The number of scripts that were run for it.
     pub tries: u32,
 }
 

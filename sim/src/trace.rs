@@ -1,4 +1,4 @@
-//! What happened in a run, as a number and, if asked for, as lines.
+//! The trace of a run, as a number and, if asked for, as lines.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ pub struct Record {
     pub detail: Detail,
 }
 
-/// What goes with a record.
+/// The details of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Detail {
     /// Bytes that were read or sent.
@@ -38,7 +38,7 @@ pub enum Detail {
     Words(String),
 }
 
-/// What can happen.
+/// The kinds of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is shown by its word")]
 pub enum Kind {
@@ -93,7 +93,7 @@ impl Trace {
         self.digest.value()
     }
 
-    /// What happened, if it was kept.
+    /// The records, if they were kept.
     pub fn records(&self) -> &[Record] {
         self.records.as_deref().unwrap_or_default()
     }

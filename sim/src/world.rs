@@ -32,16 +32,16 @@ const AFTER_MAX: Nanos = 100 * 3_600_000_000_000;
 /// Room for what most runs have of connections, and of answers on their way.
 const SOCKETS_USUAL: usize = 8;
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What happened, in a number and, if asked for, line by line.
+    /// The trace, as a number and, if asked for, line by line.
     pub trace: Trace,
-    /// What was seen to happen.
+    /// The coverage.
     pub coverage: Coverage,
-    /// What was wrong, if anything.
+    /// The failure, if there is one.
     pub failure: Option<Failure>,
-    /// What was told and said on each connection, in the order in which they were made.
+    /// The conversation on each connection, in the order in which they were made.
     pub conversations: Vec<Conversation>,
     /// When it was over.
     pub end: Nanos,
@@ -71,12 +71,12 @@ pub struct Buffers {
     gone: Vec<(Oracle, Inlet)>,
 }
 
-/// What a run keeps besides the number of its trace.
+/// The data that a run keeps besides the number of its trace.
 #[derive(Clone, Copy, Debug, Default)]
 struct Keep {
     /// The trace line by line.
     records: bool,
-    /// What was told and said on each connection.
+    /// The conversation on each connection.
     conversations: bool,
 }
 
@@ -113,7 +113,7 @@ struct World {
     step: usize,
     keep: Keep,
     buffers: Buffers,
-    /// What the agent's connections lend each other.
+    /// The buffers that the agent's connections lend each other.
     spare: spoa_core::Buffers,
     /// When HAProxy ends what is open, at the earliest.
     end_min: Nanos,
@@ -139,7 +139,7 @@ struct Socket {
     on_hold: bool,
     /// NOTIFYs handed out.
     handed: u64,
-    /// What was told and said, if it is kept.
+    /// The conversation, if it is kept.
     conversation: Option<Conversation>,
 }
 
@@ -695,7 +695,7 @@ impl World {
         Ok(())
     }
 
-    /// What must hold between any two things that happen.
+    /// Checks what must hold between any two steps.
     fn check_rest(&mut self, at: usize) -> Result<(), Failure> {
         let socket = &mut self.sockets[at];
         let (connection, oracle) = (&socket.connection, &socket.oracle);

@@ -1,4 +1,4 @@
-//! What the application behind the agent answers: it does what the messages themselves say.
+//! The answers of the application behind the agent: it does what the messages themselves say.
 
 use crate::read::{IntegerType, Part, Value, messages};
 use crate::write::{string, varint};
@@ -6,7 +6,7 @@ use crate::write::{string, varint};
 /// How the application answers a NOTIFY, read from its messages.
 #[derive(Debug, Default)]
 pub struct Answer {
-    /// What is done, 0..=7.
+    /// The number of the action, 0..=7.
     pub(crate) kind: u8,
     /// How long after it was handed out, in nanoseconds.
     pub(crate) after: u64,
@@ -77,7 +77,7 @@ impl Answer {
         well_formed
     }
 
-    /// How many bytes of the actions fit into `room`.
+    /// Returns the number of bytes of the actions that fit into `room`.
     pub(crate) fn fitting(&self, room: usize) -> usize {
         self.ends.iter().copied().take_while(|end| *end <= room).last().unwrap_or(0)
     }
@@ -135,7 +135,7 @@ impl Answer {
     }
 }
 
-/// What a message adds up to.
+/// The sum over a message.
 #[derive(Default)]
 struct Message {
     sum: u64,

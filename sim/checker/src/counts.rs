@@ -1,4 +1,4 @@
-//! What happened on a connection, in numbers.
+//! The counts of a connection.
 
 /// Counts since the connection was accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

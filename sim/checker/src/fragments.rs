@@ -8,10 +8,10 @@ pub(crate) struct Fragments {
 
 /// The stream-id and frame-id of a NOTIFY.
 type Ids = (u64, u64);
-/// What came of it so far; nothing is kept once it was too large.
+/// The payload so far; it is dropped once it was too large.
 type Kept = Option<Vec<u8>>;
 
-/// What a piece led to.
+/// The outcome of a fragment.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
     /// Wait for more.

@@ -1,4 +1,4 @@
-//! What a HAPROXY-HELLO leads to.
+//! The outcome of a HAPROXY-HELLO.
 
 use crate::limits::Limits;
 use crate::read::{IntegerType, Value, pairs};

@@ -1,6 +1,6 @@
 //! The agent's limits, as plain numbers.
 
-/// What an agent was told; times in nanoseconds, 0 for "never" where that is possible.
+/// The configuration of an agent; times in nanoseconds, 0 for "never" where that is possible.
 #[derive(Clone, Copy, Debug)]
 #[expect(missing_docs, reason = "each is the limit of that name in the agent's configuration")]
 pub struct Limits {

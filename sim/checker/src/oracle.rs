@@ -11,7 +11,7 @@ use crate::limits::Limits;
 use crate::read::{Bytes, pairs};
 use crate::{read, write};
 
-/// What an agent's connection must do, worked out from all that is done to it.
+/// The expected behaviour of an agent's connection, worked out from everything that is done to it.
 ///
 /// Tell it each thing before asking the core, then compare what both say: [`next_event`](Self::next_event) until there
 /// is none, [`output`](Self::output), [`wants_input`](Self::wants_input), [`deadline`](Self::deadline),
@@ -25,14 +25,14 @@ pub struct Oracle {
     max_frame_size: u32,
     pipelining: bool,
     fragmentation: bool,
-    /// What the agent has read, from the first byte it has not looked at.
+    /// The bytes that the agent has read, from the first one that it has not parsed.
     input: Vec<u8>,
     looked: usize,
-    /// What it has to say, from the first byte it has not sent.
+    /// The bytes that it has to send, from the first one that it has not sent.
     output: Vec<u8>,
     sent: usize,
     flight: Vec<Flight>,
-    /// How many NOTIFYs were handed out.
+    /// The number of NOTIFYs that were handed out.
     handed: u64,
     counts: Counts,
     fragments: Fragments,
@@ -83,7 +83,7 @@ struct Flight {
     payload: usize,
 }
 
-/// What the agent has to tell its application. `P` is a payload: its bytes, or where they are.
+/// An event that the agent has to report to its application. `P` is a payload: its bytes, or where they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<P> {
     /// The HELLO was accepted.
@@ -97,16 +97,16 @@ pub enum Event<P> {
     Notify {
         /// Its stream-id and frame-id.
         ids: (u64, u64),
-        /// How many were handed out before it.
+        /// The number of NOTIFYs that were handed out before it.
         number: u64,
         /// Its payload.
         payload: P,
     },
     /// HAProxy's end came, with so many NOTIFYs in flight, and bytes that were not looked at or not.
     Ended {
-        /// How many were in flight.
+        /// The number of NOTIFYs in flight.
         in_flight: usize,
-        /// Whether something was left over.
+        /// True if unprocessed input was left.
         mid_frame: bool,
     },
     /// The end, with the code that it was or would have been given; [`SILENT`] without any.
@@ -201,7 +201,7 @@ impl Oracle {
         }
     }
 
-    /// Whether the agent has as many NOTIFYs in flight, of all its connections, as it may have.
+    /// True if the agent has as many NOTIFYs in flight, of all its connections, as it may have.
     pub fn hold(&mut self, on: bool) {
         self.on_hold = on;
     }
@@ -256,7 +256,7 @@ impl Oracle {
         true
     }
 
-    /// What the agent has to tell next, if anything.
+    /// Returns the event that the agent has to report next, if there is one.
     pub fn next_event(&mut self) -> Option<Event<&[u8]>> {
         Some(match self.advance()? {
             Event::Ready { max_frame_size, capabilities } => Event::Ready { max_frame_size, capabilities },
@@ -295,7 +295,7 @@ impl Oracle {
         }
     }
 
-    /// What the agent has to send.
+    /// Returns the bytes that the agent has to send.
     pub fn output(&self) -> &[u8] {
         &self.output[self.sent..]
     }
@@ -335,12 +335,12 @@ impl Oracle {
         read && self.output().is_empty() && self.flight.is_empty() && !self.fragments.is_open()
     }
 
-    /// How many NOTIFYs wait for their answer.
+    /// Returns the number of NOTIFYs in flight.
     pub fn in_flight(&self) -> usize {
         self.flight.len()
     }
 
-    /// What it has counted.
+    /// Returns its counts.
     pub const fn counts(&self) -> &Counts {
         &self.counts
     }

@@ -1,6 +1,6 @@
 //! Reading SPOP's bytes: what cannot be read is `None`.
 
-/// What is left of a frame.
+/// The unread rest of a frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bytes<'b>(pub(crate) &'b [u8]);
 
@@ -113,7 +113,7 @@ pub(crate) fn messages<'b>(payload: &'b [u8], visit: &mut impl FnMut(Part<'b>)) 
     true
 }
 
-/// What a list of messages is made of.
+/// An element of a list of messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Part<'b> {
     /// A message of this name begins.

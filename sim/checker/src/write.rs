@@ -1,4 +1,4 @@
-//! Writing frames: the agent's, to compare; and parts of any, for whoever plays HAProxy.
+//! Writing frames: the agent's, to compare; and parts of any, for the code that plays HAProxy.
 
 /// Appends a varint.
 #[inline]

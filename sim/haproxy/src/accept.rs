@@ -19,12 +19,12 @@ use crate::time::{MILLISECOND, Time};
 /// How far a recorder's clock and HAProxy's milliseconds may be apart, unless the variant says otherwise.
 const SLACK: Time = 50 * MILLISECOND;
 
-/// What is known about the HAProxy that was recorded.
+/// The known settings of the HAProxy that was recorded.
 #[derive(Clone, Debug)]
 pub struct Variant {
     /// Version and configuration. The seed of the engine ids does not matter.
     pub settings: Settings,
-    /// How many processes took part; more than one on a reload.
+    /// The number of processes that took part; more than one on a reload.
     pub processes: u32,
     /// Clients may have gone away while an event waited, which frees its slot early.
     pub aborts: bool,
@@ -48,7 +48,7 @@ impl Variant {
 pub struct Mismatch {
     /// The line of the recording.
     pub line: usize,
-    /// What HAProxy could not have done there.
+    /// A step that HAProxy could not have made.
     pub reason: String,
 }
 
@@ -69,7 +69,7 @@ pub fn accepts(variant: &Variant, recording: &Recording) -> Result<(), Mismatch>
     Ok(())
 }
 
-/// What is wrong, in words.
+/// The difference, in words.
 type Judgement = Result<(), String>;
 
 /// How far a connection is.

@@ -72,7 +72,7 @@ pub mod code {
     }
 }
 
-/// What every sender leaves for a frame's header: messages take at most the frame size less this (`FRAME_HDR_SIZE`).
+/// The room that every sender leaves for a frame's header: messages take at most the frame size less this (`FRAME_HDR_SIZE`).
 pub const HEADER_RESERVE: u32 = 32;
 /// The smallest `max-frame-size` that may be negotiated (SPOE.txt section 3.2.4).
 pub const FRAME_SIZE_MIN: u32 = 256;

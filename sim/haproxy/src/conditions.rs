@@ -6,7 +6,7 @@ use crate::settings::{Defects, Settings};
 use crate::time::{MILLISECOND, Time};
 
 impl Variant {
-    /// What `recording` says of the HAProxy it was taken from: the condition `haproxy` with its version, and each
+    /// Returns what `recording` says about the HAProxy that it was taken from: the condition `haproxy` with its version, and each
     /// setting that was not the default. Others, the version in full for example, are for people.
     ///
     /// # Errors

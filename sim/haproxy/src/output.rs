@@ -1,4 +1,4 @@
-//! What a process wants done, in order, until its driver takes it.
+//! The actions that a process asks for, in order, until its driver takes them.
 
 use crate::codec::AppliedActions;
 
@@ -13,9 +13,9 @@ pub struct EventId(pub u32);
 /// How an event ended.
 #[derive(Clone, Debug)]
 pub struct Outcome<'a> {
-    /// What HAProxy logs as `st=`: 0 is good, 1 the processing timeout, 3 too big, 256+N a SPOP code, 257 connection lost.
+    /// The status that HAProxy logs as `st=`: 0 is good, 1 the processing timeout, 3 too big, 256+N a SPOP code, 257 connection lost.
     pub status: u32,
-    /// What its ACK changed.
+    /// The changes of variables by its ACK.
     pub actions: AppliedActions<'a>,
 }
 

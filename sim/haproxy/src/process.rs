@@ -37,7 +37,7 @@ impl Process {
         Self { settings, machine, checks: Checks::default(), out }
     }
 
-    /// What it was made with.
+    /// The settings that it was created with.
     pub const fn settings(&self) -> &Settings {
         &self.settings
     }

@@ -12,7 +12,7 @@
 //! 0.000470 2 > $1
 //! ```
 //!
-//! `>` comes from HAProxy, `<` from the agent. Bytes stand as they were cut, a line for each read; `fin` and `rst` are
+//! `>` comes from HAProxy, `<` from the agent. Bytes are split as they arrived, one line per read; `fin` and `rst` are
 //! ends of a direction and of the connection. Times never go back. Lines with `!`, above all others, say under which
 //! [conditions](Recording::conditions) it was recorded. Empty lines and those that begin with `#` say nothing.
 //!
@@ -24,7 +24,7 @@ use std::fmt::{self, Write as _};
 
 use crate::time::{SECOND, Time};
 
-/// Who did it.
+/// The side that acted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// `>`
@@ -33,7 +33,7 @@ pub enum Side {
     Agent,
 }
 
-/// What was done.
+/// The action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// HAProxy opened the connection.
@@ -73,7 +73,7 @@ pub struct Recording {
 pub struct ParseError {
     /// The line at fault, from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The fault in it.
     pub reason: &'static str,
 }
 
@@ -180,7 +180,7 @@ const fn arrow(side: Side) -> char {
     }
 }
 
-/// What stands for bytes that occur more than once.
+/// The abbreviations of bytes that occur more than once.
 struct Names<'s>(BTreeMap<&'s [u8], Name>);
 
 enum Name {

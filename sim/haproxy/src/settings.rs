@@ -1,9 +1,9 @@
-//! What can be configured on an HAProxy, and which of its bugs it has.
+//! The settings of an HAProxy, and the bugs that it has.
 
 use crate::codec::EngineId;
 use crate::time::{MICROSECOND, MILLISECOND, SECOND, Time};
 
-/// Who owns the connections to the agent.
+/// The engine, which owns the connections to the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
     /// `src/mux_spop.c`, HAProxy 3.1 and later.
@@ -152,7 +152,7 @@ impl Settings {
         Self { engine: Engine::Applet, asynchronous: true, fragmentation: true, ..Self::mux() }
     }
 
-    /// What the HELLO lists.
+    /// The capabilities that the HELLO lists.
     pub const fn capabilities(&self) -> &'static str {
         let asynchronous = self.asynchronous && matches!(self.engine, Engine::Applet);
         match (self.pipelining, asynchronous) {

@@ -1,4 +1,4 @@
-//! What the tests of both engines share: the frames of a canned agent, and a record of what a process did.
+//! Helpers of the tests of both engines: the frames of a canned agent, and a record of what a process did.
 
 use crate::codec::{Applied, Arg, Messages};
 use crate::{Action, EventId, LinkId, Process, Settings, Time};

@@ -1,4 +1,4 @@
-//! What must have happened for a verdict to be worth anything: the menu of faults, each seen and not only meant.
+//! The marks: what must have happened for a verdict to be worth anything. They are the menu of faults, each seen and not only meant.
 
 use spoa_core::{CloseReason, Event, Fault, LocalReason, PeerError, Status};
 
@@ -22,7 +22,7 @@ macro_rules! marks {
                 match self { $($(Self::$mark => $words),*),* }
             }
 
-            /// What kind of thing it is.
+            /// The kind of the mark.
             pub const fn group(self) -> &'static str {
                 match self { $($(Self::$mark)|* => $group),* }
             }
@@ -128,9 +128,9 @@ marks! {
         Stopped "stopped by the agent"
         StoppedInFlight "stopped with NOTIFYs in flight"
         Refused "a connection above the limit refused (13)"
-        CheckRefused "a health check refused by an agent that goes (13)"
-        Shed "ended for want of memory (13)"
-        HeldForOthers "a NOTIFY that waits for those of other connections"
+        CheckRefused "a health check refused by an agent that is stopping (13)"
+        Shed "closed to free memory (13)"
+        HeldForOthers "a NOTIFY held back by a limit of all connections"
     }
     "HAProxy" {
         MuxAnswered "an event of HAProxy 3.1 or later answered"

@@ -8,18 +8,18 @@ use spoa_core::wire::{Flags, Frame, FrameType};
 
 use super::{Coverage, Mark};
 
-/// What of a frame is kept: its length, type, flags and the longest ids.
+/// The kept part of a frame: its length, type, flags and the longest ids.
 const HEAD_LEN_MAX: usize = 29;
 /// A length, type and flags, and the shortest ids.
 const HEAD_LEN_MIN: usize = 11;
 
-/// What was seen of a connection so far.
+/// The state of a connection, as observed so far.
 #[derive(Clone, Debug)]
 pub struct Observer {
     head: [u8; HEAD_LEN_MAX],
     /// Bytes of the frame under way that were read, its length included.
     read: usize,
-    /// How many there will be, once its length is there.
+    /// The number of bytes of the frame, once its length is known.
     whole: usize,
     /// Reads of one byte, one after the other.
     single: u32,
@@ -51,7 +51,7 @@ impl Observer {
         }
     }
 
-    /// What was agreed on.
+    /// The negotiated values.
     pub const fn ready(&mut self, frame_max: u32, pipelining: bool) {
         (self.frame_max, self.pipelining) = (frame_max, pipelining);
     }

@@ -8,7 +8,7 @@ use crate::script::{AgentSetup, MS};
 /// The version of the generator: a seed means the same only within one.
 pub const GENERATOR_VERSION: u32 = 4;
 
-/// What kinds of runs to make.
+/// The kinds of runs to generate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Profile {
     /// Everything.
@@ -63,10 +63,10 @@ pub(super) const CUT_OFF: usize = 14;
 pub(super) const SHED: usize = 15;
 const KINDS: usize = 16;
 
-/// What exists in a seed.
+/// The features that exist in a seed.
 #[derive(Clone, Debug)]
 pub(super) struct Swarm {
-    /// Who speaks: a model of HAProxy, or the script itself.
+    /// The speaker: a model of HAProxy, or the script itself.
     pub(super) engine: Option<Engine>,
     /// Nothing goes wrong.
     pub(super) calm: bool,
@@ -77,7 +77,7 @@ pub(super) struct Swarm {
     pub(super) bad_hello: u64,
     /// And how many with none.
     pub(super) no_hello: u64,
-    /// Whether the first HELLO may be cut too.
+    /// True if the first HELLO may be cut too.
     pub(super) cuts_first: bool,
     /// Of a hundred NOTIFYs in fragments, how many go wrong.
     pub(super) fragment_faults: u64,

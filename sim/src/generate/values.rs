@@ -18,7 +18,7 @@ const VARINT_EDGES: [u64; 10] = [
     u64::MAX - 1,
 ];
 
-/// What names are cut from that are to be long.
+/// The text that long names are cut from.
 const LONGEST: &[u8] = &[b'n'; 300];
 
 impl Generator {

@@ -11,7 +11,7 @@ use spoa_sim::world::Outcome;
 const ROW: usize = 26;
 const LEFT: usize = 190;
 const RIGHT: usize = 850;
-/// How many characters fit between the lanes, and to the right of them.
+/// The numbers of characters that fit between the lanes, and to the right of them.
 const ARROW_LEN_MAX: usize = 88;
 const NOTE_LEN_MAX: usize = 41;
 const TOP: usize = 50;
@@ -83,7 +83,7 @@ fn row(page: &mut String, y: usize, record: &Record) {
     }
 }
 
-/// What a side does by itself stands beside its lane.
+/// Draws an action of one side alone, next to its lane.
 fn note(page: &mut String, lane: usize, y: usize, text: &str) {
     let _ = write!(page, "<text class=\"note\" x=\"{}\" y=\"{}\">{text}</text>", lane + 12, y + 4);
 }

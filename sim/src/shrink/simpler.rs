@@ -169,7 +169,7 @@ fn simpler_items(items: &[Item]) -> Vec<Vec<Item>> {
     simpler
 }
 
-/// What stands for this key where it does not matter, unless it stands there already.
+/// Returns the simplest value of this key, unless it has that value already.
 fn usual_value(key: &[u8], value: &Value) -> Option<Value> {
     let usual = match (key, value) {
         (b"max-frame-size", _) => Value::Uint32(16_380),
@@ -252,7 +252,7 @@ fn simpler_times(time: Nanos) -> Vec<Nanos> {
     round
 }
 
-/// How many digits a time has that are not trailing zeros.
+/// Returns the number of digits of a time without trailing zeros.
 fn digits(mut time: Nanos) -> u32 {
     while time > 0 && time.is_multiple_of(10) {
         time /= 10;

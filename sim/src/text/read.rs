@@ -16,7 +16,7 @@ use crate::script::{
 pub struct ScriptError {
     /// The line, from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The fault in it.
     pub what: String,
 }
 
@@ -248,7 +248,7 @@ fn haproxy(word: &str) -> Option<Haproxy> {
     word.strip_prefix('h')?.parse().ok().map(Haproxy)
 }
 
-/// What is left of a line.
+/// The unread rest of a line.
 struct Words<'t> {
     rest: &'t str,
 }

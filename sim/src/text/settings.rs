@@ -7,7 +7,7 @@ use spoa_sim_haproxy::{Defects, Engine, Settings};
 use super::Time;
 use super::read::{number, time};
 
-/// What can be set, by HAProxy's own words where there are any.
+/// The settings, with HAProxy's own words where there are any.
 macro_rules! settings {
     ($visit:ident) => {
         $visit!("threads", threads, number);

@@ -23,7 +23,7 @@ impl Display for Script {
     }
 }
 
-/// What differs from the defaults, each with a blank before it.
+/// Writes the settings that differ from the defaults, each with a blank before it.
 impl Display for AgentSetup {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let defaults = Self::default();

@@ -43,7 +43,7 @@ struct Stream {
     spoiled: bool,
 }
 
-/// What is done to a process's connections, those to come included.
+/// The faults of a process's connections, also of those to be made.
 #[derive(Clone, Debug, Default)]
 struct Weather {
     cuts: Cuts,
@@ -59,13 +59,13 @@ struct Asked {
     stream: usize,
     /// When it has to be over.
     due: Nanos,
-    /// What the handler says to its messages.
+    /// The answer of the handler to its messages.
     answer: Answer,
-    /// How many bytes they are.
+    /// Their length in bytes.
     size: usize,
 }
 
-/// What an action needs besides the process that wants it; its bytes are copied, for they belong to the process.
+/// The data of an action besides the process that asks for it; its bytes are copied, for they belong to the process.
 enum Deed {
     Connect(LinkId),
     Send(LinkId, Vec<u8>),
@@ -103,7 +103,7 @@ impl Player {
             max_frame_size,
             bufsize: settings.bufsize.max(max_frame_size + 4),
             max_waiting_frames: settings.max_waiting_frames.clamp(1, 1 << 16),
-            // Whoever comes back at once comes for ever.
+            // A peer that reconnects at once does so for ever.
             reconnect_gap: settings.reconnect_gap.max(100_000),
             retry_delay: settings.retry_delay.max(100_000),
             engine_seed: u64::from(name.0),

@@ -1,4 +1,4 @@
-//! What the agent's bytes mean to HAProxy. Nothing here is a mismatch: the agent may do as it likes.
+//! The meaning of the agent's bytes to HAProxy. Nothing here is a mismatch: the agent may do as it likes.
 
 use super::{Judge, Link, Phase};
 use crate::codec::{AgentHello, Header, HelloRules, Kind, code, decode_agent_disconnect, decode_agent_hello};
@@ -125,7 +125,7 @@ impl Judge<'_> {
     }
 }
 
-/// What the mux takes for the header of an AGENT-HELLO; over all others it resets.
+/// True if the mux accepts the header of an AGENT-HELLO; it resets the connection for any other.
 const fn is_hello(header: &Header) -> bool {
     header.kind.0 == Kind::AGENT_HELLO.0 && header.sid == 0 && header.fid == 0 && header.is_fin()
 }
@@ -166,7 +166,7 @@ impl Link {
         self.unanswered.iter().any(|frame| (frame.sid, frame.fid) == (header.sid, header.fid))
     }
 
-    /// What the mux dislikes about a header, or may, if the event is not what we take it for: anything but an ACK that
+    /// Returns what the mux rejects about a header, or may, if the event is not what we take it for: anything but an ACK that
     /// is waited for, or AGENT-DISCONNECT in good order.
     fn judge_header(&mut self, header: &Header) {
         let good = match header.kind {

@@ -66,7 +66,7 @@ impl Judge<'_> {
         match (link.agent_disconnect, link.phase) {
             // 2.6 and 3.0 differ in what a 0 is followed by, and a byte behind it turns FIN into RST.
             (Some(_), _) => Ok(()),
-            // If the agent just closes it is told of an I/O error, though it will not answer that.
+            // If the agent just closes, HAProxy sends it an I/O error, though it will not answer that.
             (None, Phase::Disconnected) if link.agent_fin => Ok(()),
             (None, Phase::Greeting | Phase::Fresh) if torn && past(link.opened, settings.hello_timeout) => Ok(()),
             // A length that was refused is still in the buffer, and ends the wait for an answer at once.

@@ -141,7 +141,7 @@ impl Applet {
     }
 }
 
-/// What became of an attempt to send.
+/// The outcome of an attempt to send.
 pub(super) enum Sent {
     Nothing,
     More,

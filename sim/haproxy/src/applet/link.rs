@@ -50,7 +50,7 @@ pub(super) struct Link {
     /// `timeout hello`, then `timeout idle`, counted from the last frame either way.
     pub(super) expire: Option<Time>,
     pub(super) max_frame_size: u32,
-    /// What both sides have.
+    /// The negotiated values.
     pub(super) capabilities: Capabilities,
     /// NOTIFYs it holds slots for. Wraps below zero as HAProxy's does, see [`Applet::take_ack`].
     pub(super) in_flight: u32,
@@ -116,7 +116,7 @@ enum Receive {
     Frame(usize),
 }
 
-/// What a handler says to `spoe_handle_appctx`.
+/// The result of a handler, for `spoe_handle_appctx`.
 #[derive(PartialEq, Eq)]
 enum Turn {
     Wait,
@@ -320,7 +320,7 @@ impl Applet {
         Turn::Wait
     }
 
-    /// After a DISCONNECT, whoever sent it: AGENT-DISCONNECT ends it, and its code is what events are failed with.
+    /// After a DISCONNECT of either side: AGENT-DISCONNECT ends it, and its code is what events are failed with.
     fn disconnecting(&mut self, at: usize, status: &mut u32) -> Turn {
         let link = &mut self.links[at];
         let len = match link.receive() {

@@ -212,7 +212,7 @@ fn ends_of_the_connection() {
     for (code, status) in [(1u8, 257), (8, 264), (99, 355)] {
         assert_eq!(two_waiting().bytes(0, &discon(code)), with(Did::Reset(0), status), "{code}");
     }
-    // Measured with 2.6.12 and 3.0.11: the agent that has said FIN is told of an I/O error.
+    // Measured with 2.6.12 and 3.0.11: an agent that has sent FIN gets an I/O error.
     let told = vec![Did::Send(0, haproxy_disconnect(1)), Did::Fin(0)];
     assert_eq!(two_waiting().eof(0), [told, both(257)].concat());
     assert_eq!(two_waiting().reset(0), both(257));

@@ -19,7 +19,7 @@ impl<'b> Cursor<'b> {
         self.bytes.is_empty()
     }
 
-    /// What is left.
+    /// Returns the unread rest.
     pub const fn rest(&self) -> &'b [u8] {
         self.bytes
     }

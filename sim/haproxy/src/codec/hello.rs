@@ -6,10 +6,10 @@ use super::varint::encode_varint;
 /// The text of an `engine-id`, a UUID.
 pub type EngineId = [u8; 36];
 
-/// What differs between two HELLOs.
+/// The parts in which two HELLOs differ.
 #[derive(Clone, Copy, Debug)]
 pub struct Hello<'a> {
-    /// What HAProxy takes at most: `max-frame-size`, or `tune.bufsize` less four.
+    /// The largest frame that HAProxy accepts: `max-frame-size`, or `tune.bufsize` less four.
     pub max_frame_size: u32,
     /// "pipelining", "pipelining,async", "async" or nothing; never "fragmentation", which HAProxy cannot receive.
     pub capabilities: &'static str,

@@ -4,7 +4,7 @@ use super::FRAME_SIZE_MIN;
 use super::code;
 use super::cursor::Cursor;
 
-/// What an agent may offer.
+/// The values that an agent may offer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
     /// Several NOTIFYs may wait on one connection.
@@ -20,7 +20,7 @@ pub struct Capabilities {
 pub struct AgentHello {
     /// The agent's `max-frame-size`; HAProxy's own if the mux let it be left out.
     pub max_frame_size: u32,
-    /// What the agent lists, whether HAProxy offered it or not.
+    /// The capabilities that the agent lists, whether HAProxy offered them or not.
     pub capabilities: Capabilities,
 }
 

@@ -15,7 +15,7 @@ pub fn encode_varint(value: u64, out: &mut Vec<u8>) {
     out.push(rest as u8);
 }
 
-/// How many bytes [`encode_varint`] appends for `value`.
+/// Returns the number of bytes that [`encode_varint`] appends for `value`.
 #[inline]
 pub const fn varint_len(value: u64) -> usize {
     if value < 240 {

@@ -108,7 +108,7 @@ impl Link {
     }
 }
 
-/// What one frame left behind.
+/// The state after one frame.
 #[derive(PartialEq, Eq)]
 enum Step {
     /// Taken or skipped: on to the next.
@@ -180,7 +180,7 @@ fn first_header(link: &mut Link, input: &[u8], at: &mut usize) -> bool {
     is_sane(link, &frame, header.is_fin())
 }
 
-/// What is asked of a header whatever the frame.
+/// Checks the parts of a header that are the same for all frames.
 fn is_sane(link: &mut Link, frame: &Pending, fin: bool) -> bool {
     if !fin {
         link.fail(code::FRAGMENTED);
