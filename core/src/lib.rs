@@ -114,3 +114,8 @@ pub use in_flight::{Ticket, TicketId};
 pub use stats::Stats;
 pub use status::Status;
 pub use time::Instant;
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -83,3 +83,8 @@ pub use server::Server;
 pub use shutdown::Stopper;
 pub use spoa_core::wire::{Actions, Capabilities, Message, Messages, Scope, TypedData};
 pub use spoa_core::{Ack, Config as ConnectionConfig, ConfigError, Notify, OwnedMessages, Ticket};
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
