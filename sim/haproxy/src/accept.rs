@@ -1,9 +1,11 @@
-//! Could this model have had that conversation? Recordings of real HAProxy are the answer to how true the model is.
+//! Checks whether the model could have produced a recorded conversation. Recordings of real HAProxy thus show whether
+//! the model is accurate.
 //!
-//! The judge reads a recording line by line and keeps, for each connection, what HAProxy knows: whether AGENT-HELLO was
-//! good, what is negotiated, which NOTIFYs wait. It checks HAProxy's bytes alone; what the agent does is taken as given,
-//! only what it entitles HAProxy to is noted. Where HAProxy depends on what a recording does not show (a client that
-//! went away, a stop) the [`Variant`] says whether that may have been.
+//! The validator reads a recording step by step. For each connection it keeps what HAProxy knows: whether AGENT-HELLO
+//! was valid, what was negotiated, and which NOTIFYs are unanswered. It checks only the bytes of HAProxy. The agent may
+//! send anything; the validator notes how HAProxy may react to it. Some reactions of HAProxy depend on events that a
+//! recording does not show, such as a client that disconnects or a stop. The [`Variant`] says whether such events are
+//! possible.
 
 mod agent;
 mod closing;
@@ -16,39 +18,39 @@ use crate::recording::{Recording, Side, Step, What};
 use crate::settings::{Engine, Settings};
 use crate::time::{MILLISECOND, Time};
 
-/// How far a recorder's clock and HAProxy's milliseconds may be apart, unless the variant says otherwise.
+/// The default of [`Variant::slack`].
 const SLACK: Time = 50 * MILLISECOND;
 
-/// The known settings of the HAProxy that was recorded.
+/// The known facts about the HAProxy that was recorded.
 #[derive(Clone, Debug)]
 pub struct Variant {
-    /// Version and configuration. The seed of the engine ids does not matter.
+    /// Version and configuration. The seed of the engine-ids has no effect.
     pub settings: Settings,
-    /// The number of processes that took part; more than one on a reload.
+    /// The number of processes that took part: more than one if HAProxy was reloaded.
     pub processes: u32,
-    /// Clients may have gone away while an event waited, which frees its slot early.
+    /// True if clients may have disconnected while an event waited, which frees the slot of the event early.
     pub aborts: bool,
-    /// The process may have been told to stop.
+    /// True if the process may have received a soft stop.
     pub stops: bool,
-    /// The process may have ended, which closes its connections by FIN at any moment.
+    /// True if the process may have exited, which closes its connections with FIN at any time.
     pub exits: bool,
-    /// How far the recorder's clock and HAProxy's may be apart: a busy machine lets both wait.
+    /// The largest difference between the recorder's clock and HAProxy's. On a busy machine both may be late.
     pub slack: Time,
 }
 
 impl Variant {
-    /// One process that nothing happened to.
+    /// Returns the variant of a single process without any of these events.
     pub const fn new(settings: Settings) -> Self {
         Self { settings, processes: 1, aborts: false, stops: false, exits: false, slack: SLACK }
     }
 }
 
-/// Where a recording and a variant part.
+/// The first step of a recording that a variant cannot produce.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
-    /// The line of the recording.
+    /// The line of the step in the recording, from 1.
     pub line: usize,
-    /// A step that HAProxy could not have made.
+    /// The reason why HAProxy could not have done this.
     pub reason: String,
 }
 
@@ -60,60 +62,67 @@ impl fmt::Display for Mismatch {
 
 impl std::error::Error for Mismatch {}
 
-/// Judges a recording; the error is the first thing in it that `variant` does not do.
+/// Checks that `variant` could have produced a recording.
+///
+/// # Errors
+/// The first step that it could not have produced.
 pub fn accepts(variant: &Variant, recording: &Recording) -> Result<(), Mismatch> {
-    let mut judge = Judge { variant, links: Vec::new(), engines: Vec::new(), streams: Vec::new(), retried: false };
+    let mut validator =
+        Validator { variant, links: Vec::new(), engines: Vec::new(), streams: Vec::new(), retried: false };
     for step in &recording.steps {
-        judge.step(step).map_err(|reason| Mismatch { line: step.line, reason })?;
+        validator.step(step).map_err(|reason| Mismatch { line: step.line, reason })?;
     }
     Ok(())
 }
 
-/// The difference, in words.
-type Judgement = Result<(), String>;
+/// The result of a check. The error describes the mismatch.
+type Validation = Result<(), String>;
 
-/// How far a connection is.
+/// The progress of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Open, no HELLO yet.
+    /// HAProxy has opened it and sent nothing yet.
     Fresh,
-    /// A connection's HELLO is out; AGENT-HELLO is not there, or not whole.
-    Greeting,
-    /// A health check's HELLO is out.
-    Check,
-    /// AGENT-HELLO was good.
+    /// HAPROXY-HELLO is sent, and no complete reply has arrived.
+    HelloSent,
+    /// The HAPROXY-HELLO of a health check is sent.
+    HealthCheck,
+    /// AGENT-HELLO was valid.
     Running(AgentHello),
-    /// The agent's reply was bad, and this is the code of the DISCONNECT it earns; none: a reset.
+    /// The reply was not a valid AGENT-HELLO. HAProxy sends a DISCONNECT with this code, or a reset if there is none.
     Refused(Option<u32>),
-    /// HAPROXY-DISCONNECT is out.
+    /// HAPROXY-DISCONNECT is sent.
     Disconnected,
     /// HAProxy has closed its side.
     Closed,
 }
 
-/// A NOTIFY that no ACK has answered.
+/// A NOTIFY without an ACK.
 #[derive(Clone, Copy, Debug)]
 struct Unanswered {
     sid: u64,
     fid: u64,
-    /// Its event began not before this.
+    /// The earliest time at which its event may have started.
     since: Time,
 }
 
-/// A NOTIFY of which fragments are out.
+/// A NOTIFY of which some fragments, but not the last one, are sent.
 #[derive(Debug)]
 struct Fragments {
     sid: u64,
     fid: u64,
+    /// The messages in the fragments so far.
     bytes: Vec<u8>,
+    /// The ends of these fragments, as positions in `bytes`.
     cuts: Vec<usize>,
 }
 
+/// A connection.
 #[derive(Debug)]
 struct Link {
     id: u32,
     opened: Time,
-    /// The last frame of either side.
+    /// The time of the last frame in either direction.
     used: Time,
     phase: Phase,
     haproxy_input: Vec<u8>,
@@ -122,25 +131,25 @@ struct Link {
     sid_max: u64,
     unanswered: Vec<Unanswered>,
     fragments: Option<Fragments>,
-    /// Without pipelining: a NOTIFY is out and no ACK came since.
-    waits_for_ack: bool,
-    /// The agent has ended, by FIN or RST.
+    /// True if no ACK has arrived since the last NOTIFY, which forbids another NOTIFY without pipelining.
+    awaits_ack: bool,
+    /// True if the agent has closed its side, by FIN or RST.
     agent_fin: bool,
     agent_reset: bool,
     agent_disconnect: Option<u32>,
-    /// The agent's reply to a health check has begun.
-    agent_spoke: bool,
-    /// Codes that the agent's frames entitle HAProxy to disconnect with; bit N is code N.
-    earned: u16,
-    /// A mux link that may be reset for #3478.
+    /// True if the agent has sent any byte.
+    agent_replied: bool,
+    /// The codes with which HAProxy may disconnect because of the agent's frames. Bit N is code N.
+    allowed_codes: u16,
+    /// True if the mux may reset the connection because of bug #3478.
     may_reset: bool,
-    /// The negotiated size, which outlives the phase it was agreed in.
+    /// The negotiated frame size. It remains known after [`Phase::Running`].
     size: Option<u32>,
-    /// When the first NOTIFY left.
-    began: Option<Time>,
+    /// The time of the first NOTIFY.
+    first_notify: Option<Time>,
 }
 
-/// A stream of the applet engine: its last frame-id, and whether that was answered.
+/// A stream of the applet engine: its last frame-id, and whether an ACK has answered it.
 #[derive(Clone, Copy, Debug)]
 struct Stream {
     engine: usize,
@@ -149,24 +158,25 @@ struct Stream {
     answered: bool,
 }
 
-struct Judge<'a> {
+struct Validator<'a> {
     variant: &'a Variant,
     links: Vec<Link>,
     engines: Vec<EngineId>,
     streams: Vec<Stream>,
-    /// A mux connection failed in its handshake: events on others may be older than those.
+    /// True if a mux connection ended without a NOTIFY. HAProxy may have retried its events on other connections, so
+    /// events may be older than the connections that carry them.
     retried: bool,
 }
 
-impl Judge<'_> {
-    fn step(&mut self, step: &Step) -> Judgement {
+impl Validator<'_> {
+    fn step(&mut self, step: &Step) -> Validation {
         let at = self.links.iter().position(|link| link.id == step.link);
         match (&step.what, at) {
             (What::Open, None) => {
                 self.links.push(Link::new(step.link, step.at));
                 Ok(())
             }
-            (What::Open, Some(_)) => Err(format!("connection {} is open already", step.link)),
+            (What::Open, Some(_)) => Err(format!("connection {} is already open", step.link)),
             (_, None) => Err(format!("connection {} was never opened", step.link)),
             (What::Bytes(Side::Haproxy, bytes), Some(at)) => self.haproxy_bytes(at, step.at, bytes),
             (What::Bytes(Side::Agent, bytes), Some(at)) => {
@@ -184,10 +194,11 @@ impl Judge<'_> {
         }
     }
 
-    /// A mux connection that ends without a NOTIFY leaves its events to others, perhaps.
+    /// Notes that a connection has ended. If it is a mux connection without a NOTIFY, its events may be retried.
     fn note_retry(&mut self, at: usize) {
         let link = &self.links[at];
-        self.retried |= self.variant.settings.engine == Engine::Mux && link.sid_max == 0 && link.phase != Phase::Check;
+        self.retried |=
+            self.variant.settings.engine == Engine::Mux && link.sid_max == 0 && link.phase != Phase::HealthCheck;
     }
 
     fn settings(&self) -> &Settings {
@@ -212,26 +223,27 @@ impl Link {
             sid_max: 0,
             unanswered: Vec::new(),
             fragments: None,
-            waits_for_ack: false,
+            awaits_ack: false,
             agent_fin: false,
             agent_reset: false,
             agent_disconnect: None,
-            agent_spoke: false,
-            earned: 0,
+            agent_replied: false,
+            allowed_codes: 0,
             may_reset: false,
             size: None,
-            began: None,
+            first_notify: None,
         }
     }
 
-    /// NOTIFYs whose events cannot be over by time alone.
+    /// Returns the number of unanswered NOTIFYs whose events cannot have timed out.
     fn in_flight(&self, now: Time, timeout: Time, slack: Time) -> usize {
         let young = |frame: &&Unanswered| now.saturating_add(slack) < frame.since.saturating_add(timeout);
         self.unanswered.iter().filter(young).count()
     }
 
-    fn earn(&mut self, code: u32) {
-        self.earned |= 1 << code;
+    /// Notes that HAProxy may disconnect with this code.
+    fn allow_code(&mut self, code: u32) {
+        self.allowed_codes |= 1 << code;
     }
 }
 

@@ -1,8 +1,10 @@
-//! HAProxy 1.8 to 3.0: each thread keeps its own connections, and the filter itself (`src/flt_spoe.c`) owns them.
+//! The model of HAProxy 1.8 to 3.0: each thread has its own connections, which the filter itself (`src/flt_spoe.c`)
+//! owns.
 //!
-//! Events queue up on their thread; any connection of the thread that has a slot takes the first of the queue. This file
-//! is about events and queues (`spoe_queue_context`, `spoe_stop_processing`, `spoe_release_appctx`), [`link`] and `frames.rs`
-//! about what a connection does, [`rate`] about the counter that decides when a thread opens one more.
+//! Events are queued per thread. Any connection of the thread with a free slot takes the first event of the queue. This
+//! file models the events and queues (`spoe_queue_context`, `spoe_stop_processing`, `spoe_release_appctx`), [`link`]
+//! and `frames.rs` model the connections, and [`rate`] models the counter that decides when a thread opens another
+//! connection.
 
 mod frames;
 mod link;
@@ -15,18 +17,19 @@ use crate::time::Time;
 use link::{Link, State};
 use rate::Rate;
 
-/// Where an event is on its way.
+/// The progress of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// In its thread's sending queue.
+enum Progress {
+    /// The event is in the sending queue of its thread.
     Queued,
-    /// Some fragments are out on this connection; `true`: the next one is encoded and may leave.
+    /// Some fragments are sent on this connection. `true`: the next one is encoded and can be sent.
     Sending(LinkId, bool),
-    /// All is out. In async mode the queue is the thread's and the connection only counts it, if it still exists.
+    /// Everything is sent, and the event waits for its ACK: in the queue of a connection, or in that of the thread
+    /// (`None`) in async mode. `counted` is the connection that counts the NOTIFY as in flight, if it still exists.
     Waiting { queue: Option<LinkId>, counted: Option<LinkId> },
 }
 
-/// An event under way (`struct spoe_context`).
+/// An event in progress (`struct spoe_context`).
 #[derive(Debug)]
 struct Context {
     event: EventId,
@@ -34,12 +37,12 @@ struct Context {
     sid: u32,
     fid: u32,
     deadline: Time,
-    place: Place,
+    progress: Progress,
     messages: Messages,
-    /// The encoded part that is to leave next.
+    /// The range of `messages` that is encoded and is sent next.
     from: usize,
     to: usize,
-    /// When the stream gets to encode the next fragment.
+    /// The time at which the stream encodes the next fragment.
     encode_at: Option<Time>,
 }
 
@@ -49,25 +52,28 @@ impl Context {
     }
 }
 
-/// `agent->rt[tid]`.
+/// The state of one thread (`agent->rt[tid]`).
 #[derive(Debug)]
 struct Thread {
     engine_id: EngineId,
-    /// The smallest size negotiated among its connections: events are encoded for it, whichever takes them.
+    /// The smallest size that its connections negotiated. Events are encoded for this size, whichever connection takes
+    /// them.
     frame_size: u32,
     processing: u32,
     rate: Rate,
 }
 
-/// The applet side of one process.
+/// All threads of one process.
 #[derive(Debug)]
 pub(crate) struct Applet {
     threads: Vec<Thread>,
     links: Vec<Link>,
     contexts: Vec<Context>,
-    /// The next frame-id of streams that had an event answered; 1 for all others. Ordered by stream.
+    /// The next frame-id of each stream of which an event was answered, ordered by stream. It is 1 for all other
+    /// streams.
     frame_ids: Vec<(u32, u32)>,
     stopping: bool,
+    /// Unused buffers, kept to be used again.
     spare: Vec<Messages>,
     idle_count: u64,
 }
@@ -117,7 +123,7 @@ impl Applet {
             sid,
             fid: self.next_frame_id(sid),
             deadline: now.saturating_add(settings.processing_timeout),
-            place: Place::Queued,
+            progress: Progress::Queued,
             messages: copy,
             from: 0,
             to,
@@ -127,7 +133,8 @@ impl Applet {
         self.wake_idle(settings, out, now, thread);
     }
 
-    /// Frame-ids count a stream's *answered* events: one that failed leaves its id to the next.
+    /// Returns the frame-id of the next event of a stream. Frame-ids count the *answered* events: a failed event leaves
+    /// its id to the next one.
     fn next_frame_id(&self, sid: u32) -> u32 {
         self.frame_ids.binary_search_by_key(&sid, |&(sid, _)| sid).map_or(1, |at| self.frame_ids[at].1)
     }
@@ -139,13 +146,13 @@ impl Applet {
         }
     }
 
-    /// `spoe_queue_context`: one more connection unless enough are idle, or the thread is fast with those it has. It has
-    /// to have one (#2478).
+    /// Opens another connection (`spoe_queue_context`), unless the thread has more idle connections than events, or
+    /// sent more frames in the last second than it has events. A thread without connections always opens one (#2478).
     fn maybe_connect(&mut self, settings: &Settings, out: &mut Output, now: Time, thread: u32) {
         let state = &self.threads[thread as usize];
-        let has_any = self.links.iter().any(|link| link.thread == thread) || settings.defects.waits_for_nobody;
-        let idles = self.links.iter().filter(|link| link.thread == thread && link.state == State::Idle).count() as u32;
-        if has_any && (state.processing < idles || state.processing < state.rate.read(now)) {
+        let has_connection = self.links.iter().any(|link| link.thread == thread) || settings.defects.waits_for_nobody;
+        let idle = self.links.iter().filter(|link| link.thread == thread && link.state == State::Idle).count() as u32;
+        if has_connection && (state.processing < idle || state.processing < state.rate.read(now)) {
             return;
         }
         self.connect(settings, out, now, thread, None);
@@ -161,7 +168,7 @@ impl Applet {
         }
     }
 
-    /// Opens a connection and says HELLO, unless the server has all it may have (`maxconn`): then it queues.
+    /// Opens a connection and sends HELLO. If the server has reached its `maxconn`, the connection is queued.
     fn open(&mut self, settings: &Settings, out: &mut Output, now: Time, at: usize) {
         if settings.maxconn > 0 && self.served() >= settings.maxconn {
             self.links[at].state = State::Queued;
@@ -184,12 +191,13 @@ impl Applet {
         self.links.iter().filter(|link| !matches!(link.state, State::Delayed | State::Queued)).count() as u32
     }
 
-    /// `close_asap`: somebody waits for the place of this connection. Only looked at with several threads (#1340).
+    /// True if the server has reached its `maxconn`, so that connections with nothing in flight are closed in favour of
+    /// queued ones (`close_asap`). HAProxy considers this only with several threads (#1340).
     fn is_crowded(&self, settings: &Settings) -> bool {
         settings.threads > 1 && settings.maxconn > 0 && self.served() >= settings.maxconn
     }
 
-    /// Wakes the idle connection that was woken least.
+    /// Wakes the idle connection with the lowest weight, and of several the one that has been idle for longest.
     fn wake_idle(&mut self, settings: &Settings, out: &mut Output, now: Time, thread: u32) {
         let idle = self.links.iter_mut().filter(|link| link.thread == thread && link.state == State::Idle);
         if let Some(link) = idle.min_by_key(|link| (link.weight, link.idle_seq)) {
@@ -207,7 +215,8 @@ impl Applet {
         self.contexts.iter().position(|context| context.event == event)
     }
 
-    /// An event is over (`spoe_stop_processing`). A slot it still holds is free again, and nobody is woken for it.
+    /// Ends an event (`spoe_stop_processing`). The slot that it holds becomes free, but no connection is woken to use
+    /// it.
     fn finish(&mut self, out: &mut Output, at: usize, status: u32, actions: &[u8]) {
         let context = self.contexts.remove(at);
         out.done(context.event, status, actions);
@@ -215,35 +224,36 @@ impl Applet {
         if status == 0 {
             self.use_frame_id(context.sid);
         }
-        match context.place {
-            Place::Waiting { counted: Some(link), .. } => {
+        match context.progress {
+            Progress::Waiting { counted: Some(link), .. } => {
                 if let Some(at) = self.find(link) {
                     self.links[at].in_flight = self.links[at].in_flight.wrapping_sub(1);
                 }
             }
-            Place::Sending(link, _) => {
+            Progress::Sending(link, _) => {
                 if let Some(at) = self.find(link) {
                     self.links[at].fragment = link::Fragment::Orphan(context.sid, context.fid);
                 }
             }
-            Place::Queued | Place::Waiting { counted: None, .. } => {}
+            Progress::Queued | Progress::Waiting { counted: None, .. } => {}
         }
         self.spare.push(context.messages);
     }
 
-    /// A connection is gone (`spoe_release_appctx`): its events fail with `status`, and if it was the thread's last
-    /// while others wait, a new one is opened: over and over, as long as the agent refuses.
+    /// Removes a closed connection (`spoe_release_appctx`). Its events fail with `status`. If it was the last
+    /// connection of its thread and events are waiting, the thread opens a new one. This repeats for as long as the
+    /// agent refuses connections.
     fn release(&mut self, settings: &Settings, out: &mut Output, now: Time, at: usize, status: u32) {
         let link = self.links.remove(at);
         let (id, thread) = (link.id, link.thread);
         let failed = 256u32.wrapping_add(status);
-        self.fail(out, failed, |context| match context.place {
-            Place::Sending(link, _) => link == id,
-            Place::Waiting { queue, .. } => queue == Some(id),
-            Place::Queued => false,
+        self.fail(out, failed, |context| match context.progress {
+            Progress::Sending(link, _) => link == id,
+            Progress::Waiting { queue, .. } => queue == Some(id),
+            Progress::Queued => false,
         });
         for context in &mut self.contexts {
-            if let Place::Waiting { counted, .. } = &mut context.place
+            if let Progress::Waiting { counted, .. } = &mut context.progress
                 && *counted == Some(id)
             {
                 *counted = None;
@@ -265,8 +275,8 @@ impl Applet {
         }
     }
 
-    fn fail(&mut self, out: &mut Output, status: u32, mut whose: impl FnMut(&Context) -> bool) {
-        while let Some(at) = self.contexts.iter().position(&mut whose) {
+    fn fail(&mut self, out: &mut Output, status: u32, mut fails: impl FnMut(&Context) -> bool) {
+        while let Some(at) = self.contexts.iter().position(&mut fails) {
             self.finish(out, at, status, b"");
         }
     }
@@ -282,40 +292,40 @@ impl Applet {
         let Some(at) = self.find(link) else { return false };
         self.links[at].input.extend_from_slice(bytes);
         self.run(settings, out, now, link, false);
-        self.settle(settings, out, now);
+        self.close_idle(settings, out, now);
         true
     }
 
     pub(crate) fn handle_eof(&mut self, settings: &Settings, out: &mut Output, now: Time, link: LinkId) -> bool {
         let Some(at) = self.find(link) else { return false };
-        // After our own FIN nothing more is to be sent. Before it FIN answers FIN, and a DISCONNECT that nobody expects
-        // any more comes first unless there was one.
-        let said_fin = self.links[at].state == State::End;
+        // After its own FIN, HAProxy sends nothing more. Otherwise it answers FIN with FIN. It first sends a DISCONNECT
+        // if it has not sent one, although the agent expects none any more.
+        let is_fin_sent = self.links[at].state == State::End;
         if !matches!(self.links[at].state, State::Disconnect | State::Disconnecting | State::End) {
             out.send(link, |bytes| _ = encode_disconnect(bytes, code::IO));
         }
-        if !said_fin {
+        if !is_fin_sent {
             out.fin(link);
         }
-        self.release(settings, out, now, at, if said_fin { 0 } else { 1 });
+        self.release(settings, out, now, at, if is_fin_sent { 0 } else { 1 });
         true
     }
 
     pub(crate) fn handle_reset(&mut self, settings: &Settings, out: &mut Output, now: Time, link: LinkId) -> bool {
         let Some(at) = self.find(link) else { return false };
-        let said_fin = self.links[at].state == State::End;
-        self.release(settings, out, now, at, if said_fin { 0 } else { 1 });
+        let is_fin_sent = self.links[at].state == State::End;
+        self.release(settings, out, now, at, if is_fin_sent { 0 } else { 1 });
         true
     }
 
     pub(crate) fn soft_stop(&mut self, settings: &Settings, out: &mut Output, now: Time) {
         self.stopping = true;
-        self.settle(settings, out, now);
+        self.close_idle(settings, out, now);
     }
 
-    /// A stopping process looks at each idle connection until it can be closed: nothing to send, nothing waiting *on
-    /// it*. In async mode what waits does so on the thread, so a connection goes with answers unread (#1340).
-    fn settle(&mut self, settings: &Settings, out: &mut Output, now: Time) {
+    /// Closes the idle connections of a stopping process when no event is queued and none waits *on the connection*. In
+    /// async mode events wait on the thread, so a connection may be closed with answers unread (#1340).
+    fn close_idle(&mut self, settings: &Settings, out: &mut Output, now: Time) {
         if !self.stopping {
             return;
         }
@@ -323,35 +333,35 @@ impl Applet {
         while at < self.links.len() {
             let link = &self.links[at];
             let id = link.id;
-            if link.state == State::Idle && self.may_stop(link) {
+            if link.state == State::Idle && self.can_stop(link) {
                 self.run(settings, out, now, id, false);
             }
             at += usize::from(self.links.get(at).is_some_and(|link| link.id == id));
         }
     }
 
-    fn may_stop(&self, link: &Link) -> bool {
+    fn can_stop(&self, link: &Link) -> bool {
         self.stopping
-            && !self.contexts.iter().any(|context| match context.place {
-                Place::Queued => context.thread == link.thread,
-                Place::Waiting { queue, .. } => queue == Some(link.id),
-                Place::Sending(..) => false,
+            && !self.contexts.iter().any(|context| match context.progress {
+                Progress::Queued => context.thread == link.thread,
+                Progress::Waiting { queue, .. } => queue == Some(link.id),
+                Progress::Sending(..) => false,
             })
     }
 
     pub(crate) fn handle_timeout(&mut self, settings: &Settings, out: &mut Output, now: Time) {
         while let Some(at) = self.contexts.iter().position(|context| context.deadline <= now) {
-            let place = self.contexts[at].place;
+            let progress = self.contexts[at].progress;
             self.finish(out, at, 1, b"");
-            if let Place::Sending(link, _) = place {
-                self.run(settings, out, now, link, false); // takes the fragments back
+            if let Progress::Sending(link, _) = progress {
+                self.run(settings, out, now, link, false); // sends ABORT for the fragments
             }
         }
         let mut at = 0;
         while at < self.contexts.len() {
             let event = self.contexts[at].event;
             if self.contexts[at].encode_at.is_some_and(|due| due <= now) {
-                self.encode_next(settings, out, now, at); // one fragment a turn, so that the agent can speak up
+                self.encode_next(settings, out, now, at); // one fragment per call, so that the agent can reply
             }
             at += usize::from(self.contexts.get(at).is_some_and(|context| context.event == event));
         }
@@ -368,14 +378,14 @@ impl Applet {
             }
             at += usize::from(self.links.get(at).is_some_and(|link| link.id == id));
         }
-        self.settle(settings, out, now);
+        self.close_idle(settings, out, now);
     }
 
-    /// The stream is scheduled and encodes the next fragment, as large as the thread's frame size lets it.
+    /// Encodes the next fragment when the stream is scheduled, as large as the frame size of the thread allows.
     fn encode_next(&mut self, settings: &Settings, out: &mut Output, now: Time, at: usize) {
         let context = &mut self.contexts[at];
         context.encode_at = None;
-        let Place::Sending(link, _) = context.place else { return };
+        let Progress::Sending(link, _) = context.progress else { return };
         let thread = context.thread;
         let room = (self.threads[thread as usize].frame_size - HEADER_RESERVE) as usize;
         context.from = context.to;
@@ -383,7 +393,7 @@ impl Applet {
             None => self.finish(out, at, 3, b""),
             Some(to) => {
                 context.to = to;
-                context.place = Place::Sending(link, true);
+                context.progress = Progress::Sending(link, true);
                 self.maybe_connect(settings, out, now, thread);
             }
         }

@@ -1,18 +1,20 @@
-//! Health checks: `option spop-check`, a connection, a HELLO and a verdict each.
+//! Models health checks (`option spop-check`): each opens a connection, sends HELLO and evaluates the reply.
 
 use crate::codec::{Header, HelloRules, Kind, code, decode_agent_disconnect, decode_agent_hello, encode_healthcheck};
 use crate::output::{LinkId, Output};
 use crate::settings::{Engine, Settings};
 use crate::time::Time;
 
-/// The text of a good check.
+/// The description of a successful check.
 pub const CHECK_UP: &str = "SPOA server is ok";
-/// Stands for a dead process: up to 3.0 an AGENT-DISCONNECT with a code of 14..=98 makes it read a null pointer.
+/// The description that stands for a crash of HAProxy: up to 3.0, an AGENT-DISCONNECT with a code of 14..=98 makes it
+/// read a null pointer.
 pub const CHECK_CRASHED: &str = "HAProxy crashed";
-/// The constant that HAProxy 3.1 and later offers, whatever `tune.bufsize` says, while judging by the latter.
+/// The `max-frame-size` that HAProxy 3.1 and later offers in a health check: a constant, although HAProxy compares the
+/// reply with `tune.bufsize`.
 const OFFER: u32 = 16380;
 
-/// The checks under way.
+/// The checks in progress.
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
     open: Vec<Check>,
@@ -25,8 +27,8 @@ struct Check {
     input: Vec<u8>,
 }
 
-/// The verdict, or not yet.
-type Verdict = Option<Result<(), &'static str>>;
+/// The result of a check, or `None` if more bytes are needed.
+type CheckResult = Option<Result<(), &'static str>>;
 
 impl Checks {
     pub(crate) fn start(&mut self, settings: &Settings, out: &mut Output, now: Time) {
@@ -43,21 +45,21 @@ impl Checks {
     pub(crate) fn handle_bytes(&mut self, settings: &Settings, out: &mut Output, link: LinkId, bytes: &[u8]) {
         let Some(at) = self.open.iter().position(|check| check.link == link) else { return };
         self.open[at].input.extend_from_slice(bytes);
-        if let Some(verdict) = judge(&self.open[at].input, settings, false) {
-            // Reset as soon as the reply is there.
+        if let Some(result) = evaluate(&self.open[at].input, settings, false) {
+            // HAProxy resets the connection as soon as the reply has arrived.
             out.reset(link);
-            self.end(out, at, verdict);
+            self.end(out, at, result);
         }
     }
 
     pub(crate) fn handle_end(&mut self, settings: &Settings, out: &mut Output, link: LinkId, eof: bool) {
         let Some(at) = self.open.iter().position(|check| check.link == link) else { return };
         let input = &self.open[at].input;
-        let verdict = if input.is_empty() { None } else { judge(input, settings, true) };
+        let result = if input.is_empty() { None } else { evaluate(input, settings, true) };
         if eof {
             out.fin(link);
         }
-        self.end(out, at, verdict.unwrap_or(Err("empty response")));
+        self.end(out, at, result.unwrap_or(Err("empty response")));
     }
 
     pub(crate) fn handle_timeout(&mut self, out: &mut Output, now: Time) {
@@ -71,30 +73,33 @@ impl Checks {
         self.open.iter().map(|check| check.deadline).min()
     }
 
-    fn end(&mut self, out: &mut Output, at: usize, verdict: Result<(), &'static str>) {
+    fn end(&mut self, out: &mut Output, at: usize, result: Result<(), &'static str>) {
         let check = self.open.remove(at);
-        out.check_done(check.link, verdict.is_ok(), verdict.err().unwrap_or(CHECK_UP));
+        out.check_done(check.link, result.is_ok(), result.err().unwrap_or(CHECK_UP));
     }
 }
 
-fn judge(input: &[u8], settings: &Settings, last: bool) -> Verdict {
+/// Evaluates a reply. `is_ended` is true if no more bytes will arrive.
+fn evaluate(input: &[u8], settings: &Settings, is_ended: bool) -> CheckResult {
     match settings.engine {
-        Engine::Applet => judge_old(input, settings, last),
-        Engine::Mux => judge_new(input, settings, last),
+        Engine::Applet => evaluate_applet(input, settings, is_ended),
+        Engine::Mux => evaluate_mux(input, settings, is_ended),
     }
 }
 
+/// Returns the description of a failed check.
 fn text(code: u32) -> &'static str {
     code::reason(code).unwrap_or(CHECK_CRASHED)
 }
 
-const INVALID: Verdict = Some(Err("invalid frame received"));
+const INVALID: CheckResult = Some(Err("invalid frame received"));
 
-/// 1.8 to 3.0 (`spoe_handle_healthcheck_response`): the first frame counts, what follows it does not.
-fn judge_old(input: &[u8], settings: &Settings, last: bool) -> Verdict {
-    let Some((len, rest)) = input.split_first_chunk() else { return if last { INVALID } else { None } };
+/// Evaluates a reply as HAProxy 1.8 to 3.0 does (`spoe_handle_healthcheck_response`): bytes after the first frame are
+/// ignored.
+fn evaluate_applet(input: &[u8], settings: &Settings, is_ended: bool) -> CheckResult {
+    let Some((len, rest)) = input.split_first_chunk() else { return if is_ended { INVALID } else { None } };
     let len = u32::from_be_bytes(*len) as usize;
-    let Some(frame) = rest.get(..len) else { return if last { INVALID } else { None } };
+    let Some(frame) = rest.get(..len) else { return if is_ended { INVALID } else { None } };
     if frame.len() < 7 {
         return INVALID;
     }
@@ -115,10 +120,11 @@ fn judge_old(input: &[u8], settings: &Settings, last: bool) -> Verdict {
     })
 }
 
-/// 3.1 and later (`tcpcheck_spop_expect_hello`): keys are read up to the end of the *buffer*, so a byte too many behind
-/// the frame is read as a key; and an AGENT-DISCONNECT is read as a HELLO that lacks everything.
-fn judge_new(input: &[u8], settings: &Settings, last: bool) -> Verdict {
-    let short = if last { INVALID } else { None };
+/// Evaluates a reply as HAProxy 3.1 and later does (`tcpcheck_spop_expect_hello`): keys are read up to the end of the
+/// *buffer*, so a byte after the frame is read as a key. An AGENT-DISCONNECT is read as an AGENT-HELLO without any of
+/// the required keys.
+fn evaluate_mux(input: &[u8], settings: &Settings, is_ended: bool) -> CheckResult {
+    let short = if is_ended { INVALID } else { None };
     if input.len() < 11 {
         return short;
     }
@@ -144,9 +150,9 @@ mod tests {
 
     const GOOD: &[u8] = b"\0\0\0\x40\x65\0\0\0\x01\0\0\x07version\x08\x032.0\x0emax-frame-size\x03\xfc\xf0\x06\
         \x0ccapabilities\x08\x0apipelining";
-    const BARE: &[u8] = b"\0\0\0\x27\x65\0\0\0\x01\0\0\x07version\x08\x032.0\x0emax-frame-size\x03\xfc\xf0\x06";
+    const NO_CAPS: &[u8] = b"\0\0\0\x27\x65\0\0\0\x01\0\0\x07version\x08\x032.0\x0emax-frame-size\x03\xfc\xf0\x06";
 
-    fn verdict(settings: Settings, replies: &[&[u8]], end: bool) -> (bool, &'static str) {
+    fn check_result(settings: Settings, replies: &[&[u8]], end: bool) -> (bool, &'static str) {
         let mut process = Process::new(settings, 0);
         process.healthcheck(0);
         let mut result = None;
@@ -164,7 +170,7 @@ mod tests {
                 result = Some((up, text));
             }
         }
-        result.expect("a verdict")
+        result.expect("the check has ended")
     }
 
     fn discon(code: u8) -> Vec<u8> {
@@ -174,62 +180,69 @@ mod tests {
     }
 
     #[test]
-    fn good_replies_in_any_cut() {
+    fn good_replies_pass_in_any_pieces() {
         for settings in [Settings::mux(), Settings::applet()] {
-            assert_eq!(verdict(settings.clone(), &[GOOD], false), (true, CHECK_UP));
+            assert_eq!(check_result(settings.clone(), &[GOOD], false), (true, CHECK_UP));
             for cut in 1..GOOD.len() {
-                assert_eq!(verdict(settings.clone(), &[&GOOD[..cut], &GOOD[cut..]], false), (true, CHECK_UP), "{cut}");
+                assert_eq!(
+                    check_result(settings.clone(), &[&GOOD[..cut], &GOOD[cut..]], false),
+                    (true, CHECK_UP),
+                    "{cut}"
+                );
             }
         }
     }
 
     #[test]
-    fn capabilities_are_asked_for_since_3_1() {
-        assert_eq!(verdict(Settings::applet(), &[BARE], false), (true, CHECK_UP));
-        assert_eq!(verdict(Settings::mux(), &[BARE], false), (false, "capabilities value not found"));
+    fn capabilities_are_required_since_3_1() {
+        assert_eq!(check_result(Settings::applet(), &[NO_CAPS], false), (true, CHECK_UP));
+        assert_eq!(check_result(Settings::mux(), &[NO_CAPS], false), (false, "capabilities value not found"));
     }
 
     #[test]
-    fn a_byte_too_many_is_fatal_since_3_1() {
+    fn bytes_after_the_reply_fail_a_check_since_3_1() {
         let trailing = [GOOD, &discon(0)].concat();
-        assert_eq!(verdict(Settings::applet(), &[&trailing], false), (true, CHECK_UP));
-        assert_eq!(verdict(Settings::mux(), &[&trailing], false), (false, "invalid frame received"));
+        assert_eq!(check_result(Settings::applet(), &[&trailing], false), (true, CHECK_UP));
+        assert_eq!(check_result(Settings::mux(), &[&trailing], false), (false, "invalid frame received"));
     }
 
     #[test]
-    fn disconnects() {
+    fn disconnects_fail_a_check() {
         for code in 0..=13 {
             let text = code::reason(u32::from(code)).unwrap();
-            assert_eq!(verdict(Settings::applet(), &[&discon(code)], false), (false, text));
+            assert_eq!(check_result(Settings::applet(), &[&discon(code)], false), (false, text));
         }
         for code in [14, 50, 98] {
-            assert_eq!(verdict(Settings::applet(), &[&discon(code)], false), (false, CHECK_CRASHED));
+            assert_eq!(check_result(Settings::applet(), &[&discon(code)], false), (false, CHECK_CRASHED));
         }
         for code in [99, 100, 239] {
-            assert_eq!(verdict(Settings::applet(), &[&discon(code)], false), (false, "an unknown error occurred"));
+            assert_eq!(check_result(Settings::applet(), &[&discon(code)], false), (false, "an unknown error occurred"));
         }
         for code in [0, 8, 50] {
-            assert_eq!(verdict(Settings::mux(), &[&discon(code)], false), (false, "version value not found"));
+            assert_eq!(check_result(Settings::mux(), &[&discon(code)], false), (false, "version value not found"));
         }
     }
 
     #[test]
-    fn the_size_is_judged_by_bufsize() {
+    fn the_frame_size_is_compared_with_bufsize() {
         let small = |settings: Settings| Settings { bufsize: 8192, ..settings };
-        assert_eq!(verdict(small(Settings::mux()), &[GOOD], false), (false, "max-frame-size too big or too small"));
-        // Up to 3.0 the offer is 8188, and so an honest agent answers that.
-        assert!(!verdict(small(Settings::applet()), &[GOOD], false).0);
+        assert_eq!(
+            check_result(small(Settings::mux()), &[GOOD], false),
+            (false, "max-frame-size too big or too small")
+        );
+        // Up to 3.0 HAProxy offers 8188 here, so an agent that follows the protocol answers with at most that.
+        assert!(!check_result(small(Settings::applet()), &[GOOD], false).0);
     }
 
     #[test]
-    fn flags_and_ends() {
+    fn extra_flags_fail_a_check_since_3_1_and_missing_bytes_always() {
         let mut abort = GOOD.to_vec();
         abort[8] = 3;
-        assert_eq!(verdict(Settings::applet(), &[&abort], false), (true, CHECK_UP));
-        assert_eq!(verdict(Settings::mux(), &[&abort], false), (false, "invalid frame received"));
+        assert_eq!(check_result(Settings::applet(), &[&abort], false), (true, CHECK_UP));
+        assert_eq!(check_result(Settings::mux(), &[&abort], false), (false, "invalid frame received"));
         for settings in [Settings::mux(), Settings::applet()] {
-            assert_eq!(verdict(settings.clone(), &[], true), (false, "empty response"));
-            assert_eq!(verdict(settings, &[&GOOD[..20]], true), (false, "invalid frame received"));
+            assert_eq!(check_result(settings.clone(), &[], true), (false, "empty response"));
+            assert_eq!(check_result(settings, &[&GOOD[..20]], true), (false, "invalid frame received"));
         }
     }
 }

@@ -1,8 +1,8 @@
-//! SPOP's bytes as HAProxy writes and reads them.
+//! Encodes and decodes SPOP frames as HAProxy does.
 //!
-//! None of this comes from the agent's codec: the simulator's checker believes these files, so they must not share a
-//! mistake with the code that is checked. Encoders write exactly what HAProxy writes (order of keys, types, lengths);
-//! decoders are lenient exactly where HAProxy's are.
+//! Nothing here comes from the agent's codec. The simulator's checker relies on this module, so it must not share a
+//! mistake with the code that is checked. Encoders write exactly what HAProxy writes (order of keys, types, lengths).
+//! Decoders are lenient exactly where HAProxy's decoders are.
 
 mod action;
 mod cursor;
@@ -20,17 +20,17 @@ pub use messages::{Arg, Messages, Piece};
 pub use reply::{AgentHello, Capabilities, HelloRules, decode_agent_disconnect, decode_agent_hello};
 pub use varint::{decode_varint, encode_varint, varint_len};
 
-/// The status codes of DISCONNECT frames (SPOE.txt section 3.5) that the machines themselves use.
+/// The status codes of DISCONNECT frames (SPOE.txt section 3.5) that the models use.
 pub mod code {
-    /// Orderly end.
+    /// Normal end.
     pub const NORMAL: u32 = 0;
-    /// The connection is lost. Never on the wire from the mux, but in the logs as 257.
+    /// The connection was lost. The mux never sends this code, but logs it as 257.
     pub const IO: u32 = 1;
     /// A timeout occurred.
     pub const TIMEOUT: u32 = 2;
-    /// Length above the limit in force.
+    /// The length of a frame is above the limit.
     pub const TOO_BIG: u32 = 3;
-    /// Anything malformed.
+    /// A frame is malformed.
     pub const INVALID: u32 = 4;
     /// AGENT-HELLO without `version`.
     pub const NO_VERSION: u32 = 5;
@@ -42,14 +42,15 @@ pub mod code {
     pub const BAD_VERSION: u32 = 8;
     /// `max-frame-size` below 256 or above the offer.
     pub const BAD_FRAME_SIZE: u32 = 9;
-    /// FIN clear, or an oversized NOTIFY for an agent that takes no fragments.
+    /// FIN is not set, or a NOTIFY is too large for an agent that accepts no fragments.
     pub const FRAGMENTED: u32 = 10;
-    /// An ACK for a frame that is not waiting.
+    /// An ACK for a NOTIFY that is not in flight.
     pub const UNKNOWN_FRAME_ID: u32 = 12;
-    /// Everything else.
+    /// Any other error.
     pub const UNKNOWN: u32 = 99;
 
-    /// HAProxy's text for a code, `None` where its table (`spoe_frm_err_reasons`) has a hole: 14..=98.
+    /// Returns HAProxy's text for a code, or `None` if its table (`spoe_frm_err_reasons`) has none: 14..=98 are
+    /// missing, and 99 is the last.
     pub const fn reason(code: u32) -> Option<&'static str> {
         Some(match code {
             0 => "normal",
@@ -72,9 +73,10 @@ pub mod code {
     }
 }
 
-/// The room that every sender leaves for a frame's header: messages take at most the frame size less this (`FRAME_HDR_SIZE`).
+/// The bytes that every sender reserves for the header of a frame (`FRAME_HDR_SIZE`): messages take at most the frame
+/// size minus this.
 pub const HEADER_RESERVE: u32 = 32;
 /// The smallest `max-frame-size` that may be negotiated (SPOE.txt section 3.2.4).
 pub const FRAME_SIZE_MIN: u32 = 256;
-/// The smallest frame: type, flags and two ids of a byte each, after the length.
+/// The length field of the smallest frame: type, flags and two ids of one byte each.
 pub const FRAME_LEN_MIN: u32 = 7;

@@ -1,4 +1,4 @@
-//! The variant that a recording's own conditions name.
+//! Reads a [`Variant`] from the conditions of a recording.
 
 use crate::accept::Variant;
 use crate::recording::Recording;
@@ -6,17 +6,20 @@ use crate::settings::{Defects, Settings};
 use crate::time::{MILLISECOND, Time};
 
 impl Variant {
-    /// Returns what `recording` says about the HAProxy that it was taken from: the condition `haproxy` with its version, and each
-    /// setting that was not the default. Others, the version in full for example, are for people.
+    /// Returns the variant that the conditions of `recording` describe: `haproxy` with its version, and each setting
+    /// that was not the default. Other conditions are ignored; they inform the reader.
     ///
     /// # Errors
-    /// What cannot be made sense of.
+    /// The version is missing or unknown, or a condition has an invalid value.
     pub fn of(recording: &Recording) -> Result<Self, String> {
-        let version = recording.condition("haproxy").ok_or("no condition names the version of HAProxy")?;
-        let settings = of_version(version).ok_or_else(|| format!("{version} is no version"))?;
+        let version = recording.condition("haproxy").ok_or("the condition \"haproxy\" with the version is missing")?;
+        let settings =
+            settings_of_version(version).ok_or_else(|| format!("\"{version}\" is not a version of HAProxy"))?;
         let mut variant = Self::new(settings);
         for (name, value) in &recording.conditions {
-            variant.apply(name, value).ok_or_else(|| format!("the condition \"{name} {value}\" says nothing"))?;
+            variant
+                .apply(name, value)
+                .ok_or_else(|| format!("the condition \"{name} {value}\" has an invalid value"))?;
         }
         Ok(variant)
     }
@@ -30,16 +33,16 @@ impl Variant {
                 settings.bufsize = value.parse().ok()?;
                 settings.max_frame_size = settings.bufsize.checked_sub(4)?;
             }
-            "pipelining" => settings.pipelining = on(value)?,
-            "async" => settings.asynchronous = on(value)?,
-            "send-frag-payload" => settings.fragmentation = on(value)?,
-            "processing" => settings.processing_timeout = milliseconds(value)?,
-            "hello" => settings.hello_timeout = milliseconds(value)?,
-            "idle" => settings.idle_timeout = milliseconds(value)?,
-            // A connection goes in one of the rounds after it, the third at the latest.
-            "pool-purge-delay" => settings.pool_purge = 3 * milliseconds(value)?,
-            "check" => settings.check_timeout = milliseconds(value)?,
-            "reuse" => settings.reuse = on(value)?,
+            "pipelining" => settings.pipelining = parse_switch(value)?,
+            "async" => settings.asynchronous = parse_switch(value)?,
+            "send-frag-payload" => settings.fragmentation = parse_switch(value)?,
+            "processing" => settings.processing_timeout = parse_milliseconds(value)?,
+            "hello" => settings.hello_timeout = parse_milliseconds(value)?,
+            "idle" => settings.idle_timeout = parse_milliseconds(value)?,
+            // The pool is purged in rounds, and a connection is closed in the third round at the latest.
+            "pool-purge-delay" => settings.pool_purge = 3 * parse_milliseconds(value)?,
+            "check" => settings.check_timeout = parse_milliseconds(value)?,
+            "reuse" => settings.reuse = parse_switch(value)?,
             "maxconn" => settings.maxconn = value.parse().ok()?,
             "processes" => self.processes = value.parse().ok()?,
             "may" => match value {
@@ -54,16 +57,17 @@ impl Variant {
     }
 }
 
+/// The first version with the mux engine.
 const FIRST_MUX: (u32, u32) = (3, 1);
 
-/// The defaults of a version, `3.2.26-1` for example.
-fn of_version(version: &str) -> Option<Settings> {
+/// Returns the default settings of a version, for example `3.2.26-1`.
+fn settings_of_version(version: &str) -> Option<Settings> {
     let mut numbers = version.split(['.', '-', '~', '+']).map(str::parse::<u32>);
     let version = (numbers.next()?.ok()?, numbers.next()?.ok()?);
     let patch = numbers.next().and_then(Result::ok).unwrap_or(0);
     let settings = if version >= FIRST_MUX { Settings::mux() } else { Settings::applet() };
     let defects = Defects {
-        // 3.2.26 was seen to take it in any pieces; which release mended it is not known.
+        // 3.2.26 accepts AGENT-HELLO in any pieces. The release that fixed this is unknown.
         split_hello_resets: version == (3, 2) && patch < 26,
         full_read_sticks: version == (3, 2),
         normal_exit_releases: version < (3, 0),
@@ -74,7 +78,7 @@ fn of_version(version: &str) -> Option<Settings> {
     Some(Settings { defects, ..settings })
 }
 
-fn on(value: &str) -> Option<bool> {
+fn parse_switch(value: &str) -> Option<bool> {
     match value {
         "on" => Some(true),
         "off" => Some(false),
@@ -82,8 +86,8 @@ fn on(value: &str) -> Option<bool> {
     }
 }
 
-/// `300ms`.
-fn milliseconds(value: &str) -> Option<Time> {
+/// Parses a time such as `300ms`.
+fn parse_milliseconds(value: &str) -> Option<Time> {
     value.strip_suffix("ms")?.parse::<Time>().ok()?.checked_mul(MILLISECOND)
 }
 
@@ -98,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_have_their_engines() {
+    fn the_version_determines_engine_and_defects() {
         for (version, engine, releases) in [
             ("2.6.12-1+deb12u3", Engine::Applet, true),
             ("3.0.11", Engine::Applet, false),
@@ -112,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_split_hello_was_mended_within_a_series() {
+    fn a_split_hello_was_fixed_within_3_2() {
         assert!(variant(&[("haproxy", "3.2.0")]).unwrap().settings.defects.split_hello_resets);
     }
 
@@ -133,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense() {
+    fn invalid_conditions_are_rejected() {
         for conditions in [
             &[][..],
             &[("haproxy", "three")],

@@ -1,13 +1,14 @@
-//! HAProxy's side of SPOP 2.0, the Stream Processing Offload Protocol, as machines without I/O: what the simulator
-//! plays against the agent, and what recordings of real HAProxy are held against.
+//! Models of HAProxy's side of SPOP 2.0, the Stream Processing Offload Protocol, without I/O. The simulator runs them
+//! against the agent, and tests compare them with recordings of real HAProxy.
 //!
-//! Nothing here comes from the agent's own crates, so that a mistake there cannot hide here. Rules carry where they come
-//! from: SPOE.txt, or the function of HAProxy's source, or the issue's number (`#1340` is haproxy/haproxy#1340).
+//! This crate depends on none of the agent's crates, so that they cannot share a mistake. Comments name the source of a
+//! rule: a section of SPOE.txt, a function of HAProxy, or an issue (`#1340` is haproxy/haproxy#1340).
 //!
-//! - [`Process`]: one HAProxy process, of the [mux engine](Engine::Mux) or the [applet engine](Engine::Applet), with the
-//!   [bugs](Defects) of single versions on demand.
-//! - [`codec`]: the bytes.
-//! - [`recording`] and [`accepts`]: conversations taken from real HAProxy, and whether the model could have had them.
+//! - [`Process`]: one HAProxy process with the [mux engine](Engine::Mux) or the [applet engine](Engine::Applet), and
+//!   optionally with [bugs](Defects) of single versions.
+//! - [`codec`]: encoding and decoding of frames.
+//! - [`recording`] and [`accepts`]: recorded conversations of real HAProxy, and the check that the model could have
+//!   produced one.
 
 #![forbid(unsafe_code)]
 

@@ -1,8 +1,8 @@
-//! HAProxy 3.1 and later: a pool of connections that its multiplexer (`src/mux_spop.c`) owns.
+//! The model of HAProxy 3.1 and later: a pool of connections, which the multiplexer (`src/mux_spop.c`) owns.
 //!
-//! An event is a stream. It takes a connection when it starts, waits there for AGENT-HELLO if need be, sends one NOTIFY
-//! and leaves with the ACK, with its processing timeout, or with the connection's end. What a connection makes of the
-//! bytes it gets is [`link`]'s business; who uses which connection, and for how long, is decided here.
+//! Each event is a stream. It takes a connection when it starts, waits there for AGENT-HELLO if necessary, and sends
+//! one NOTIFY. It ends with the ACK, with its processing timeout, or when the connection is closed. [`link`] models how
+//! a connection handles its input; this file decides which event uses which connection, and for how long.
 
 mod link;
 
@@ -13,38 +13,38 @@ use crate::settings::Settings;
 use crate::time::Time;
 use link::{Link, State};
 
-/// Streams a connection carries with pipelining; not configurable.
+/// The largest number of streams per connection with pipelining. It is not configurable.
 const STREAMS_MAX: u32 = 20;
 
-/// An event under way.
+/// An event in progress.
 #[derive(Debug)]
 struct Stream {
     event: EventId,
     deadline: Time,
-    /// Connections tried so far, beyond the first.
+    /// The number of connections that were tried after the first.
     retries: u32,
-    /// When to try another connection, if the last one failed before it could carry the NOTIFY.
+    /// The time to try another connection, if the last one failed before it carried the NOTIFY.
     retry_at: Option<Time>,
     thread: u32,
     link: Option<LinkId>,
-    /// Its id on the wire, 0 until the NOTIFY has left.
+    /// Its stream-id, or 0 until the NOTIFY is sent.
     sid: i32,
-    /// How often it was acknowledged in the read that is being handled.
+    /// The number of its ACKs in the current read.
     acks: u32,
-    /// The messages, and after the ACK its payload.
+    /// The messages; after an ACK, the payload of the ACK.
     bytes: Vec<u8>,
 }
 
-/// The mux side of one process.
+/// All connections and events of one process.
 #[derive(Debug)]
 pub(crate) struct Mux {
     engine_id: EngineId,
     links: Vec<Link>,
     streams: Vec<Stream>,
     stopping: bool,
-    /// Buffers of streams and connections that are gone.
+    /// Unused buffers, kept to be used again.
     spare: Vec<Vec<u8>>,
-    /// Streams that are through after the read being handled.
+    /// The streams whose ACK is in the current read.
     ready: Vec<EventId>,
 }
 
@@ -64,11 +64,11 @@ impl Mux {
         thread: u32,
         messages: &Messages,
     ) {
-        // Nothing to say, nothing sent. Up to 3.3-dev6 the NOTIFY left all the same.
+        // Without messages, no NOTIFY is sent. Up to 3.3-dev6 it was sent all the same.
         if messages.is_empty() && !settings.defects.empty_notify {
             return out.done(event, 0, b"");
         }
-        // The encoder's room has the frame's type byte in it, so one byte less for the messages.
+        // The encoder counts the type byte of the frame too, so the messages have one byte less.
         if !messages.fits((settings.max_frame_size - HEADER_RESERVE - 1) as usize) {
             return out.done(event, 3, b"");
         }
@@ -80,7 +80,7 @@ impl Mux {
         self.attach(settings, out, now, self.streams.len() - 1);
     }
 
-    /// Gives a stream a connection; the NOTIFY leaves at once if that one is past its handshake.
+    /// Assigns a connection to a stream. The NOTIFY is sent immediately if the handshake of the connection is complete.
     fn attach(&mut self, settings: &Settings, out: &mut Output, now: Time, stream: usize) {
         let thread = self.streams[stream].thread;
         let picked = self.pick(settings, thread);
@@ -107,10 +107,11 @@ impl Mux {
         }
     }
 
-    /// A connection that carries others' events already, else an idle one; the thread's own before those of others.
+    /// Returns a connection of the thread that already carries events, or else an idle connection: one of the thread if
+    /// possible, or else of another thread.
     ///
-    /// A fresh connection is not shared until it was idle once: 45 events that arrive cold open 45 connections, and on
-    /// one warm connection 20 of them meet and 25 open their own.
+    /// A new connection is not shared until it has been idle once. A burst of 45 events without a connection opens 45
+    /// connections. With one idle connection, 20 of the events share it and 25 open their own.
     fn pick(&self, settings: &Settings, thread: u32) -> Option<usize> {
         if !settings.reuse {
             return None;
@@ -128,7 +129,7 @@ impl Mux {
         let Some(link) = self.links.iter_mut().find(|link| Some(link.id) == stream.link) else { return };
         let sid = link.next_sid();
         stream.sid = sid;
-        // The id is spent even when the frame turns out too large for what was negotiated: the next one skips it.
+        // The stream-id is used up even if the frame is too large for the negotiated size: the next NOTIFY skips it.
         let len = FRAME_LEN_MIN - 1 + (varint_len(sid as u64) + stream.bytes.len()) as u32;
         if len > link.max_frame_size && !settings.defects.ignores_negotiated_size {
             return self.finish(settings, out, now, at, 256 + code::TOO_BIG);
@@ -136,7 +137,7 @@ impl Mux {
         out.send(link.id, |bytes| _ = encode_notify(bytes, 1, sid as u64, 1, &stream.bytes));
     }
 
-    /// Ends a stream and gives its place on the connection back.
+    /// Ends a stream and frees its slot on the connection.
     fn finish(&mut self, settings: &Settings, out: &mut Output, now: Time, at: usize, status: u32) {
         let mut stream = self.streams.remove(at);
         let actions = if status == 0 { &stream.bytes[..] } else { b"" };
@@ -148,7 +149,8 @@ impl Mux {
         }
     }
 
-    /// A stream leaves a connection (`spop_detach`). The last one leaves it idle if it can still be used, else it goes.
+    /// Removes a stream from a connection (`spop_detach`). After the last stream, the connection becomes idle if it can
+    /// still be used. Otherwise it is closed.
     fn detach(&mut self, settings: &Settings, out: &mut Output, now: Time, link: LinkId) {
         let Some(at) = self.find(link) else { return };
         let link = &mut self.links[at];
@@ -164,7 +166,8 @@ impl Mux {
         }
     }
 
-    /// HAProxy closes with linger 0, so the agent sees RST and no DISCONNECT; FIN only if the agent's was there first.
+    /// Closes a connection. HAProxy closes with linger 0, so the agent sees RST and no DISCONNECT. It sees FIN only if
+    /// its own FIN has arrived before.
     fn close(&mut self, out: &mut Output, at: usize) {
         let link = self.links.remove(at);
         if link.eof {
@@ -212,7 +215,7 @@ impl Mux {
         true
     }
 
-    /// The agent reset the connection. Bytes of an unfinished frame make the difference between 260 and 257.
+    /// Handles a reset by the agent. The events fail with 260 if a frame is incomplete, otherwise with 257.
     pub(crate) fn handle_reset(&mut self, settings: &Settings, out: &mut Output, now: Time, link: LinkId) -> bool {
         let Some(at) = self.find(link) else { return false };
         let link = self.links.remove(at);
@@ -222,7 +225,7 @@ impl Mux {
         true
     }
 
-    /// `spop_process`: read what is there, then settle what it meant for the streams and the connection.
+    /// Reads the input, then updates the streams and the connection accordingly (`spop_process`).
     fn process(&mut self, settings: &Settings, out: &mut Output, now: Time, at: usize) {
         let id = self.links[at].id;
         let was = self.links[at].state;
@@ -235,19 +238,20 @@ impl Mux {
         } else if was == State::Hello && state == State::Running {
             self.send_waiting(settings, out, now, id);
         } else if was == State::Hello && state == State::Closing {
-            // A bad AGENT-HELLO: the DISCONNECT is out. The stream turns away for a second and holds on meanwhile.
+            // AGENT-HELLO was bad, and DISCONNECT is sent. The streams stay here until they try another connection
+            // after the retry delay.
             self.retry_later(settings, now, id);
         }
     }
 
-    /// Streams whose ACK came in this read go on with its actions.
+    /// Ends the streams whose ACK is in the current read.
     fn deliver(&mut self, settings: &Settings, out: &mut Output, now: Time) {
         for at in 0..self.ready.len() {
             let event = self.ready[at];
             let Some(at) = self.streams.iter().position(|stream| stream.event == event) else { continue };
             let stream = &self.streams[at];
-            // `spoe_handle_receiving_frame_appctx` holds the actions against HAProxy's own frame size, and reports the
-            // code it has so far, none: two ACKs read together may exceed it.
+            // `spoe_handle_receiving_frame_appctx` compares the actions with HAProxy's own frame size, and reports the
+            // code that is set, which is 0. Two ACKs in one read may exceed that size.
             let too_big = stream.bytes.len() > settings.max_frame_size as usize;
             let twice = stream.acks > 1 && settings.defects.duplicate_ack_fails;
             self.finish(settings, out, now, at, if too_big || twice { 256 } else { 0 });
@@ -255,6 +259,7 @@ impl Mux {
         self.ready.clear();
     }
 
+    /// Sends the NOTIFYs that have waited for AGENT-HELLO.
     fn send_waiting(&mut self, settings: &Settings, out: &mut Output, now: Time, link: LinkId) {
         let mut at = 0;
         while at < self.streams.len() {
@@ -266,8 +271,8 @@ impl Mux {
         }
     }
 
-    /// The connection is over. In the handshake its streams try another one a second later, unless it was the agent who
-    /// closed: that fails them at once. Past the handshake they fail with what the connection ended on.
+    /// Ends a connection. If it ends in the handshake, its streams try another one after the retry delay, unless the
+    /// agent has closed, which fails them immediately. After the handshake they fail with the code of the connection.
     fn end(&mut self, settings: &Settings, out: &mut Output, now: Time, id: LinkId, retry: bool) {
         let Some(at) = self.find(id) else { return };
         let link = &self.links[at];
@@ -285,7 +290,7 @@ impl Mux {
         }
     }
 
-    /// The streams of a connection that is gone: those with a retry ahead wait for it, the others are over.
+    /// Fails the streams of a closed connection, except those that have a retry ahead.
     fn fail_streams(&mut self, settings: &Settings, out: &mut Output, now: Time, link: LinkId, status: u32) {
         let mut at = 0;
         while at < self.streams.len() {
@@ -300,7 +305,8 @@ impl Mux {
         }
     }
 
-    /// Soft stop: idle connections go at once, busy ones right after their last ACK, without a word.
+    /// Handles a soft stop: idle connections are closed immediately, busy ones right after their last ACK, without a
+    /// DISCONNECT.
     pub(crate) fn soft_stop(&mut self, out: &mut Output) {
         self.stopping = true;
         while let Some(at) = self.links.iter().position(|link| link.streams == 0) {
@@ -313,7 +319,7 @@ impl Mux {
         while at < self.streams.len() {
             let before = self.streams.len();
             if self.streams[at].deadline <= now {
-                // The slot is free again and the agent is told nothing.
+                // The slot becomes free, and the agent is not notified.
                 self.finish(settings, out, now, at, 1);
             } else if self.streams[at].retry_at.is_some_and(|due| due <= now) {
                 self.retry(settings, out, now, at);

@@ -1,44 +1,45 @@
-//! The actions that a process asks for, in order, until its driver takes them.
+//! The queue of the actions of a process, in order, until its driver takes them.
 
 use crate::codec::AppliedActions;
 
-/// A connection to the agent, numbered in the order they were opened.
+/// A connection to the agent. Connections are numbered from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinkId(pub u32);
 
-/// One event (or group) of a client's transaction; the caller's number.
+/// An event (or group) of a client's transaction, by the number that the caller chose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EventId(pub u32);
 
-/// How an event ended.
+/// The result of an event.
 #[derive(Clone, Debug)]
 pub struct Outcome<'a> {
-    /// The status that HAProxy logs as `st=`: 0 is good, 1 the processing timeout, 3 too big, 256+N a SPOP code, 257 connection lost.
+    /// The status that HAProxy logs as `st=`: 0 is success, 1 the processing timeout, 3 a message that is too big,
+    /// 256+N the SPOP code N, and 257 a lost connection.
     pub status: u32,
-    /// The changes of variables by its ACK.
+    /// The changes of variables in its ACK.
     pub actions: AppliedActions<'a>,
 }
 
-/// One thing to do.
+/// An action of a process.
 #[derive(Clone, Debug)]
 pub enum Action<'a> {
-    /// Open a connection. Bytes may follow at once; they leave when it stands.
+    /// Opens a connection. Bytes may follow immediately; they are sent when the connection is established.
     Connect(LinkId),
-    /// Send all of it.
+    /// Sends all of these bytes.
     Send(LinkId, &'a [u8]),
-    /// Close in an orderly way: FIN. HAProxy reads nothing more, but the applet still notices the agent's own FIN.
+    /// Closes with FIN. HAProxy reads nothing more, but the applet still notices the agent's own FIN.
     Fin(LinkId),
-    /// Close at once: RST. What is on its way to the agent may be lost.
+    /// Closes with RST. Bytes on the way to the agent may be lost.
     Reset(LinkId),
-    /// An event is over.
+    /// An event has ended.
     Done(EventId, Outcome<'a>),
-    /// A health check is over.
+    /// A health check has ended.
     CheckDone {
         /// Its connection.
         link: LinkId,
-        /// The server counts as up.
+        /// True if HAProxy considers the server up.
         up: bool,
-        /// HAProxy's description.
+        /// HAProxy's description of the result.
         text: &'static str,
     },
 }
@@ -53,7 +54,8 @@ enum Queued {
     CheckDone { link: LinkId, up: bool, text: &'static str },
 }
 
-/// The queue. `bytes` holds what the queued entries point to; both are emptied, not freed, once all is taken.
+/// The queue. `bytes` holds the bytes of the queued entries. Both are cleared, but keep their memory, once all entries
+/// are taken.
 #[derive(Debug)]
 pub(crate) struct Output {
     queue: Vec<Queued>,
@@ -72,7 +74,7 @@ impl Output {
         self.queue.push(entry);
     }
 
-    /// Must precede every write to `bytes`: the taken entries' bytes go first.
+    /// Clears the queue and the bytes if all entries are taken. Has to be called before every write to `bytes`.
     fn recycle(&mut self) {
         if self.taken == self.queue.len() {
             self.queue.clear();
@@ -89,7 +91,7 @@ impl Output {
         link
     }
 
-    /// Reserves a number; the connection is opened later by [`open`](Self::open).
+    /// Reserves a number for a connection that [`open`](Self::open) opens later.
     pub(crate) fn reserve(&mut self) -> LinkId {
         let link = LinkId(self.links);
         self.links += 1;
@@ -101,13 +103,14 @@ impl Output {
         self.push(Queued::Connect(link));
     }
 
-    /// Sends what `write` appends. Frames written one after the other leave together, as from HAProxy's own buffer.
+    /// Sends the bytes that `write` appends. Consecutive frames of a connection are sent together, as from HAProxy's
+    /// own buffer.
     pub(crate) fn send(&mut self, link: LinkId, write: impl FnOnce(&mut Vec<u8>)) {
         self.recycle();
         let from = self.bytes.len();
         write(&mut self.bytes);
         let to = self.bytes.len();
-        // An entry already taken must not grow: its bytes are with the caller.
+        // An entry that is taken must not grow, because the caller has its bytes.
         if let Some(Queued::Send { link: last, end, .. }) = self.queue[self.taken..].last_mut()
             && *last == link
             && *end == from
@@ -162,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_of_one_link_leave_together() {
+    fn consecutive_frames_of_a_link_are_sent_together() {
         let mut out = Output::new(5);
         let (a, b) = (out.connect(), out.connect());
         out.send(a, |bytes| bytes.extend_from_slice(b"one"));

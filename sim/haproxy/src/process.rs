@@ -1,4 +1,4 @@
-//! One HAProxy process: either engine, and its health checks, behind one surface.
+//! One HAProxy process with one of the two engines, and its health checks.
 
 use crate::applet::Applet;
 use crate::check::Checks;
@@ -8,10 +8,10 @@ use crate::output::{Action, EventId, LinkId, Output};
 use crate::settings::{Engine, Settings};
 use crate::time::Time;
 
-/// One HAProxy process with one SPOE filter, as a machine without I/O: hand it what happens, take what it does.
+/// One HAProxy process with one SPOE filter, without I/O: the driver reports events, and executes the actions.
 ///
-/// After each call take all of [`poll_action`](Self::poll_action), then ask for [`poll_timeout`](Self::poll_timeout).
-/// It is a function of its settings and its calls alone.
+/// After each call the driver has to take all actions with [`poll_action`](Self::poll_action) and then ask for
+/// [`poll_timeout`](Self::poll_timeout). The behaviour depends only on the settings and the calls.
 #[derive(Debug)]
 pub struct Process {
     settings: Settings,
@@ -27,7 +27,7 @@ enum Machine {
 }
 
 impl Process {
-    /// A process that has just started.
+    /// Returns a process that has just started.
     pub fn new(settings: Settings, _now: Time) -> Self {
         let machine = match settings.engine {
             Engine::Mux => Machine::Mux(Mux::new(&settings)),
@@ -37,13 +37,14 @@ impl Process {
         Self { settings, machine, checks: Checks::default(), out }
     }
 
-    /// The settings that it was created with.
+    /// Returns the settings of the process.
     pub const fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// A client's transaction reached an event: `stream` is HAProxy's counter of streams (from 0), which the applet
-    /// engine uses on the wire; `thread` the one that handles it. Ends with [`Action::Done`], exactly once.
+    /// Starts an event of a client's transaction. `stream` is HAProxy's counter of streams (from 0), which the applet
+    /// engine uses as stream-id; `thread` is the thread that handles it. Each event ends with exactly one
+    /// [`Action::Done`].
     pub fn event(&mut self, now: Time, id: EventId, thread: u32, stream: u32, messages: &Messages) {
         let thread = thread % self.settings.threads.max(1);
         match &mut self.machine {
@@ -52,12 +53,12 @@ impl Process {
         }
     }
 
-    /// `option spop-check` is due. Ends with [`Action::CheckDone`].
+    /// Starts a health check (`option spop-check`). It ends with [`Action::CheckDone`].
     pub fn healthcheck(&mut self, now: Time) {
         self.checks.start(&self.settings, &mut self.out, now);
     }
 
-    /// The process is to go: on a reload the old one, while a new one serves new clients.
+    /// Starts a soft stop. On a reload, the old process gets one while a new one serves new clients.
     pub fn soft_stop(&mut self, now: Time) {
         match &mut self.machine {
             Machine::Mux(mux) => mux.soft_stop(&mut self.out),
@@ -65,7 +66,7 @@ impl Process {
         }
     }
 
-    /// Bytes from the agent, cut in any way. Those for a link that is closed are ignored.
+    /// Handles bytes from the agent, in any pieces. Bytes for a closed link are ignored.
     pub fn handle_bytes(&mut self, now: Time, link: LinkId, bytes: &[u8]) {
         let Self { settings, machine, checks, out } = self;
         let known = match machine {
@@ -77,7 +78,7 @@ impl Process {
         }
     }
 
-    /// The agent closed its side.
+    /// Handles a FIN of the agent.
     pub fn handle_eof(&mut self, now: Time, link: LinkId) {
         let Self { settings, machine, checks, out } = self;
         let known = match machine {
@@ -89,7 +90,7 @@ impl Process {
         }
     }
 
-    /// The agent reset the connection, or refused it.
+    /// Handles a reset by the agent, or a connection that it refused.
     pub fn handle_reset(&mut self, now: Time, link: LinkId) {
         let Self { settings, machine, checks, out } = self;
         let known = match machine {
@@ -101,7 +102,7 @@ impl Process {
         }
     }
 
-    /// A deadline has passed.
+    /// Handles the deadlines that have passed.
     pub fn handle_timeout(&mut self, now: Time) {
         match &mut self.machine {
             Machine::Mux(mux) => mux.handle_timeout(&self.settings, &mut self.out, now),
@@ -110,12 +111,12 @@ impl Process {
         self.checks.handle_timeout(&mut self.out, now);
     }
 
-    /// The next thing to do, in order; what it lends is good until the next call.
+    /// Returns the next action. The bytes in it are valid until the next call.
     pub fn poll_action(&mut self) -> Option<Action<'_>> {
         self.out.poll()
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout); `None` is never.
+    /// Returns the time to call [`handle_timeout`](Self::handle_timeout), or `None` if there is no deadline.
     pub fn poll_timeout(&self) -> Option<Time> {
         let machine = match &self.machine {
             Machine::Mux(mux) => mux.poll_timeout(&self.settings),

@@ -1,9 +1,9 @@
-//! Conversations taken from real HAProxy, as text: one line an event.
+//! Reads and writes conversations with real HAProxy as text, with one line per event.
 //!
 //! ```text
 //! spop-recording 1
 //! ! haproxy 3.2.26
-//! # seconds, connection, what
+//! # seconds, connection, event
 //! 0.000000 1 open
 //! 0.000121 1 > $1=0000004e0100000001000012"supported-versions"0803"2.0"...
 //! 0.000310 1 < 0000004065000000010000...
@@ -12,68 +12,70 @@
 //! 0.000470 2 > $1
 //! ```
 //!
-//! `>` comes from HAProxy, `<` from the agent. Bytes are split as they arrived, one line per read; `fin` and `rst` are
-//! ends of a direction and of the connection. Times never go back. Lines with `!`, above all others, say under which
-//! [conditions](Recording::conditions) it was recorded. Empty lines and those that begin with `#` say nothing.
+//! `>` marks events of HAProxy, `<` those of the agent. Each line with bytes holds the bytes of one read. `fin` ends
+//! one direction of a connection, `rst` the whole connection. Times never decrease. Lines that start with `!` precede
+//! all events and name the [conditions](Recording::conditions) of the recording. Empty lines and lines that start with
+//! `#` are ignored.
 //!
-//! Bytes are pairs of hexadecimal digits or text in double quotes; blanks between them are free. `61*500` after a blank
-//! is the byte 500 times. What comes again is written once, as `$1=` and its bytes, and is `$1` from then on.
+//! Bytes are pairs of hexadecimal digits, or text in double quotes, and may be separated by spaces. `61*500` after a
+//! space is the byte 0x61, 500 times. Bytes that occur again are written once as `$1=` and the bytes, and afterwards as
+//! `$1`.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use crate::time::{SECOND, Time};
 
-/// The side that acted.
+/// The side that caused an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// `>`
+    /// HAProxy, written as `>`.
     Haproxy,
-    /// `<`
+    /// The agent, written as `<`.
     Agent,
 }
 
-/// The action.
+/// An event on a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// HAProxy opened the connection.
     Open,
-    /// Bytes of one read.
+    /// Bytes of one read, sent by this side.
     Bytes(Side, Vec<u8>),
-    /// No more bytes from this side.
+    /// This side has sent FIN.
     Fin(Side),
-    /// This side tore the connection down.
+    /// This side has reset the connection.
     Reset(Side),
 }
 
-/// One line.
+/// One event of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Its number in the text, from 1.
+    /// The number of its line, from 1.
     pub line: usize,
-    /// When, from the recording's own zero.
+    /// The time since the start of the recording.
     pub at: Time,
-    /// Which connection; any number that no other one has.
+    /// The number of the connection, which no other connection has.
     pub link: u32,
-    /// What.
+    /// The event.
     pub what: What,
 }
 
-/// A recorded conversation. [`Display`](fmt::Display) writes what [`parse`](Self::parse) reads.
+/// A recorded conversation. [`Display`](fmt::Display) writes the text that [`parse`](Self::parse) reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recording {
-    /// Under which conditions: a name and a value each, which [`Variant::of`](crate::Variant::of) makes sense of.
+    /// The conditions of the recording, as names and values. [`Variant::of`](crate::Variant::of) interprets them.
     pub conditions: Vec<(String, String)>,
-    /// In the order of time.
+    /// The events, in the order of time.
     pub steps: Vec<Step>,
 }
 
-/// Why a text is no recording.
+/// The reason why a text is not a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseError {
-    /// The line at fault, from 1.
+    /// The line with the error, from 1.
     pub line: usize,
-    /// The fault in it.
+    /// The error.
     pub reason: &'static str,
 }
 
@@ -89,10 +91,13 @@ const HEADER: &str = "spop-recording 1";
 
 impl Recording {
     /// Reads a recording.
+    ///
+    /// # Errors
+    /// The first line that cannot be read.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         let mut lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
         if lines.next().is_none_or(|(_, line)| line != HEADER) {
-            return Err(ParseError { line: 1, reason: "a recording begins with \"spop-recording 1\"" });
+            return Err(ParseError { line: 1, reason: "expected \"spop-recording 1\" in the first line" });
         }
         let (mut recording, mut names) = (Self::default(), BTreeMap::new());
         for (line, text) in lines.filter(|(_, text)| !text.is_empty() && !text.starts_with('#')) {
@@ -109,36 +114,36 @@ impl Recording {
     ) -> Result<(), &'static str> {
         if let Some(condition) = text.strip_prefix('!') {
             if !self.steps.is_empty() {
-                return Err("conditions come first");
+                return Err("conditions have to precede all events");
             }
-            let (name, value) = condition.trim().split_once(' ').ok_or("a condition has a name and a value")?;
+            let (name, value) = condition.trim().split_once(' ').ok_or("expected a name and a value after !")?;
             self.conditions.push((name.to_owned(), value.trim().to_owned()));
             return Ok(());
         }
         let (at, link, what) = parse_step(text, names)?;
         if self.steps.last().is_some_and(|last| last.at > at) {
-            return Err("this is before the line above");
+            return Err("the time is before that of the previous event");
         }
         self.steps.push(Step { line, at, link, what });
         Ok(())
     }
 
-    /// Adds a step; its line is the one that writing will give it.
+    /// Adds a step. Its line is that of the text that [`Display`](fmt::Display) would write.
     pub fn push(&mut self, at: Time, link: u32, what: What) {
         let line = self.conditions.len() + self.steps.len() + 2;
         self.steps.push(Step { line, at, link, what });
     }
 
-    /// The value of a condition, the last one of that name.
+    /// Returns the value of a condition: the last one if there are several of that name.
     pub fn condition(&self, name: &str) -> Option<&str> {
         self.conditions.iter().rfind(|(known, _)| known == name).map(|(_, value)| &**value)
     }
 
-    /// Keeps the first `count` connections alone.
+    /// Keeps only the first `count` connections.
     pub fn truncate(&mut self, count: usize) {
         let opened = self.steps.iter().filter(|step| step.what == What::Open).map(|step| step.link);
-        let kept: Vec<_> = opened.take(count).collect();
-        for step in std::mem::take(&mut self.steps).into_iter().filter(|step| kept.contains(&step.link)) {
+        let first: Vec<_> = opened.take(count).collect();
+        for step in std::mem::take(&mut self.steps).into_iter().filter(|step| first.contains(&step.link)) {
             self.push(step.at, step.link, step.what);
         }
     }
@@ -180,18 +185,20 @@ const fn arrow(side: Side) -> char {
     }
 }
 
-/// The abbreviations of bytes that occur more than once.
+/// The abbreviations of bytes that occur several times.
 struct Names<'s>(BTreeMap<&'s [u8], Name>);
 
+/// The abbreviation of one sequence of bytes.
 enum Name {
-    /// They occur once.
+    /// The bytes occur once and need none.
     None,
-    /// They occur again, and were not written yet.
+    /// The bytes occur several times, and are not written yet.
     Due,
+    /// The bytes are written, with this number.
     Given(usize),
 }
 
-/// Shorter ones are not worth a name.
+/// The fewest bytes that get an abbreviation.
 const NAMED_MIN: usize = 12;
 
 impl<'s> Names<'s> {
@@ -221,15 +228,15 @@ impl<'s> Names<'s> {
     }
 }
 
-/// As text what is worth its quotes, a byte and a count what goes on for long, the rest in hexadecimal digits.
+/// Writes printable bytes as text, repeated bytes with a count, and all others as hexadecimal digits.
 fn write_bytes(f: &mut fmt::Formatter<'_>, mut bytes: &[u8]) -> fmt::Result {
     let is_text = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'"';
-    let same = |bytes: &[u8]| bytes.iter().take_while(|byte| **byte == bytes[0]).count();
+    let run_len = |bytes: &[u8]| bytes.iter().take_while(|byte| **byte == bytes[0]).count();
     while let Some(first) = bytes.first() {
-        let repeats = same(bytes);
-        let text = (0..bytes.len()).take_while(|&at| is_text(&bytes[at]) && same(&bytes[at..]) < RUN_MIN).count();
+        let repeats = run_len(bytes);
+        let text = (0..bytes.len()).take_while(|&at| is_text(&bytes[at]) && run_len(&bytes[at..]) < RUN_MIN).count();
         let taken = if repeats >= RUN_MIN {
-            // A blank on each side: the count is not to run into other digits, nor to count those before.
+            // The spaces separate the count from digits after it, and the repeated byte from digits before it.
             write!(f, " {first:02x}*{repeats} ")?;
             repeats
         } else if text >= TEXT_MIN {
@@ -244,9 +251,9 @@ fn write_bytes(f: &mut fmt::Formatter<'_>, mut bytes: &[u8]) -> fmt::Result {
     Ok(())
 }
 
-/// Fewer printable bytes stay digits.
+/// The fewest printable bytes that are written as text.
 const TEXT_MIN: usize = 4;
-/// Fewer repetitions are written out.
+/// The fewest repetitions that are written with a count.
 const RUN_MIN: usize = 16;
 
 type Parsed = (Time, u32, What);
@@ -254,29 +261,29 @@ type Parsed = (Time, u32, What);
 fn parse_step<'t>(text: &'t str, names: &mut BTreeMap<&'t str, Vec<u8>>) -> Result<Parsed, &'static str> {
     let mut words = text.splitn(4, ' ').map(str::trim);
     let mut word = || words.next();
-    let at = word().and_then(parse_time).ok_or("it begins with a time such as 0.000121")?;
-    let link = word().and_then(|word| word.parse().ok()).ok_or("the connection is a number")?;
+    let at = word().and_then(parse_time).ok_or("expected a time such as 0.000121 first")?;
+    let link = word().and_then(|word| word.parse().ok()).ok_or("expected the number of a connection after the time")?;
     let side = match word() {
-        Some("open") => return if word().is_none() { Ok((at, link, What::Open)) } else { Err(TOO_MUCH) },
+        Some("open") => return if word().is_none() { Ok((at, link, What::Open)) } else { Err(TRAILING) },
         Some(">") => Side::Haproxy,
         Some("<") => Side::Agent,
-        _ => return Err("after the connection comes open, > or <"),
+        _ => return Err("expected open, > or < after the connection"),
     };
     let what = match word() {
         Some("fin") => What::Fin(side),
         Some("rst") => What::Reset(side),
         Some(bytes) => What::Bytes(side, parse_named(bytes, names)?),
-        None => return Err("after the direction come bytes, fin or rst"),
+        None => return Err("expected bytes, fin or rst after the direction"),
     };
     Ok((at, link, what))
 }
 
-const TOO_MUCH: &str = "there is more on the line than belongs there";
+const TRAILING: &str = "expected nothing after open";
 
 fn parse_named<'t>(text: &'t str, names: &mut BTreeMap<&'t str, Vec<u8>>) -> Result<Vec<u8>, &'static str> {
     let Some(named) = text.strip_prefix('$') else { return parse_bytes(text) };
     let Some((name, bytes)) = named.split_once('=') else {
-        return names.get(named).cloned().ok_or("bytes of this name stand nowhere above");
+        return names.get(named).cloned().ok_or("no line above defines bytes of this name");
     };
     let bytes = parse_bytes(bytes)?;
     names.insert(name, bytes.clone());
@@ -288,18 +295,18 @@ fn parse_bytes(mut text: &str) -> Result<Vec<u8>, &'static str> {
     loop {
         text = text.trim_start();
         if text.is_empty() {
-            return if bytes.is_empty() { Err("there are no bytes") } else { Ok(bytes) };
+            return if bytes.is_empty() { Err("expected bytes") } else { Ok(bytes) };
         }
         if let Some(quoted) = text.strip_prefix('"') {
-            let (quoted, rest) = quoted.split_once('"').ok_or("the quotes do not end")?;
+            let (quoted, rest) = quoted.split_once('"').ok_or("expected a closing quote")?;
             bytes.extend_from_slice(quoted.as_bytes());
             text = rest;
             continue;
         }
         let (part, rest) = text.split_at(text.find([' ', '"']).unwrap_or(text.len()));
         let (digits, count) = part.split_once('*').unwrap_or((part, "1"));
-        let digits = parse_hex(digits).ok_or("bytes are an even number of hexadecimal digits")?;
-        let count = count.parse::<u16>().map_err(|_| "a byte is repeated up to 65535 times")?;
+        let digits = parse_hex(digits).ok_or("expected an even number of hexadecimal digits")?;
+        let count = count.parse::<u16>().map_err(|_| "expected a count from 0 to 65535 after *")?;
         (0..count).for_each(|_| bytes.extend_from_slice(&digits));
         text = rest;
     }
@@ -338,7 +345,7 @@ mod tests {
         12.000000 1 > rst\n";
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_recording_is_read() {
         let recording = Recording::parse(TEXT).unwrap();
         assert_eq!(recording.to_string(), TEXT);
         assert_eq!(recording.steps[1].what, What::Bytes(Side::Haproxy, vec![0, 255, 16]));
@@ -347,14 +354,14 @@ mod tests {
     }
 
     #[test]
-    fn remarks_and_short_times() {
+    fn comments_and_short_times_are_read() {
         let text = "spop-recording 1\n\n# x\n  2 7 open\n2.5 7 > ABCD\n";
         let recording = Recording::parse(text).unwrap();
         assert_eq!((recording.steps[1].at, recording.steps[1].line), (2_500_000_000, 5));
     }
 
     #[test]
-    fn bytes_in_every_way() {
+    fn bytes_are_written_in_all_forms() {
         let long = [&b"\x00\x01version, \"x\""[..], &[b'a'; 300], b"\xff2.0", &[0; 16]].concat();
         let mut recording = Recording::default();
         for at in 0..3 {
@@ -367,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn truncated_to_its_first_connections() {
+    fn truncate_keeps_the_first_connections() {
         let mut recording = Recording::parse(TEXT).unwrap();
         recording.truncate(1);
         assert_eq!(recording.steps.len(), 5);
@@ -376,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_their_line() {
+    fn an_error_has_the_line_that_caused_it() {
         for (text, line) in [
             ("", 1),
             ("spop-recording 2\n", 1),
@@ -399,6 +406,6 @@ mod tests {
             assert_eq!(Recording::parse(text).unwrap_err().line, line, "{text:?}");
         }
         let error = Recording::parse("spop-recording 1\n0 1 > abc\n").unwrap_err();
-        assert_eq!(error.to_string(), "line 2: bytes are an even number of hexadecimal digits");
+        assert_eq!(error.to_string(), "line 2: expected an even number of hexadecimal digits");
     }
 }

@@ -1,9 +1,9 @@
-//! The settings of an HAProxy, and the bugs that it has.
+//! The configuration of an HAProxy process, and the bugs of its version.
 
 use crate::codec::EngineId;
 use crate::time::{MICROSECOND, MILLISECOND, SECOND, Time};
 
-/// The engine, which owns the connections to the agent.
+/// The part of HAProxy that owns the connections to the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
     /// `src/mux_spop.c`, HAProxy 3.1 and later.
@@ -12,35 +12,38 @@ pub enum Engine {
     Applet,
 }
 
-/// Bugs of single versions; none by default.
+/// The bugs of single versions. By default there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Defects {
-    /// Mux, 3.2-dev16 to 3.5-dev5 (#3478): an AGENT-HELLO cut after its header is read as garbage.
+    /// Mux, 3.2-dev16 to 3.5-dev5 (#3478): the rest of an AGENT-HELLO that is cut after its header is read as a header.
     pub split_hello_resets: bool,
-    /// Mux, 3.1.0 (fixed in 3.2-dev7): an ACK without actions leaves its event waiting.
+    /// Mux, 3.1.0 (fixed in 3.2-dev7): an ACK without actions does not end its event.
     pub empty_ack_hangs: bool,
-    /// Mux, 3.1.0: two ACKs of one event read together fail it instead of both being run.
+    /// Mux, 3.1.0: an event fails if two ACKs of it arrive in one read. Later versions apply both.
     pub duplicate_ack_fails: bool,
-    /// Mux, 3.1.0 to 3.3-dev6: a NOTIFY leaves though every message's condition is false.
+    /// Mux, 3.1.0 to 3.3-dev6: a NOTIFY is sent although the conditions of all messages are false.
     pub empty_notify: bool,
-    /// Mux, 3.1.0 (fixed in 3.2-dev12): NOTIFYs are held against HAProxy's own frame size, not the negotiated one.
+    /// Mux, 3.1.0 (fixed in 3.2-dev12): the size of NOTIFYs is limited by HAProxy's own frame size, not by the
+    /// negotiated one.
     pub ignores_negotiated_size: bool,
-    /// Mux, 3.1.0 (fixed in 3.2-dev16): a bad AGENT-HELLO is answered by RST instead of DISCONNECT.
+    /// Mux, 3.1.0 (fixed in 3.2-dev16): HAProxy answers a bad AGENT-HELLO with RST in place of DISCONNECT.
     pub bad_hello_resets: bool,
-    /// Mux, 3.2.26 (others were not looked at): a read that fills the buffer, be it with whole frames, is the last one.
-    /// What is in it counts for nothing, and neither does the agent's end. The connection itself stays in use.
+    /// Mux, 3.2.26 (other versions were not tested): a connection reads nothing more after a read that fills the
+    /// buffer, even with complete frames. The bytes of that read have no effect, nor does the agent's FIN. HAProxy
+    /// continues to use the connection.
     pub full_read_sticks: bool,
-    /// Applet, 2.6: AGENT-DISCONNECT 0 ends the connection at once; 3.0 sends FIN and waits for the agent's.
+    /// Applet, 2.6: AGENT-DISCONNECT 0 ends the connection immediately. 3.0 sends FIN and waits for the agent's FIN.
     pub normal_exit_releases: bool,
-    /// Applet, up to 2.9.6 (#2478): a thread that has lost all its connections opens none for its next event while it
-    /// was fast in the last second; the event waits for its processing timeout.
+    /// Applet, up to 2.9.6 (#2478): a thread that has lost all its connections opens none for its next event if it was
+    /// fast in the last second. The event waits for its processing timeout.
     pub waits_for_nobody: bool,
-    /// Applet, 2.6: what ends by an error, a handshake that takes too long for example, goes by FIN at times, not by RST.
+    /// Applet, 2.6: a connection that ends with an error, such as a handshake that takes too long, is sometimes closed
+    /// by FIN and not by RST.
     pub error_exit_fins: bool,
 }
 
 impl Defects {
-    /// All that 3.1.0 had.
+    /// The bugs of 3.1.0.
     pub const V3_1_0: Self = Self {
         split_hello_resets: false,
         empty_ack_hangs: true,
@@ -55,26 +58,27 @@ impl Defects {
     };
 }
 
-/// One HAProxy process with one SPOE filter. [`Settings::mux`] and [`Settings::applet`] are the defaults of each engine.
+/// The configuration of one HAProxy process with one SPOE filter. [`Settings::mux`] and [`Settings::applet`] return the
+/// defaults of each engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Which engine.
+    /// The engine.
     pub engine: Engine,
     /// `nbthread`.
     pub threads: u32,
-    /// `max-frame-size`, by default `tune.bufsize` less four.
+    /// `max-frame-size`, by default `tune.bufsize` minus 4.
     pub max_frame_size: u32,
-    /// `tune.bufsize`: a health check judges by it.
+    /// `tune.bufsize`, which limits the frame size in health checks.
     pub bufsize: u32,
     /// `option pipelining`.
     pub pipelining: bool,
-    /// `option async`; the mux has it no more.
+    /// `option async`, which the mux no longer has.
     pub asynchronous: bool,
-    /// `option send-frag-payload`; the mux has it no more.
+    /// `option send-frag-payload`, which the mux no longer has.
     pub fragmentation: bool,
-    /// Applet: `max-waiting-frames`. The mux has 20, fixed, when pipelining.
+    /// Applet: `max-waiting-frames`. The mux always uses 20 with pipelining.
     pub max_waiting_frames: u32,
-    /// `timeout processing`: how long an event waits, all told.
+    /// `timeout processing`: the total time that an event may wait.
     pub processing_timeout: Time,
     /// `timeout hello`, which the mux ignores (#3173).
     pub hello_timeout: Time,
@@ -84,30 +88,33 @@ pub struct Settings {
     pub retries: u32,
     /// Mux: the pause before each retry.
     pub retry_delay: Time,
-    /// Mux: an idle connection is dropped this long after its last use.
+    /// Mux: the time after which an idle connection is closed.
     pub pool_purge: Time,
-    /// Mux: false plays "backend in `mode tcp` declared before the frontend": a connection for each event.
+    /// Mux: false models a backend in `mode tcp` that is declared before the frontend: each event gets its own
+    /// connection.
     pub reuse: bool,
-    /// Applet: `maxconn` of the server line, 0 for none. With several threads a full server makes it disconnect (#1340).
+    /// Applet: `maxconn` of the server line, 0 for none. With several threads, HAProxy disconnects when the server is
+    /// full (#1340).
     pub maxconn: u32,
-    /// Applet: the pause before a lost connection is replaced. Real ones came in a tight loop of 2000 and more a second.
+    /// Applet: the pause before a lost connection is replaced. Real HAProxy was measured to open more than 2000 per
+    /// second.
     pub reconnect_gap: Time,
-    /// Applet: the pause between two fragments: the stream has to be scheduled to encode the next.
+    /// Applet: the pause between two fragments, because the stream has to be scheduled to encode the next one.
     pub fragment_gap: Time,
     /// `timeout check`.
     pub check_timeout: Time,
-    /// Bytes of `option var-prefix`.
+    /// The length of `option var-prefix` in bytes.
     pub prefix_len: usize,
-    /// The engine ids follow from it. Another one for each process.
+    /// The seed of the engine-ids. Each process needs a different one.
     pub engine_seed: u64,
-    /// Applet, 1.8 to 2.0: one engine-id for the process, in capitals.
+    /// Applet, 1.8 to 2.0: the process has one engine-id, in upper case.
     pub engine_of_process: bool,
-    /// Bugs.
+    /// The bugs.
     pub defects: Defects,
 }
 
 impl Settings {
-    /// HAProxy 3.2 and later as it comes.
+    /// Returns the default configuration of HAProxy 3.2 and later.
     pub const fn mux() -> Self {
         Self {
             engine: Engine::Mux,
@@ -147,12 +154,12 @@ impl Settings {
         }
     }
 
-    /// HAProxy 2.5 to 3.0 as it comes.
+    /// Returns the default configuration of HAProxy 2.5 to 3.0.
     pub const fn applet() -> Self {
         Self { engine: Engine::Applet, asynchronous: true, fragmentation: true, ..Self::mux() }
     }
 
-    /// The capabilities that the HELLO lists.
+    /// Returns the capabilities that HELLO lists.
     pub const fn capabilities(&self) -> &'static str {
         let asynchronous = self.asynchronous && matches!(self.engine, Engine::Applet);
         match (self.pipelining, asynchronous) {
@@ -163,30 +170,30 @@ impl Settings {
         }
     }
 
-    /// The engine-id that connections of `thread` carry: the mux has one a filter, the applet one a thread.
+    /// Returns the engine-id of the connections of `thread`: the mux has one per filter, the applet one per thread.
     pub fn engine_id(&self, thread: u32) -> EngineId {
         let of_thread = matches!(self.engine, Engine::Applet) && !self.engine_of_process;
         uuid(self.engine_seed, if of_thread { thread } else { 0 }, self.engine_of_process)
     }
 }
 
-/// A version 4 UUID that is a function of its arguments alone.
-fn uuid(seed: u64, thread: u32, capitals: bool) -> EngineId {
-    let digits: &[u8; 16] = if capitals { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
+/// Returns a version 4 UUID that depends only on the arguments.
+fn uuid(seed: u64, thread: u32, is_upper_case: bool) -> EngineId {
+    let digits: &[u8; 16] = if is_upper_case { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
     let mut id = [b'-'; 36];
     let mut state = seed ^ (u64::from(thread) << 32) ^ u64::from(thread);
-    let (mut bits, mut left) = (0, 0);
+    let (mut bits, mut digits_left) = (0, 0);
     for (at, byte) in id.iter_mut().enumerate() {
         if matches!(at, 8 | 13 | 18 | 23) {
             continue;
         }
-        if left == 0 {
-            // SplitMix64: two steps make the 128 bits.
+        if digits_left == 0 {
+            // SplitMix64: two steps give 128 bits.
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
             bits = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             bits ^= bits >> 31;
-            left = 16;
+            digits_left = 16;
         }
         let digit = match at {
             14 => 4,
@@ -195,7 +202,7 @@ fn uuid(seed: u64, thread: u32, capitals: bool) -> EngineId {
         };
         *byte = digits[digit as usize];
         bits >>= 4;
-        left -= 1;
+        digits_left -= 1;
     }
     id
 }
@@ -205,14 +212,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn engine_ids_are_uuids_of_their_own() {
+    fn engine_ids_are_different_uuids() {
         let applet = Settings::applet();
         let (first, second) = (applet.engine_id(0), applet.engine_id(1));
-        assert_ne!(first, second, "one a thread");
+        assert_ne!(first, second, "expected one engine-id per thread");
         assert_eq!((first[8], first[13], first[14], first[18], first[23]), (b'-', b'-', b'4', b'-', b'-'));
         assert!(first.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-')));
         let mux = Settings::mux();
-        assert_eq!(mux.engine_id(0), mux.engine_id(1), "one a filter");
+        assert_eq!(mux.engine_id(0), mux.engine_id(1), "expected one engine-id per filter");
         assert_ne!(mux.engine_id(0), Settings { engine_seed: 1, ..Settings::mux() }.engine_id(0));
         let old = Settings { engine_of_process: true, ..Settings::applet() };
         assert_eq!(old.engine_id(0), old.engine_id(1));
@@ -220,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_by_options() {
+    fn capabilities_depend_on_the_options() {
         assert_eq!(Settings::mux().capabilities(), "pipelining");
         assert_eq!(Settings { asynchronous: true, ..Settings::mux() }.capabilities(), "pipelining");
         assert_eq!(Settings { pipelining: false, ..Settings::mux() }.capabilities(), "");

@@ -1,88 +1,91 @@
-//! Helpers of the tests of both engines: the frames of a canned agent, and a record of what a process did.
+//! Helpers of the tests of both engines: the frames of an agent, and a record of the actions of a process.
 
 use crate::codec::{Applied, Arg, Messages};
 use crate::{Action, EventId, LinkId, Process, Settings, Time};
 
-/// One thing a process did.
+/// An action of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Did {
+pub(crate) enum Act {
     Connect(u32),
     Send(u32, Vec<u8>),
     Fin(u32),
     Reset(u32),
+    /// The event, its status, and the number of actions that took effect.
     Done(u32, u32, usize),
 }
 
-/// A process under test: a clock, and what was done since the last look.
-pub(crate) struct Bench {
+/// A process under test, with a clock.
+pub(crate) struct Harness {
     pub(crate) process: Process,
     pub(crate) now: Time,
     next_event: u32,
 }
 
-impl Bench {
+impl Harness {
     pub(crate) fn new(settings: Settings) -> Self {
         Self { process: Process::new(settings, 0), now: 0, next_event: 0 }
     }
 
-    pub(crate) fn did(&mut self) -> Vec<Did> {
-        let mut did = Vec::new();
+    /// Returns the actions since the last call.
+    pub(crate) fn acts(&mut self) -> Vec<Act> {
+        let mut acts = Vec::new();
         while let Some(action) = self.process.poll_action() {
-            did.push(match action {
-                Action::Connect(link) => Did::Connect(link.0),
-                Action::Send(link, bytes) => Did::Send(link.0, bytes.to_vec()),
-                Action::Fin(link) => Did::Fin(link.0),
-                Action::Reset(link) => Did::Reset(link.0),
-                Action::Done(event, outcome) => Did::Done(event.0, outcome.status, outcome.actions.count()),
+            acts.push(match action {
+                Action::Connect(link) => Act::Connect(link.0),
+                Action::Send(link, bytes) => Act::Send(link.0, bytes.to_vec()),
+                Action::Fin(link) => Act::Fin(link.0),
+                Action::Reset(link) => Act::Reset(link.0),
+                Action::Done(event, outcome) => Act::Done(event.0, outcome.status, outcome.actions.count()),
                 Action::CheckDone { .. } => continue,
             });
         }
-        did
+        acts
     }
 
-    /// Starts an event about 192.0.2.1; its number counts from 0, its stream is 100 more.
-    pub(crate) fn event(&mut self) -> Vec<Did> {
+    /// Starts an event about 192.0.2.1. Events are numbered from 0, and the stream has the number of the event plus
+    /// 100.
+    pub(crate) fn event(&mut self) -> Vec<Act> {
         self.event_of(&score_messages())
     }
 
-    pub(crate) fn event_of(&mut self, messages: &Messages) -> Vec<Did> {
+    pub(crate) fn event_of(&mut self, messages: &Messages) -> Vec<Act> {
         let event = self.next_event;
         self.next_event += 1;
         self.process.event(self.now, EventId(event), 0, 100 + event, messages);
-        self.did()
+        self.acts()
     }
 
-    pub(crate) fn bytes(&mut self, link: u32, bytes: &[u8]) -> Vec<Did> {
+    pub(crate) fn bytes(&mut self, link: u32, bytes: &[u8]) -> Vec<Act> {
         self.process.handle_bytes(self.now, LinkId(link), bytes);
-        self.did()
+        self.acts()
     }
 
-    pub(crate) fn eof(&mut self, link: u32) -> Vec<Did> {
+    pub(crate) fn eof(&mut self, link: u32) -> Vec<Act> {
         self.process.handle_eof(self.now, LinkId(link));
-        self.did()
+        self.acts()
     }
 
-    pub(crate) fn reset(&mut self, link: u32) -> Vec<Did> {
+    pub(crate) fn reset(&mut self, link: u32) -> Vec<Act> {
         self.process.handle_reset(self.now, LinkId(link));
-        self.did()
+        self.acts()
     }
 
-    /// Goes to the next deadline.
-    pub(crate) fn timeout(&mut self) -> Vec<Did> {
-        self.now = self.process.poll_timeout().expect("a deadline").max(self.now);
+    /// Advances the clock to the next deadline and handles it.
+    pub(crate) fn timeout(&mut self) -> Vec<Act> {
+        self.now = self.process.poll_timeout().expect("there is a deadline").max(self.now);
         self.process.handle_timeout(self.now);
-        self.did()
+        self.acts()
     }
 
-    /// Lets `span` go by, whatever falls due in it.
-    pub(crate) fn pass(&mut self, span: Time) -> Vec<Did> {
+    /// Advances the clock by `span` and handles all deadlines in it.
+    pub(crate) fn advance(&mut self, span: Time) -> Vec<Act> {
         let until = self.now + span;
-        let mut did = Vec::new();
+        let mut acts = Vec::new();
         while self.process.poll_timeout().is_some_and(|due| due <= until) {
-            did.extend(self.timeout());
+            acts.extend(self.timeout());
         }
         self.now = until;
-        did
+        acts
     }
 }
 
@@ -92,7 +95,7 @@ pub(crate) fn score_messages() -> Messages {
     messages
 }
 
-/// A frame of the agent, put together by hand.
+/// Returns a frame of the agent. It is encoded without the codec.
 pub(crate) fn agent_frame(kind: u8, flags: u32, ids: &[u8], payload: &[u8]) -> Vec<u8> {
     let len = (5 + ids.len() + payload.len()) as u32;
     [&len.to_be_bytes()[..], &[kind], &flags.to_be_bytes(), ids, payload].concat()
@@ -119,21 +122,20 @@ pub(crate) fn discon(code: u8) -> Vec<u8> {
     agent_frame(102, 1, &[0, 0], &[b"\x0bstatus-code\x03", &[code][..], b"\x07message\x08\x01x"].concat())
 }
 
-/// The NOTIFY of [`score_messages`].
+/// Returns the NOTIFY of [`score_messages`].
 pub(crate) fn notify(sid: u8, fid: u8) -> Vec<u8> {
     agent_frame(3, 1, &[sid, fid], score_messages().bytes())
 }
 
-/// The HAPROXY-DISCONNECT of a code.
+/// Returns the HAPROXY-DISCONNECT of a code.
 pub(crate) fn haproxy_disconnect(code: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     crate::codec::encode_disconnect(&mut bytes, code);
     bytes
 }
 
-/// Checks that the score's value came through.
 #[test]
-fn the_score_is_42() {
+fn the_score_has_the_value_42() {
     let mut actions = crate::codec::AppliedActions::new(SCORE, 5);
     assert!(matches!(actions.next(), Some(Applied::Set { value: crate::codec::Value::Int(42), .. })));
 }

@@ -1,6 +1,6 @@
-//! Time as a number.
+//! Time as a number of nanoseconds.
 
-/// Nanoseconds: a point since the caller's zero, or a length of time.
+/// Nanoseconds: a time since a start that the caller chooses, or a duration.
 pub type Time = u64;
 
 /// One microsecond.

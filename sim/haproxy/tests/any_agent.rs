@@ -1,5 +1,5 @@
-//! Both engines against an agent that does anything: nothing panics, every event ends exactly once and in time, the
-//! same calls give the same conversation, and what the model did is accepted as what it may do.
+//! Runs both engines against an agent that may send anything. Nothing panics, each event ends exactly once and in time,
+//! equal calls give equal conversations, and the variant of the model accepts each conversation.
 
 use spoa_sim_haproxy::codec::{Arg, Header, Messages};
 use spoa_sim_haproxy::recording::{Recording, Side, What};
@@ -7,10 +7,10 @@ use spoa_sim_haproxy::{
     Action, Defects, Engine, EventId, LinkId, MILLISECOND, Process, SECOND, Settings, Time, Variant, accepts,
 };
 
-/// Conversations a test: what a debug build does in seconds.
+/// The number of conversations per test, which a debug build runs in seconds.
 const SEEDS: u64 = 300;
 
-/// SplitMix64.
+/// A random number generator: SplitMix64.
 struct Random(u64);
 
 impl Random {
@@ -30,20 +30,21 @@ impl Random {
     }
 }
 
+/// A process, a random agent, and the recording of their conversation.
 struct World {
     random: Random,
     process: Process,
     recording: Recording,
     now: Time,
-    /// Open links and what the agent has yet to send on them.
+    /// The open links, and the bytes that the agent has not sent on them yet.
     links: Vec<(LinkId, Vec<u8>)>,
-    begun: u32,
+    started: u32,
     done: Vec<u32>,
-    /// How often the agent misbehaves: one time in so many.
-    evil: u64,
+    /// The agent makes a fault once in this many chances, on average.
+    fault_interval: u64,
 }
 
-const GREETINGS: &[&[u8]] = &[
+const AGENT_HELLOS: &[&[u8]] = &[
     b"\x07version\x08\x032.0\x0emax-frame-size\x03\xfc\xf0\x06\x0ccapabilities\x08\x0apipelining",
     b"\x07version\x08\x032.0\x0emax-frame-size\x03\xf0\x01\x0ccapabilities\x08\x18pipelining,fragmentation",
     b"\x07version\x08\x032.0\x0emax-frame-size\x03\xf0\x01\x0ccapabilities\x08\x00",
@@ -58,7 +59,7 @@ fn frame(kind: u8, flags: u32, ids: &[u8], payload: &[u8]) -> Vec<u8> {
 }
 
 impl World {
-    fn new(seed: u64, evil: u64) -> Self {
+    fn new(seed: u64, fault_interval: u64) -> Self {
         let mut random = Random(seed);
         let mut settings = if random.one_in(2) { Settings::mux() } else { Settings::applet() };
         settings.threads = 1 + random.below(3) as u32;
@@ -78,7 +79,7 @@ impl World {
         }
         let process = Process::new(settings, 0);
         let (recording, links, done) = (Recording::default(), Vec::new(), Vec::new());
-        Self { random, process, recording, now: 0, links, begun: 0, done, evil }
+        Self { random, process, recording, now: 0, links, started: 0, done, fault_interval }
     }
 
     fn collect(&mut self) {
@@ -100,7 +101,7 @@ impl World {
                 Action::CheckDone { .. } => {}
                 Action::Send(link, bytes) => {
                     self.recording.push(self.now, link.0, What::Bytes(Side::Haproxy, bytes.to_vec()));
-                    let reply = answer(&mut self.random, self.evil, bytes);
+                    let reply = answer(&mut self.random, self.fault_interval, bytes);
                     if let Some((_, queue)) = self.links.iter_mut().find(|(open, _)| *open == link) {
                         queue.extend(reply);
                     }
@@ -118,20 +119,20 @@ impl World {
             self.now = now;
         }
         match self.random.below(8) {
-            0..2 if self.begun < 60 => {
+            0..2 if self.started < 60 => {
                 let mut messages = Messages::new();
                 let len = if self.random.one_in(4) { self.random.below(3000) } else { self.random.below(40) };
                 messages
                     .message(b"check", 2)
                     .arg(b"", Arg::Ipv4([1, 2, 3, 4]))
                     .arg(b"b", Arg::Str(&vec![b'x'; len as usize]));
-                let (thread, stream) = (self.begun % 3, self.begun);
-                self.process.event(self.now, EventId(self.begun), thread, stream, &messages);
-                self.begun += 1;
+                let (thread, stream) = (self.started % 3, self.started);
+                self.process.event(self.now, EventId(self.started), thread, stream, &messages);
+                self.started += 1;
             }
             2 if self.random.one_in(20) => self.process.healthcheck(self.now),
             _ if self.links.is_empty() => {}
-            3 if self.random.one_in(self.evil) => {
+            3 if self.random.one_in(self.fault_interval) => {
                 let at = self.random.below(self.links.len() as u64) as usize;
                 let (link, _) = self.links.remove(at);
                 self.recording.push(self.now, link.0, What::Fin(Side::Agent));
@@ -159,7 +160,7 @@ impl World {
         for _ in 0..600 {
             self.step();
         }
-        // Everything is over once the last event's time has passed.
+        // All events have ended once the timeout of the last one has passed.
         let end = self.now + self.process.settings().processing_timeout;
         while let Some(due) = self.process.poll_timeout().filter(|&due| due <= end) {
             self.now = due.max(self.now);
@@ -169,21 +170,21 @@ impl World {
     }
 }
 
-/// Mostly right, now and then anything.
-fn answer(random: &mut Random, evil: u64, mut bytes: &[u8]) -> Vec<u8> {
+/// Returns the agent's reply to `bytes`: mostly a correct one, sometimes with a fault.
+fn answer(random: &mut Random, fault_interval: u64, mut bytes: &[u8]) -> Vec<u8> {
     let mut reply = Vec::new();
     while !bytes.is_empty() {
         let len = 4 + u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
         let (sent, rest) = bytes.split_at(len);
         bytes = rest;
-        let header = Header::peek(sent).expect("HAProxy's frames are whole");
+        let header = Header::peek(sent).expect("HAProxy sends complete frames");
         let ids = &sent[9..header.size];
         let start = reply.len();
         match sent[4] {
             1 => {
                 let good = random.below(4) as usize;
-                let greeting = if random.one_in(evil) { random.below(6) as usize } else { good };
-                reply.extend(frame(101, 1, &[0, 0], GREETINGS[greeting]));
+                let hello = if random.one_in(fault_interval) { random.below(6) as usize } else { good };
+                reply.extend(frame(101, 1, &[0, 0], AGENT_HELLOS[hello]));
             }
             2 => reply.extend(frame(102, 1, &[0, 0], b"\x0bstatus-code\x03\x02\x07message\x08\x01x")),
             _ if header.is_fin() && !header.is_abort() && !random.one_in(5) => {
@@ -191,11 +192,11 @@ fn answer(random: &mut Random, evil: u64, mut bytes: &[u8]) -> Vec<u8> {
             }
             _ => {}
         }
-        if random.one_in(evil) && reply.len() > start {
+        if random.one_in(fault_interval) && reply.len() > start {
             let at = start + random.below((reply.len() - start) as u64) as usize;
             reply[at] = random.next() as u8;
         }
-        if random.one_in(evil) {
+        if random.one_in(fault_interval) {
             let kind = [101, 102, 103, 77, 0][random.below(5) as usize];
             let payload = [0x01, random.next() as u8, 0x01];
             reply.extend(frame(
@@ -215,13 +216,13 @@ fn every_event_ends_exactly_once() {
         let mut world = World::new(seed, 30);
         world.run();
         world.done.sort_unstable();
-        let all: Vec<u32> = (0..world.begun).collect();
+        let all: Vec<u32> = (0..world.started).collect();
         assert_eq!(world.done, all, "seed {seed}");
     }
 }
 
 #[test]
-fn the_same_calls_give_the_same_conversation() {
+fn equal_calls_give_equal_conversations() {
     for seed in 0..50 {
         let [one, other] = [0, 1].map(|_| {
             let mut world = World::new(seed, 30);
@@ -233,22 +234,22 @@ fn the_same_calls_give_the_same_conversation() {
 }
 
 #[test]
-fn what_the_model_does_is_accepted() {
+fn conversations_of_the_model_are_accepted() {
     for seed in 0..SEEDS {
-        for evil in [u64::MAX, 30] {
-            let mut world = World::new(seed, evil);
+        for fault_interval in [u64::MAX, 30] {
+            let mut world = World::new(seed, fault_interval);
             world.run();
             let settings = world.process.settings().clone();
             let engine: Engine = settings.engine;
-            let verdict = accepts(&Variant::new(settings), &world.recording);
-            if let Err(error) = verdict {
+            let result = accepts(&Variant::new(settings), &world.recording);
+            if let Err(error) = result {
                 let line = error.line;
                 let text = world.recording.to_string();
                 let link = text.lines().nth(line - 1).and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
                 let of_link = |(at, text): &(usize, &str)| *at < line && text.split(' ').nth(1) == Some(link);
-                let story: Vec<_> =
+                let lines: Vec<_> =
                     text.lines().enumerate().filter(of_link).map(|(_, line)| &line[..line.len().min(150)]).collect();
-                panic!("seed {seed}, evil {evil}, {engine:?}: {error}\n{}", story.join("\n"));
+                panic!("seed {seed}, fault_interval {fault_interval}, {engine:?}: {error}\n{}", lines.join("\n"));
             }
         }
     }

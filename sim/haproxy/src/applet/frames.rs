@@ -1,15 +1,15 @@
-//! NOTIFYs leaving and ACKs coming in, on one connection of the applet engine.
+//! Sends NOTIFYs and receives ACKs on one connection of the applet engine.
 
 use super::link::{Fragment, State};
-use super::{Applet, Context, Place};
+use super::{Applet, Context, Progress};
 use crate::codec::{FIN_ABORT, Header, Kind, code, decode_varint, encode_fragment, encode_notify, varint_len};
 use crate::output::Output;
 use crate::settings::Settings;
 use crate::time::Time;
 
 impl Applet {
-    /// One frame that ought to be an ACK (`spoe_handle_agentack_frame`). The error is the DISCONNECT's code; whatever
-    /// cannot be made sense of is dropped without one.
+    /// Handles a frame that should be an ACK (`spoe_handle_agentack_frame`). The error is the code of HAProxy's
+    /// DISCONNECT. A frame that is not a readable ACK is dropped without an error.
     pub(super) fn take_ack(&mut self, out: &mut Output, at: usize, len: usize) -> Result<(), u32> {
         let link = &mut self.links[at];
         let frame = &link.input[..len];
@@ -21,13 +21,13 @@ impl Applet {
         let (id, asynchronous) = (link.id, link.capabilities.asynchronous);
         let (sid, fid) = (header.sid as u32, header.fid as u32);
         let thread = link.thread;
-        let waits = |context: &Context| match context.place {
-            Place::Waiting { queue: Some(queue), .. } => !asynchronous && queue == id,
-            Place::Waiting { queue: None, .. } => asynchronous && context.thread == thread,
+        let is_waiting = |context: &Context| match context.progress {
+            Progress::Waiting { queue: Some(queue), .. } => !asynchronous && queue == id,
+            Progress::Waiting { queue: None, .. } => asynchronous && context.thread == thread,
             _ => false,
         };
-        let mine = |context: &Context| context.sid == sid && context.fid == fid;
-        if let Some(context) = self.contexts.iter().position(|context| waits(context) && mine(context)) {
+        let has_ids = |context: &Context| context.sid == sid && context.fid == fid;
+        if let Some(context) = self.contexts.iter().position(|context| is_waiting(context) && has_ids(context)) {
             let mut input = std::mem::take(&mut self.links[at].input);
             self.finish(out, context, 0, &input[header.size..len]);
             input.drain(..len);
@@ -42,7 +42,8 @@ impl Applet {
         self.stray_ack(out, at, &header)
     }
 
-    /// An ACK that no event waits for: it may cancel the fragments under way, else it is late, wrong or a duplicate.
+    /// Handles an ACK that no event waits for: it may abort the NOTIFY whose fragments are being sent. Otherwise it is
+    /// late, wrong or a duplicate.
     fn stray_ack(&mut self, out: &mut Output, at: usize, header: &Header) -> Result<(), u32> {
         let (sid, fid) = (header.sid as u32, header.fid as u32);
         if let Fragment::Of(event, fragment_sid, fragment_fid) = self.links[at].fragment
@@ -55,16 +56,17 @@ impl Applet {
                 let link = &mut self.links[at];
                 link.fragment = Fragment::None;
                 link.state = State::Processing;
-                // The NOTIFY was never counted, as its last fragment had not left. HAProxy takes it off all the same,
-                // and with none in flight the unsigned count wraps: this connection never sends again.
+                // The NOTIFY was never counted, because its last fragment was not sent. HAProxy subtracts it all the
+                // same. If none was in flight the unsigned count wraps, and this connection never sends again.
                 link.in_flight = link.in_flight.wrapping_sub(1);
             }
             return Ok(());
         }
         if self.links[at].state == State::WaitingSync {
             let id = self.links[at].id;
-            let waits = |context: &Context| matches!(context.place, Place::Waiting { queue, .. } if queue == Some(id));
-            if self.contexts.iter().any(waits) {
+            let is_waiting =
+                |context: &Context| matches!(context.progress, Progress::Waiting { queue, .. } if queue == Some(id));
+            if self.contexts.iter().any(is_waiting) {
                 return Err(code::UNKNOWN_FRAME_ID);
             }
             self.links[at].state = State::Processing;
@@ -73,11 +75,11 @@ impl Applet {
         Ok(())
     }
 
-    /// `spoe_handle_sending_frame_appctx`.
+    /// Sends the next NOTIFY or fragment (`spoe_handle_sending_frame_appctx`).
     pub(super) fn send_next(&mut self, settings: &Settings, out: &mut Output, now: Time, at: usize) -> Sent {
         let link = &mut self.links[at];
         if link.state != State::SendingFragments {
-            let queued = |context: &Context| context.thread == link.thread && context.place == Place::Queued;
+            let queued = |context: &Context| context.thread == link.thread && context.progress == Progress::Queued;
             let Some(context) = self.contexts.iter().position(queued) else { return Sent::Nothing };
             return self.send_part(settings, out, now, at, context);
         }
@@ -89,7 +91,7 @@ impl Applet {
                 Sent::More
             }
             Fragment::Of(event, ..) => match self.context_at(event) {
-                Some(context) if matches!(self.contexts[context].place, Place::Sending(_, true)) => {
+                Some(context) if matches!(self.contexts[context].progress, Progress::Sending(_, true)) => {
                     self.send_part(settings, out, now, at, context)
                 }
                 _ => Sent::Nothing, // not encoded yet
@@ -98,10 +100,10 @@ impl Applet {
         }
     }
 
-    /// Sends what is encoded of an event: all of it, the first fragment, a further one, the last.
+    /// Sends the encoded part of an event: the whole NOTIFY, or one of its fragments.
     fn send_part(&mut self, settings: &Settings, out: &mut Output, now: Time, at: usize, context_at: usize) -> Sent {
         let (link, context) = (&mut self.links[at], &mut self.contexts[context_at]);
-        let is_first = context.place == Place::Queued;
+        let is_first = context.progress == Progress::Queued;
         let is_last = context.is_last();
         if is_first && !is_last && !link.capabilities.fragmentation {
             return Sent::Refused(code::FRAGMENTED);
@@ -109,10 +111,10 @@ impl Applet {
         let (sid, fid) = (u64::from(context.sid), u64::from(context.fid));
         let payload = &context.messages.bytes()[context.from..context.to];
         let len = 5 + varint_len(sid) + varint_len(fid) + payload.len();
-        // `p + sz >= end`: one byte less than the size it stands for.
+        // HAProxy checks `p + sz >= end`, so the last byte of the size is never used.
         if len >= link.max_frame_size as usize {
             self.finish(out, context_at, 256 + code::TOO_BIG, b"");
-            // Fragments that are out already are taken back in the same turn.
+            // Fragments that were sent before are aborted in the same call.
             return if is_first { Sent::Last } else { Sent::More };
         }
         let flags = u32::from(is_last);
@@ -124,14 +126,14 @@ impl Applet {
         if !is_last {
             link.state = State::SendingFragments;
             link.fragment = Fragment::Of(context.event, context.sid, context.fid);
-            context.place = Place::Sending(link.id, false);
+            context.progress = Progress::Sending(link.id, false);
             context.encode_at = Some(now.saturating_add(settings.fragment_gap));
             return Sent::Last;
         }
         link.fragment = Fragment::None;
         link.in_flight = link.in_flight.wrapping_add(1);
         let queue = if link.capabilities.asynchronous { None } else { Some(link.id) };
-        context.place = Place::Waiting { queue, counted: Some(link.id) };
+        context.progress = Progress::Waiting { queue, counted: Some(link.id) };
         if link.capabilities.asynchronous || link.capabilities.pipelining {
             link.state = State::Processing;
             return Sent::More;
@@ -141,16 +143,19 @@ impl Applet {
     }
 }
 
-/// The outcome of an attempt to send.
+/// The result of an attempt to send.
 pub(super) enum Sent {
+    /// There was nothing to send.
     Nothing,
+    /// Sent, and more may be sent in this call.
     More,
-    /// Sent, or dropped, and nothing may follow until its ACK.
+    /// Sent or dropped, and nothing more may be sent in this call.
     Last,
+    /// Not sent: HAProxy disconnects with this code.
     Refused(u32),
 }
 
-/// The header of an ACK; `None` if its ids are cut off, which drops the frame.
+/// Returns the header of an ACK, or `None` if its ids are cut off, in which case the frame is dropped.
 fn ack_header(frame: &[u8]) -> Result<Option<Header>, u32> {
     if frame[8] & 1 == 0 {
         return Err(code::FRAGMENTED);

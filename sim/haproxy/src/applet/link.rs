@@ -1,5 +1,5 @@
-//! One connection of the applet engine: the handler that HAProxy calls whenever something happened (`spoe_handle_appctx`).
-//! What it does with an ACK and how NOTIFYs leave is in `frames.rs`.
+//! Models one connection of the applet engine: the handler that HAProxy calls after each event on the connection
+//! (`spoe_handle_appctx`). `frames.rs` handles the ACKs and sends the NOTIFYs.
 
 use super::Applet;
 use super::frames::Sent;
@@ -10,35 +10,36 @@ use crate::output::{EventId, LinkId, Output};
 use crate::settings::Settings;
 use crate::time::Time;
 
-/// `enum spoe_appctx_state`, with the two states before there is a connection.
+/// The state of a connection (`enum spoe_appctx_state`), with two more states before it is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// To be opened in a moment.
+    /// It is opened after a delay.
     Delayed,
-    /// To be opened when the server has a place (`maxconn`).
+    /// It is opened when the server has fewer connections than `maxconn`.
     Queued,
-    /// HELLO sent.
+    /// HELLO is sent.
     Connecting,
-    /// Has a free slot, even if some NOTIFYs are unanswered.
+    /// It has a free slot, although some NOTIFYs may be unanswered.
     Idle,
     Processing,
     SendingFragments,
-    /// Without pipelining: one NOTIFY is out.
+    /// Without pipelining: one NOTIFY is sent, and its ACK is awaited.
     WaitingSync,
-    /// A DISCONNECT is to be sent with the call's status code.
+    /// A DISCONNECT with the status code of the current call is sent next.
     Disconnect,
-    /// Only AGENT-DISCONNECT counts now.
+    /// Either side has sent a DISCONNECT. Only AGENT-DISCONNECT has an effect now.
     Disconnecting,
-    /// FIN is sent, the agent's awaited.
+    /// FIN is sent, and the agent's FIN is awaited.
     End,
 }
 
-/// The fragmented NOTIFY that a connection is busy with.
+/// The fragmented NOTIFY that a connection is sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fragment {
     None,
+    /// Its event, stream-id and frame-id.
     Of(EventId, u32, u32),
-    /// Its event is over: the agent is to forget it.
+    /// Its event has ended, so ABORT is sent for this stream-id and frame-id.
     Orphan(u32, u32),
 }
 
@@ -47,12 +48,12 @@ pub(super) struct Link {
     pub(super) id: LinkId,
     pub(super) thread: u32,
     pub(super) state: State,
-    /// `timeout hello`, then `timeout idle`, counted from the last frame either way.
+    /// The end of `timeout hello`, or of `timeout idle`, which starts again with each frame in either direction.
     pub(super) expire: Option<Time>,
     pub(super) max_frame_size: u32,
-    /// The negotiated values.
+    /// The negotiated capabilities.
     pub(super) capabilities: Capabilities,
-    /// NOTIFYs it holds slots for. Wraps below zero as HAProxy's does, see [`Applet::take_ack`].
+    /// The number of NOTIFYs that hold a slot. It wraps below zero as in HAProxy, see [`Applet::stray_ack`].
     pub(super) in_flight: u32,
     pub(super) weight: u32,
     pub(super) idle_seq: u64,
@@ -78,16 +79,17 @@ impl Link {
         }
     }
 
-    /// `spoe_recv_frame`: a length is judged as soon as its four bytes are there, and a bad one stays in the buffer.
+    /// Looks for a frame at the front of the input (`spoe_recv_frame`). A length is checked as soon as its four bytes
+    /// have arrived. A bad length stays in the buffer.
     fn receive(&self) -> Receive {
-        let Some((len, rest)) = self.input.split_first_chunk() else { return Receive::Later };
+        let Some((len, rest)) = self.input.split_first_chunk() else { return Receive::Incomplete };
         let len = u32::from_be_bytes(*len);
         if len < FRAME_LEN_MIN {
             Receive::Bad(code::INVALID)
         } else if len > self.max_frame_size {
             Receive::Bad(code::TOO_BIG)
         } else if rest.len() < len as usize {
-            Receive::Later
+            Receive::Incomplete
         } else {
             Receive::Frame(4 + len as usize)
         }
@@ -97,8 +99,8 @@ impl Link {
         Kind(self.input[4])
     }
 
-    /// Frames that go without ids: FIN set, both ids zero.
-    fn check_bare(&self) -> Result<(), u32> {
+    /// Checks the header of a frame without ids: FIN is set, and both ids are zero.
+    fn check_control_frame(&self) -> Result<(), u32> {
         if self.input[8] & 1 == 0 {
             Err(code::FRAGMENTED)
         } else if self.input[9] != 0 || self.input[10] != 0 {
@@ -109,25 +111,30 @@ impl Link {
     }
 }
 
+/// The state of the input.
 enum Receive {
-    Later,
+    /// The next frame is incomplete.
+    Incomplete,
+    /// The next length is bad: HAProxy disconnects with this code.
     Bad(u32),
-    /// A whole frame of so many bytes, its length included, is at the front.
+    /// A complete frame is at the front. It has this many bytes, including its length field.
     Frame(usize),
 }
 
-/// The result of a handler, for `spoe_handle_appctx`.
+/// The result of one step of a handler.
 #[derive(PartialEq, Eq)]
 enum Turn {
+    /// There is nothing to do until the next event on the connection.
     Wait,
-    /// The state has changed: look again.
+    /// The state has changed: run the step of the new state.
     Again,
-    /// Close; the call's status decides how.
+    /// Close the connection. The status of the call determines how.
     Exit,
 }
 
 impl Applet {
-    /// Runs a connection's handler; `expired` if its timer has. The status code lives for one call only.
+    /// Runs the handler of a connection. `expired` is true if its timer has expired. The status code lasts for one call
+    /// only.
     pub(super) fn run(&mut self, settings: &Settings, out: &mut Output, now: Time, id: LinkId, mut expired: bool) {
         let mut status = code::NORMAL;
         loop {
@@ -139,7 +146,7 @@ impl Applet {
                     Turn::Exit
                 }
                 State::Connecting => self.connecting(settings, now, at, &mut status),
-                State::Idle if self.may_stop(&self.links[at]) => {
+                State::Idle if self.can_stop(&self.links[at]) => {
                     self.links[at].state = State::Disconnect;
                     Turn::Again
                 }
@@ -180,8 +187,8 @@ impl Applet {
         }
     }
 
-    /// With an error the connection is torn down: RST. Without one it ends in order: FIN, and events of its stay until
-    /// the agent has closed too (2.6 did not wait for that).
+    /// Closes a connection: with RST after an error, otherwise with FIN. After FIN its events wait until the agent has
+    /// closed too; 2.6 does not wait for that.
     fn exit(&mut self, settings: &Settings, out: &mut Output, now: Time, id: LinkId, status: u32) {
         let Some(at) = self.find(id) else { return };
         if status != code::NORMAL {
@@ -201,7 +208,7 @@ impl Applet {
     fn connecting(&mut self, settings: &Settings, now: Time, at: usize, status: &mut u32) -> Turn {
         let link = &mut self.links[at];
         let len = match link.receive() {
-            Receive::Later => return Turn::Wait,
+            Receive::Incomplete => return Turn::Wait,
             Receive::Bad(code) => {
                 *status = code;
                 link.state = State::Disconnect;
@@ -216,7 +223,7 @@ impl Applet {
         };
         let is_hello = if link.kind() == Kind::AGENT_HELLO { Ok(()) } else { Err(code::INVALID) };
         let hello = is_hello
-            .and_then(|()| link.check_bare())
+            .and_then(|()| link.check_control_frame())
             .and_then(|()| decode_agent_hello(&link.input[11..len], &HelloRules::applet(link.max_frame_size)));
         link.input.drain(..len);
         link.expire = Some(now.saturating_add(settings.idle_timeout));
@@ -247,40 +254,41 @@ impl Applet {
         self.links[at].state = State::Idle;
     }
 
-    /// `spoe_handle_processing_appctx`: read all that is there, then send while there are events and slots.
+    /// Reads all frames that have arrived, then sends while there are events and free slots
+    /// (`spoe_handle_processing_appctx`).
     fn processing(&mut self, settings: &Settings, out: &mut Output, now: Time, at: usize, status: &mut u32) -> Turn {
-        let crowded = self.is_crowded(settings);
-        let idle_at = Some(now.saturating_add(settings.idle_timeout));
-        let mut active = false;
+        let is_crowded = self.is_crowded(settings);
+        let idle_deadline = Some(now.saturating_add(settings.idle_timeout));
+        let mut has_read = false;
         loop {
             let link = &mut self.links[at];
             let len = match link.receive() {
-                Receive::Later => break,
+                Receive::Incomplete => break,
                 Receive::Bad(code) => {
                     *status = code;
                     link.state = State::Disconnect;
-                    link.expire = idle_at;
+                    link.expire = idle_deadline;
                     return Turn::Again;
                 }
                 Receive::Frame(_) if link.kind() == Kind::AGENT_DISCONNECT => {
                     link.state = State::Disconnecting;
-                    link.expire = idle_at;
+                    link.expire = idle_deadline;
                     return Turn::Again;
                 }
                 Receive::Frame(len) => len,
             };
-            active = true;
+            has_read = true;
             if let Err(code) = self.take_ack(out, at, len) {
                 *status = code;
                 let link = &mut self.links[at];
                 link.state = State::Disconnect;
-                link.expire = idle_at;
+                link.expire = idle_deadline;
                 return Turn::Again;
             }
         }
         let mut sent = 0;
         let link = &self.links[at];
-        let mut send = link.state != State::WaitingSync && !(crowded && link.in_flight > 0);
+        let mut send = link.state != State::WaitingSync && !(is_crowded && link.in_flight > 0);
         while send && self.links[at].in_flight < settings.max_waiting_frames {
             match self.send_next(settings, out, now, at) {
                 Sent::Nothing => send = false,
@@ -293,38 +301,39 @@ impl Applet {
                     *status = code;
                     let link = &mut self.links[at];
                     link.state = State::Disconnect;
-                    link.expire = idle_at;
+                    link.expire = idle_deadline;
                     return Turn::Again;
                 }
             }
-            if crowded {
+            if is_crowded {
                 send = false;
             }
         }
         let link = &mut self.links[at];
-        if active || sent > 0 {
-            link.expire = idle_at;
+        if has_read || sent > 0 {
+            link.expire = idle_deadline;
             self.threads[link.thread as usize].rate.add(now, sent);
         }
         if link.state == State::Processing && link.in_flight < settings.max_waiting_frames {
-            if !crowded {
+            if !is_crowded {
                 self.become_idle(at);
             } else if link.in_flight == 0 {
-                // Others wait for this place. May well be right after AGENT-HELLO.
+                // Queued connections wait for this one to close. It may have received AGENT-HELLO just now.
                 *status = code::NORMAL;
                 link.state = State::Disconnect;
-                link.expire = idle_at;
+                link.expire = idle_deadline;
                 return Turn::Again;
             }
         }
         Turn::Wait
     }
 
-    /// After a DISCONNECT of either side: AGENT-DISCONNECT ends it, and its code is what events are failed with.
+    /// Waits for AGENT-DISCONNECT after a DISCONNECT of either side. Its code becomes the status of the events that
+    /// fail.
     fn disconnecting(&mut self, at: usize, status: &mut u32) -> Turn {
         let link = &mut self.links[at];
         let len = match link.receive() {
-            Receive::Later => return Turn::Wait,
+            Receive::Incomplete => return Turn::Wait,
             Receive::Bad(code) => {
                 *status = code;
                 return Turn::Exit;
@@ -332,7 +341,7 @@ impl Applet {
             Receive::Frame(len) => len,
         };
         let answer = if link.kind() == Kind::AGENT_DISCONNECT {
-            link.check_bare().map(|()| decode_agent_disconnect(&link.input[11..len], Some(255)))
+            link.check_control_frame().map(|()| decode_agent_disconnect(&link.input[11..len], Some(255)))
         } else {
             Ok(None)
         };

@@ -1,15 +1,15 @@
-//! Events a second, as `src/freq_ctr.c` counts them.
+//! Counts events per second as `src/freq_ctr.c` does.
 
 use crate::time::{MILLISECOND, Time};
 
 const PERIOD_MS: u64 = 1000;
 
-/// A counter over the current period and the one before.
+/// Counts the events of the current period and of the previous one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rate {
     start_ms: u64,
     current: u64,
-    past: u64,
+    previous: u64,
 }
 
 impl Rate {
@@ -17,26 +17,26 @@ impl Rate {
         let now_ms = now / MILLISECOND;
         let since = now_ms - self.start_ms.min(now_ms);
         if since >= PERIOD_MS {
-            self.past = if since < 2 * PERIOD_MS { self.current } else { 0 };
+            self.previous = if since < 2 * PERIOD_MS { self.current } else { 0 };
             self.start_ms = if since < 2 * PERIOD_MS { self.start_ms + PERIOD_MS } else { now_ms };
             self.current = 0;
         }
         self.current += count;
     }
 
-    /// The share of the last period that is still within a second, and all of the current one.
+    /// Returns the events of the last second: all of the current period, and a share of the previous one.
     pub(super) fn read(&self, now: Time) -> u32 {
         let since = (now / MILLISECOND).saturating_sub(self.start_ms);
-        let (current, past, left) = match since / PERIOD_MS {
-            0 => (self.current, self.past, PERIOD_MS - since),
+        let (current, previous, remaining_ms) = match since / PERIOD_MS {
+            0 => (self.current, self.previous, PERIOD_MS - since),
             1 => (0, self.current, 2 * PERIOD_MS - since),
             _ => (0, 0, 0),
         };
-        // "flapping correction": a lone event of the last period counts in full.
-        if current == 0 && past <= 1 {
-            return past as u32;
+        // HAProxy's "flapping correction": a single event in the previous period counts in full.
+        if current == 0 && previous <= 1 {
+            return previous as u32;
         }
-        ((past * left + current * PERIOD_MS) / PERIOD_MS) as u32
+        ((previous * remaining_ms + current * PERIOD_MS) / PERIOD_MS) as u32
     }
 }
 

@@ -1,8 +1,8 @@
-//! The action list of an ACK (SPOE.txt section 3.4) as HAProxy runs it.
+//! Applies the action list of an ACK (SPOE.txt section 3.4) as HAProxy does.
 
 use super::cursor::Cursor;
 
-/// Where a variable lives.
+/// The scope of a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "HAProxy's own names")]
 pub enum Scope {
@@ -25,7 +25,7 @@ impl Scope {
         })
     }
 
-    /// As it stands before a variable's name.
+    /// Returns the scope as it is written before the name of a variable.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Proc => "proc",
@@ -37,12 +37,13 @@ impl Scope {
     }
 }
 
-/// A value after `spoe_decode_data`.
+/// A value as `spoe_decode_data` decodes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'b> {
-    /// True only if the flag nibble is exactly 1.
+    /// A boolean. It is true only if the flags are exactly 1.
     Bool(bool),
-    /// All four integer types alike, as 64 bits: UINT64's greatest is -1, INT32's -1 in 32 bits is 4294967295.
+    /// Any of the four integer types, as 64 bits: the largest UINT64 is -1, and an INT32 of -1 that is encoded in 32
+    /// bits is 4294967295.
     Int(i64),
     /// An IPv4 address.
     Ipv4([u8; 4]),
@@ -50,61 +51,61 @@ pub enum Value<'b> {
     Ipv6([u8; 16]),
     /// A STRING without flags.
     Str(&'b [u8]),
-    /// A BINARY, or a STRING with flags: HAProxy compares the whole type byte there.
+    /// A BINARY, or a STRING with flags: HAProxy recognizes a STRING only by the whole type byte.
     Bin(&'b [u8]),
 }
 
 /// One action that had an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied<'b> {
-    /// set-var.
+    /// A set-var.
     Set {
         /// Scope of the variable.
         scope: Scope,
-        /// Its name, HAProxy's own prefix not included.
+        /// Its name, without HAProxy's own prefix.
         name: &'b [u8],
         /// Its new value.
         value: Value<'b>,
     },
-    /// unset-var, or set-var with NULL or a reserved type (#855).
+    /// An unset-var, or a set-var with NULL or a reserved type (#855).
     Unset {
         /// Scope of the variable.
         scope: Scope,
-        /// Its name, HAProxy's own prefix not included.
+        /// Its name, without HAProxy's own prefix.
         name: &'b [u8],
     },
 }
 
-/// The actions of an ACK that take effect: in order, up to the first malformed one, which ends the run in silence and
-/// leaves the earlier ones standing. A bad *name* costs only its own action.
+/// Iterates over the actions of an ACK that take effect. HAProxy applies actions in order and stops silently at the
+/// first malformed one; the earlier ones remain in effect. An invalid *name* affects only its own action.
 #[derive(Clone, Debug)]
 pub struct AppliedActions<'b> {
     cursor: Cursor<'b>,
     prefix_len: usize,
 }
 
-/// `scope.prefix.name` has this many bytes at most: it is put together in 64 with a closing zero.
+/// The largest length of `scope.prefix.name`: HAProxy builds it in 64 bytes, with a zero at the end.
 const FULL_NAME_MAX: usize = 63;
 
 impl<'b> AppliedActions<'b> {
-    /// Of an ACK's payload, for a filter whose variable prefix has `prefix_len` bytes.
+    /// Reads the payload of an ACK, for a filter whose variable prefix has `prefix_len` bytes.
     pub const fn new(payload: &'b [u8], prefix_len: usize) -> Self {
         Self { cursor: Cursor::new(payload), prefix_len }
     }
 
-    /// The payload not run yet.
+    /// Returns the part of the payload that is not read yet.
     pub const fn payload(&self) -> &'b [u8] {
         self.cursor.rest()
     }
 
-    fn step(&mut self) -> Option<Applied<'b>> {
+    fn next_action(&mut self) -> Option<Applied<'b>> {
         let kind = self.cursor.byte()?;
         let nargs = match kind {
             1 => 3,
             2 => 2,
             _ => return None,
         };
-        // `p + 2 >= end`: three bytes must be left, the count and the scope among them.
+        // HAProxy checks `p + 2 >= end`: three bytes have to follow, among them the count and the scope.
         if self.cursor.rest().len() < 3 || self.cursor.byte()? != nargs {
             return None;
         }
@@ -130,7 +131,7 @@ impl<'b> Iterator for AppliedActions<'b> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let Some(action) = self.step() else {
+            let Some(action) = self.next_action() else {
                 self.cursor = Cursor::new(&[]);
                 return None;
             };
@@ -142,7 +143,8 @@ impl<'b> Iterator for AppliedActions<'b> {
     }
 }
 
-/// Outer `None`: malformed. Inner: NULL, or a type that HAProxy does not know and takes as empty.
+/// Reads a value. The outer `None` means that it is malformed; the inner one that it is NULL or of a reserved type,
+/// which HAProxy treats as NULL.
 fn read_value<'b>(cursor: &mut Cursor<'b>) -> Option<Option<Value<'b>>> {
     let kind = cursor.byte()?;
     Some(Some(match kind & 0x0f {
@@ -169,12 +171,12 @@ mod tests {
     }
 
     #[test]
-    fn the_score() {
+    fn a_score_is_applied() {
         assert_eq!(run(b"\x01\x03\x01\x08ip_score\x03\x2a"), [set(b"ip_score", Value::Int(42))]);
     }
 
     #[test]
-    fn values() {
+    fn values_are_decoded_as_haproxy_does() {
         for (bytes, value) in [
             (&b"\x11"[..], Value::Bool(true)),
             (b"\x31", Value::Bool(false)),
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_malformed_action_ends_the_run() {
+    fn a_malformed_action_stops_the_rest() {
         let good = b"\x01\x03\x01\x01v\x03\x01";
         for bad in [
             &b"\x03\x03\x01\x01v\x03\x01"[..],
@@ -219,14 +221,14 @@ mod tests {
     }
 
     #[test]
-    fn the_full_name_has_63_bytes() {
-        // "sess.iprep." leaves 52.
-        for (len, taken) in [(52usize, 1), (53, 0)] {
+    fn a_full_name_above_63_bytes_is_ignored() {
+        // "sess.iprep." leaves 52 bytes.
+        for (len, applied) in [(52usize, 1), (53, 0)] {
             let mut payload = b"\x01\x03\x01".to_vec();
             payload.push(len as u8);
             payload.extend(std::iter::repeat_n(b'n', len));
             payload.extend_from_slice(b"\x03\x01");
-            assert_eq!(run(&payload).len(), taken, "{len}");
+            assert_eq!(run(&payload).len(), applied, "{len}");
         }
     }
 }

@@ -1,30 +1,30 @@
-//! Reading off the front of a payload, with HAProxy's ideas of what is an error.
+//! Reads from the front of a payload. Bytes that HAProxy reads without an error cause no error here.
 
 use super::varint::decode_varint;
 
-/// The bytes not read yet. After a `None` its position means nothing.
+/// The unread bytes. After a method has returned `None`, the position is unspecified.
 #[derive(Clone, Copy, Debug)]
 pub struct Cursor<'b> {
     bytes: &'b [u8],
 }
 
 impl<'b> Cursor<'b> {
-    /// Starts at the front.
+    /// Starts at the front of `bytes`.
     pub const fn new(bytes: &'b [u8]) -> Self {
         Self { bytes }
     }
 
-    /// True when all is read.
+    /// True if all bytes are read.
     pub const fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Returns the unread rest.
+    /// Returns the unread bytes.
     pub const fn rest(&self) -> &'b [u8] {
         self.bytes
     }
 
-    /// One byte.
+    /// Reads one byte.
     #[inline]
     pub fn byte(&mut self) -> Option<u8> {
         let (&first, rest) = self.bytes.split_first()?;
@@ -32,7 +32,7 @@ impl<'b> Cursor<'b> {
         Some(first)
     }
 
-    /// `len` bytes.
+    /// Reads `len` bytes.
     #[inline]
     pub fn take(&mut self, len: usize) -> Option<&'b [u8]> {
         let (taken, rest) = self.bytes.split_at_checked(len)?;
@@ -40,7 +40,7 @@ impl<'b> Cursor<'b> {
         Some(taken)
     }
 
-    /// A varint.
+    /// Reads a varint.
     #[inline]
     pub fn varint(&mut self) -> Option<u64> {
         let (value, len) = decode_varint(self.bytes)?;
@@ -48,14 +48,14 @@ impl<'b> Cursor<'b> {
         Some(value)
     }
 
-    /// A varint and that many bytes.
+    /// Reads a varint and as many bytes as it says.
     #[inline]
     pub fn string(&mut self) -> Option<&'b [u8]> {
         let len = self.varint()?;
         self.take(usize::try_from(len).ok()?)
     }
 
-    /// Skips one typed value as `spoe_skip_data` does: the reserved types 10..=15 count as empty, like NULL.
+    /// Skips one typed value as `spoe_skip_data` does: the reserved types 10..=15 have no content, like NULL.
     pub fn skip_value(&mut self) -> Option<()> {
         match self.byte()? & 0x0f {
             2..=5 => drop(self.varint()?),

@@ -1,14 +1,14 @@
-//! Frame headers, and the frames HAProxy sends beside its HELLO (SPOE.txt section 3.2).
+//! Reads frame headers, and writes the frames that HAProxy sends after its HELLO (SPOE.txt section 3.2).
 
 use super::code;
 use super::varint::{decode_varint, encode_varint};
 
-/// Frame types.
+/// The type of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind(pub u8);
 
 impl Kind {
-    /// Continuation of a NOTIFY.
+    /// A further fragment of a NOTIFY.
     pub const UNSET: Self = Self(0);
     /// HAPROXY-HELLO.
     pub const HELLO: Self = Self(1);
@@ -24,28 +24,29 @@ impl Kind {
     pub const ACK: Self = Self(103);
 }
 
-/// Flags of the frame that takes a fragmented NOTIFY back: FIN and ABORT.
+/// The flags of the frame that aborts a fragmented NOTIFY: FIN and ABORT.
 pub const FIN_ABORT: u32 = 3;
 
-/// A frame's header as the mux reads it (`spop_peek_frame_hdr`): not a limit is checked here.
+/// The header of a frame as the mux reads it (`spop_peek_frame_hdr`). No limit is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The length field: what follows it.
+    /// The length field: the number of bytes after it.
     pub len: u32,
     /// The type byte.
     pub kind: Kind,
-    /// All 32 flags.
+    /// All 32 bits of the flags.
     pub flags: u32,
-    /// Stream-id.
+    /// The stream-id.
     pub sid: u64,
-    /// Frame-id.
+    /// The frame-id.
     pub fid: u64,
-    /// Bytes from the length field to the payload.
+    /// The number of bytes from the start of the length field to the payload.
     pub size: usize,
 }
 
 impl Header {
-    /// Reads the header at the front of `bytes`; `None` if not all of it is there. Fewer than 11 bytes never are.
+    /// Reads the header at the front of `bytes`. Returns `None` if it is incomplete, and always for fewer than 11
+    /// bytes.
     pub fn peek(bytes: &[u8]) -> Option<Self> {
         if bytes.len() < 11 {
             return None;
@@ -56,23 +57,24 @@ impl Header {
         Some(Self { len: word(0), kind: Kind(bytes[4]), flags: word(5), sid, fid, size: 9 + sid_len + fid_len })
     }
 
-    /// FIN is set.
+    /// True if FIN is set.
     pub const fn is_fin(&self) -> bool {
         self.flags & 1 != 0
     }
 
-    /// ABORT is set.
+    /// True if ABORT is set.
     pub const fn is_abort(&self) -> bool {
         self.flags & 2 != 0
     }
 
-    /// Length of the payload as the mux computes it: a length below the header's own wraps below zero.
+    /// Returns the length of the payload as the mux computes it: negative if the length field is smaller than the
+    /// header.
     pub const fn payload_len(&self) -> i32 {
         self.len.wrapping_sub(self.size as u32 - 4) as i32
     }
 }
 
-/// Appends a frame whose payload `payload` writes; gives the length field's value.
+/// Appends a frame, whose payload `payload` writes. Returns the value of the length field.
 pub(super) fn frame(
     out: &mut Vec<u8>,
     kind: Kind,
@@ -91,17 +93,18 @@ pub(super) fn frame(
     len
 }
 
-/// Appends a NOTIFY; `flags` is 1, or 0 for the first of several fragments. Gives its length.
+/// Appends a NOTIFY. `flags` is 1, or 0 for the first of several fragments. Returns the value of the length field.
 pub fn encode_notify(out: &mut Vec<u8>, flags: u32, sid: u64, fid: u64, messages: &[u8]) -> u32 {
     frame(out, Kind::NOTIFY, flags, (sid, fid), |out| out.extend_from_slice(messages))
 }
 
-/// Appends a further fragment; flags 0, 1 for the last, [`FIN_ABORT`] for "forget it". Gives its length.
+/// Appends a further fragment. `flags` is 0, or 1 for the last fragment, or [`FIN_ABORT`] to abort the NOTIFY. Returns
+/// the value of the length field.
 pub fn encode_fragment(out: &mut Vec<u8>, flags: u32, sid: u64, fid: u64, piece: &[u8]) -> u32 {
     frame(out, Kind::UNSET, flags, (sid, fid), |out| out.extend_from_slice(piece))
 }
 
-/// Appends a HAPROXY-DISCONNECT: `status-code` as UINT32, then its `message`.
+/// Appends a HAPROXY-DISCONNECT: `status-code` as UINT32, then `message`. Returns the value of the length field.
 pub fn encode_disconnect(out: &mut Vec<u8>, status: u32) -> u32 {
     let status = if code::reason(status).is_some() { status } else { code::UNKNOWN };
     let reason = code::reason(status).unwrap_or_default();
@@ -131,17 +134,17 @@ mod tests {
     }
 
     #[test]
-    fn long_ids() {
+    fn ids_may_have_several_bytes() {
         let mut out = Vec::new();
         encode_notify(&mut out, 0, 4_294_967_295, 2288, b"x");
         assert_eq!(&out[9..17], b"\xff\xf0\xfe\xfe\x7e\xf0\x80\x00");
         let header = Header::peek(&out).unwrap();
         assert_eq!((header.sid, header.fid, header.payload_len()), (4_294_967_295, 2288, 1));
-        assert_eq!(Header::peek(&out[..15]), None, "inside the frame-id");
+        assert_eq!(Header::peek(&out[..15]), None, "the frame-id is cut off");
     }
 
     #[test]
-    fn a_length_below_seven_is_a_negative_payload() {
+    fn a_length_below_seven_gives_a_negative_payload() {
         for len in 0..7u8 {
             let header = Header::peek(&[0, 0, 0, len, 103, 0, 0, 0, 1, 1, 1]).unwrap();
             assert!(header.payload_len() < 0, "{len}");
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn disconnects() {
+    fn disconnects_have_the_expected_bytes() {
         let mut out = Vec::new();
         encode_disconnect(&mut out, 0);
         assert_eq!(out, b"\0\0\0\x25\x02\0\0\0\x01\0\0\x0bstatus-code\x03\0\x07message\x08\x06normal");
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_abort_of_a_fragmented_notify() {
+    fn an_abort_has_the_expected_bytes() {
         let mut out = Vec::new();
         encode_fragment(&mut out, FIN_ABORT, 0, 1, b"");
         assert_eq!(out, b"\0\0\0\x07\0\0\0\0\x03\0\x01");

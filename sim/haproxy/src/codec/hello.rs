@@ -1,4 +1,4 @@
-//! HAPROXY-HELLO (SPOE.txt section 3.2.4): the same keys in the same order in every version.
+//! Writes HAPROXY-HELLO (SPOE.txt section 3.2.4): all versions send the same keys in the same order.
 
 use super::frame::{Kind, frame};
 use super::varint::encode_varint;
@@ -6,23 +6,25 @@ use super::varint::encode_varint;
 /// The text of an `engine-id`, a UUID.
 pub type EngineId = [u8; 36];
 
-/// The parts in which two HELLOs differ.
+/// The values that differ between HELLOs.
 #[derive(Clone, Copy, Debug)]
 pub struct Hello<'a> {
-    /// The largest frame that HAProxy accepts: `max-frame-size`, or `tune.bufsize` less four.
+    /// The largest frame that HAProxy accepts: `max-frame-size`, or `tune.bufsize` minus 4.
     pub max_frame_size: u32,
-    /// "pipelining", "pipelining,async", "async" or nothing; never "fragmentation", which HAProxy cannot receive.
+    /// "pipelining", "pipelining,async", "async" or empty. Never "fragmentation", because HAProxy cannot receive
+    /// fragments.
     pub capabilities: &'static str,
-    /// Absent in health checks.
+    /// The engine-id; `None` in health checks.
     pub engine_id: Option<&'a EngineId>,
 }
 
-/// Appends the HELLO of a connection.
+/// Appends the HELLO of a connection. Returns the value of the length field.
 pub fn encode_hello(out: &mut Vec<u8>, hello: &Hello<'_>) -> u32 {
     frame(out, Kind::HELLO, 1, (0, 0), |out| keys(out, hello))
 }
 
-/// Appends the HELLO of `option spop-check`: no capability, no engine, and `healthcheck` true.
+/// Appends the HELLO of a health check (`option spop-check`): without capabilities and engine-id, and with
+/// `healthcheck` set to true. Returns the value of the length field.
 pub fn encode_healthcheck(out: &mut Vec<u8>, max_frame_size: u32) -> u32 {
     frame(out, Kind::HELLO, 1, (0, 0), |out| {
         keys(out, &Hello { max_frame_size, capabilities: "", engine_id: None });
@@ -49,18 +51,18 @@ mod tests {
     const ID: &EngineId = b"0123abcd-89ab-4def-8123-456789abcdef";
 
     #[test]
-    fn the_mux_hello_literally() {
+    fn the_hello_of_the_mux_has_the_expected_bytes() {
         let mut out = Vec::new();
         encode_hello(&mut out, &Hello { max_frame_size: 16380, capabilities: "pipelining", engine_id: Some(ID) });
-        let mut want = b"\x00\x00\x00\x7b\x01\x00\x00\x00\x01\x00\x00".to_vec();
-        want.extend_from_slice(b"\x12supported-versions\x08\x032.0\x0emax-frame-size\x03\xfc\xf0\x06");
-        want.extend_from_slice(b"\x0ccapabilities\x08\x0apipelining\x09engine-id\x08\x24");
-        want.extend_from_slice(ID);
-        assert_eq!(out, want);
+        let mut bytes = b"\x00\x00\x00\x7b\x01\x00\x00\x00\x01\x00\x00".to_vec();
+        bytes.extend_from_slice(b"\x12supported-versions\x08\x032.0\x0emax-frame-size\x03\xfc\xf0\x06");
+        bytes.extend_from_slice(b"\x0ccapabilities\x08\x0apipelining\x09engine-id\x08\x24");
+        bytes.extend_from_slice(ID);
+        assert_eq!(out, bytes);
     }
 
     #[test]
-    fn lengths_by_capabilities() {
+    fn the_length_depends_on_the_capabilities() {
         for (capabilities, len) in [("pipelining", 123), ("", 113), ("pipelining,async", 129), ("async", 118)] {
             let hello = Hello { max_frame_size: 16380, capabilities, engine_id: Some(ID) };
             assert_eq!(encode_hello(&mut Vec::new(), &hello), len, "{capabilities}");
@@ -68,11 +70,11 @@ mod tests {
     }
 
     #[test]
-    fn the_health_check_literally() {
+    fn the_hello_of_a_health_check_has_the_expected_bytes() {
         let mut out = Vec::new();
         assert_eq!(encode_healthcheck(&mut out, 16380), 78);
-        let want = b"\0\0\0\x4e\x01\0\0\0\x01\0\0\x12supported-versions\x08\x032.0\x0emax-frame-size\x03\xfc\xf0\x06\
+        let bytes = b"\0\0\0\x4e\x01\0\0\0\x01\0\0\x12supported-versions\x08\x032.0\x0emax-frame-size\x03\xfc\xf0\x06\
             \x0ccapabilities\x08\0\x0bhealthcheck\x11";
-        assert_eq!(out, want);
+        assert_eq!(out, bytes);
     }
 }

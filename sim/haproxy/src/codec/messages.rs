@@ -1,16 +1,17 @@
-//! The message list of one NOTIFY (SPOE.txt section 3.2.6), with the places where HAProxy may cut it.
+//! Writes and reads the message list of one NOTIFY (SPOE.txt section 3.2.6), and finds the positions at which HAProxy
+//! may cut it into fragments.
 
 use super::cursor::Cursor;
 use super::varint::{encode_varint, varint_len};
 
-/// An argument's value, as one of the few shapes HAProxy gives them (`spoe_encode_data`).
+/// The value of an argument, in the forms that HAProxy writes (`spoe_encode_data`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arg<'a> {
-    /// Absent: no address, no such header, a failed fetch.
+    /// No value: there is no address or no such header, or a fetch failed.
     Null,
     /// A boolean.
     Bool(bool),
-    /// Any integer: always INT64.
+    /// An integer, which HAProxy always writes as INT64.
     Int(i64),
     /// An IPv4 address.
     Ipv4([u8; 4]),
@@ -22,18 +23,21 @@ pub enum Arg<'a> {
     Bin(&'a [u8]),
 }
 
-/// One item as the encoder of 1.8 to 3.0 writes it: a message's name and count, an argument's name, or a value.
+/// An item that the encoder of HAProxy 1.8 to 3.0 writes: the name and argument count of a message, the name of an
+/// argument, or a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// One past its last byte.
+    /// The position after its last byte.
     pub end: u32,
-    /// Room it must find to be begun. A message's header asks for three bytes and its name, whatever it takes.
+    /// The free bytes without which the encoder does not start the item. The header of a message requires its name and
+    /// three more bytes, even if it takes fewer.
     pub need: u32,
-    /// From here on it may be cut, but not before one byte of a string's text is out. Others: `end`.
+    /// The first position at which the item may be cut: in a string, after the first byte of its text. For other items
+    /// it is `end`.
     pub text: u32,
 }
 
-/// Encoded messages. Reusable: [`clear`](Self::clear) keeps the memory.
+/// Encoded messages. [`clear`](Self::clear) keeps the memory, so that it can be used again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Messages {
     bytes: Vec<u8>,
@@ -41,25 +45,25 @@ pub struct Messages {
 }
 
 impl Messages {
-    /// No message.
+    /// Returns an empty list.
     pub const fn new() -> Self {
         Self { bytes: Vec::new(), pieces: Vec::new() }
     }
 
-    /// Back to no message.
+    /// Removes all messages.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.pieces.clear();
     }
 
-    /// Becomes a copy of `other` in the memory it has.
+    /// Becomes a copy of `other`, and keeps its own memory.
     pub fn copy_from(&mut self, other: &Self) {
         self.clear();
         self.bytes.extend_from_slice(&other.bytes);
         self.pieces.extend_from_slice(&other.pieces);
     }
 
-    /// Begins a message that has `nargs` arguments; add exactly those. More than 255 wrap, as in HAProxy.
+    /// Starts a message with `nargs` arguments, which have to be added next. More than 255 wrap, as in HAProxy.
     pub fn message(&mut self, name: &[u8], nargs: usize) -> &mut Self {
         let start = self.bytes.len();
         encode_varint(name.len() as u64, &mut self.bytes);
@@ -71,7 +75,7 @@ impl Messages {
         self
     }
 
-    /// Adds an argument; an unnamed one has an empty name.
+    /// Adds an argument. An unnamed one has an empty name.
     pub fn arg(&mut self, name: &[u8], value: Arg<'_>) -> &mut Self {
         let start = self.bytes.len();
         encode_varint(name.len() as u64, &mut self.bytes);
@@ -100,11 +104,13 @@ impl Messages {
         self
     }
 
+    /// Adds the item from `start` to the end, which cannot be cut.
     fn whole_piece(&mut self, start: usize) {
         let end = self.bytes.len() as u32;
         self.pieces.push(Piece { end, need: end - start as u32, text: end });
     }
 
+    /// Adds a string or binary value, which can be cut inside its text.
     fn text_piece(&mut self, start: usize, kind: u8, text: &[u8]) -> &mut Self {
         self.bytes.push(kind);
         encode_varint(text.len() as u64, &mut self.bytes);
@@ -116,7 +122,8 @@ impl Messages {
         self
     }
 
-    /// Reads a list back, as strictly as HAProxy writes it: its types, its flags, no varint longer than need be.
+    /// Reads an encoded list. Returns `None` for what HAProxy would not write: other types, other flags, or varints
+    /// that are longer than necessary.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let mut list = Self { bytes: bytes.to_vec(), pieces: Vec::new() };
         let mut cursor = Cursor::new(bytes);
@@ -157,22 +164,22 @@ impl Messages {
         Some(())
     }
 
-    /// The encoded list.
+    /// Returns the encoded list.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The items, in order.
+    /// Returns the items, in order.
     pub fn pieces(&self) -> &[Piece] {
         &self.pieces
     }
 
-    /// Every condition was false: there is no message.
+    /// True if there is no message, because all conditions were false.
     pub const fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// True if the encoder of 3.1 and later gets all of it into `room` bytes.
+    /// True if the encoder of HAProxy 3.1 and later can write all messages into `room` bytes.
     pub fn fits(&self, room: usize) -> bool {
         let mut start = 0;
         self.bytes.len() <= room
@@ -183,29 +190,31 @@ impl Messages {
             })
     }
 
-    /// Where a frame with `room` bytes for messages ends that begins at `from`: the whole rest, or a legal cut.
-    /// `None` when not even the next item fits, which HAProxy reports as "message too big".
+    /// Returns the end of a frame that starts at `from` and has `room` bytes for messages: the end of the list, or a
+    /// position at which HAProxy may cut. Returns `None` if the next item does not fit, which HAProxy reports as
+    /// "message too big".
     pub fn cut(&self, from: usize, room: usize) -> Option<usize> {
         cut(&self.pieces, from, room).filter(|&end| end > from)
     }
 }
 
-/// The encoder of 1.8 to 3.0 (`spoe_encode_messages`): whole items while they fit, and of a text what fits.
+/// Cuts as the encoder of HAProxy 1.8 to 3.0 does (`spoe_encode_messages`): it writes whole items while they fit, and
+/// of a text as much as fits.
 pub(crate) fn cut(pieces: &[Piece], from: usize, room: usize) -> Option<usize> {
     let first = pieces.partition_point(|piece| piece.end as usize <= from);
     let started = if first == 0 { 0 } else { pieces[first - 1].end as usize };
     let limit = from + room;
     let mut at = from;
-    let mut begun = from > started; // in the middle of a text
+    let mut is_inside_text = from > started;
     for piece in &pieces[first..] {
-        if !begun && at + piece.need as usize > limit {
+        if !is_inside_text && at + piece.need as usize > limit {
             return Some(at);
         }
         if piece.end as usize > limit {
-            return Some(limit); // only a text gets here: the others need all they are
+            return Some(limit); // only a text can be cut: other items were checked to fit
         }
         at = piece.end as usize;
-        begun = false;
+        is_inside_text = false;
     }
     Some(at)
 }
@@ -226,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reputation_messages_literally() {
+    fn the_reputation_messages_have_the_expected_bytes() {
         let mut messages = Messages::new();
         messages.message(b"check-client-ip", 1).arg(b"", Arg::Ipv4([192, 0, 2, 1]));
         assert_eq!(messages.bytes(), b"\x0fcheck-client-ip\x01\x00\x06\xc0\x00\x02\x01");
@@ -236,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn values_literally() {
+    fn values_have_the_expected_bytes() {
         for (value, bytes) in [
             (Arg::Null, &b"\x00"[..]),
             (Arg::Bool(true), b"\x11"),
@@ -261,11 +270,11 @@ mod tests {
     }
 
     #[test]
-    fn cuts_by_room() {
+    fn messages_are_cut_where_the_room_ends() {
         let messages = sample();
         for (room, end) in [
-            (4, None),    // the header asks for its name and three bytes
-            (5, Some(4)), // fits, but the argument's name does not
+            (4, None),    // the header requires its name and three bytes
+            (5, Some(4)), // the header fits, the name of the argument does not
             (6, Some(6)),
             (7, Some(6)),
             (8, Some(6)),
@@ -283,25 +292,26 @@ mod tests {
     }
 
     #[test]
-    fn going_on_after_a_cut() {
+    fn the_next_frame_continues_after_the_cut() {
         let messages = sample();
-        assert_eq!(messages.cut(9, 3), Some(12), "more text");
+        assert_eq!(messages.cut(9, 3), Some(12), "more of the text");
         assert_eq!(messages.cut(9, 9), Some(18), "the end of the text, then no room for the name");
         assert_eq!(messages.cut(9, 11), Some(20));
         assert_eq!(messages.cut(9, 16), Some(25));
-        assert_eq!(messages.cut(20, 4), None, "an address does not split");
+        assert_eq!(messages.cut(20, 4), None, "an address is never cut");
     }
 
     #[test]
-    fn fitting_whole() {
+    fn messages_fit_only_with_a_spare_byte_for_the_header() {
         let messages = sample();
         assert!(messages.fits(25) && !messages.fits(24));
         let mut bare = Messages::new();
         bare.message(b"mm", 0);
-        assert!(!bare.fits(4) && bare.fits(5), "the spare byte of the header's check");
+        assert!(!bare.fits(4) && bare.fits(5), "the header requires a spare byte");
     }
+
     #[test]
-    fn parsing_gives_the_same_pieces() {
+    fn parsing_returns_the_same_pieces() {
         let mut messages = sample();
         messages.message(b"all", 6).arg(b"", Arg::Null).arg(b"b", Arg::Bool(true)).arg(b"i", Arg::Int(-1));
         messages.arg(b"s", Arg::Str(b"")).arg(b"x", Arg::Ipv6([7; 16])).arg(b"long", Arg::Bin(&[1; 3000]));

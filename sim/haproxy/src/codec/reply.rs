@@ -1,46 +1,48 @@
-//! AGENT-HELLO and AGENT-DISCONNECT as HAProxy reads them.
+//! Reads AGENT-HELLO and AGENT-DISCONNECT as HAProxy does.
 
 use super::FRAME_SIZE_MIN;
 use super::code;
 use super::cursor::Cursor;
 
-/// The values that an agent may offer.
+/// The capabilities of an agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Several NOTIFYs may wait on one connection.
+    /// Several NOTIFYs may be in flight on one connection.
     pub pipelining: bool,
-    /// An ACK may come on another connection of the same engine.
+    /// An ACK may arrive on another connection of the same engine.
     pub asynchronous: bool,
-    /// The agent takes NOTIFYs in fragments. HAProxy never offers it, yet uses it when the agent does (#659).
+    /// The agent accepts fragmented NOTIFYs. HAProxy never lists this capability, but uses it if the agent lists it
+    /// (#659).
     pub fragmentation: bool,
 }
 
-/// An AGENT-HELLO that passed.
+/// A valid AGENT-HELLO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AgentHello {
-    /// The agent's `max-frame-size`; HAProxy's own if the mux let it be left out.
+    /// The agent's `max-frame-size`, or HAProxy's own if the agent sent none, which only the mux allows.
     pub max_frame_size: u32,
-    /// The capabilities that the agent lists, whether HAProxy offered them or not.
+    /// The capabilities that the agent lists, including those that HAProxy does not list.
     pub capabilities: Capabilities,
 }
 
-/// Where the three readers of AGENT-HELLO differ.
+/// The differences between the three readers of AGENT-HELLO in HAProxy.
 #[derive(Clone, Copy, Debug)]
 pub struct HelloRules {
-    /// Keys count when they begin with the name: "versionX" is "version". Only the newer health check compares whole.
+    /// True if a key only has to start with a name: "versionX" is "version". Only the health check since 3.1 compares
+    /// whole keys.
     pub keys_by_prefix: bool,
-    /// The code for a version that is no "MAJOR.MINOR".
+    /// The code for a version that is not of the form MAJOR.MINOR.
     pub version_unparsable: u32,
-    /// `max-frame-size` may be left out.
+    /// True if `max-frame-size` may be missing.
     pub size_optional: bool,
-    /// `capabilities` may be left out.
+    /// True if `capabilities` may be missing.
     pub capabilities_optional: bool,
     /// HAProxy's own `max-frame-size`.
     pub max_frame_size: u32,
 }
 
 impl HelloRules {
-    /// `spoe_handle_agenthello_frame` of 1.8 to 3.0, for connections and health checks alike.
+    /// Returns the rules of `spoe_handle_agenthello_frame` in 1.8 to 3.0, for connections and health checks.
     pub const fn applet(max_frame_size: u32) -> Self {
         Self {
             keys_by_prefix: true,
@@ -51,12 +53,13 @@ impl HelloRules {
         }
     }
 
-    /// `spop_conn_handle_hello` since 3.1.
+    /// Returns the rules of `spop_conn_handle_hello` since 3.1.
     pub const fn mux(max_frame_size: u32) -> Self {
         Self { version_unparsable: code::INVALID, size_optional: true, ..Self::applet(max_frame_size) }
     }
 
-    /// `tcpcheck_spop_expect_hello` since 3.1: all three keys, under their exact names.
+    /// Returns the rules of `tcpcheck_spop_expect_hello` since 3.1: all three keys are required, with their exact
+    /// names.
     pub const fn mux_check(max_frame_size: u32) -> Self {
         Self {
             keys_by_prefix: false,
@@ -68,10 +71,13 @@ impl HelloRules {
     }
 }
 
-/// Reads an AGENT-HELLO's payload; the error is the status code HAProxy disconnects with.
+/// Reads the payload of an AGENT-HELLO.
 ///
-/// Keys come in any order and the last of two wins, but each is judged as it is met: a bad version before a good one
-/// is an error.
+/// Keys may have any order, and the last of two equal keys wins. But each value is checked when it is read, so an
+/// unsupported version before a supported one is an error.
+///
+/// # Errors
+/// The status code with which HAProxy disconnects.
 pub fn decode_agent_hello(payload: &[u8], rules: &HelloRules) -> Result<AgentHello, u32> {
     let mut cursor = Cursor::new(payload);
     let mut version = false;
@@ -110,9 +116,11 @@ pub fn decode_agent_hello(payload: &[u8], rules: &HelloRules) -> Result<AgentHel
     Ok(AgentHello { max_frame_size, capabilities: capabilities.unwrap_or_default() })
 }
 
-/// Reads an AGENT-DISCONNECT's payload: its code, 0 if it has none; `None` if the frame is malformed.
+/// Reads the payload of an AGENT-DISCONNECT. Returns its code, or 0 if it has none, or `None` if the frame is
+/// malformed.
 ///
-/// `message_max` is 255 for the applet, which drops the frame over a longer text; the mux does not look at it.
+/// `message_max` is the length of the longest text that is accepted: 255 for the applet, which drops a frame with a
+/// longer one. It is `None` for the mux, which does not read the text.
 pub fn decode_agent_disconnect(payload: &[u8], message_max: Option<usize>) -> Option<u32> {
     let mut cursor = Cursor::new(payload);
     let mut status = code::NORMAL;
@@ -130,7 +138,7 @@ pub fn decode_agent_disconnect(payload: &[u8], message_max: Option<usize>) -> Op
 }
 
 fn string_value<'b>(cursor: &mut Cursor<'b>) -> Option<&'b [u8]> {
-    // The flags in the high half are not looked at.
+    // The flags in the upper half of the byte are ignored.
     if cursor.byte()? & 0x0f != 8 {
         return None;
     }
@@ -144,12 +152,13 @@ fn integer_value(cursor: &mut Cursor<'_>) -> Option<u64> {
     cursor.varint()
 }
 
-/// C's `isspace`.
+/// True for the bytes of C's `isspace`.
 const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
-/// `spoe_str_to_vsn`: spaces, digits, a point, digits, spaces. A major of 0 and a minor above 999 do not parse.
+/// Parses a version as `spoe_str_to_vsn` does: spaces, digits, a point, digits, spaces. A major version of 0 and a
+/// minor version above 999 are invalid.
 fn parse_version(text: &[u8]) -> Option<(u32, u32)> {
     let text = trim_start(text);
     let point = text.iter().position(|&byte| byte == b'.')?;
@@ -158,11 +167,11 @@ fn parse_version(text: &[u8]) -> Option<(u32, u32)> {
     if digits == 0 || !trim_start(&minor[digits..]).is_empty() {
         return None;
     }
-    let (major, minor) = (number(major)?, number(&minor[..digits])?);
+    let (major, minor) = (parse_digits(major)?, parse_digits(&minor[..digits])?);
     (major != 0 && minor <= 999).then_some((major, minor))
 }
 
-fn number(digits: &[u8]) -> Option<u32> {
+fn parse_digits(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0u32, |sum, byte| {
         byte.is_ascii_digit().then(|| sum.wrapping_mul(10).wrapping_add(u32::from(byte - b'0')))
     })
@@ -173,7 +182,8 @@ fn trim_start(text: &[u8]) -> &[u8] {
     &text[spaces..]
 }
 
-/// A name counts if a comma, a space or the end follows; what stands between it and the next comma does not matter.
+/// Adds the capabilities in a list. A name has to be followed by a comma, a space or the end of the list. Text between
+/// a space and the next comma is ignored.
 fn add_capabilities(text: &[u8], found: &mut Capabilities) {
     for item in text.split(|&byte| byte == b',') {
         let item = trim_start(item);
@@ -203,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_hello_in_any_order() {
+    fn a_valid_hello_is_accepted_in_any_order() {
         let capabilities = Capabilities { pipelining: true, ..Capabilities::default() };
         let good = Ok(AgentHello { max_frame_size: 16380, capabilities });
         assert_eq!(all(&[VERSION, SIZE, CAPS]), [good; 3]);
@@ -211,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing() {
+    fn the_code_depends_on_the_missing_key() {
         assert_eq!(all(&[SIZE, CAPS]), [Err(5); 3]);
         let [applet, mux, check] = all(&[VERSION, CAPS]);
         assert_eq!((applet, mux.map(|hello| hello.max_frame_size), check), (Err(6), Ok(16380), Err(6)));
@@ -221,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn versions() {
+    fn only_version_2_0_is_accepted() {
         let hello = |text: &str| {
             let mut version = b"\x07version\x08".to_vec();
             version.push(text.len() as u8);
@@ -239,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_by_prefix_and_the_last_one_wins() {
+    fn keys_match_by_prefix_and_the_last_one_wins() {
         let long = b"\x08versionX\x08\x032.0";
         let [applet, mux, check] = all(&[long, SIZE, CAPS]);
         assert!(applet.is_ok() && mux.is_ok());
@@ -252,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_malformed_lists() {
+    fn wrong_sizes_and_malformed_values_are_rejected() {
         for value in [&b"\x03\xff\x00"[..], b"\x03\xfd\xf0\x06", b"\x05\xff\xf0\xfe\xfe\xfe\xfe\xfe\xfe\xfe\x0e"] {
             assert_eq!(all(&[VERSION, b"\x0emax-frame-size", value, CAPS]), [Err(9); 3], "{value:x?}");
         }
@@ -269,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn capability_tokens() {
+    fn capabilities_are_separated_by_commas() {
         let found = |text: &str| {
             let mut found = Capabilities::default();
             add_capabilities(text.as_bytes(), &mut found);
@@ -283,10 +293,10 @@ mod tests {
     }
 
     #[test]
-    fn disconnects() {
+    fn the_code_of_a_disconnect_is_read() {
         let frame = b"\x0bstatus-code\x03\x08\x07message\x08\x03bye";
         assert_eq!(decode_agent_disconnect(frame, Some(255)), Some(8));
-        assert_eq!(decode_agent_disconnect(frame, Some(2)), None, "the applet's limit on the text");
+        assert_eq!(decode_agent_disconnect(frame, Some(2)), None, "the text is longer than the limit of the applet");
         assert_eq!(decode_agent_disconnect(frame, None), Some(8));
         assert_eq!(decode_agent_disconnect(b"", None), Some(0));
         assert_eq!(decode_agent_disconnect(b"\x0bstatus-code\x08\x00", None), None);
@@ -294,7 +304,7 @@ mod tests {
             decode_agent_disconnect(b"\x0bstatus-code\x04\xf0\xc0\x2f", None),
             Some(240 + (0xc0 << 4) + (0x2f << 11))
         );
-        assert_eq!(decode_agent_disconnect(b"\x07message\x03\x00", None), Some(0), "the mux skips the text unseen");
+        assert_eq!(decode_agent_disconnect(b"\x07message\x03\x00", None), Some(0), "the mux does not read the text");
         assert_eq!(decode_agent_disconnect(b"\x07message\x03\x00", Some(255)), None);
     }
 }

@@ -1,6 +1,6 @@
-//! The variable-length integers of SPOE.txt section 3.1, read as leniently as HAProxy reads them.
+//! Encodes and decodes the variable-length integers of SPOE.txt section 3.1. Decoding is as lenient as in HAProxy.
 
-/// Appends `value`: below 240 its one byte, else four bits in the first byte and seven in each further one.
+/// Appends `value`: one byte below 240, otherwise four bits in the first byte and seven bits in each further byte.
 #[inline]
 pub fn encode_varint(value: u64, out: &mut Vec<u8>) {
     if value < 240 {
@@ -30,10 +30,10 @@ pub const fn varint_len(value: u64) -> usize {
     len
 }
 
-/// Reads a varint at the front of `bytes`: its value and length, `None` if they end first.
+/// Reads a varint at the front of `bytes`. Returns its value and length, or `None` if the bytes end inside it.
 ///
-/// HAProxy's `decode_varint` looks at nothing but the end of the buffer. Longer sequences wrap modulo 2^64, and the
-/// shift itself wraps at 64 as the processor does it: thirty bytes are a number like any other.
+/// HAProxy's `decode_varint` checks only the end of the buffer. Longer sequences wrap modulo 2^64, and the shift count
+/// wraps at 64 as in the processor's instruction, so a varint of thirty bytes is valid.
 #[inline]
 pub fn decode_varint(bytes: &[u8]) -> Option<(u64, usize)> {
     let (&first, rest) = bytes.split_first()?;
@@ -56,7 +56,7 @@ pub fn decode_varint(bytes: &[u8]) -> Option<(u64, usize)> {
 mod tests {
     use super::*;
 
-    /// The borders of every length, and the values that agents are known to stumble over.
+    /// The smallest and largest values of each length, and values that agents are known to encode wrongly.
     const TABLE: &[(u64, &[u8])] = &[
         (0, &[0]),
         (239, &[0xef]),
@@ -84,7 +84,7 @@ mod tests {
     ];
 
     #[test]
-    fn borders_both_ways() {
+    fn boundary_values_are_encoded_and_decoded() {
         for &(value, bytes) in TABLE {
             let mut out = Vec::new();
             encode_varint(value, &mut out);
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn thirty_bytes_are_a_number() {
+    fn a_varint_of_thirty_bytes_is_valid() {
         let mut bytes = [0xff; 30];
         bytes[29] = 0;
         assert_eq!(decode_varint(&bytes).map(|(_, len)| len), Some(30));

@@ -1,8 +1,8 @@
-//! One connection of the mux: what it makes of an agent's bytes (`spop_process_demux`).
+//! Models one connection of the mux: how it handles the agent's bytes (`spop_process_demux`).
 //!
-//! The order of its steps is HAProxy's own, because the order decides what a defective frame does. Worth knowing is the
-//! *stall*: a bad ACK header marks the connection and stops the reading, but nothing leaves and no event is told. If
-//! more bytes come they are eaten as the payload of that bad frame, and only then a DISCONNECT goes out.
+//! The steps have the same order as in HAProxy, because the order determines the effect of a defective frame. One such
+//! effect is the *stall*: after a bad ACK header the connection stops reading, but no frame is sent and no event is
+//! notified. If more bytes arrive, they are read as the payload of the bad frame, and only then a DISCONNECT is sent.
 
 use super::Stream;
 use crate::codec::{Header, HelloRules, Kind, code, decode_agent_disconnect, decode_agent_hello, encode_disconnect};
@@ -10,26 +10,27 @@ use crate::output::{EventId, LinkId, Output};
 use crate::settings::{Defects, Settings};
 use crate::time::Time;
 
-/// `enum spop_conn_st`, in its order.
+/// The state of a connection, in the order of `enum spop_conn_st`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum State {
-    /// HELLO sent, AGENT-HELLO awaited.
+    /// HELLO is sent, and AGENT-HELLO is awaited.
     Hello,
     Running,
-    /// In error, nothing sent about it yet: the stall.
+    /// Failed, and no DISCONNECT is sent yet: the stall.
     Error,
-    /// HAPROXY-DISCONNECT sent.
+    /// HAPROXY-DISCONNECT is sent.
     Closing,
     Closed,
 }
 
-/// A frame whose header was read and whose payload is due.
+/// A frame whose header was read and whose payload was not.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
-    /// HAProxy keeps ids as 32 bits with sign; larger ones lose their upper half.
+    /// HAProxy stores ids in signed 32 bits; larger ids lose their upper half.
     sid: i32,
     fid: i32,
     kind: Kind,
+    /// The bytes of the payload that are still to be read.
     left: usize,
 }
 
@@ -38,20 +39,21 @@ pub(super) struct Link {
     pub(super) id: LinkId,
     pub(super) thread: u32,
     pub(super) state: State,
-    /// It was idle once, so several events may meet on it.
+    /// True if the connection has been idle once. Only then may several events share it.
     pub(super) shared: bool,
     pub(super) idle_since: Option<Time>,
     pub(super) max_frame_size: u32,
+    /// The largest number of streams.
     limit: u32,
     pub(super) streams: u32,
     id_max: i32,
     pending: Option<Pending>,
     pub(super) input: Vec<u8>,
-    /// It reads no more, see [`Defects::full_read_sticks`].
+    /// True if the connection does not read any more, see [`Defects::full_read_sticks`].
     pub(super) stuck: bool,
-    /// The agent's FIN was seen.
+    /// True if the agent has sent FIN.
     pub(super) eof: bool,
-    /// `errcode`.
+    /// The code of the error (`errcode`).
     pub(super) code: u32,
 }
 
@@ -75,7 +77,7 @@ impl Link {
         }
     }
 
-    /// `spop_avail_streams`.
+    /// Returns the number of streams that can be added (`spop_avail_streams`).
     pub(super) fn available(&self) -> u32 {
         if self.state >= State::Error || self.eof || self.id_max >= i32::MAX - 1 {
             return 0;
@@ -83,12 +85,13 @@ impl Link {
         self.limit.saturating_sub(self.streams)
     }
 
-    /// 1, 3, 5, …: of this connection alone, so two connections use the same ids.
+    /// Returns the next stream-id: 1, 3, 5, … Each connection counts on its own, so two connections use the same ids.
     pub(super) fn next_sid(&mut self) -> i32 {
         self.id_max = (self.id_max + 1) | 1;
         self.id_max
     }
 
+    /// Returns the time at which the pool closes the connection, if it is idle.
     pub(super) fn purge_at(&self, settings: &Settings) -> Option<Time> {
         self.idle_since.filter(|_| self.streams == 0).map(|since| since.saturating_add(settings.pool_purge))
     }
@@ -108,18 +111,18 @@ impl Link {
     }
 }
 
-/// The state after one frame.
+/// The result of handling one frame.
 #[derive(PartialEq, Eq)]
 enum Step {
-    /// Taken or skipped: on to the next.
+    /// The frame was handled or skipped, and the next one follows.
     Done,
-    /// Its payload is not all there.
+    /// The payload is incomplete.
     Short,
-    /// Not taken; reading ends here.
+    /// The frame was not handled, and reading ends here.
     Stop,
 }
 
-/// Reads what is in the input. True if the agent's FIN makes an end of it.
+/// Reads the input. Returns true if the agent's FIN ends the connection.
 pub(super) fn demux(
     link: &mut Link,
     streams: &mut [Stream],
@@ -137,7 +140,7 @@ pub(super) fn demux(
         short = reader.run(out, handshake && !resumed);
         at = reader.at;
     }
-    // An id of 2^32-1 is HAProxy's own mark for "no frame": what is left of it is read as the next one's header.
+    // HAProxy marks "no frame" with the id 2^32-1, so the rest of a frame with that id is read as the next header.
     if link.pending.is_some_and(|pending| pending.sid == -1) {
         link.pending = None;
     }
@@ -154,9 +157,10 @@ pub(super) fn demux(
     ended
 }
 
-/// The header of a frame that can only be AGENT-HELLO, or AGENT-DISCONNECT after our own: any doubt closes at once.
+/// Reads a header while HAProxy expects AGENT-HELLO, or AGENT-DISCONNECT after its own DISCONNECT. Most errors close
+/// the connection immediately. Returns true if the rest of the frame can be read.
 ///
-/// With bug #3478 a second header is read here when the first one's payload was late.
+/// With bug #3478, a second header is read here if the payload of the first frame arrives later than its header.
 fn first_header(link: &mut Link, input: &[u8], at: &mut usize) -> bool {
     let Some(header) = Header::peek(input) else { return false };
     *at = header.size;
@@ -177,11 +181,11 @@ fn first_header(link: &mut Link, input: &[u8], at: &mut usize) -> bool {
     }
     let frame = pending(&header);
     link.pending = Some(frame);
-    is_sane(link, &frame, header.is_fin())
+    check_common(link, &frame, header.is_fin())
 }
 
-/// Checks the parts of a header that are the same for all frames.
-fn is_sane(link: &mut Link, frame: &Pending, fin: bool) -> bool {
+/// Checks the parts of a header that have the same meaning in all frames. An error fails the connection.
+fn check_common(link: &mut Link, frame: &Pending, fin: bool) -> bool {
     if !fin {
         link.fail(code::FRAGMENTED);
         return false;
@@ -193,6 +197,7 @@ fn is_sane(link: &mut Link, frame: &Pending, fin: bool) -> bool {
     true
 }
 
+/// Returns the frame of a header, without any of its payload.
 const fn pending(header: &Header) -> Pending {
     Pending { sid: header.sid as i32, fid: header.fid as i32, kind: header.kind, left: header.payload_len() as usize }
 }
@@ -207,7 +212,8 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Frame by frame; true if it ended for want of bytes. `has_header`: the handshake has read this one's already.
+    /// Reads frame by frame. Returns true if it ended because bytes are missing. `has_header` is true if the handshake
+    /// has read the header of the first frame already.
     fn run(&mut self, out: &mut Output, mut has_header: bool) -> bool {
         loop {
             if !has_header && self.at == self.input.len() {
@@ -255,7 +261,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads a header and judges it; a bad one is consumed all the same.
+    /// Reads and checks a header. A bad header is consumed as well.
     fn take_header(&mut self, header: &Header) -> bool {
         self.at += header.size;
         let len = header.payload_len();
@@ -265,10 +271,10 @@ impl Reader<'_> {
         }
         let frame = pending(header);
         self.link.pending = Some(frame);
-        is_sane(self.link, &frame, header.is_fin())
+        check_common(self.link, &frame, header.is_fin())
     }
 
-    /// Whom a frame is for. Judged again for each read that brings some of its payload.
+    /// Determines the stream of a frame. This is repeated for each read with a part of its payload.
     fn check(&self, frame: &Pending) -> Check {
         if frame.sid == 0 {
             let known = matches!(frame.kind, Kind::AGENT_HELLO | Kind::AGENT_DISCONNECT);
@@ -281,7 +287,7 @@ impl Reader<'_> {
             Some(_) if frame.fid < 1 => Check::Ignore,
             Some(stream) => Check::Take(Some(stream)),
             None if frame.sid > self.link.id_max => Check::Bad(code::UNKNOWN_FRAME_ID),
-            None => Check::Ignore, // late: its event is over
+            None => Check::Ignore, // late: its event has ended
         }
     }
 
@@ -289,18 +295,20 @@ impl Reader<'_> {
         match (frame.kind, stream) {
             (Kind::AGENT_HELLO, None) => self.hello(frame),
             (Kind::AGENT_DISCONNECT, None) => self.disconnect(frame),
-            // Agent's HELLO or DISCONNECT on a stream: neither taken nor skipped, it blocks the connection for good.
+            // AGENT-HELLO or AGENT-DISCONNECT with a stream-id is neither handled nor skipped, and blocks the
+            // connection for good.
             (Kind::AGENT_HELLO | Kind::AGENT_DISCONNECT, Some(_)) => Step::Stop,
             (Kind::ACK, Some(stream)) => self.ack(frame, stream),
             _ => self.skip(),
         }
     }
 
+    /// Returns the payload of a frame, or `None` if it is incomplete.
     fn payload(&self, frame: &Pending) -> Option<&[u8]> {
         self.input[self.at..].get(..frame.left)
     }
 
-    /// Drops what is there of the pending frame.
+    /// Skips the part of the pending frame that has arrived.
     fn skip(&mut self) -> Step {
         let Some(frame) = &mut self.link.pending else { return Step::Done };
         let len = frame.left.min(self.input.len() - self.at);
@@ -313,7 +321,8 @@ impl Reader<'_> {
         Step::Done
     }
 
-    /// Also in the middle of a conversation: a second AGENT-HELLO is read like the first, against what is agreed by now.
+    /// Handles AGENT-HELLO, also in the middle of a conversation: a second one is compared with the values negotiated
+    /// so far.
     fn hello(&mut self, frame: &Pending) -> Step {
         let Some(payload) = self.payload(frame) else { return Step::Short };
         match decode_agent_hello(payload, &HelloRules::mux(self.link.max_frame_size)) {
@@ -352,8 +361,8 @@ impl Reader<'_> {
             stream.bytes.clear();
         }
         stream.acks += 1;
-        // Two ACKs read together are run one after the other. An empty one is noted as an unknown action, which ends
-        // the run: what a second one carries is lost then.
+        // The actions of two ACKs in one read are applied one after the other. An empty ACK is stored as an unknown
+        // action, which stops HAProxy there, so the actions of a second ACK are lost.
         if payload.is_empty() {
             stream.bytes.push(0);
         } else {
@@ -363,8 +372,12 @@ impl Reader<'_> {
     }
 }
 
+/// The result of [`Reader::check`].
 enum Check {
+    /// It fails the connection with this code.
     Bad(u32),
+    /// It is skipped.
     Ignore,
+    /// It is for a stream, by its index, or for the connection.
     Take(Option<usize>),
 }

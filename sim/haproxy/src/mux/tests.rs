@@ -2,44 +2,44 @@ use crate::codec::{Arg, Messages};
 use crate::testing::*;
 use crate::{Defects, MILLISECOND, SECOND, Settings};
 
-/// Connected, HELLO sent and the first NOTIFY waiting for AGENT-HELLO.
-fn greeting(settings: Settings) -> Bench {
-    let mut bench = Bench::new(settings);
-    let did = bench.event();
-    assert!(matches!(&did[..], [Did::Connect(0), Did::Send(0, hello)] if hello.len() == 127), "{did:?}");
-    bench
+/// Returns a harness with one connection, on which HELLO is sent and a NOTIFY waits for AGENT-HELLO.
+fn hello_sent(settings: Settings) -> Harness {
+    let mut harness = Harness::new(settings);
+    let acts = harness.event();
+    assert!(matches!(&acts[..], [Act::Connect(0), Act::Send(0, hello)] if hello.len() == 127), "{acts:?}");
+    harness
 }
 
-/// Past the handshake, one NOTIFY out.
-fn running(settings: Settings) -> Bench {
-    let mut bench = greeting(settings);
-    assert_eq!(bench.bytes(0, &hello()), [Did::Send(0, notify(1, 1))]);
-    bench
+/// Returns a harness with one connection after its handshake, and one NOTIFY in flight.
+fn running(settings: Settings) -> Harness {
+    let mut harness = hello_sent(settings);
+    assert_eq!(harness.bytes(0, &hello()), [Act::Send(0, notify(1, 1))]);
+    harness
 }
 
-/// Idle after one answered event.
-fn warm(settings: Settings) -> Bench {
-    let mut bench = running(settings);
-    assert_eq!(bench.bytes(0, &ack(1, 1, SCORE)), [Did::Done(0, 0, 1)]);
-    bench
+/// Returns a harness with one connection that is idle after an event.
+fn idle(settings: Settings) -> Harness {
+    let mut harness = running(settings);
+    assert_eq!(harness.bytes(0, &ack(1, 1, SCORE)), [Act::Done(0, 0, 1)]);
+    harness
 }
 
-const RETRIED: &[Did] = &[Did::Reset(0)];
+const RESET: &[Act] = &[Act::Reset(0)];
 
 #[test]
-fn a_whole_conversation() {
-    let mut bench = warm(Settings::mux());
-    assert_eq!(bench.event(), [Did::Send(0, notify(3, 1))], "the idle connection, the next odd id");
-    assert_eq!(bench.event(), [Did::Send(0, notify(5, 1))], "shared now");
+fn a_complete_conversation() {
+    let mut harness = idle(Settings::mux());
+    assert_eq!(harness.event(), [Act::Send(0, notify(3, 1))], "expected the idle connection and the next odd id");
+    assert_eq!(harness.event(), [Act::Send(0, notify(5, 1))], "expected the connection to be shared");
     let acks = [ack(5, 1, SCORE), ack(3, 1, b"")].concat();
-    assert_eq!(bench.bytes(0, &acks), [Did::Done(2, 0, 1), Did::Done(1, 0, 0)]);
-    assert_eq!(bench.process.poll_timeout(), Some(15 * SECOND));
-    assert_eq!(bench.timeout(), [Did::Reset(0)], "idle for 15 s: RST, no DISCONNECT");
-    assert_eq!(bench.process.poll_timeout(), None);
+    assert_eq!(harness.bytes(0, &acks), [Act::Done(2, 0, 1), Act::Done(1, 0, 0)]);
+    assert_eq!(harness.process.poll_timeout(), Some(15 * SECOND));
+    assert_eq!(harness.timeout(), [Act::Reset(0)], "idle for 15 s: RST, no DISCONNECT");
+    assert_eq!(harness.process.poll_timeout(), None);
 }
 
 #[test]
-fn bad_hellos_with_a_disconnect() {
+fn bad_hellos_get_a_disconnect() {
     for (payload, code) in [
         (&[b"\x07version\x08\x032.1", SIZE, CAPS][..], 8),
         (&[b"\x07version\x08\x012", SIZE, CAPS], 4),
@@ -51,35 +51,38 @@ fn bad_hellos_with_a_disconnect() {
         (&[VERSION, b"\x0emax-frame-size\x03\xff\x00", CAPS], 9),
         (&[VERSION, b"\x0emax-frame-size\x03\xfd\xf0\x06", CAPS], 9),
     ] {
-        let mut bench = greeting(Settings::mux());
-        assert_eq!(bench.bytes(0, &hello_of(payload)), [Did::Send(0, haproxy_disconnect(code))], "{payload:?}");
-        // The agent answers: reset. The event meets its processing timeout before its retry.
-        assert_eq!(bench.bytes(0, &discon(code as u8)), [Did::Reset(0)]);
-        assert_eq!(bench.timeout(), [Did::Done(0, 1, 0)]);
-        assert_eq!(bench.now, 500 * MILLISECOND);
-        // 3.1.0 reset instead.
-        let mut bench = greeting(Settings { defects: Defects::V3_1_0, ..Settings::mux() });
-        assert_eq!(bench.bytes(0, &hello_of(payload)), RETRIED, "{payload:?}");
+        let mut harness = hello_sent(Settings::mux());
+        assert_eq!(harness.bytes(0, &hello_of(payload)), [Act::Send(0, haproxy_disconnect(code))], "{payload:?}");
+        // HAProxy resets after the agent's reply. The event reaches its processing timeout before its retry.
+        assert_eq!(harness.bytes(0, &discon(code as u8)), [Act::Reset(0)]);
+        assert_eq!(harness.timeout(), [Act::Done(0, 1, 0)]);
+        assert_eq!(harness.now, 500 * MILLISECOND);
+        // 3.1.0 resets without a DISCONNECT.
+        let mut harness = hello_sent(Settings { defects: Defects::V3_1_0, ..Settings::mux() });
+        assert_eq!(harness.bytes(0, &hello_of(payload)), RESET, "{payload:?}");
     }
 }
 
 #[test]
-fn a_refused_hello_is_retried_thrice() {
-    let mut bench = greeting(Settings { processing_timeout: 60 * SECOND, ..Settings::mux() });
-    bench.bytes(0, &hello_of(&[SIZE]));
+fn an_event_is_retried_three_times_after_bad_hellos() {
+    let mut harness = hello_sent(Settings { processing_timeout: 60 * SECOND, ..Settings::mux() });
+    harness.bytes(0, &hello_of(&[SIZE]));
     for link in 1..=3 {
-        let did = bench.pass(SECOND);
+        let acts = harness.advance(SECOND);
         assert!(
-            matches!(&did[..], [Did::Reset(old), Did::Connect(new), Did::Send(..)] if (*old, *new) == (link - 1, link)),
-            "{did:?}"
+            matches!(
+                &acts[..],
+                [Act::Reset(old), Act::Connect(new), Act::Send(..)] if (*old, *new) == (link - 1, link)
+            ),
+            "{acts:?}"
         );
-        bench.bytes(link, &hello_of(&[SIZE]));
+        harness.bytes(link, &hello_of(&[SIZE]));
     }
-    assert_eq!(bench.pass(SECOND), [Did::Done(0, 257, 0), Did::Reset(3)]);
+    assert_eq!(harness.advance(SECOND), [Act::Done(0, 257, 0), Act::Reset(3)]);
 }
 
 #[test]
-fn bad_hellos_without_a_word() {
+fn bad_headers_of_a_hello_get_a_reset() {
     let good = [VERSION, SIZE, CAPS].concat();
     for frame in [
         agent_frame(101, 0, &[0, 0], &good),
@@ -92,14 +95,14 @@ fn bad_hellos_without_a_word() {
         b"\0\0\0\x06\x65\0\0\0\x01\0\0".to_vec(),
         b"\x7f\0\0\0\x65\0\0\0\x01\0\0".to_vec(),
     ] {
-        let mut bench = greeting(Settings { processing_timeout: 60 * SECOND, ..Settings::mux() });
-        assert_eq!(bench.bytes(0, &frame), RETRIED, "{frame:x?}");
-        assert!(matches!(&bench.pass(SECOND)[..], [Did::Connect(1), Did::Send(..)]));
+        let mut harness = hello_sent(Settings { processing_timeout: 60 * SECOND, ..Settings::mux() });
+        assert_eq!(harness.bytes(0, &frame), RESET, "{frame:x?}");
+        assert!(matches!(&harness.advance(SECOND)[..], [Act::Connect(1), Act::Send(..)]));
     }
 }
 
 #[test]
-fn odd_hellos_that_pass() {
+fn unusual_hellos_are_accepted() {
     let good = [VERSION, SIZE, CAPS].concat();
     for frame in [
         agent_frame(101, 0xffff_ffff, &[0, 0], &good),
@@ -107,55 +110,55 @@ fn odd_hellos_that_pass() {
         hello_of(&[VERSION, SIZE]),
         hello_of(&[b"\x01x\x08\x01y", CAPS, SIZE, b"\x08versionX\x08\x032.0"]),
     ] {
-        let mut bench = greeting(Settings::mux());
-        assert_eq!(bench.bytes(0, &frame), [Did::Send(0, notify(1, 1))], "{frame:x?}");
+        let mut harness = hello_sent(Settings::mux());
+        assert_eq!(harness.bytes(0, &frame), [Act::Send(0, notify(1, 1))], "{frame:x?}");
     }
 }
 
 #[test]
-fn closing_without_a_hello_fails_at_once() {
-    assert_eq!(greeting(Settings::mux()).eof(0), [Did::Fin(0), Did::Done(0, 257, 0)]);
-    assert_eq!(greeting(Settings::mux()).reset(0), [Did::Done(0, 257, 0)]);
+fn an_event_fails_immediately_if_the_agent_closes_before_hello() {
+    assert_eq!(hello_sent(Settings::mux()).eof(0), [Act::Fin(0), Act::Done(0, 257, 0)]);
+    assert_eq!(hello_sent(Settings::mux()).reset(0), [Act::Done(0, 257, 0)]);
 }
 
 #[test]
-fn no_hello_at_all_waits_for_the_processing_timeout() {
-    let mut bench = greeting(Settings { hello_timeout: MILLISECOND, ..Settings::mux() });
-    assert_eq!(bench.timeout(), [Did::Done(0, 1, 0)]);
-    assert_eq!(bench.now, 500 * MILLISECOND);
-    assert_eq!(bench.bytes(0, &hello()), [], "late, but the connection is in the pool");
-    assert_eq!(bench.event(), [Did::Send(0, notify(1, 1))]);
+fn without_hello_an_event_ends_at_its_processing_timeout() {
+    let mut harness = hello_sent(Settings { hello_timeout: MILLISECOND, ..Settings::mux() });
+    assert_eq!(harness.timeout(), [Act::Done(0, 1, 0)]);
+    assert_eq!(harness.now, 500 * MILLISECOND);
+    assert_eq!(harness.bytes(0, &hello()), [], "the event has ended, but the connection remains in the pool");
+    assert_eq!(harness.event(), [Act::Send(0, notify(1, 1))]);
 }
 
 #[test]
-fn a_split_hello() {
+fn a_split_hello_is_read_as_garbage_only_with_the_bug() {
     let frame = hello();
     for cut in 1..frame.len() {
-        let mut bench = greeting(Settings::mux());
-        assert_eq!(bench.bytes(0, &frame[..cut]), [], "{cut}");
-        assert_eq!(bench.bytes(0, &frame[cut..]), [Did::Send(0, notify(1, 1))], "{cut}");
+        let mut harness = hello_sent(Settings::mux());
+        assert_eq!(harness.bytes(0, &frame[..cut]), [], "{cut}");
+        assert_eq!(harness.bytes(0, &frame[cut..]), [Act::Send(0, notify(1, 1))], "{cut}");
         let defects = Defects { split_hello_resets: true, ..Defects::default() };
-        let mut bench = greeting(Settings { defects, ..Settings::mux() });
-        assert_eq!(bench.bytes(0, &frame[..cut]), [], "{cut}");
-        let did = bench.bytes(0, &frame[cut..]);
-        // Inside the header it is harmless; behind it the payload is taken for a header.
+        let mut harness = hello_sent(Settings { defects, ..Settings::mux() });
+        assert_eq!(harness.bytes(0, &frame[..cut]), [], "{cut}");
+        let acts = harness.bytes(0, &frame[cut..]);
+        // A cut inside the header is harmless. After a later cut, the payload is read as a header.
         match cut {
-            ..11 => assert_eq!(did, [Did::Send(0, notify(1, 1))], "{cut}"),
-            _ => assert_eq!(did, RETRIED, "{cut}"),
+            ..11 => assert_eq!(acts, [Act::Send(0, notify(1, 1))], "{cut}"),
+            _ => assert_eq!(acts, RESET, "{cut}"),
         }
     }
 }
 
-/// Two NOTIFYs out, sids 3 and 5; then a bad frame, and nothing happens until their timeout.
-fn two_waiting() -> Bench {
-    let mut bench = warm(Settings::mux());
-    bench.event();
-    bench.event();
-    bench
+/// Returns a harness with two NOTIFYs in flight, with the stream-ids 3 and 5.
+fn two_in_flight() -> Harness {
+    let mut harness = idle(Settings::mux());
+    harness.event();
+    harness.event();
+    harness
 }
 
 #[test]
-fn the_stall() {
+fn a_bad_ack_header_stalls_the_connection() {
     for bad in [
         b"\0\0\0\x00\x67\0\0\0\x01\x03\x01".to_vec(),
         b"\0\0\0\x06\x67\0\0\0\x01\x03\x01".to_vec(),
@@ -167,36 +170,39 @@ fn the_stall() {
         agent_frame(77, 1, &[0, 0], b""),
         agent_frame(103, 1, &[3, 1], &[0; 16381]),
     ] {
-        let mut bench = two_waiting();
-        assert_eq!(bench.bytes(0, &bad), [], "{bad:x?}");
-        assert!(matches!(&bench.event()[..], [Did::Connect(1), ..]), "nobody joins it");
-        assert_eq!(bench.pass(500 * MILLISECOND)[..3], [Did::Done(1, 1, 0), Did::Done(2, 1, 0), Did::Reset(0)]);
+        let mut harness = two_in_flight();
+        assert_eq!(harness.bytes(0, &bad), [], "{bad:x?}");
+        assert!(
+            matches!(&harness.event()[..], [Act::Connect(1), ..]),
+            "expected no further event on the stalled connection"
+        );
+        assert_eq!(harness.advance(500 * MILLISECOND)[..3], [Act::Done(1, 1, 0), Act::Done(2, 1, 0), Act::Reset(0)]);
     }
 }
 
 #[test]
-fn bytes_after_the_stall_are_eaten_as_payload() {
-    let mut bench = two_waiting();
+fn bytes_after_a_stall_are_read_as_payload() {
+    let mut harness = two_in_flight();
     let bad = agent_frame(103, 0, &[3, 1], b"12345678");
-    assert_eq!(bench.bytes(0, &bad), []);
-    // The good ACK for 5 completes 3, with garbage for actions, and only now the DISCONNECT leaves.
-    let did = bench.bytes(0, &ack(5, 1, SCORE));
-    assert_eq!(did, [Did::Send(0, haproxy_disconnect(10)), Did::Done(1, 0, 0)]);
+    assert_eq!(harness.bytes(0, &bad), []);
+    // The valid ACK for 5 completes the frame for 3, with garbage for actions, and only now DISCONNECT is sent.
+    let acts = harness.bytes(0, &ack(5, 1, SCORE));
+    assert_eq!(acts, [Act::Send(0, haproxy_disconnect(10)), Act::Done(1, 0, 0)]);
 }
 
 #[test]
-fn the_negotiated_size_counts_payloads() {
+fn the_negotiated_size_limits_payloads() {
     for (len, done) in [(252, 1), (256, 1), (257, 0)] {
-        let mut bench = greeting(Settings::mux());
+        let mut harness = hello_sent(Settings::mux());
         let small = hello_of(&[VERSION, b"\x0emax-frame-size\x03\xf0\x01", CAPS]);
-        assert_eq!(bench.bytes(0, &small).len(), 1);
+        assert_eq!(harness.bytes(0, &small).len(), 1);
         let mut actions = vec![0; len];
         actions[0] = 9;
-        assert_eq!(bench.bytes(0, &ack(1, 1, &actions)).len(), done, "{len}");
+        assert_eq!(harness.bytes(0, &ack(1, 1, &actions)).len(), done, "{len}");
     }
 }
 
-/// As 3.2.26 does: six ACKs of 3000 bytes are as good as one of 16384.
+/// The behaviour of 3.2.26: six ACKs of 3000 bytes have the same effect as one of 16384.
 #[test]
 fn a_read_that_fills_the_buffer_is_the_last() {
     let defects = Defects { full_read_sticks: true, ..Defects::default() };
@@ -205,169 +211,173 @@ fn a_read_that_fills_the_buffer_is_the_last() {
         actions[0] = 9;
         let acks = [&ack(3, 1, &actions)[..], &ack(5, 1, &actions).repeat(count - 1)].concat();
         assert!(acks.len() >= 16_384);
-        let mut bench = two_waiting();
-        assert!(!bench.bytes(0, &acks).is_empty(), "without the bug");
-        let mut bench = warm(Settings { defects, ..Settings::mux() });
-        bench.event();
-        bench.event();
-        assert_eq!(bench.bytes(0, &acks), []);
-        assert_eq!(bench.bytes(0, &discon(0)), []);
-        assert_eq!(bench.eof(0), []);
-        assert_eq!(bench.pass(500 * MILLISECOND), [Did::Done(1, 1, 0), Did::Done(2, 1, 0)]);
-        assert_eq!(bench.event(), [Did::Send(0, notify(7, 1))], "and it goes on asking");
+        let mut harness = two_in_flight();
+        assert!(!harness.bytes(0, &acks).is_empty(), "without the bug");
+        let mut harness = idle(Settings { defects, ..Settings::mux() });
+        harness.event();
+        harness.event();
+        assert_eq!(harness.bytes(0, &acks), []);
+        assert_eq!(harness.bytes(0, &discon(0)), []);
+        assert_eq!(harness.eof(0), []);
+        assert_eq!(harness.advance(500 * MILLISECOND), [Act::Done(1, 1, 0), Act::Done(2, 1, 0)]);
+        assert_eq!(harness.event(), [Act::Send(0, notify(7, 1))], "expected further NOTIFYs");
     }
-    let mut bench = warm(Settings { defects, ..Settings::mux() });
-    bench.event();
-    assert_eq!(bench.bytes(0, &ack(3, 1, &[9; 16_372])), [Did::Done(1, 0, 0)], "a byte less");
+    let mut harness = idle(Settings { defects, ..Settings::mux() });
+    harness.event();
+    assert_eq!(harness.bytes(0, &ack(3, 1, &[9; 16_372])), [Act::Done(1, 0, 0)], "one byte less is read");
 }
 
 #[test]
-fn acks_that_are_ignored() {
+fn late_acks_and_unknown_frames_are_ignored() {
     for ignored in [ack(1, 1, SCORE), agent_frame(77, 1, &[3, 1], b"xyz"), agent_frame(77, 1, &[1, 1], b"xyz"), hello()]
     {
-        let mut bench = two_waiting();
-        assert_eq!(bench.bytes(0, &ignored), [], "{ignored:x?}");
-        assert_eq!(bench.bytes(0, &ack(3, 1, SCORE)), [Did::Done(1, 0, 1)]);
+        let mut harness = two_in_flight();
+        assert_eq!(harness.bytes(0, &ignored), [], "{ignored:x?}");
+        assert_eq!(harness.bytes(0, &ack(3, 1, SCORE)), [Act::Done(1, 0, 1)]);
     }
 }
 
 #[test]
-fn flags_beside_fin_are_ignored() {
-    let mut bench = running(Settings::mux());
-    assert_eq!(bench.bytes(0, &agent_frame(103, 0xffff_ffff, &[1, 1], SCORE)), [Did::Done(0, 0, 1)]);
+fn flags_other_than_fin_are_ignored() {
+    let mut harness = running(Settings::mux());
+    assert_eq!(harness.bytes(0, &agent_frame(103, 0xffff_ffff, &[1, 1], SCORE)), [Act::Done(0, 0, 1)]);
 }
 
 #[test]
-fn a_duplicate_in_the_same_read_runs_too() {
+fn a_duplicate_ack_in_the_same_read_is_applied() {
     let twice = [ack(1, 1, SCORE), ack(1, 1, SCORE)].concat();
-    assert_eq!(running(Settings::mux()).bytes(0, &twice), [Did::Done(0, 0, 2)]);
+    assert_eq!(running(Settings::mux()).bytes(0, &twice), [Act::Done(0, 0, 2)]);
     let old = Settings { defects: Defects::V3_1_0, ..Settings::mux() };
-    assert_eq!(running(old).bytes(0, &twice), [Did::Done(0, 256, 0)]);
-    let mut bench = running(Settings::mux());
-    assert_eq!(bench.bytes(0, &ack(1, 1, SCORE)), [Did::Done(0, 0, 1)]);
-    assert_eq!(bench.bytes(0, &ack(1, 1, SCORE)), [], "in another read it is late");
+    assert_eq!(running(old).bytes(0, &twice), [Act::Done(0, 256, 0)]);
+    let mut harness = running(Settings::mux());
+    assert_eq!(harness.bytes(0, &ack(1, 1, SCORE)), [Act::Done(0, 0, 1)]);
+    assert_eq!(harness.bytes(0, &ack(1, 1, SCORE)), [], "in another read the duplicate is late");
 }
 
 #[test]
-fn an_empty_ack_hangs_in_3_1_0() {
-    assert_eq!(running(Settings::mux()).bytes(0, &ack(1, 1, b"")), [Did::Done(0, 0, 0)]);
-    let mut bench = running(Settings { defects: Defects::V3_1_0, ..Settings::mux() });
-    assert_eq!(bench.bytes(0, &ack(1, 1, b"")), []);
-    assert_eq!(bench.timeout(), [Did::Done(0, 1, 0)]);
+fn an_empty_ack_leaves_its_event_waiting_in_3_1_0() {
+    assert_eq!(running(Settings::mux()).bytes(0, &ack(1, 1, b"")), [Act::Done(0, 0, 0)]);
+    let mut harness = running(Settings { defects: Defects::V3_1_0, ..Settings::mux() });
+    assert_eq!(harness.bytes(0, &ack(1, 1, b"")), []);
+    assert_eq!(harness.timeout(), [Act::Done(0, 1, 0)]);
 }
 
 #[test]
-fn acks_in_any_cut() {
+fn acks_are_read_in_any_pieces() {
     let frame = ack(1, 1, SCORE);
     for cut in 1..frame.len() {
-        let mut bench = running(Settings::mux());
-        assert_eq!(bench.bytes(0, &frame[..cut]), [], "{cut}");
-        assert_eq!(bench.bytes(0, &frame[cut..]), [Did::Done(0, 0, 1)], "{cut}");
+        let mut harness = running(Settings::mux());
+        assert_eq!(harness.bytes(0, &frame[..cut]), [], "{cut}");
+        assert_eq!(harness.bytes(0, &frame[cut..]), [Act::Done(0, 0, 1)], "{cut}");
     }
 }
 
 #[test]
-fn ends_of_the_connection() {
-    let both = |status| vec![Did::Done(1, status, 0), Did::Done(2, status, 0)];
+fn the_status_of_events_depends_on_the_end_of_the_connection() {
+    let both = |status| vec![Act::Done(1, status, 0), Act::Done(2, status, 0)];
     let with = |first, status| [vec![first], both(status)].concat();
     for (code, status) in [(0u8, 257), (1, 257), (2, 258), (13, 269), (99, 355)] {
-        assert_eq!(two_waiting().bytes(0, &discon(code)), with(Did::Reset(0), status), "{code}");
+        assert_eq!(two_in_flight().bytes(0, &discon(code)), with(Act::Reset(0), status), "{code}");
     }
-    assert_eq!(two_waiting().eof(0), with(Did::Fin(0), 257));
-    assert_eq!(two_waiting().reset(0), both(257));
-    let mut bench = two_waiting();
-    bench.bytes(0, &ack(3, 1, SCORE)[..9]);
-    assert_eq!(bench.eof(0), with(Did::Fin(0), 260), "inside a frame");
-    let mut bench = two_waiting();
+    assert_eq!(two_in_flight().eof(0), with(Act::Fin(0), 257));
+    assert_eq!(two_in_flight().reset(0), both(257));
+    let mut harness = two_in_flight();
+    harness.bytes(0, &ack(3, 1, SCORE)[..9]);
+    assert_eq!(harness.eof(0), with(Act::Fin(0), 260), "inside a frame");
+    let mut harness = two_in_flight();
     let last = [ack(3, 1, SCORE), discon(0)].concat();
     assert_eq!(
-        bench.bytes(0, &last),
-        [Did::Done(1, 0, 1), Did::Reset(0), Did::Done(2, 257, 0)],
-        "an ACK before it counts"
+        harness.bytes(0, &last),
+        [Act::Done(1, 0, 1), Act::Reset(0), Act::Done(2, 257, 0)],
+        "an ACK before DISCONNECT is handled"
     );
-    let mut bench = two_waiting();
+    let mut harness = two_in_flight();
     let last = [discon(0), ack(3, 1, SCORE)].concat();
-    assert_eq!(bench.bytes(0, &last), with(Did::Reset(0), 257), "one behind it does not");
+    assert_eq!(harness.bytes(0, &last), with(Act::Reset(0), 257), "an ACK after DISCONNECT is not");
 }
 
 #[test]
-fn a_cold_burst_opens_a_connection_each_and_a_warm_one_26() {
-    let mut bench = Bench::new(Settings::mux());
+fn a_burst_opens_45_connections_or_26_if_one_was_idle() {
+    let mut harness = Harness::new(Settings::mux());
     for _ in 0..45 {
-        bench.event();
+        harness.event();
     }
-    let connects = |did: &[Did]| did.iter().filter(|did| matches!(did, Did::Connect(_))).count();
+    let connects = |acts: &[Act]| acts.iter().filter(|acts| matches!(acts, Act::Connect(_))).count();
     for link in 0..45 {
-        assert_eq!(bench.bytes(link, &hello()), [Did::Send(link, notify(1, 1))], "the same ids everywhere");
+        assert_eq!(
+            harness.bytes(link, &hello()),
+            [Act::Send(link, notify(1, 1))],
+            "expected the same ids on all connections"
+        );
     }
-    let mut bench = warm(Settings::mux());
+    let mut harness = idle(Settings::mux());
     let mut opened = 1;
     for _ in 0..45 {
-        opened += connects(&bench.event());
+        opened += connects(&harness.event());
     }
     assert_eq!(opened, 26);
 }
 
 #[test]
-fn without_pipelining_one_at_a_time() {
-    let mut bench = greeting(Settings::mux());
-    bench.bytes(0, &hello_of(&[VERSION, SIZE]));
-    bench.bytes(0, &ack(1, 1, b""));
-    assert_eq!(bench.event(), [Did::Send(0, notify(3, 1))]);
-    assert!(matches!(&bench.event()[..], [Did::Connect(1), Did::Send(..)]));
+fn without_pipelining_a_connection_carries_one_event() {
+    let mut harness = hello_sent(Settings::mux());
+    harness.bytes(0, &hello_of(&[VERSION, SIZE]));
+    harness.bytes(0, &ack(1, 1, b""));
+    assert_eq!(harness.event(), [Act::Send(0, notify(3, 1))]);
+    assert!(matches!(&harness.event()[..], [Act::Connect(1), Act::Send(..)]));
 }
 
 #[test]
-fn a_timed_out_event_frees_its_slot_silently() {
-    let mut bench = warm(Settings::mux());
+fn an_event_that_times_out_frees_its_slot() {
+    let mut harness = idle(Settings::mux());
     for _ in 0..20 {
-        assert!(matches!(&bench.event()[..], [Did::Send(0, _)]));
+        assert!(matches!(&harness.event()[..], [Act::Send(0, _)]));
     }
-    let did = bench.pass(500 * MILLISECOND);
-    assert_eq!(did.len(), 20);
-    assert!(did.iter().all(|did| matches!(did, Did::Done(_, 1, 0))));
-    assert!(matches!(&bench.event()[..], [Did::Send(0, _)]), "a 21st unanswered NOTIFY on the connection");
+    let acts = harness.advance(500 * MILLISECOND);
+    assert_eq!(acts.len(), 20);
+    assert!(acts.iter().all(|acts| matches!(acts, Act::Done(_, 1, 0))));
+    assert!(matches!(&harness.event()[..], [Act::Send(0, _)]), "expected a 21st unanswered NOTIFY on the connection");
 }
 
 #[test]
-fn a_connection_for_each_event() {
-    let mut bench = running(Settings { reuse: false, ..Settings::mux() });
-    assert_eq!(bench.bytes(0, &ack(1, 1, SCORE)), [Did::Done(0, 0, 1), Did::Reset(0)]);
-    assert!(matches!(&bench.event()[..], [Did::Connect(1), Did::Send(..)]));
+fn without_reuse_each_event_has_its_own_connection() {
+    let mut harness = running(Settings { reuse: false, ..Settings::mux() });
+    assert_eq!(harness.bytes(0, &ack(1, 1, SCORE)), [Act::Done(0, 0, 1), Act::Reset(0)]);
+    assert!(matches!(&harness.event()[..], [Act::Connect(1), Act::Send(..)]));
 }
 
 #[test]
-fn soft_stop() {
-    let mut bench = warm(Settings::mux());
-    bench.process.soft_stop(bench.now);
-    assert_eq!(bench.did(), [Did::Reset(0)]);
-    let mut bench = two_waiting();
-    bench.process.soft_stop(bench.now);
-    assert_eq!(bench.did(), []);
-    assert_eq!(bench.bytes(0, &ack(3, 1, SCORE)), [Did::Done(1, 0, 1)]);
-    assert_eq!(bench.bytes(0, &ack(5, 1, SCORE)), [Did::Done(2, 0, 1), Did::Reset(0)], "right after the last ACK");
+fn a_soft_stop_resets_connections_when_they_become_idle() {
+    let mut harness = idle(Settings::mux());
+    harness.process.soft_stop(harness.now);
+    assert_eq!(harness.acts(), [Act::Reset(0)]);
+    let mut harness = two_in_flight();
+    harness.process.soft_stop(harness.now);
+    assert_eq!(harness.acts(), []);
+    assert_eq!(harness.bytes(0, &ack(3, 1, SCORE)), [Act::Done(1, 0, 1)]);
+    assert_eq!(harness.bytes(0, &ack(5, 1, SCORE)), [Act::Done(2, 0, 1), Act::Reset(0)], "right after the last ACK");
 }
 
 #[test]
-fn sizes_when_sending() {
+fn events_that_are_too_large_are_not_sent() {
     let mut long = Messages::new();
     long.message(b"long", 1).arg(b"a", Arg::Str(&[b'x'; 400]));
     let small = hello_of(&[VERSION, b"\x0emax-frame-size\x03\xf0\x01", CAPS]);
-    let mut bench = Bench::new(Settings::mux());
-    bench.event_of(&long);
-    assert_eq!(bench.bytes(0, &small), [Did::Done(0, 259, 0)], "above the negotiated size");
-    assert_eq!(bench.event(), [Did::Send(0, notify(3, 1))], "its id is spent");
-    let mut bench = Bench::new(Settings { max_frame_size: 256, ..Settings::mux() });
-    assert_eq!(bench.event_of(&long), [Did::Done(0, 3, 0)], "above what is configured: nothing is sent at all");
-    let mut bench = Bench::new(Settings { defects: Defects::V3_1_0, ..Settings::mux() });
-    bench.event_of(&long);
-    assert!(matches!(&bench.bytes(0, &small)[..], [Did::Send(0, frame)] if frame.len() > 400));
+    let mut harness = Harness::new(Settings::mux());
+    harness.event_of(&long);
+    assert_eq!(harness.bytes(0, &small), [Act::Done(0, 259, 0)], "above the negotiated size");
+    assert_eq!(harness.event(), [Act::Send(0, notify(3, 1))], "the id of the first event is used up");
+    let mut harness = Harness::new(Settings { max_frame_size: 256, ..Settings::mux() });
+    assert_eq!(harness.event_of(&long), [Act::Done(0, 3, 0)], "above HAProxy's own size: no connection is opened");
+    let mut harness = Harness::new(Settings { defects: Defects::V3_1_0, ..Settings::mux() });
+    harness.event_of(&long);
+    assert!(matches!(&harness.bytes(0, &small)[..], [Act::Send(0, frame)] if frame.len() > 400));
 }
 
 #[test]
-fn an_event_without_messages() {
-    assert_eq!(Bench::new(Settings::mux()).event_of(&Messages::new()), [Did::Done(0, 0, 0)]);
-    let mut bench = Bench::new(Settings { defects: Defects::V3_1_0, ..Settings::mux() });
-    bench.event_of(&Messages::new());
-    assert_eq!(bench.bytes(0, &hello()), [Did::Send(0, agent_frame(3, 1, &[1, 1], b""))]);
+fn an_event_without_messages_sends_nothing() {
+    assert_eq!(Harness::new(Settings::mux()).event_of(&Messages::new()), [Act::Done(0, 0, 0)]);
+    let mut harness = Harness::new(Settings { defects: Defects::V3_1_0, ..Settings::mux() });
+    harness.event_of(&Messages::new());
+    assert_eq!(harness.bytes(0, &hello()), [Act::Send(0, agent_frame(3, 1, &[1, 1], b""))]);
 }
