@@ -79,16 +79,18 @@ fn a_generated_script_equals_the_script_parsed_from_its_text() {
     }
 }
 
-/// A checker that shares code with the core would share its bugs.
+/// A checker or a model of HAProxy that shares code with the core would share its bugs.
 #[test]
-fn the_checker_has_no_dependencies() {
-    let output = Command::new(env::var("CARGO").unwrap_or("cargo".into()))
-        .args(["tree", "--package", "spoa-sim-checker", "--edges", "normal,build", "--prefix", "none"])
-        .output()
-        .expect("cargo runs");
-    let tree = String::from_utf8_lossy(&output.stdout);
-    assert!(tree.starts_with("spoa-sim-checker "), "{tree}{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(tree.lines().count(), 1, "the checker has dependencies:\n{tree}");
+fn the_checker_and_the_models_have_no_dependencies() {
+    for package in ["spoa-sim-checker", "spoa-sim-haproxy"] {
+        let output = Command::new(env::var("CARGO").unwrap_or("cargo".into()))
+            .args(["tree", "--package", package, "--edges", "normal,build", "--prefix", "none"])
+            .output()
+            .expect("cargo runs");
+        let tree = String::from_utf8_lossy(&output.stdout);
+        assert!(tree.starts_with(package), "{tree}{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(tree.lines().count(), 1, "{package} has dependencies:\n{tree}");
+    }
 }
 
 /// The code that each bug of `spoa-sim bugs` replaces occurs exactly once in the core. CI itself plants only one of the

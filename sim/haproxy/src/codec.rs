@@ -1,7 +1,6 @@
 //! Encodes and decodes SPOP frames as HAProxy does.
 //!
-//! Nothing here comes from the agent's codec. The simulator's checker relies on this module, so it must not share a
-//! mistake with the code that is checked. Encoders write exactly what HAProxy writes (order of keys, types, lengths).
+//! Nothing here comes from the agent's codec: the simulator compares the bytes of both, so they must not share a mistake. Encoders write exactly what HAProxy writes (order of keys, types, lengths).
 //! Decoders are lenient exactly where HAProxy's decoders are.
 
 mod action;
