@@ -62,7 +62,7 @@ impl AdminThread {
         let admin = admin();
         let body = move || {
             let admin = Rc::new(admin);
-            // The first executor has what the tasks of the second start.
+            // The tasks of the second executor start those of the first, which therefore outlives it.
             let (conversations, executor) = (LocalExecutor::new(), LocalExecutor::new());
             for listener in listeners {
                 executor.spawn(accept(Rc::clone(&admin), listener, &conversations)).detach();

@@ -221,7 +221,7 @@ impl Driver {
         let wanted = shared.settings.log_frames && tracing::enabled!(tracing::Level::DEBUG);
         if !wanted {
             self.frame_log = None;
-        } else if self.frame_log.is_none() && self.connection.is_idle() {
+        } else if self.frame_log.is_none() && self.connection.is_idle() && self.connection.poll_transmit().is_none() {
             let log = FrameLog::new(self.name.clone(), shared.settings.connection.max_frame_size);
             self.frame_log = Some(Box::new(log));
         }

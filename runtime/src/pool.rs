@@ -1,6 +1,7 @@
 //! All workers, as seen by the accepting thread.
 
 use std::ops::RangeInclusive;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -77,7 +78,14 @@ impl Pool {
             let (settings, working) = (settings.clone(), working.clone());
             let body = move || {
                 panics::capture_on_this_thread();
-                Worker::new(settings, handler, sockets, counters).run();
+                let serve = || Worker::new(settings, handler, sockets, counters).run();
+                if catch_unwind(AssertUnwindSafe(serve)).is_err() {
+                    let panic = panics::take();
+                    tracing::error!(
+                        panic,
+                        "worker {number} ended in a panic, with its connections: {panic}; please report it"
+                    );
+                }
                 drop(working);
             };
             thread::Builder::new().name(format!("spoa-{number}")).spawn(body).map_err(Error::Worker)?;
@@ -141,9 +149,12 @@ impl Pool {
 
     /// Returns the names of the threads that do not respond.
     pub(crate) fn hung_threads(&self) -> Vec<String> {
-        let workers = self.working().map(|worker| worker.heartbeat());
-        let hung = self.heartbeats.iter().chain(workers).filter(|heartbeat| heartbeat.is_hung());
-        hung.map(|heartbeat| heartbeat.thread().to_owned()).collect()
+        // A worker that has ended before a stop was lost to a panic.
+        let is_lost = |worker: &Mailbox| worker.is_closed() && self.is_ready();
+        let is_hung = |worker: &&Mailbox| is_lost(worker) || !worker.is_closed() && worker.heartbeat().is_hung();
+        let workers = self.workers.iter().map(|worker| &*worker.mailbox).filter(is_hung).map(Mailbox::heartbeat);
+        let others = self.heartbeats.iter().filter(|heartbeat| heartbeat.is_hung());
+        others.chain(workers).map(|heartbeat| heartbeat.thread().to_owned()).collect()
     }
 
     /// Returns the counters of each worker, also of one that has ended.

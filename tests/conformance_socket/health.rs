@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use rustix::pipe::fcntl_setpipe_size;
@@ -20,32 +20,33 @@ use spoa_tests::process;
 
 use crate::operations::with_admin;
 
-/// An agent whose log is read only until it listens.
+/// An agent whose output is read only until it listens: its log, and standard output, which goes to the same pipe.
 struct UnreadLog {
     child: Child,
     addr: String,
     admin: Admin,
     /// Keeps the pipe open, so that it becomes full and writes to it do not fail.
-    _stderr: BufReader<ChildStderr>,
+    _output: BufReader<ChildStdout>,
 }
 
 impl UnreadLog {
     fn start(options: &[&str]) -> Self {
-        let mut command = Command::new(binary());
-        command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).args(options).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("spoa can be run");
-        let stderr = child.stderr.take().expect("standard error is piped");
-        fcntl_setpipe_size(&stderr, 4096).expect("a pipe can have one page");
-        let mut stderr = BufReader::new(stderr);
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"exec "$0" "$@" 2>&1"#]).arg(binary()).stdout(Stdio::piped());
+        command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).args(options);
+        let mut child = command.spawn().expect("there is a shell");
+        let output = child.stdout.take().expect("standard output is piped");
+        fcntl_setpipe_size(&output, 4096).expect("a pipe can have one page");
+        let mut output = BufReader::new(output);
         let mut read_after = |text: &str| loop {
             let mut line = String::new();
-            assert!(stderr.read_line(&mut line).expect("the text is UTF-8") > 0, "expected {text:?} in the log");
+            assert!(output.read_line(&mut line).expect("the text is UTF-8") > 0, "expected {text:?} in the log");
             if let Some((_, addr)) = line.trim().split_once(text) {
                 break addr.to_owned();
             }
         };
         let (addr, admin) = (read_after("listening on "), Admin::at(&read_after("metrics and health on ")));
-        Self { child, addr, admin, _stderr: stderr }
+        Self { child, addr, admin, _output: output }
     }
 }
 

@@ -493,6 +493,13 @@ fn a_message_that_is_not_served_is_reported() {
         ask(&mut client, &message_about("forged\n2026-01-01 ERROR \x1b[31m", ipv4(1)));
         agent.wait_for_line(r"forged\n2026-01-01 ERROR \u{1b}[31m");
         assert_eq!(agent.log().matches("is not served").count(), 2, "{}", agent.log());
+        ask(
+            &mut client,
+            &message("check-client-ip", &[("host", Value::text("192.0.2.1")), ("path", Value::text("/"))]),
+        );
+        agent.wait_for_line("no address was found in the message \"check-client-ip\", so it is not judged");
+        ask(&mut client, &message_about("get-ip-reputation", Value::Null));
+        assert!(!agent.log().contains("in the message \"get-ip-reputation\""), "NULL is no mistake: {}", agent.log());
     }
 }
 

@@ -123,6 +123,7 @@ pub(crate) fn forwarded(install: &Install) {
         expected(200, ""),
         "addresses that the client sent must not count"
     );
+    assert_eq!(request(7, &["198.51.100.99, \""]).0, 400, "an open quote hides what is appended to the line");
     let without_proxies = Request::get("/").from(loopback(8)).header("x-forwarded-for", "198.51.100.99").send(HAPROXY);
     assert_eq!(without_proxies.status, 400);
     assert!(spoa.stop().success());

@@ -177,6 +177,8 @@ fn an_unmodified_list_is_recorded_as_checked_and_an_empty_one_is_not() {
     // Another source, whose list is older than the existing one.
     assert_eq!(downloads.run(&["good /other"]).0, 0);
     assert_eq!(downloads.list("good"), "192.0.2.3\n");
+    let (status, errors) = downloads.run(&["may /page max-shrink=100"]);
+    assert!(status == 1 && errors.contains("there is no address in"), "an error page is not an empty list: {errors}");
     for path in ["/empty", "/comments"] {
         assert_eq!(downloads.run(&[&format!("may {path}")]).0, 1);
         assert_eq!(downloads.run(&[&format!("may {path} max-shrink=100")]), (0, String::new()));

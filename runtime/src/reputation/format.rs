@@ -215,7 +215,9 @@ pub fn open(path: &Path) -> io::Result<(Box<dyn BufRead>, Metadata)> {
     let (file, metadata) = open_regular(path)?;
     let mut file = BufReader::with_capacity(BUFFER, file);
     Ok(if file.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
-        (Box::new(BufReader::with_capacity(BUFFER, Bounded::new(MultiGzDecoder::new(file)))), metadata)
+        // The compressed bytes too: empty members unpack to nothing, and may be many.
+        let packed = BufReader::with_capacity(BUFFER, Bounded::new(file));
+        (Box::new(BufReader::with_capacity(BUFFER, Bounded::new(MultiGzDecoder::new(packed)))), metadata)
     } else if metadata.len() > SIZE_MAX {
         return Err(too_large());
     } else {

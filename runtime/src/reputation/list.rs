@@ -281,7 +281,8 @@ impl List {
         if content.prefixes() > room {
             return Err(LoadError::TooManyPrefixes { name, path });
         }
-        if content.prefixes() == 0 && config.max_shrink != Some(100) {
+        // A list that may be empty has nothing in it, not something else: an error page for example.
+        if content.prefixes() == 0 && (config.max_shrink != Some(100) || content.bad_lines > 0) {
             return Err(LoadError::Empty { name, path });
         }
         if let Some((line, error)) = content.bad.first().filter(|_| config.strict) {

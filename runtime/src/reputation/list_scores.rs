@@ -81,6 +81,8 @@ impl ListScores {
         });
         if !has_argument {
             self.library.counts().report_no_argument(rule, message);
+        } else if worst.is_none() {
+            self.library.counts().report_no_address(rule, message);
         }
         worst.unwrap_or(Verdict::Unknown)
     }

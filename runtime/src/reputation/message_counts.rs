@@ -90,6 +90,11 @@ impl MessageCounts {
         self.misfits.no_argument(rule, message);
     }
 
+    /// Reports a message in which no address was found.
+    pub(super) fn report_no_address(&self, rule: &MessageRule, message: &Message<'_>) {
+        self.misfits.no_address(rule, message);
+    }
+
     pub(super) fn write(&self, families: &mut Families<'_>) -> fmt::Result {
         let inner = self.lock();
         let sum = |at: usize| inner.workers.iter().map(|counts| counts.0[at].get()).sum::<u64>();

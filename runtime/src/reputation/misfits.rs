@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use spoa_core::wire::Message;
+use spoa_core::wire::{Message, TypedData};
 
 use super::message_rule::MessageRule;
 
@@ -31,6 +31,7 @@ struct Reported {
 enum Kind {
     Unknown,
     NoArgument,
+    NoAddress,
 }
 
 impl Misfits {
@@ -59,6 +60,24 @@ impl Misfits {
             spoe_message = name,
             "the message \"{name}\" has none of the arguments that its rule names ({wanted}), so no address is judged{more}; \
              HAProxy sends: {sent}"
+        );
+    }
+
+    /// Reports a message in which no address was found, unless one of its arguments is NULL: a client of a unix socket has no
+    /// address, and a header may be missing.
+    #[cold]
+    pub(super) fn no_address(&self, rule: &MessageRule, message: &Message<'_>) {
+        if message.args().any(|(_, value)| value == TypedData::Null) {
+            return;
+        }
+        let name = rule.message();
+        let Some(more) = self.report(Kind::NoAddress, name, Instant::now()) else { return };
+        let args: Vec<_> = message.args().take(KINDS_MAX).map(|(name, _)| shown(name)).collect();
+        let sent = join(args.iter().map(|name| if name.is_empty() { "(unnamed)" } else { name }));
+        tracing::warn!(
+            spoe_message = name,
+            "no address was found in the message \"{name}\", so it is not judged{more}; HAProxy sends: {sent}. A string counts only \
+             in an argument \"ip\", in one that the rule names, or if it is the only argument"
         );
     }
 

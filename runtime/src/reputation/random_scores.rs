@@ -58,6 +58,8 @@ impl RandomScores {
         });
         if !has_argument {
             self.all_counts.report_no_argument(rule, message);
+        } else if lowest.is_none() {
+            self.all_counts.report_no_address(rule, message);
         }
         Some((rule.scope(), &rule.names().score, lowest?))
     }

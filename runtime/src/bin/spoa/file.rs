@@ -134,19 +134,17 @@ struct MessageKeys {
     name: String,
     #[serde(default, deserialize_with = "texts")]
     argument: Option<Vec<String>>,
-    #[serde(default)]
-    scope: ScopeName,
+    scope: Option<ScopeName>,
     prefix: Option<String>,
     #[serde(default)]
     variables: VariableKeys,
 }
 
 /// The scope of variables, as in HAProxy's configuration.
-#[derive(Clone, Copy, Default, Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum ScopeName {
     Proc,
-    #[default]
     Sess,
     Txn,
     Req,
@@ -172,11 +170,16 @@ impl TryFrom<MessageKeys> for MessageTable {
     fn try_from(keys: MessageKeys) -> Result<Self, String> {
         let MessageKeys { name, argument, scope, prefix, variables } = keys;
         let scope = match scope {
-            ScopeName::Proc => Scope::Process,
-            ScopeName::Sess => Scope::Session,
-            ScopeName::Txn => Scope::Transaction,
-            ScopeName::Req => Scope::Request,
-            ScopeName::Res => Scope::Response,
+            Some(ScopeName::Proc) => Scope::Process,
+            Some(ScopeName::Sess) => Scope::Session,
+            Some(ScopeName::Txn) => Scope::Transaction,
+            Some(ScopeName::Req) => Scope::Request,
+            Some(ScopeName::Res) => Scope::Response,
+            // A message that is built in keeps its scope.
+            None => {
+                let built_in = MessageRule::defaults().into_iter().find(|rule| rule.message() == name);
+                built_in.map_or(Scope::Session, |rule| rule.scope())
+            }
         };
         let usual = prefix.map_or_else(Names::default, |prefix| Names::with_prefix(&prefix));
         let names = Names {

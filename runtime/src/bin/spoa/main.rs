@@ -19,7 +19,9 @@ use std::error::Error;
 use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -152,5 +154,14 @@ pub(crate) fn tell_line(text: &str) {
 
 /// Writes a line that begins with the program's name to standard error.
 pub(crate) fn complain(what: &dyn Display) {
-    let _ = writeln!(io::stderr(), "spoa: {}", Escaped(what));
+    let line = format!("spoa: {}\n", Escaped(what));
+    // On a thread of its own: the process has to end even if nobody reads standard error.
+    let (done, written) = mpsc::channel();
+    let write = move || {
+        let _ = io::stderr().write_all(line.as_bytes());
+        let _ = done.send(());
+    };
+    if thread::Builder::new().spawn(write).is_ok() {
+        let _ = written.recv_timeout(Duration::from_secs(1));
+    }
 }

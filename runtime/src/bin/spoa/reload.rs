@@ -30,7 +30,7 @@ const TICK: Duration = Duration::from_secs(1);
 const SLOW: Duration = Duration::from_secs(60);
 
 /// How long loading may take before the agent counts as unhealthy: a file on a dead network file system never answers.
-const HUNG: Duration = Duration::from_secs(600);
+const HUNG: Duration = Duration::from_secs(3600);
 
 impl Signals {
     /// Catches the signals.
@@ -155,7 +155,13 @@ impl Loader {
                         library.look_up_checks();
                     }
                 });
-                let hangup = async { self.hangups.recv().await.is_ok() };
+                let hangup = async {
+                    match self.hangups.recv().await {
+                        Ok(()) => true,
+                        // The process is ending.
+                        Err(_) => future::pending().await,
+                    }
+                };
                 let changed = async {
                     match &mut watch {
                         Some(watch) => watch.changed().await,
@@ -206,7 +212,10 @@ impl Loader {
                 }
                 Err(error) => tracing::error!("SIGHUP: the previous configuration stays in use: {error}"),
             },
-            _ => tracing::info!("SIGHUP: there are no lists to reload, scores are random"),
+            Some(_) => tracing::warn!(
+                "SIGHUP: the configuration has no list any more; the lists stay in use until the next start"
+            ),
+            None => tracing::info!("SIGHUP: there are no lists to reload, scores are random"),
         }
     }
 

@@ -1,13 +1,15 @@
 //! Writes lines to standard error without ever waiting for its reader.
 
 use std::io::{self, Write};
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use spoa_runtime::text::is_unsafe;
 use tracing::{Level, Metadata};
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines that wait to be written; further ones are dropped. A line has a few kilobytes at most.
@@ -16,14 +18,55 @@ const QUEUE_MAX: usize = 2048;
 /// Bytes of debug lines per second; further ones are dropped. A single peer can cause ten times as many.
 const DEBUG_BYTES_MAX: usize = 4 << 20;
 
-/// Writes the queued lines when it is dropped, for at most a second.
+/// The longest time that the end of the process waits for queued lines to be written.
+const FLUSH_TIME: Duration = Duration::from_secs(1);
+
+/// Waits for queued lines to be written when it is dropped, for at most [`FLUSH_TIME`].
 pub(crate) struct Flush {
-    _guard: WorkerGuard,
+    counts: Arc<Counts>,
+    dropped: ErrorCounter,
+}
+
+/// The numbers of lines that were queued, dropped ones included, and written.
+#[derive(Debug, Default)]
+struct Counts {
+    queued: AtomicU64,
+    written: AtomicU64,
+}
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        let end = Instant::now() + FLUSH_TIME;
+        let is_pending = || {
+            let done = self.counts.written.load(Ordering::SeqCst) + self.dropped.dropped_lines() as u64;
+            done < self.counts.queued.load(Ordering::SeqCst)
+        };
+        while is_pending() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Standard error, which counts the lines that were written to it.
+struct Stderr(Arc<Counts>);
+
+impl Write for Stderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // A line that cannot be written is lost.
+        let _ = io::stderr().write_all(line);
+        self.0.written.fetch_add(1, Ordering::SeqCst);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The way of a line to standard error.
 pub(super) struct Lines {
     queue: NonBlocking,
+    counts: Arc<Counts>,
     is_json: bool,
     budget: Budget,
     dropped: Dropped,
@@ -45,14 +88,18 @@ impl Dropped {
 impl Lines {
     /// Starts the thread that writes them.
     pub(super) fn to_stderr(is_json: bool) -> (Self, Dropped, Flush) {
+        let counts = Arc::<Counts>::default();
         let (queue, guard) = NonBlockingBuilder::default()
             .lossy(true)
             .buffered_lines_limit(QUEUE_MAX)
             .thread_name("spoa-log")
-            .finish(io::stderr());
+            .finish(Stderr(Arc::clone(&counts)));
+        // Its drop would write to standard output, and so wait for the reader of that.
+        mem::forget(guard);
         let dropped = Dropped { by_queue: queue.error_counter(), by_budget: Arc::default() };
-        let lines = Self { queue, is_json, budget: Budget::default(), dropped: dropped.clone() };
-        (lines, dropped, Flush { _guard: guard })
+        let flush = Flush { counts: Arc::clone(&counts), dropped: queue.error_counter() };
+        let lines = Self { queue, counts, is_json, budget: Budget::default(), dropped: dropped.clone() };
+        (lines, dropped, flush)
     }
 }
 
@@ -81,6 +128,7 @@ impl Write for Line<'_> {
             return Ok(line.len());
         }
         let mut queue = self.lines.queue.clone();
+        self.lines.counts.queued.fetch_add(1, Ordering::SeqCst);
         match self.lines.is_json.then(|| escaped_json(line)).flatten() {
             Some(escaped) => queue.write_all(escaped.as_bytes())?,
             None => queue.write_all(line)?,
