@@ -97,10 +97,13 @@ impl UnixSocket {
 }
 
 impl ListenAddr {
-    /// True if both are the same socket, whatever its permissions.
+    /// True if a listening socket with the address `other` accepts the connections of this one, whatever its permissions.
     pub(crate) fn is_same_place(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Tcp(one), Self::Tcp(other)) => one == other,
+            (Self::Tcp(one), Self::Tcp(other)) => {
+                let is_wildcard = other.ip().is_unspecified();
+                one.port() == other.port() && (is_wildcard || one.ip().to_canonical() == other.ip().to_canonical())
+            }
             (Self::Unix(one), Self::Unix(other)) => {
                 let real = |socket: &UnixSocket| socket.path.canonicalize().unwrap_or_else(|_| socket.path.clone());
                 real(one) == real(other)
@@ -140,6 +143,20 @@ mod tests {
         for text in ["", "12345", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "unix:", "unix:,mode=0660"] {
             assert_eq!(text.parse::<ListenAddr>(), Err(AddrError::NotAnAddress(text.into())));
         }
+    }
+
+    #[test]
+    fn a_socket_accepts_the_connections_of_its_address() {
+        let is_same = |one: &str, other: &str| {
+            one.parse::<ListenAddr>().unwrap().is_same_place(&other.parse::<ListenAddr>().unwrap())
+        };
+        for other in ["127.0.0.1:7", "0.0.0.0:7", "[::]:7", "[::ffff:127.0.0.1]:7"] {
+            assert!(is_same("127.0.0.1:7", other), "{other}");
+        }
+        for other in ["127.0.0.1:8", "127.0.0.2:7", "[::1]:7", "unix:/x"] {
+            assert!(!is_same("127.0.0.1:7", other), "{other}");
+        }
+        assert!(is_same("unix:/x,mode=0660", "/x") && !is_same("0.0.0.0:7", "127.0.0.1:7"));
     }
 
     #[test]

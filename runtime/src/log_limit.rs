@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::text::Count;
+
 /// Lines that a worker may log in each [`PERIOD`].
 const LINES_MAX: u32 = 10;
 const PERIOD: Duration = Duration::from_secs(1);
@@ -33,7 +35,7 @@ impl LogLimit {
             lines.set(0);
             match suppressed.take() {
                 0 => {}
-                suppressed => tracing::warn!(suppressed, "{suppressed} more lines like these were not logged"),
+                suppressed => tracing::warn!(suppressed, "{} like these not logged", Count(suppressed, "more line")),
             }
         }
         let allowed = lines.get() < LINES_MAX;

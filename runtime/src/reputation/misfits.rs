@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use spoa_core::wire::{Message, TypedData};
 
 use super::message_rule::MessageRule;
+use crate::text::Count;
 
 /// How often a kind of misfit that was reported before is reported again.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -97,7 +98,7 @@ impl Misfits {
         reported.last = Some(now);
         Some(match std::mem::take(&mut reported.left_out) {
             0 => String::new(),
-            left_out => format!(" ({left_out} more messages like this were not logged)"),
+            left_out => format!(" ({} like this not logged)", Count(left_out, "more message")),
         })
     }
 }
@@ -123,7 +124,7 @@ mod tests {
         let report = |kind, name: &str, seconds| misfits.report(kind, name, start + Duration::from_secs(seconds));
         assert_eq!(report(Kind::Unknown, "a", 0), Some(String::new()));
         assert_eq!(report(Kind::Unknown, "a", 1), None);
-        assert_eq!(report(Kind::NoArgument, "a", 1), Some(" (1 more messages like this were not logged)".into()));
+        assert_eq!(report(Kind::NoArgument, "a", 1), Some(" (1 more message like this not logged)".into()));
         assert_eq!(report(Kind::Unknown, "a", 60), None);
         assert!(report(Kind::Unknown, "a", 61).is_some());
         let seen = (0..1000).filter(|n| report(Kind::Unknown, &n.to_string(), 62).is_some()).count();

@@ -1,23 +1,24 @@
-//! The answers of the application behind the agent: it does what the messages themselves say.
+//! The answers of the simulated handler, which does what the argument `plan` of its messages says.
 
 use crate::read::{IntegerType, Part, Value, messages};
 use crate::write::{string, varint};
 
-/// How the application answers a NOTIFY, read from its messages.
+/// The answer to a NOTIFY, computed from its messages.
 #[derive(Debug, Default)]
 pub struct Answer {
-    /// The number of the action, 0..=7.
+    /// One of the kinds below, 0 to 7.
     pub(crate) kind: u8,
-    /// How long after it was handed out, in nanoseconds.
-    pub(crate) after: u64,
-    /// The actions, each on its own: only whole ones may be cut.
+    /// The time from the NOTIFY to its answer, in nanoseconds. 0 means that the answer is immediate.
+    pub(crate) delay: u64,
+    /// The encoded actions.
     pub(crate) actions: Vec<u8>,
+    /// The end of each action in `actions`. An ACK that is too small for all actions has the first few, each whole.
     ends: Vec<usize>,
     /// The score and the checksum of each message.
-    wanted: Vec<(Option<u32>, u64)>,
+    results: Vec<(Option<u32>, u64)>,
 }
 
-/// The kinds of answers; see `Plan` in the simulator, of which this is the other half.
+// The kinds of answers, as numbered by `Plan` in the simulator.
 pub(crate) const SCORE: u8 = 0;
 pub(crate) const BIG: u8 = 2;
 pub(crate) const TYPES: u8 = 3;
@@ -26,58 +27,60 @@ pub(crate) const DROP: u8 = 5;
 pub(crate) const HALF: u8 = 6;
 pub(crate) const NEVER: u8 = 7;
 
-/// The last number of each size of varint and the first of the next; and the largest.
+/// The last number of each length of varint and the first number of the next length, and the largest number.
 const EDGES: [u64; 9] = [239, 240, 2287, 2288, 264_431, 264_432, 33_818_863, 33_818_864, u64::MAX];
 
 impl Answer {
-    /// How long after it was handed out it is answered, in nanoseconds; `None` for never.
-    pub fn after(&self) -> Option<u64> {
-        (self.kind != NEVER).then_some(self.after)
+    /// Returns the time from the NOTIFY to its answer, in nanoseconds; `None` if it is never answered.
+    pub fn delay(&self) -> Option<u64> {
+        (self.kind != NEVER).then_some(self.delay)
     }
 
-    /// True if an ACK may carry these actions: all of the answer, its first few, or none.
+    /// True if an ACK may have these actions: all actions of the answer, its first few, or none.
     pub fn allows(&self, actions: &[u8]) -> bool {
         let whole = actions.is_empty() || self.ends.contains(&actions.len());
         whole && self.actions.starts_with(actions)
     }
 
-    /// True if these actions are all of the answer.
+    /// True if `actions` is the whole answer. A handler that fails sets no actions. `BIG` never fits, so any part of it
+    /// counts as whole.
     pub fn is_whole(&self, actions: &[u8]) -> bool {
         self.kind == BIG || matches!(self.kind, DROP | HALF) && actions.is_empty() || self.actions == actions
     }
 
-    /// The answer to these messages; `None` if they are malformed.
+    /// Returns the answer to these messages; `None` if they are malformed.
     pub fn of(payload: &[u8]) -> Option<Self> {
         let mut answer = Self::default();
         answer.read(payload).then_some(answer)
     }
 
-    /// Reads the messages, in place of those before; false if they are malformed.
+    /// Replaces the answer with the answer to these messages. Returns false if they are malformed.
     pub(crate) fn read(&mut self, payload: &[u8]) -> bool {
         self.actions.clear();
         self.ends.clear();
-        self.wanted.clear();
+        self.results.clear();
         let mut plan = None;
         let mut message = Message::default();
-        // The plan is the first integer of 64 bits that is the first argument called "plan" in its message.
+        // Of each message, only the first argument called "plan" counts. The first of these that is a 64-bit integer is
+        // the plan.
         let well_formed = messages(payload, &mut |part| match part {
             Part::Message(name) => message = Message::begin(name),
             Part::Arg(name, value) => message.arg(name, value),
             Part::End => {
                 plan = plan.or(message.plan.flatten());
-                self.wanted.push((message.score, message.sum));
+                self.results.push((message.score, message.sum));
             }
         });
         if well_formed {
             let wire = plan.unwrap_or(0);
             self.kind = (wire % 8) as u8;
-            self.after = (wire / 8) % 3_600_000_000 * 1000;
+            self.delay = (wire / 8) % 3_600_000_000 * 1000;
             self.fill();
         }
         well_formed
     }
 
-    /// Returns the number of bytes of the actions that fit into `room`.
+    /// Returns the length of the first actions that fit, whole, into `room` bytes.
     pub(crate) fn fitting(&self, room: usize) -> usize {
         self.ends.iter().copied().take_while(|end| *end <= room).last().unwrap_or(0)
     }
@@ -85,8 +88,8 @@ impl Answer {
     fn fill(&mut self) {
         match self.kind {
             SCORE => {
-                for n in 0..self.wanted.len() {
-                    let (score, sum) = self.wanted[n];
+                for n in 0..self.results.len() {
+                    let (score, sum) = self.results[n];
                     if let Some(score) = score {
                         self.set(1, "ip_score", 3, |out| varint(u64::from(score), out));
                     }
@@ -135,12 +138,14 @@ impl Answer {
     }
 }
 
-/// The sum over a message.
+/// The results of a message, computed while it is read.
 #[derive(Default)]
 struct Message {
+    /// The checksum: FNV-1a over names and values.
     sum: u64,
+    /// The sum of the octets of the first address, modulo 101.
     score: Option<u32>,
-    /// The argument "plan", once it was seen; `Some(None)` if it is no integer.
+    /// The first argument called "plan". `Some(None)` means that it is not a 64-bit integer.
     plan: Option<Option<u64>>,
 }
 
@@ -153,7 +158,7 @@ impl Message {
 
     fn arg(&mut self, name: &[u8], value: Value<'_>) {
         if name == b"plan" && self.plan.is_none() {
-            // An INT32 that does not fit reads as an INT64, as in HAProxy.
+            // An INT32 that does not fit into 32 bits is read as an INT64, as in HAProxy.
             self.plan = Some(match value {
                 Value::Integer(wire, IntegerType::Signed64) => Some(wire),
                 Value::Integer(wire, IntegerType::Signed32) if i32::try_from(wire as i64).is_err() => Some(wire),

@@ -1,8 +1,8 @@
-//! The counts of a connection.
+//! The counters of a connection.
 
-/// Counts since the connection was accepted.
+/// Counters since the connection was accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the count of that name in the agent's statistics")]
+#[expect(missing_docs, reason = "each is the counter of that name in the agent's statistics")]
 pub struct Counts {
     pub frames_received: u64,
     pub notifies: u64,

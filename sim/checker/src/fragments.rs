@@ -1,71 +1,73 @@
-//! NOTIFYs in pieces.
+//! Reassembly of NOTIFYs that arrive in fragments.
 
-/// At most one NOTIFY is under way in pieces.
+/// The NOTIFY that is being reassembled. There is at most one.
 #[derive(Debug, Default)]
 pub(crate) struct Fragments {
-    current: Option<(Ids, Kept)>,
+    current: Option<(Ids, Partial)>,
 }
 
 /// The stream-id and frame-id of a NOTIFY.
 type Ids = (u64, u64);
-/// The payload so far; it is dropped once it was too large.
-type Kept = Option<Vec<u8>>;
+/// The payload received so far; `None` after it exceeded the limit, when further fragments are ignored.
+type Partial = Option<Vec<u8>>;
 
-/// The outcome of a fragment.
+/// The effect of a fragment.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Piece {
-    /// Wait for more.
-    More,
-    /// The NOTIFY is whole.
-    Whole(Vec<u8>),
-    /// It is too large: abort it.
+pub(crate) enum Reassembly {
+    /// Nothing has to be done until the next fragment.
+    Incomplete,
+    /// This is the payload of the whole NOTIFY.
+    Complete(Vec<u8>),
+    /// The payload has exceeded the limit, so the NOTIFY has to be aborted.
     TooLarge,
-    /// It does not belong here.
-    OutOfPlace,
+    /// The fragment is not allowed here.
+    OutOfSequence,
 }
 
 impl Fragments {
-    /// True while pieces are kept: nothing else may come between.
+    /// True while fragments are stored. Until the last one, no other NOTIFY may arrive.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.current, Some((_, Some(_))))
     }
 
-    /// A NOTIFY that is whole by itself: forgets what was aborted.
+    /// Forgets the current NOTIFY, if there is one.
     pub(crate) fn forget(&mut self) {
         self.current = None;
     }
 
-    pub(crate) fn first(&mut self, ids: (u64, u64), payload: &[u8], max: usize) -> Piece {
+    /// Handles a NOTIFY without FIN. `max` is the limit of the whole payload, in bytes.
+    pub(crate) fn first(&mut self, ids: (u64, u64), payload: &[u8], max: usize) -> Reassembly {
         if self.is_open() {
-            return Piece::OutOfPlace;
+            return Reassembly::OutOfSequence;
         }
         self.current = Some((ids, Some(Vec::new())));
         self.add(payload, max)
     }
 
-    pub(crate) fn next(&mut self, ids: (u64, u64), last: bool, payload: &[u8], max: usize) -> Piece {
+    /// Handles an UNSET frame without ABORT.
+    pub(crate) fn next(&mut self, ids: (u64, u64), last: bool, payload: &[u8], max: usize) -> Reassembly {
         match &self.current {
             Some((same, Some(_))) if *same == ids => {
-                let piece = self.add(payload, max);
+                let reassembly = self.add(payload, max);
                 if !last {
-                    return piece;
+                    return reassembly;
                 }
                 match self.current.take() {
-                    Some((_, Some(whole))) => Piece::Whole(whole),
-                    _ => Piece::TooLarge,
+                    Some((_, Some(whole))) => Reassembly::Complete(whole),
+                    _ => Reassembly::TooLarge,
                 }
             }
             Some((same, None)) if *same == ids => {
                 if last {
                     self.current = None;
                 }
-                Piece::More
+                Reassembly::Incomplete
             }
-            _ => Piece::OutOfPlace,
+            _ => Reassembly::OutOfSequence,
         }
     }
 
-    /// HAProxy gives the NOTIFY up; false if there is none of that name.
+    /// Handles an UNSET frame with ABORT. Returns false if the current NOTIFY has other ids, or if there is none.
     pub(crate) fn abort(&mut self, ids: (u64, u64)) -> bool {
         let known = matches!(&self.current, Some((same, _)) if *same == ids);
         if known {
@@ -74,14 +76,14 @@ impl Fragments {
         known
     }
 
-    fn add(&mut self, payload: &[u8], max: usize) -> Piece {
-        let Some((_, kept)) = &mut self.current else { return Piece::OutOfPlace };
-        let Some(bytes) = kept else { return Piece::OutOfPlace };
+    fn add(&mut self, payload: &[u8], max: usize) -> Reassembly {
+        let Some((_, partial)) = &mut self.current else { return Reassembly::OutOfSequence };
+        let Some(bytes) = partial else { return Reassembly::OutOfSequence };
         if bytes.len() + payload.len() > max {
-            *kept = None;
-            return Piece::TooLarge;
+            *partial = None;
+            return Reassembly::TooLarge;
         }
         bytes.extend_from_slice(payload);
-        Piece::More
+        Reassembly::Incomplete
     }
 }

@@ -1,17 +1,18 @@
-//! The outcome of a HAPROXY-HELLO.
+//! The decision about a HAPROXY-HELLO.
 
 use crate::limits::Limits;
 use crate::read::{IntegerType, Value, pairs};
 
-/// The answer to a HELLO.
+/// The decision about a HELLO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Judgement {
-    /// Go on with these.
+pub(crate) enum Decision {
+    /// The HELLO is accepted with these values.
     Accept { max_frame_size: u32, pipelining: bool, fragmentation: bool, asynchronous: bool, healthcheck: bool },
-    /// Refuse it with this code; at once if it is a health check.
+    /// The HELLO is refused with this code: immediately if it is a health check, otherwise after a delay.
     Refuse { code: u32, healthcheck: bool },
 }
 
+/// The known keys of a HELLO. If a key occurs twice, its last value counts.
 #[derive(Default)]
 struct Keys<'b> {
     versions: Option<&'b [u8]>,
@@ -20,10 +21,11 @@ struct Keys<'b> {
     healthcheck: bool,
 }
 
-pub(crate) fn judge(flags: u32, ids: (u64, u64), payload: &[u8], limits: &Limits) -> Judgement {
+/// Decides about the HELLO with these flags, ids and payload.
+pub(crate) fn decide(flags: u32, ids: (u64, u64), payload: &[u8], limits: &Limits) -> Decision {
     let mut keys = Keys::default();
     let well_formed = read(payload, &mut keys);
-    // Whether it is a health check counts even if something before or behind it is wrong.
+    // The key `healthcheck` counts even if another key is invalid: a health check is refused without delay.
     let mut healthcheck = false;
     pairs(payload, |key, value| {
         if key == b"healthcheck" {
@@ -31,7 +33,7 @@ pub(crate) fn judge(flags: u32, ids: (u64, u64), payload: &[u8], limits: &Limits
         }
         true
     });
-    let refuse = |code| Judgement::Refuse { code, healthcheck };
+    let refuse = |code| Decision::Refuse { code, healthcheck };
     let foreign = well_formed && keys.versions.is_some_and(|versions| !versions.split(|b| *b == b',').any(is_2));
     if flags & 1 == 0 {
         return refuse(if foreign { 8 } else { 10 });
@@ -50,13 +52,13 @@ pub(crate) fn judge(flags: u32, ids: (u64, u64), payload: &[u8], limits: &Limits
     if foreign {
         return refuse(8);
     }
-    // Only the unsigned types go above 2^63; in the others the top bit is a sign.
+    // In the signed types the highest bit is the sign.
     let negative = matches!(integer, IntegerType::Signed32 | IntegerType::Signed64) && size >> 63 == 1;
     if negative || size < 256 {
         return refuse(9);
     }
     let offers = |name: &str| capabilities.split(|b| *b == b',').any(|token| token.trim_ascii() == name.as_bytes());
-    Judgement::Accept {
+    Decision::Accept {
         max_frame_size: size.min(u64::from(limits.max_frame_size)) as u32,
         pipelining: limits.pipelining && offers("pipelining"),
         fragmentation: limits.fragmentation,
@@ -65,7 +67,7 @@ pub(crate) fn judge(flags: u32, ids: (u64, u64), payload: &[u8], limits: &Limits
     }
 }
 
-/// Reads the keys; false if the list is malformed or a value has another type than it should.
+/// Reads the keys. Returns false if the list is malformed or a value of a known key has a wrong type.
 fn read<'b>(payload: &'b [u8], keys: &mut Keys<'b>) -> bool {
     pairs(payload, |key, value| {
         match (key, value) {
@@ -83,7 +85,7 @@ fn read<'b>(payload: &'b [u8], keys: &mut Keys<'b>) -> bool {
     })
 }
 
-/// True for a version 2.N.
+/// True if the token is a version 2.N.
 fn is_2(token: &[u8]) -> bool {
     let token = token.trim_ascii();
     token.len() > 2 && token.starts_with(b"2.") && token[2..].iter().all(u8::is_ascii_digit)

@@ -1,8 +1,8 @@
-//! The judge of the simulator: what an agent has to do, written a second time.
+//! The checker of the simulator: a second implementation of the rules for an agent.
 //!
-//! An [`Oracle`] is told everything that is done to one connection, works out on its own what must come of it, and
-//! compares. It shares no code with the core, its codec included; where both agree, both may still be wrong, but not
-//! by the same slip of the pen.
+//! An [`Oracle`] receives every input of one connection and computes the events, output and deadlines that the agent
+//! must have. It shares no code with the core, not even the codec. Both may still misunderstand the specification in
+//! the same way, but a slip in one of them is found.
 
 #![forbid(unsafe_code)]
 

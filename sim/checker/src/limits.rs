@@ -1,6 +1,6 @@
-//! The agent's limits, as plain numbers.
+//! The limits of an agent, as plain numbers.
 
-/// The configuration of an agent; times in nanoseconds, 0 for "never" where that is possible.
+/// The limits of an agent. Times are in nanoseconds. 0 means no limit in `notify_max` and `idle_timeout`.
 #[derive(Clone, Copy, Debug)]
 #[expect(missing_docs, reason = "each is the limit of that name in the agent's configuration")]
 pub struct Limits {
@@ -23,9 +23,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The most memory a connection may hold, by the formula that the agent declares: two frames to read, what may
-    /// wait unsent with a full ACK for each NOTIFY in flight, 256 bytes for other frames, 40 for each NOTIFY in
-    /// flight, and the fragments.
+    /// Returns the largest amount of memory that a connection may hold, in bytes, by the formula that the agent
+    /// documents: two frames of input, `unsent_max` bytes of output, a full ACK and 40 bytes for each NOTIFY in flight,
+    /// 256 bytes for other frames, and the fragments.
     pub const fn memory_max(&self) -> usize {
         let frame = 4 + self.max_frame_size as usize;
         let fragments = if self.fragmentation { self.reassembly_max } else { 0 };

@@ -1,15 +1,15 @@
-//! Reading SPOP's bytes: what cannot be read is `None`.
+//! Decoding of SPOP. Functions return `None` for malformed bytes.
 
 /// The unread rest of a frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bytes<'b>(pub(crate) &'b [u8]);
 
-/// A value, as far as the checker cares.
+/// A value, in as much detail as the checker needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Value<'b> {
     Null,
     Bool(bool),
-    /// Any of the four integer types; the flag is true for a UINT64 or UINT32 above `i64::MAX`.
+    /// The varint of an integer, and the type of the integer. A signed integer is the varint as two's complement.
     Integer(u64, IntegerType),
     Address(&'b [u8]),
     Text(&'b [u8]),
@@ -38,7 +38,8 @@ impl<'b> Bytes<'b> {
         self.take(1).map(|bytes| bytes[0])
     }
 
-    /// A varint: four bits in the first byte if it is 240 or more, seven in each that follows, all added up.
+    /// Reads a varint. A first byte below 240 is the value. Otherwise the value is the sum of the first byte and the
+    /// following bytes, shifted by 4, 11, 18 and so on; the last byte is the first of them below 0x80.
     pub(crate) fn varint(&mut self) -> Option<u64> {
         let first = self.byte()?;
         let mut sum = u128::from(first);
@@ -82,7 +83,7 @@ impl<'b> Bytes<'b> {
     }
 }
 
-/// Calls `each` with the keys and values of a KV-LIST; false if it is malformed, or `each` says so.
+/// Calls `each` with each key and value of a KV-LIST. Returns false if the list is malformed or `each` returns false.
 pub(crate) fn pairs<'b>(payload: &'b [u8], mut each: impl FnMut(&'b [u8], Value<'b>) -> bool) -> bool {
     let mut bytes = Bytes(payload);
     while !bytes.is_empty() {
@@ -95,8 +96,7 @@ pub(crate) fn pairs<'b>(payload: &'b [u8], mut each: impl FnMut(&'b [u8], Value<
     true
 }
 
-/// Calls `message` with each message's name and number of arguments, and `arg` with each argument; false if the list is
-/// malformed.
+/// Calls `visit` with each part of a list of messages. Returns false if the list is malformed.
 pub(crate) fn messages<'b>(payload: &'b [u8], visit: &mut impl FnMut(Part<'b>)) -> bool {
     let mut bytes = Bytes(payload);
     while !bytes.is_empty() {
@@ -113,14 +113,14 @@ pub(crate) fn messages<'b>(payload: &'b [u8], visit: &mut impl FnMut(Part<'b>)) 
     true
 }
 
-/// An element of a list of messages.
+/// A part of a list of messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Part<'b> {
-    /// A message of this name begins.
+    /// The start of a message, with its name.
     Message(&'b [u8]),
-    /// It has this argument.
+    /// An argument of the message: name and value.
     Arg(&'b [u8], Value<'b>),
-    /// It ends.
+    /// The end of the message.
     End,
 }
 
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn varints() {
+    fn varints_of_each_length_are_decoded() {
         for (bytes, value) in [
             (&[0xef][..], 239),
             (&[0xf0, 0], 240),

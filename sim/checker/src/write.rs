@@ -1,4 +1,4 @@
-//! Writing frames: the agent's, to compare; and parts of any, for the code that plays HAProxy.
+//! Encoding of SPOP: the frames of the agent, for comparison, and the parts of any frame, for the code that plays HAProxy.
 
 /// Appends a varint.
 #[inline]
@@ -22,13 +22,13 @@ fn long_varint(value: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&bytes[..=len]);
 }
 
-/// Appends a string without a type.
+/// Appends the length and the bytes of a string, without its type.
 pub fn string(text: &[u8], out: &mut Vec<u8>) {
     varint(text.len() as u64, out);
     out.extend_from_slice(text);
 }
 
-/// Appends a whole frame, whose payload `payload` writes.
+/// Appends a whole frame. `payload` appends its payload.
 pub fn frame(kind: u8, flags: u32, ids: (u64, u64), out: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
@@ -56,7 +56,7 @@ pub fn hello(max_frame_size: u32, capabilities: &[&str], out: &mut Vec<u8>) {
     });
 }
 
-/// Appends an AGENT-DISCONNECT with the canonical text of `code`, one of SPOE.txt section 3.5.
+/// Appends an AGENT-DISCONNECT with `code`, which is one of SPOE.txt section 3.5, and the text of that section.
 pub fn disconnect(code: u32, out: &mut Vec<u8>) {
     let text = match code {
         0 => "normal",
