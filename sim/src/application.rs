@@ -1,4 +1,4 @@
-//! The application behind the agent: does with each NOTIFY what the NOTIFY itself says.
+//! The simulated handler: answers each NOTIFY as its argument `plan` says.
 
 use std::net::IpAddr;
 
@@ -7,11 +7,11 @@ use spoa_core::{Ack, Notify, OwnedMessages, Ticket};
 
 use crate::plan::{Answer, Plan};
 
-/// The number of variables that a `big` answer sets: more than a frame of HAProxy's has room for.
+/// The number of variables that a `big` answer sets. They exceed a frame of the default size.
 const BIG_VARS: usize = 300;
 
-/// The value of the nth of them. The first hundred are of odd sizes, so that some end right at a small frame's edge, and
-/// integers right at those of varints.
+/// Returns the value of the nth variable of a `big` answer. The first hundred have different sizes, so that some of
+/// them end exactly at the end of a small frame. Some are integers at which the length of a varint changes.
 fn big_value(n: usize) -> TypedData<'static> {
     const LONGEST: [u8; 100] = [b'x'; 100];
     const EDGES: [i64; 9] = [239, 240, 2287, 2288, 264_431, 264_432, 33_818_863, 33_818_864, -1];
@@ -22,26 +22,27 @@ fn big_value(n: usize) -> TypedData<'static> {
     }
 }
 
-/// A NOTIFY that is answered later: what a deferred handler keeps.
+/// The data that a handler needs to answer a NOTIFY later.
 #[derive(Debug)]
-pub struct Owed {
+pub struct DeferredAnswer {
     plan: Plan,
     messages: OwnedMessages,
 }
 
-/// Does what the first `plan` among the arguments of `notify` says; gives that plan, and what is needed to answer later.
-pub fn handle(notify: Notify<'_>) -> (Plan, Option<(Ticket, Owed)>) {
+/// Handles a NOTIFY: answers it, or defers the answer. Returns its plan and, if the answer is deferred, the data for
+/// it.
+pub fn handle(notify: Notify<'_>) -> (Plan, Option<(Ticket, DeferredAnswer)>) {
     let messages = notify.messages();
     let plan = plan_of(messages.clone());
-    if plan.after > 0 || plan.answer == Answer::Never {
-        let owed = Owed { plan, messages: notify.to_owned() };
-        return (plan, Some((notify.defer(), owed)));
+    if plan.delay > 0 || plan.answer == Answer::Never {
+        let answer = DeferredAnswer { plan, messages: notify.to_owned() };
+        return (plan, Some((notify.defer(), answer)));
     }
     match plan.answer {
         Answer::Drop => {}
         Answer::Half => half(&mut notify.ack()),
         _ => {
-            // In place, as a quick handler does, without a detour.
+            // The actions are written directly into the ACK. A deferred answer collects them in `Actions` first.
             let mut ack = notify.ack();
             write(plan, messages, &mut ack);
             let _ = ack.finish();
@@ -50,9 +51,9 @@ pub fn handle(notify: Notify<'_>) -> (Plan, Option<(Ticket, Owed)>) {
     (plan, None)
 }
 
-impl Owed {
-    /// Answers, now that the time has come.
-    pub fn answer(&self, mut ack: Ack<'_>) {
+impl DeferredAnswer {
+    /// Sends the answer.
+    pub fn send(&self, mut ack: Ack<'_>) {
         match self.plan.answer {
             Answer::Drop => {}
             Answer::Half => half(&mut ack),
@@ -66,9 +67,9 @@ impl Owed {
     }
 }
 
-/// Begins an answer and leaves it at that.
+/// Sets a variable but does not finish the ACK.
 fn half(ack: &mut Ack<'_>) {
-    ack.set_var(Scope::Session, "half", true).expect("this name is good");
+    ack.set_var(Scope::Session, "half", true).expect("the name is valid");
 }
 
 fn plan_of(messages: Messages<'_>) -> Plan {
@@ -78,7 +79,7 @@ fn plan_of(messages: Messages<'_>) -> Plan {
         .unwrap_or_default()
 }
 
-/// Where actions go: into an ACK, or to be kept until there is one.
+/// A destination of actions: an ACK, or `Actions`, which are added to an ACK later.
 trait Sink {
     fn set(&mut self, scope: Scope, name: &str, value: TypedData<'_>) -> Result<(), SetVarError>;
     fn unset(&mut self, scope: Scope, name: &str) -> Result<(), NameError>;
@@ -105,31 +106,36 @@ impl Sink for Actions {
 }
 
 fn write(plan: Plan, messages: Messages<'_>, sink: &mut impl Sink) {
-    let mut set = |scope, name: &str, value: TypedData<'_>| sink.set(scope, name, value).expect("they are all good");
+    let mut set = |scope, name: &str, value: TypedData<'_>| {
+        sink.set(scope, name, value).expect("the name and the value are valid");
+    };
     match plan.answer {
         Answer::Score => messages.for_each(|message| score(&message, &mut set)),
         Answer::Big => (0..BIG_VARS).for_each(|n| set(Scope::Process, "big", big_value(n))),
         Answer::Types => {
             types(&mut set);
-            refused(sink);
+            check_invalid_actions(sink);
         }
-        Answer::Unset => sink.unset(Scope::Request, "ip_score").expect("this name is good"),
+        Answer::Unset => sink.unset(Scope::Request, "ip_score").expect("the name is valid"),
         Answer::Empty | Answer::Drop | Answer::Half | Answer::Never => {}
     }
 }
 
-/// An action that HAProxy could not accept is an error, and does not change the answer.
-fn refused(sink: &mut impl Sink) {
-    // 63 bytes for scope, prefix and name together are HAProxy's limit; the agent's own leaves room for the others.
+/// Checks that actions which HAProxy would not accept are errors. They must not change the answer.
+fn check_invalid_actions(sink: &mut impl Sink) {
+    // HAProxy's limit is 63 bytes for scope, prefix and name together. The agent's limit for the name is lower.
     let long = "n".repeat(53);
     for name in ["", "a b", "é", &long] {
-        assert!(sink.set(Scope::Session, name, TypedData::Bool(true)).is_err(), "{name:?} is no name");
-        assert!(sink.unset(Scope::Session, name).is_err(), "{name:?} is no name");
+        assert!(
+            sink.set(Scope::Session, name, TypedData::Bool(true)).is_err(),
+            "expected an error for the name {name:?}"
+        );
+        assert!(sink.unset(Scope::Session, name).is_err(), "expected an error for the name {name:?}");
     }
-    assert!(sink.set(Scope::Session, "null", TypedData::Null).is_err(), "NULL is no value to set");
+    assert!(sink.set(Scope::Session, "null", TypedData::Null).is_err(), "expected an error for the value NULL");
 }
 
-/// A score of the first address and a checksum of everything: what was read wrong shows in either.
+/// Sets a score of the first address and a checksum of the message, which depend on every decoded byte.
 fn score(message: &Message<'_>, mut set: impl FnMut(Scope, &str, TypedData<'_>)) {
     let (octets, checksum) = sums(message);
     if let Some(sum) = octets {
@@ -142,7 +148,8 @@ fn sum(octets: &[u8]) -> u32 {
     octets.iter().map(|&octet| u32::from(octet)).sum()
 }
 
-/// The octets of the first address added up, and FNV-1a over the name, and the name, type and value of each argument.
+/// Returns the sum of the octets of the first address, and the checksum: FNV-1a over the name of the message and the
+/// name, type and value of each argument.
 fn sums(message: &Message<'_>) -> (Option<u32>, u64) {
     let (mut first, mut fnv) = (None, 0xcbf2_9ce4_8422_2325);
     let mut add =
@@ -152,7 +159,7 @@ fn sums(message: &Message<'_>) -> (Option<u32>, u64) {
         add(name);
         match (value, value.as_bytes()) {
             (TypedData::String(_), Some(bytes)) => {
-                // What is text is to be had as text.
+                // A string that is UTF-8 must be available as text.
                 assert_eq!(value.as_str().map(str::as_bytes), str::from_utf8(bytes).ok().map(str::as_bytes));
                 add(&[8]);
                 add(bytes);

@@ -1,4 +1,4 @@
-//! The commands of `spoa-sim`.
+//! The command line of `spoa-sim`.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -16,100 +16,101 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a range of seeds; shrink the first that fails
+    /// Run a range of seeds, and shrink the first one that fails
     Run {
-        /// The seeds: FIRST..END, END not included
+        /// The seeds: FIRST..END, without END
         #[arg(long, default_value = "0..10000", value_parser = range)]
         seeds: Range<u64>,
-        /// Which kind of runs: standard, calm, mux or applet
+        /// The kind of runs: standard, calm, mux or applet
         #[arg(long, default_value = "standard", value_parser = profile)]
         profile: Profile,
-        /// Threads [default: one a processor]
+        /// The number of threads [default: one per processor]
         #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
         jobs: Option<u16>,
-        /// Fail unless every reachable cell and mark was reached
+        /// Fail unless each coverage goal is reached: cells of the state table once, marks ten times
         #[arg(long)]
         require_coverage: bool,
     },
-    /// Run one seed and show its trace
+    /// Run one seed and print its trace
     Replay {
         /// The seed
         seed: u64,
-        /// Which kind of run: standard, calm, mux or applet
+        /// The kind of run: standard, calm, mux or applet
         #[arg(long, default_value = "standard", value_parser = profile)]
         profile: Profile,
-        /// How to show it
+        /// The format of the trace
         #[arg(long, default_value = "text")]
         trace: TraceFormat,
     },
-    /// Show the script of a seed
+    /// Print the script of a seed
     Show {
         /// The seed
         seed: u64,
-        /// Which kind of run: standard, calm, mux or applet
+        /// The kind of run: standard, calm, mux or applet
         #[arg(long, default_value = "standard", value_parser = profile)]
         profile: Profile,
     },
     /// Run scripts
     Script {
-        /// Files
+        /// The files with the scripts
         #[arg(required = true)]
         files: Vec<PathBuf>,
-        /// Show the trace of each
+        /// Print the trace of each script in this format
         #[arg(long)]
         trace: Option<TraceFormat>,
     },
-    /// Make the script of a failing seed or file as small as it can be
+    /// Make a script that fails as small as possible
     Shrink {
-        /// A seed, or a file
-        what: String,
-        /// Which kind of run, for a seed: standard, calm, mux or applet
+        /// A seed, or a file with a script
+        #[arg(value_name = "FILE_OR_SEED")]
+        source: String,
+        /// The kind of run of a seed: standard, calm, mux or applet
         #[arg(long, default_value = "standard", value_parser = profile)]
         profile: Profile,
-        /// Where to write it [default: standard output]
+        /// The file for the small script [default: standard output]
         #[arg(short, long)]
         output: Option<PathBuf>,
     },
-    /// Run all scripts of a folder, and tell the story of each
+    /// Run all scripts of a folder, and print the story of each
     Corpus {
         /// The folder
         #[arg(default_value = "sim/corpus")]
         folder: PathBuf,
     },
-    /// Plant bugs into copies of the core and look how many seeds it takes to find each
+    /// Plant bugs into a copy of the core, and count the seeds until each is found
     Bugs {
-        /// Their names [default: all, which rewrites their table]
+        /// The names of the bugs [default: all, and the table of the bugs is rewritten]
         names: Vec<String>,
     },
-    /// Show what a range of seeds makes happen
+    /// Print how often a range of seeds reaches each cell of the state table and each mark
     Coverage {
-        /// The seeds: FIRST..END, END not included
+        /// The seeds: FIRST..END, without END
         #[arg(long, default_value = "0..100000", value_parser = range)]
         seeds: Range<u64>,
-        /// Write into this folder, for each thing that has to happen, a small script in which it does
+        /// Write a small script for each coverage goal to this folder
         #[arg(long)]
         distil: Option<PathBuf>,
     },
 }
 
-/// How a trace is shown.
+/// The format of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TraceFormat {
-    /// A line for each thing that happens
+    /// One line per record
     Text,
-    /// The same as JSON, one object a line
+    /// JSON, one object per line
     Json,
     /// A sequence chart, as one HTML page
     Chart,
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
-    let (start, end) = text.split_once("..").ok_or("it takes FIRST..END")?;
-    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{text} is no seed"));
+    let (start, end) = text.split_once("..").ok_or("expected FIRST..END")?;
+    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("'{text}' is not a seed: expected a number"));
     let range = number(start)?..number(end)?;
-    if range.is_empty() { Err(format!("there is no seed in {text}")) } else { Ok(range) }
+    if range.is_empty() { Err(format!("'{text}' contains no seed: END must be above FIRST")) } else { Ok(range) }
 }
 
 fn profile(name: &str) -> Result<Profile, &'static str> {
-    Profile::from_name(name).ok_or("there are standard, calm, mux and applet")
+    Profile::from_name(name).ok_or("expected standard, calm, mux or applet")
 }

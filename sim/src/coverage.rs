@@ -1,4 +1,4 @@
-//! The coverage of one run or many: the state × input matrix and the marks.
+//! The coverage of one or more runs: the cells of the state table that were reached, and the marks.
 
 mod marks;
 mod observer;
@@ -13,17 +13,17 @@ pub use observer::Observer;
 const STATES: usize = StateName::ALL.len();
 const INPUTS: usize = Input::ALL.len();
 
-/// One thing that has to happen.
+/// Something that runs have to reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
-    /// An input meets a state.
+    /// A cell of the state table: an input in a state.
     Cell(StateName, Input),
-    /// A mark is reached.
+    /// A mark.
     Mark(Mark),
 }
 
 impl Goal {
-    /// All of them.
+    /// Returns all goals.
     pub fn all() -> impl Iterator<Item = Self> {
         let cells = all_cells().filter(|&(state, input)| is_reachable(state, input));
         cells.map(|(state, input)| Self::Cell(state, input)).chain(Mark::ALL.map(Self::Mark))
@@ -39,7 +39,7 @@ impl fmt::Display for Goal {
     }
 }
 
-/// How often each thing happened.
+/// The number of times that each cell and mark was reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coverage {
     cells: [[u64; INPUTS]; STATES],
@@ -53,17 +53,17 @@ impl Default for Coverage {
 }
 
 impl Coverage {
-    /// An input met a state.
+    /// Counts an input in a state.
     pub fn cell(&mut self, state: StateName, input: Input) {
         self.cells[state as usize][input as usize] += 1;
     }
 
-    /// Something happened that has to.
+    /// Counts a mark.
     pub fn reach(&mut self, mark: Mark) {
         self.marks[mark as usize] += 1;
     }
 
-    /// Adds what another run made happen.
+    /// Adds the coverage of other runs.
     pub fn add(&mut self, other: &Self) {
         for (mine, theirs) in self.cells.as_flattened_mut().iter_mut().zip(other.cells.as_flattened()) {
             *mine += theirs;
@@ -73,17 +73,17 @@ impl Coverage {
         }
     }
 
-    /// How often `input` met `state`.
+    /// Returns the number of times that `input` arrived in `state`.
     pub const fn hits(&self, state: StateName, input: Input) -> u64 {
         self.cells[state as usize][input as usize]
     }
 
-    /// How often a mark was reached.
+    /// Returns the number of times that a mark was reached.
     pub const fn mark(&self, mark: Mark) -> u64 {
         self.marks[mark as usize]
     }
 
-    /// True if it happened.
+    /// True if the goal was reached.
     pub const fn has(&self, goal: Goal) -> bool {
         match goal {
             Goal::Cell(state, input) => self.hits(state, input) > 0,
@@ -91,25 +91,26 @@ impl Coverage {
         }
     }
 
-    /// The cells hit, and how many can be.
+    /// Returns the number of cells that were reached, and the number of cells that can be reached.
     pub fn cells(&self) -> (usize, usize) {
         let reachable = all_cells().filter(|&(state, input)| is_reachable(state, input));
         let hit = reachable.clone().filter(|&(state, input)| self.hits(state, input) > 0).count();
         (hit, reachable.count())
     }
 
-    /// A goal that a run of many seeds had to reach and did not, in words.
+    /// Describes each goal that many seeds should reach and did not, and each cell that was reached although that is
+    /// impossible. Marks have to be reached `marks_min` times.
     pub fn missing(&self, marks_min: u64) -> Vec<String> {
         let cells = all_cells()
             .filter(|&(state, input)| is_reachable(state, input) && self.hits(state, input) == 0)
-            .map(|(state, input)| format!("{input:?} in {state:?} never happened"));
+            .map(|(state, input)| format!("{input:?} in {state:?} was not reached"));
         let impossible = all_cells()
             .filter(|&(state, input)| !is_reachable(state, input) && self.hits(state, input) > 0)
-            .map(|(state, input)| format!("{input:?} in {state:?} happened, and cannot"));
+            .map(|(state, input)| format!("{input:?} in {state:?} was reached, which should be impossible"));
         let marks = Mark::ALL
             .into_iter()
             .filter(|&mark| self.mark(mark) < marks_min)
-            .map(|mark| format!("{}: {} times, below {marks_min}", mark.words(), self.mark(mark)));
+            .map(|mark| format!("{}: expected at least {marks_min}, got {}", mark.words(), self.mark(mark)));
         cells.chain(impossible).chain(marks).collect()
     }
 }
@@ -118,7 +119,7 @@ fn all_cells() -> impl Iterator<Item = (StateName, Input)> + Clone {
     StateName::ALL.into_iter().flat_map(|state| Input::ALL.map(|input| (state, input)))
 }
 
-/// A connection that is closed is not asked any more; everything else can happen.
+/// True for cells that can be reached. No input arrives in `Closed`, because the driver drops the connection.
 fn is_reachable(state: StateName, input: Input) -> bool {
     state != StateName::Closed || step(state, input) != Step::Ignore
 }

@@ -1,6 +1,7 @@
-//! A running hash of what happened: the fingerprint of a trace.
+//! The hash by which traces and conversations are compared.
 
-/// 128 bits that depend on every word put in, and on their order. Not cryptographic: nobody is out to forge a trace.
+/// A hash of 128 bits, which depends on every word and on their order. It is not cryptographic, because nobody has a
+/// reason to forge a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest {
     a: u64,
@@ -14,14 +15,14 @@ impl Default for Digest {
 }
 
 impl Digest {
-    /// Takes a word in.
+    /// Adds a word.
     #[inline]
     pub fn word(&mut self, word: u64) {
         self.a = (self.a ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
         self.b = self.b.rotate_left(31).wrapping_add(self.a ^ word).wrapping_mul(0xd6e8_feb8_6659_fd93);
     }
 
-    /// Takes bytes in, and how many they are.
+    /// Adds bytes and their number.
     #[inline]
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.word(bytes.len() as u64);
@@ -34,7 +35,7 @@ impl Digest {
         }
     }
 
-    /// The hash so far.
+    /// Returns the hash of everything that was added.
     pub const fn value(&self) -> u128 {
         ((self.a as u128) << 64) | self.b as u128
     }
@@ -51,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_counts() {
+    fn different_parts_have_different_hashes() {
         let all = [of(&[]), of(&[b""]), of(&[b"a"]), of(&[b"a\0"]), of(&[b"a", b"b"]), of(&[b"ab"]), of(&[b"b", b"a"])];
         for (n, one) in all.iter().enumerate() {
             assert!(all[..n].iter().all(|other| other != one), "{n}");

@@ -1,4 +1,4 @@
-//! A small set of small scripts that together reach everything that runs have to reach.
+//! Finds a small set of small scripts that together reach every coverage goal.
 
 use std::ops::Range;
 
@@ -8,8 +8,8 @@ use crate::script::Script;
 use crate::shrink::reduce;
 use crate::world::run;
 
-/// For each goal not yet reached on the way a script, as small as it can be: the first of `seeds` that reaches it, made
-/// small. A goal that no seed reaches has none.
+/// Returns scripts that together reach every goal that `seeds` reach. For each goal that the scripts so far do not
+/// reach, the first seed that reaches it is shrunk.
 pub fn distil(seeds: Range<u64>) -> Vec<Script> {
     let mut first: Vec<(Goal, Option<u64>)> = Goal::all().map(|goal| (goal, None)).collect();
     for seed in seeds {
@@ -31,7 +31,7 @@ pub fn distil(seeds: Range<u64>) -> Vec<Script> {
         let mut script = reduce(&generate(seed, Profile::Standard), reaches).script;
         let coverage = run(&script, false).coverage;
         let (reached, left) = open.iter().partition::<Vec<Goal>, _>(|goal| coverage.has(**goal));
-        // The goal it was made for first.
+        // The story begins with the goal for which the script was made.
         let others = reached.iter().filter(|other| **other != goal).map(ToString::to_string);
         script.story = [goal.to_string()].into_iter().chain(others).collect();
         scripts.push(script);
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_distilled_reaches_what_the_seeds_do() {
+    fn distilled_scripts_reach_every_goal_that_the_seeds_reach() {
         let seeds = 0..40;
         let scripts = distil(seeds.clone());
         let reached = |goal: Goal| scripts.iter().any(|script| run(script, false).coverage.has(goal));
@@ -55,6 +55,6 @@ mod tests {
             assert!(reached(goal) || !all(goal), "{goal}");
         }
         let longest = scripts.iter().map(|script| script.steps.len()).max();
-        assert!(longest < Some(25), "{longest:?} steps");
+        assert!(longest < Some(25), "expected fewer than 25 steps, got {longest:?}");
     }
 }

@@ -1,10 +1,11 @@
-//! Frames of a script into bytes, by the checker's codec: the core's own must not be on both ends.
+//! Encodes the frames of a script, with the codec of the checker. With the codec of the core on both sides, its
+//! mistakes would cancel out.
 
 use spoa_sim_checker::write::{string, varint};
 
 use crate::script::{Bytes, Damage, FrameKind, FrameSpec, MessageSpec, Value};
 
-/// The content of long strings: the alphabet, over and over.
+/// The content of long strings: the alphabet, repeated.
 const ALPHABET: [u8; 26 * 40] = {
     let mut letters = [0; 26 * 40];
     let mut at = 0;
@@ -16,14 +17,14 @@ const ALPHABET: [u8; 26 * 40] = {
 };
 
 impl FrameSpec {
-    /// The bytes of the frame, damage included.
+    /// Returns the bytes of the frame, with its damage.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.encode(&mut bytes);
         bytes
     }
 
-    /// Appends the bytes of the frame, damage included.
+    /// Appends the bytes of the frame, with its damage.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&[0; 4]);
@@ -59,7 +60,7 @@ impl FrameKind {
 }
 
 impl Damage {
-    /// Does it to the frame at the end of `out`, from `start`, and writes the length.
+    /// Damages the frame that starts at `start` in `out`, and writes its length.
     fn apply(self, out: &mut Vec<u8>, start: usize, payload: usize) {
         match self {
             Self::None | Self::Length(_) => {}
@@ -84,8 +85,7 @@ fn encode_items(items: &[(Bytes, Value)], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends messages. A message has at most 255 arguments; any more spill over, as they do in HAProxy, which counts them
-/// in one byte.
+/// Appends messages. The number of arguments is one byte, as in HAProxy, so it is wrong above 255 arguments.
 fn encode_messages(messages: &[MessageSpec], out: &mut Vec<u8>) {
     for message in messages {
         string(&message.name, out);
@@ -142,21 +142,21 @@ fn append_long_text(len: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(&ALPHABET[..len % ALPHABET.len()]);
 }
 
-/// The text of so many bytes that stands for any long one.
+/// Returns the text of [`Value::LongText`] with this length in bytes.
 pub(crate) fn long_text(len: u32) -> Vec<u8> {
     let mut text = Vec::new();
     append_long_text(len, &mut text);
     text
 }
 
-/// Returns the length of the payload of these messages, in bytes.
+/// Returns the encoded length of these messages, in bytes.
 pub(crate) fn encoded_len(messages: &[MessageSpec]) -> u32 {
     let mut out = Vec::new();
     encode_messages(messages, &mut out);
     out.len() as u32
 }
 
-/// Returns the length of two ids, in bytes.
+/// Returns the encoded length of the two ids, in bytes.
 pub(crate) fn ids_len(stream_id: u64, frame_id: u64) -> u32 {
     let mut out = Vec::new();
     varint(stream_id, &mut out);

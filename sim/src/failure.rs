@@ -1,4 +1,4 @@
-//! A failure that a run found.
+//! Failures, which end a run.
 
 use std::any::Any;
 use std::fmt;
@@ -6,24 +6,24 @@ use std::fmt;
 use crate::script::{Link, Nanos};
 use crate::text::Time;
 
-/// Something that is not as it has to be.
+/// A check that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The aspect that was checked.
+    /// The name of the check.
     pub check: &'static str,
-    /// The state the connection had to be in.
+    /// The state that the connection should have.
     pub state: &'static str,
-    /// The connection.
+    /// The connection, or the process.
     pub link: Link,
-    /// The step of the script, from 1; one more than there are for what comes after the last.
+    /// The step of the script, from 1. A failure after the last step has the number of steps plus 1.
     pub step: usize,
-    /// When.
+    /// The time.
     pub at: Nanos,
-    /// The expected and the actual value.
+    /// A description. If values are compared, it is `expected EXPECTED, got ACTUAL`.
     pub detail: String,
 }
 
-/// The identity of a failure: two with the same one have the same cause, whatever led to them.
+/// The identity of a failure. Failures with the same fingerprint are assumed to have the same cause.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fingerprint {
     check: &'static str,
@@ -32,10 +32,14 @@ pub struct Fingerprint {
 }
 
 impl Failure {
-    /// Returns its identity.
+    /// Returns the fingerprint: check, state and the first four words of the description.
     pub fn fingerprint(&self) -> Fingerprint {
-        // Numbers differ from script to script; the words say what kind of thing it is.
-        let words = self.detail.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()).take(4);
+        // The actual value comes first, because it distinguishes causes better than the expected value does.
+        let parts = self.detail.split_once(", got ").filter(|_| self.detail.starts_with("expected "));
+        let (expected, actual) = parts.unwrap_or(("", &self.detail));
+        // Numbers are left out, because they differ between scripts that fail for the same cause.
+        let words = [actual, expected].into_iter().flat_map(|part| part.split(|c: char| !c.is_alphabetic()));
+        let words = words.filter(|word| !word.is_empty()).take(4);
         Fingerprint { check: self.check, state: self.state, kind: words.collect::<Vec<_>>().join("-").to_lowercase() }
     }
 }
@@ -59,12 +63,12 @@ pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.unwrap_or("without a message")
 }
 
-/// Says where two outputs part.
-pub fn compare_output(found: &[u8], wanted: &[u8]) -> String {
-    let same = found.iter().zip(wanted).take_while(|(a, b)| a == b).count();
-    // Whole frames before that are of no interest.
-    let (mut from, mut frame) = (0, 0);
-    while let Some(length) = wanted.get(from..from + 4) {
+/// Describes the first difference of two outputs.
+pub fn compare_output(actual: &[u8], expected: &[u8]) -> String {
+    let same = actual.iter().zip(expected).take_while(|(a, b)| a == b).count();
+    // Whole frames that are equal are skipped.
+    let (mut from, mut frame) = (0, 1);
+    while let Some(length) = expected.get(from..from + 4) {
         let len = 4 + u32::from_be_bytes([length[0], length[1], length[2], length[3]]) as usize;
         if from + len > same {
             break;
@@ -72,10 +76,10 @@ pub fn compare_output(found: &[u8], wanted: &[u8]) -> String {
         from += len;
         frame += 1;
     }
-    format!("{}, instead of {}, after {frame} frames", Frames(&found[from..]), Frames(&wanted[from..]))
+    format!("expected {} at frame {frame}, got {}", Frames(&expected[from..]), Frames(&actual[from..]))
 }
 
-/// The first few frames of an output.
+/// Displays the first frame of an output, and the number of bytes after it.
 struct Frames<'b>(&'b [u8]);
 
 impl fmt::Display for Frames<'_> {
@@ -85,8 +89,8 @@ impl fmt::Display for Frames<'_> {
         }
         match spoa_core::wire::Frame::split(self.0) {
             Ok(Some((frame, []))) => write!(f, "{frame}"),
-            Ok(Some((frame, rest))) => write!(f, "{frame} and {} bytes more", rest.len()),
-            _ => write!(f, "{} bytes that are no frame", self.0.len()),
+            Ok(Some((frame, rest))) => write!(f, "{frame} and {} more bytes", rest.len()),
+            _ => write!(f, "{} bytes that are not a frame", self.0.len()),
         }
     }
 }

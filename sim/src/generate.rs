@@ -1,7 +1,8 @@
-//! Seeds into scripts.
+//! Generates the script of a seed.
 //!
-//! Each seed first draws *which* kinds of steps and faults exist in it at all and how often (a "swarm"), then the steps:
-//! a mix of everything would let no state grow deep, since one fault or another would end each connection early.
+//! Each seed first draws which kinds of steps and faults exist in it and how frequent they are (a "swarm"), then the
+//! steps. If every kind existed in every seed, some fault would end each connection early, and rare states would not be
+//! reached.
 
 mod frames;
 mod haproxy;
@@ -13,7 +14,7 @@ use crate::script::{Cuts, FrameKind, FrameSpec, Link, MS, Nanos, Script, Step};
 
 pub use profile::{GENERATOR_VERSION, Profile};
 
-/// The script of a seed.
+/// Returns the script of a seed.
 pub fn generate(seed: u64, profile: Profile) -> Script {
     let mut generator = Generator::new(seed, profile);
     generator.fill();
@@ -34,8 +35,9 @@ struct Generator {
 #[derive(Clone, Copy, Debug, Default)]
 struct Conversation {
     open: bool,
+    /// The stream-id for the next NOTIFY is one more than this.
     stream_id: u64,
-    /// The last ids, for those who use them again.
+    /// The ids of the last NOTIFY, which may be used again.
     used: Option<(u64, u64)>,
 }
 
@@ -44,7 +46,7 @@ impl Generator {
         let mut random = Random::new(seed, Purpose::Profile);
         let swarm = profile::Swarm::draw(&mut random, profile);
         let agent = profile::agent(&mut random, profile);
-        // Most of what is drawn is one step, some is two, and a burst is a dozen.
+        // Most draws add one or two steps; a burst adds a dozen.
         let steps = Vec::with_capacity(2 * swarm.steps as usize + 16);
         Self {
             workload: Random::new(seed, Purpose::Workload),
@@ -97,7 +99,7 @@ impl Generator {
         self.push(Step::Send(Link::Scripted(at as u8 + 1), frame));
     }
 
-    /// A new connection, with a HELLO as a rule.
+    /// Opens a connection, usually with a HELLO.
     fn open(&mut self, at: usize) {
         let link = Link::Scripted(at as u8 + 1);
         self.links[at] = Conversation { open: true, ..Conversation::default() };
@@ -112,7 +114,7 @@ impl Generator {
                 self.links[at].open = false;
             }
         } else if self.faults.chance(self.swarm.no_hello, 100) {
-            // Something else first, or nothing for a while.
+            // No HELLO is sent. A wait, a bad frame or nothing comes first.
             match self.faults.below(3) {
                 0 => self.wait(),
                 1 => self.bad_frame(at),
@@ -129,7 +131,7 @@ impl Generator {
         self.send(at, frame);
     }
 
-    /// Several NOTIFYs at once: in one segment if they are held.
+    /// Sends several NOTIFYs, half of the time held and released together.
     fn burst(&mut self, at: usize) {
         let count = self.workload.between(2, 12);
         let link = Link::Scripted(at as u8 + 1);
@@ -145,7 +147,7 @@ impl Generator {
         }
     }
 
-    /// A NOTIFY in pieces, whole or not.
+    /// Sends a NOTIFY in fragments, sometimes with a fault in the last one.
     fn fragments(&mut self, at: usize) {
         let whole = self.good_notify(at);
         let FrameKind::Notify(messages) = &whole.kind else { return };
@@ -155,13 +157,13 @@ impl Generator {
         let ends = cuts.iter().copied().chain([len]);
         let starts = [0].into_iter().chain(cuts.iter().copied());
         let pieces: Vec<_> = starts.zip(ends).collect();
-        let give_up = self.faults.chance(self.swarm.fragment_faults, 100);
+        let is_broken = self.faults.chance(self.swarm.fragment_faults, 100);
         for (n, &slice) in pieces.iter().enumerate() {
             let last = n + 1 == pieces.len();
             let kind = if n == 0 { FrameKind::Notify(messages.clone()) } else { FrameKind::Unset(messages.clone()) };
             let flags = u32::from(last && n > 0);
             let frame = FrameSpec { kind, flags, slice: Some(slice), ..whole };
-            if give_up && last {
+            if is_broken && last {
                 return self.broken_fragment(at, &frame);
             }
             self.send(at, frame);
@@ -172,7 +174,7 @@ impl Generator {
         }
     }
 
-    /// The last fragment, as it should not be.
+    /// Sends something else in place of the last fragment: an ABORT, other ids, another NOTIFY, or nothing.
     fn broken_fragment(&mut self, at: usize, last: &FrameSpec) {
         let unset =
             |flags, frame_id| FrameSpec { kind: FrameKind::Unset(Vec::new()), flags, frame_id, slice: None, ..*last };
@@ -190,7 +192,8 @@ impl Generator {
         self.push(Step::Wait(time));
     }
 
-    /// A time to wait: short as a rule, else right at, before or after one of the agent's deadlines.
+    /// Draws a time to wait: usually short, otherwise exactly one of the agent's timeouts, or a nanosecond less or
+    /// more.
     fn time(&mut self) -> Nanos {
         let agent = &self.script.agent;
         let deadlines = [
@@ -215,9 +218,9 @@ impl Generator {
     fn cut(&mut self, link: Link) {
         let cuts = match self.cuts.below(8) {
             0 | 1 => Cuts::default(),
-            // All pieces of one size take long; the others find as much.
+            // Many small pieces take long to run, and fewer of them find as much.
             2 => Cuts { sizes: vec![*self.cuts.pick(&[1, 1, 2, 3, 7, 16, 50, 64])], repeat: true },
-            // The border of the length, and that of the header.
+            // Around the end of the length and the end of the header.
             3..=5 => Cuts { sizes: vec![*self.cuts.pick(&[1, 2, 3, 4, 5, 9, 10, 11, 12])], repeat: false },
             _ => {
                 let sizes = (0..self.cuts.between(1, 4)).map(|_| self.cuts.magnitude(1, 300) as u32).collect();
@@ -240,7 +243,7 @@ impl Generator {
     fn disconnect(&mut self, at: usize) {
         let frame = self.disconnect_frame();
         self.send(at, frame);
-        // Some go on talking behind it.
+        // Half of the time further frames follow the DISCONNECT.
         if self.faults.chance(1, 2) {
             self.links[at].open = false;
         }
@@ -251,7 +254,7 @@ impl Generator {
         self.links[at].open = false;
     }
 
-    /// The end in the middle of a frame: in its length, its header or its payload.
+    /// Ends the connection inside a frame: in its length, its header or its payload.
     fn cut_off(&mut self, at: usize) {
         let mut bytes = self.good_notify(at).to_bytes();
         let len = match self.faults.below(4) {

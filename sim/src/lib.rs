@@ -1,9 +1,8 @@
-//! Plays HAProxy against [`spoa_core`], deterministically: seed to script, script to trace, and a checker of its own
-//! beside it.
+//! Plays HAProxy against [`spoa_core`] deterministically, and compares the core with an independent checker.
 //!
-//! A seed is a short name for a [script](script::Script), which says everything that happens; nothing is drawn at
-//! random while it [runs](world::run). A share of the scripts is [compared](metamorphic) with others that must come to the
-//! same. What fails [shrinks](shrink::shrink) to a script of a few lines, and scripts are what is kept.
+//! A seed is a short name for a [script](script::Script), which contains everything that happens: nothing is random
+//! while a script [runs](world::run). Some scripts are [compared](metamorphic) with other scripts that must have the
+//! same result. A script that fails is [shrunk](shrink::shrink) to a few lines, and is kept as a test.
 
 #![forbid(unsafe_code)]
 

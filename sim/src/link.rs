@@ -1,12 +1,12 @@
-//! The socket between HAProxy and the agent: one pipe of bytes each way, with everything that TCP may do to them.
+//! The socket between HAProxy and the agent: bytes in both directions, with everything that TCP may do to them.
 
 use crate::script::Cuts;
 
-/// HAProxy's bytes on their way to the agent, each of which is written once and stays where it is:
+/// The bytes from HAProxy to the agent. They are not moved; two positions divide them:
 ///
 /// ```text
-/// bytes:  [ read by the agent | arrived | under way ]
-///         0                   read      arrived     bytes.len()
+/// bytes:  [ read by the agent | arrived | in transit ]
+///         0                   read      arrived      bytes.len()
 /// ```
 #[derive(Debug, Default)]
 pub struct Inlet {
@@ -19,30 +19,30 @@ pub struct Inlet {
 }
 
 impl Inlet {
-    /// A new one, in the memory of this one.
-    pub fn renewed(mut self) -> Self {
+    /// Returns the state of a new socket, and reuses the memory of this one.
+    pub fn recycled(mut self) -> Self {
         self.bytes.clear();
         Self { bytes: self.bytes, ..Self::default() }
     }
 
-    /// How further deliveries are cut.
+    /// Sets the pieces in which later bytes arrive.
     pub fn cut(&mut self, cuts: &Cuts) {
         self.cuts.clone_from(cuts);
     }
 
-    /// Keeps further bytes under way.
+    /// Keeps bytes in transit until they are released.
     pub fn hold(&mut self) {
         self.held = true;
     }
 
-    /// Lets what was held go; false if that is nothing.
+    /// Lets bytes in transit arrive. Returns false if there are none.
     pub fn release(&mut self) -> bool {
         self.held = false;
         self.arrived < self.bytes.len()
     }
 
-    /// Where HAProxy appends what it sends.
-    pub fn end(&mut self) -> &mut Vec<u8> {
+    /// Returns the buffer to which HAProxy appends the bytes that it sends.
+    pub fn send_buf(&mut self) -> &mut Vec<u8> {
         if self.read == self.bytes.len() {
             self.bytes.clear();
             (self.read, self.arrived) = (0, 0);
@@ -50,7 +50,7 @@ impl Inlet {
         &mut self.bytes
     }
 
-    /// The `n`th piece of what is under way arrives; false if nothing is, or it is held.
+    /// Lets the `n`th piece of a delivery arrive. Returns false if no bytes are in transit or they are held.
     pub fn arrive(&mut self, n: usize) -> bool {
         let left = self.bytes.len() - self.arrived;
         if self.held || left == 0 {
@@ -62,12 +62,12 @@ impl Inlet {
         true
     }
 
-    /// HAProxy's end arrives, behind all bytes.
+    /// Lets HAProxy's FIN arrive, after all bytes.
     pub fn finish(&mut self) {
         self.fin = true;
     }
 
-    /// The link is reset: what has arrived is lost with it, and what was under way. False if that is nothing.
+    /// Resets the connection: unread bytes are lost, whether they have arrived or not. Returns false if there are none.
     pub fn reset(&mut self) -> bool {
         let lost = self.read < self.bytes.len();
         self.bytes.clear();
@@ -77,53 +77,53 @@ impl Inlet {
         lost
     }
 
-    /// The bytes that the agent can read.
+    /// Returns the bytes that the agent can read.
     pub fn readable(&self) -> &[u8] {
         &self.bytes[self.read..self.arrived]
     }
 
-    /// The agent read `len` bytes of it.
+    /// Removes the first `len` readable bytes, which the agent has read.
     pub fn take(&mut self, len: usize) {
         self.read += len;
     }
 
-    /// True if there is something to read: bytes or the end.
+    /// True if the agent can read bytes or the end.
     pub fn is_ready(&self) -> bool {
         self.fin || self.read < self.arrived
     }
 
-    /// True if the agent would read the end now.
+    /// True if the next read of the agent returns the end.
     pub fn is_at_end(&self) -> bool {
         self.fin && self.read == self.arrived
     }
 }
 
-/// The largest number of pieces that a repeated size makes: what is wrong with small pieces shows in the first few dozen, and
-/// 16 KiB byte by byte would take the time of hundreds of runs.
+/// The number of pieces after which a repeated size ends. Errors with small pieces are found in the first few dozen,
+/// and 16 KiB byte by byte would take as long as hundreds of runs.
 const PIECES_MAX: usize = 64;
 
-/// The agent's bytes on their way to HAProxy.
+/// The bytes from the agent to HAProxy.
 #[derive(Debug, Default)]
 pub struct Outlet {
-    /// The number of bytes that the socket still takes; `None` for any number.
+    /// The number of bytes that the socket still accepts; `None` for any number.
     pub room: Option<u32>,
-    /// The number of bytes that it takes at once; `None` for any number.
+    /// The number of bytes that the socket accepts at once; `None` for any number.
     pub take: Option<u32>,
-    /// True if a model of HAProxy reads what is sent.
-    pub heard: bool,
-    /// The output that it has not read yet, in the pieces in which it was written.
+    /// True if a model of HAProxy reads the bytes. Otherwise they are not stored.
+    pub has_reader: bool,
+    /// The bytes that the model has not read yet, in the pieces in which they were written.
     pub pieces: Vec<Vec<u8>>,
 }
 
 impl Outlet {
-    /// Writes as the socket does: gives how many of the bytes it took.
+    /// Writes bytes to the socket. Returns the number of bytes that it accepted.
     pub fn write(&mut self, bytes: &[u8]) -> usize {
         let limit = |limit: Option<u32>| limit.map_or(usize::MAX, |limit| limit as usize);
         let len = bytes.len().min(limit(self.room)).min(limit(self.take));
         if let Some(room) = &mut self.room {
             *room -= len as u32;
         }
-        if self.heard && len > 0 {
+        if self.has_reader && len > 0 {
             self.pieces.push(bytes[..len].to_vec());
         }
         len
@@ -134,7 +134,7 @@ impl Outlet {
 mod tests {
     use super::*;
 
-    /// The sizes of all that arrives.
+    /// Returns the sizes of the pieces that arrive.
     fn arrivals(inlet: &mut Inlet) -> Vec<usize> {
         let mut sizes = Vec::new();
         while inlet.arrive(sizes.len()) {
@@ -146,12 +146,12 @@ mod tests {
 
     fn pieces(sizes: &[u32], repeat: bool, len: usize) -> Vec<usize> {
         let mut inlet = Inlet { cuts: Cuts { sizes: sizes.into(), repeat }, ..Inlet::default() };
-        inlet.end().resize(len, 0);
+        inlet.send_buf().resize(len, 0);
         arrivals(&mut inlet)
     }
 
     #[test]
-    fn deliveries_are_cut_as_told() {
+    fn bytes_arrive_in_the_pieces_of_the_cut() {
         assert_eq!(pieces(&[], false, 10), [10]);
         assert_eq!(pieces(&[3, 1], false, 10), [3, 1, 6]);
         assert_eq!(pieces(&[3, 1], false, 2), [2]);
@@ -161,24 +161,24 @@ mod tests {
     }
 
     #[test]
-    fn held_bytes_wait_and_come_together() {
+    fn held_bytes_arrive_together_when_released() {
         let mut inlet = Inlet::default();
-        inlet.end().push(1);
+        inlet.send_buf().push(1);
         assert_eq!(arrivals(&mut inlet), [1]);
         inlet.hold();
-        inlet.end().push(2);
-        inlet.end().push(3);
+        inlet.send_buf().push(2);
+        inlet.send_buf().push(3);
         assert_eq!(arrivals(&mut inlet), [0; 0]);
         inlet.release();
         assert!(inlet.arrive(0));
         assert_eq!(inlet.readable(), [2, 3]);
-        inlet.end().push(4);
-        assert_eq!(inlet.readable(), [2, 3], "what is sent arrives later");
+        inlet.send_buf().push(4);
+        assert_eq!(inlet.readable(), [2, 3], "bytes do not arrive at the moment when they are sent");
     }
 
     #[test]
-    fn a_socket_takes_what_it_has_room_for() {
-        let mut outlet = Outlet { room: Some(5), take: Some(3), heard: true, pieces: Vec::new() };
+    fn a_socket_accepts_only_the_bytes_that_it_has_room_for() {
+        let mut outlet = Outlet { room: Some(5), take: Some(3), has_reader: true, pieces: Vec::new() };
         assert_eq!([outlet.write(b"abcd"), outlet.write(b"defg"), outlet.write(b"fg")], [3, 2, 0]);
         assert_eq!(outlet.pieces, [b"abc".to_vec(), b"de".to_vec()]);
     }

@@ -1,4 +1,4 @@
-//! `spoa-sim`: seeded conversations with the core that replay, shrink and stay.
+//! The program `spoa-sim`: runs seeds and scripts against the core.
 
 #![forbid(unsafe_code)]
 
@@ -10,24 +10,24 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-/// Why the program ends as it does.
+/// The exit code of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Everything held.
+    /// Every check held.
     Held = 0,
     /// A check failed.
     Failed = 1,
-    /// The options make no sense.
+    /// An option is wrong, or a file cannot be written.
     Usage = 2,
-    /// The same seed gave two traces.
+    /// One seed gave two different traces.
     Unstable = 3,
-    /// Something that had to happen did not, or nothing was checked.
+    /// A coverage goal was not reached, or nothing was checked or compared.
     Coverage = 4,
-    /// Something did not come to an end.
+    /// Something never ends.
     Liveness = 5,
     /// A script cannot be read.
     Unreadable = 6,
-    /// The simulator contradicts itself.
+    /// The simulator itself failed.
     Internal = 70,
 }
 
@@ -45,15 +45,16 @@ fn main() -> ExitCode {
             return ExitCode::from(Exit::Usage as u8);
         }
     };
-    // A panic of the core is caught and reported as a failure; its own words would only stand in between.
+    // A panic of the core is caught and reported as a failure, so the message of the default hook is not needed.
     std::panic::set_hook(Box::new(|_| {}));
     let exit = std::panic::catch_unwind(|| report::command(&cli.command)).unwrap_or_else(|panic| {
-        let words = spoa_sim::failure::panic_text(&*panic);
-        // The reader has closed the pipe.
-        if words.contains("Broken pipe") {
+        let message = spoa_sim::failure::panic_text(&*panic);
+        // `println!` panics if the reader of standard output has closed the pipe, as `head` does. That is not a
+        // failure.
+        if message.contains("Broken pipe") {
             return Exit::Held;
         }
-        eprintln!("spoa-sim: the simulator itself has failed, please report it: {words}");
+        eprintln!("spoa-sim: the simulator itself has failed, please report it: {message}");
         Exit::Internal
     });
     ExitCode::from(exit as u8)

@@ -1,40 +1,51 @@
-//! Pairs of scripts that must come to the same: what neither run shows alone, and a checker that makes the same mistake
-//! as the core would not either.
+//! Compares a run with the run of another script that must have the same result. This finds mistakes that core and
+//! checker share.
 //!
-//! | relation | the other script | holds for |
+//! | relation | the other script | applies to |
 //! |---|---|---|
-//! | [`Whole`](Relation::Whole) | each delivery in one piece, those of one instant together | scripts where cuts do not matter |
-//! | [`Bytes`](Relation::Bytes) | each delivery byte by byte | the same |
-//! | [`Elsewhere`](Relation::Elsewhere) | each frame cut once or twice, anywhere | the same |
-//! | [`Alone`](Relation::Alone) | the steps of one connection, and the time the whole run took | scripts of several connections, as many as there may be |
-//! | [`Fragments`](Relation::Fragments) | whole NOTIFYs in three fragments, those in fragments whole | scripts where cuts do not matter, as below |
+//! | [`Whole`](Relation::Whole) | each delivery in one piece, together with others at the same time | scripts in which cuts do not matter |
+//! | [`Bytes`](Relation::Bytes) | each delivery byte by byte | the same scripts |
+//! | [`Elsewhere`](Relation::Elsewhere) | each frame cut once or twice, anywhere | the same scripts |
+//! | [`Alone`](Relation::Alone) | the steps of one connection, with the duration of the whole run | scripts of several connections, none above the limit |
+//! | [`Fragments`](Relation::Fragments) | whole NOTIFYs in three fragments, and fragmented NOTIFYs whole | the same scripts as for cuts, with the conditions below |
 //!
-//! **Where cuts do not matter.** All that is read between two steps is read at one instant, so pieces are borders in
-//! which the agent may act on a part of it. It does so in two cases, and scripts with them are left out:
+//! The results are the events of each connection, with all details, and the bytes that it sends. How events and output
+//! alternate depends on the cuts, and is not compared. Scripts with a model of HAProxy are not compared, because the
+//! model reacts to the times and pieces in which bytes arrive.
 //!
-//! - A drain that begins amid a delivery, because of [`notify_max`](crate::script::AgentSetup::notify_max), ends as soon as
-//!   nothing is in flight and no whole frame is there. What comes in the same piece is declined, what comes in the next
-//!   is dropped.
-//! - A drain that waits for nothing but room to send ends at the first sign of a frame that needs none, be it a part.
-//!   That takes a socket without room and a stop.
+//! # Cuts
 //!
-//! Nor may connections wait for each other's NOTIFYs: which of those of one instant came first would matter.
+//! All pieces of a delivery are read at the same time, but the agent acts after each of them. This makes a difference
+//! in two cases, and scripts with them are not compared:
 //!
-//! Back-pressure, deadlines, damage and resets change nothing: each is a matter of what has come by the end of a step.
+//! - A drain that begins during a delivery, because of [`notify_max`](crate::script::AgentSetup::notify_max), ends as
+//!   soon as nothing is in flight and no whole frame is buffered. NOTIFYs of the same piece are declined, and those of
+//!   the next piece are dropped.
+//! - A drain that is blocked only by unsent bytes ends as soon as the type of the next frame has arrived and is neither
+//!   NOTIFY nor UNSET, even if the rest of that frame has not. This needs a socket without room and a stop.
 //!
-//! **Where fragments do not matter.** The agent has to offer fragmentation. A NOTIFY changes only if it fits, whole, into
-//! the smallest frame negotiated on its link and, in fragments, into the reassembly limit; one in fragments, if they
-//! follow each other. A link with raw bytes or wrong lengths keeps its NOTIFYs: behind those, bytes are no frames.
-//! Fragments are more bytes, so neither run may have filled a receive buffer: a reset loses what is behind it, and an end
-//! is seen only when it has room again. All else is at one instant, as above.
+//! Scripts with a limit of NOTIFYs in flight on all connections are not compared either: the order in which connections
+//! read at the same time would decide which NOTIFYs are held back.
 //!
-//! **Alone.** Connections share the time and the agent's limits, each for itself, but for the number of them and of their
-//! NOTIFYs in flight: one that is refused, or waits, for that would not if it were alone. A run lasts until the slowest connection has nothing in flight, so
-//! that one alone has to be given the same time.
+//! Other limits, deadlines, damage and resets make no difference, because they depend only on the bytes that have
+//! arrived by the end of a step.
 //!
-//! Runs in which a model of HAProxy speaks are left out: it acts on what it hears, and so on when and in which pieces.
+//! # Fragments
 //!
-//! Compared are the events, in full, and the bytes sent, each in order; how they lie to each other depends on the cuts.
+//! The agent has to offer fragmentation. A NOTIFY is exchanged only if it fits, whole, into the smallest frame that was
+//! negotiated on its link, and its payload fits into the reassembly limit. The fragments of a NOTIFY have to follow
+//! each other in the script. On a link with raw bytes or wrong lengths nothing is exchanged, because the bytes after
+//! them may not be frames.
+//!
+//! Fragments have more bytes than the whole NOTIFY, so the runs are not compared if a receive buffer was full in one of
+//! them: the bytes that do not fit are lost in a reset, and an end is noticed only when there is room.
+//!
+//! # Alone
+//!
+//! Connections share only the time, the limit of connections and the limit of NOTIFYs in flight on all connections. A
+//! connection that is rejected or held back because of such a limit behaves differently without the others. The run
+//! with one connection lasts as long as the whole run, in which HAProxy closes no connection before all NOTIFYs are
+//! answered.
 
 mod cuts;
 mod fragments;
@@ -44,33 +55,33 @@ use crate::failure::{Failure, compare_output};
 use crate::script::{Link, Script, Step};
 use crate::world::{Outcome, run, run_until};
 
-/// How another script is made that has to come to the same.
+/// A relation between a script and another one that must have the same result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relation {
-    /// The same bytes in as few pieces as can be.
+    /// The same bytes in as few pieces as possible.
     Whole,
     /// The same bytes one by one.
     Bytes,
-    /// The same bytes cut at other places.
+    /// The same bytes, cut at other positions.
     Elsewhere,
     /// Each connection without the others.
     Alone,
-    /// NOTIFYs the other way: whole, or in fragments.
+    /// Fragmented NOTIFYs whole, and whole NOTIFYs fragmented.
     Fragments,
 }
 
-/// One script that has to come to the same as another on the links it has.
+/// A script that must have the same result as another one.
 struct Variant {
     script: Script,
-    /// The only link it is about, if it has not all of them.
+    /// The link of the script, if it has only one of the links of the other script.
     link: Option<Link>,
 }
 
 impl Relation {
-    /// All of them.
+    /// All relations.
     pub const ALL: [Self; 5] = [Self::Whole, Self::Bytes, Self::Elsewhere, Self::Alone, Self::Fragments];
 
-    /// Returns the name of a violation of it.
+    /// Returns the name of the check in a failure.
     pub const fn check(self) -> &'static str {
         match self {
             Self::Whole | Self::Bytes | Self::Elsewhere => "other-cuts",
@@ -79,12 +90,12 @@ impl Relation {
         }
     }
 
-    /// Runs the other script and compares it with what `script` came to; false if there is nothing to compare.
+    /// Runs the other scripts and compares them with the outcome of `script`. Returns false if nothing was compared.
     ///
     /// # Errors
-    /// They differ.
+    /// The first difference.
     pub fn compare(self, script: &Script, outcome: &Outcome) -> Result<bool, Failure> {
-        if outcome.failure.is_some() || !self.holds(script, outcome) {
+        if outcome.failure.is_some() || !self.applies(script, outcome) {
             return Ok(false);
         }
         let mut compared = false;
@@ -103,13 +114,12 @@ impl Relation {
         Ok(compared)
     }
 
-    /// True if what `script` came to may be compared by it.
-    fn holds(self, script: &Script, outcome: &Outcome) -> bool {
-        // What a model of HAProxy does depends on when and in which pieces it hears from the agent.
-        let modelled = script.steps.iter().any(|step| matches!(step, Step::Start(..)));
+    /// True if the relation applies to `script`.
+    fn applies(self, script: &Script, outcome: &Outcome) -> bool {
+        let has_model = script.steps.iter().any(|step| matches!(step, Step::Start(..)));
         let connects = script.steps.iter().filter(|step| matches!(step, Step::Connect(_))).count();
         match self {
-            _ if modelled || script.agent.limits_total() => false,
+            _ if has_model || script.agent.limits_total() => false,
             Self::Alone => connects <= script.agent.connections_max as usize,
             _ => !cuts_matter(script, outcome),
         }
@@ -124,7 +134,7 @@ impl Relation {
             Self::Elsewhere => all(cuts::elsewhere(&script.steps)),
             Self::Alone => {
                 let links = links(script);
-                // One connection is alone as it is.
+                // A single link is alone already.
                 let links = if links.len() > 1 { links } else { Vec::new() };
                 let steps = |link| {
                     let of_link = script.steps.iter().filter(|step| step.link().is_none_or(|other| other == link));
@@ -132,12 +142,12 @@ impl Relation {
                 };
                 links.into_iter().map(|link| Variant { script: with(steps(link)), link: Some(link) }).collect()
             }
-            Self::Fragments => fragments::other_way(script, outcome).map(all).unwrap_or_default(),
+            Self::Fragments => fragments::exchanged(script, outcome).map(all).unwrap_or_default(),
         }
     }
 }
 
-/// Runs `script` and, if it holds by itself, compares it by every relation that `check` is about; by all without one.
+/// Runs `script` and, if it does not fail, compares it by each relation whose check is `check`, or by all relations.
 pub fn examine(script: &Script, check: Option<&str>) -> Option<Failure> {
     let mut outcome = run(script, false);
     if let Some(failure) = outcome.failure.take() {
@@ -147,10 +157,10 @@ pub fn examine(script: &Script, check: Option<&str>) -> Option<Failure> {
     relations.map(|relation| relation.compare(script, &outcome)).find_map(Result::err)
 }
 
-/// True where the agent may act on a part of what is delivered, see above.
+/// True if cuts may make a difference, as the module documents.
 fn cuts_matter(script: &Script, outcome: &Outcome) -> bool {
     let limit = u64::from(script.agent.notify_max);
-    let limited = limit > 0 && outcome.conversations.iter().any(|conversation| conversation.handed >= limit);
+    let limited = limit > 0 && outcome.conversations.iter().any(|conversation| conversation.notifies >= limit);
     let no_room = script.steps.iter().any(|step| matches!(step, Step::Room(_, Some(_))));
     let stopped = script.steps.iter().any(|step| matches!(step, Step::Stop { .. }));
     limited || no_room && stopped
@@ -163,7 +173,7 @@ fn links(script: &Script) -> Vec<Link> {
     links
 }
 
-/// Where two runs part, and how.
+/// Returns the first difference of two outcomes, and its link.
 fn difference(outcome: &Outcome, variant: &Variant, other: &Outcome) -> Option<(Link, String)> {
     if let Some(failure) = &other.failure {
         return Some((failure.link, format!("the other run fails: {failure}")));
@@ -171,12 +181,12 @@ fn difference(outcome: &Outcome, variant: &Variant, other: &Outcome) -> Option<(
     let here = |conversation: &&Conversation| variant.link.is_none_or(|link| link == conversation.link);
     let mut mine: Vec<_> = outcome.conversations.iter().filter(here).collect();
     let mut others: Vec<_> = other.conversations.iter().collect();
-    // In a script of fewer steps the order of connections is still that of each link.
+    // The order of connections of different links may differ. The sort is stable, so that of one link is kept.
     mine.sort_by_key(|conversation| conversation.link);
     others.sort_by_key(|conversation| conversation.link);
     if mine.len() != others.len() {
         let link = variant.link.unwrap_or(Link::Scripted(0));
-        return Some((link, format!("{} connections, instead of {}", others.len(), mine.len())));
+        return Some((link, format!("expected {} as the number of connections, got {}", mine.len(), others.len())));
     }
     let (mine, other) = mine.into_iter().zip(others).find(|(mine, other)| !are_same(mine, other))?;
     let same_output = mine.sent == other.sent;
@@ -185,21 +195,22 @@ fn difference(outcome: &Outcome, variant: &Variant, other: &Outcome) -> Option<(
 }
 
 fn are_same(a: &Conversation, b: &Conversation) -> bool {
-    let told =
-        |conversation: &Conversation| (conversation.link, conversation.ready, conversation.handed, conversation.heard);
-    told(a) == told(b) && a.closed == b.closed && a.sent == b.sent
+    let events = |conversation: &Conversation| {
+        (conversation.link, conversation.ready, conversation.notifies, conversation.received)
+    };
+    events(a) == events(b) && a.closed == b.closed && a.sent == b.sent
 }
 
-/// Returns the first event in which they differ.
+/// Describes the first difference of the events.
 fn other_events(mine: &Conversation, other: &Conversation) -> String {
     if mine.ready != other.ready {
-        format!("{:?}, instead of {:?}", other.ready, mine.ready)
-    } else if mine.handed != other.handed {
-        format!("{} NOTIFYs handed out, instead of {}", other.handed, mine.handed)
+        format!("expected {:?}, got {:?}", mine.ready, other.ready)
+    } else if mine.notifies != other.notifies {
+        format!("expected {} as the number of NOTIFYs, got {}", mine.notifies, other.notifies)
     } else if mine.closed != other.closed {
-        format!("ended by {:?}, instead of {:?}", other.closed, mine.closed)
+        format!("expected the end {:?}, got {:?}", mine.closed, other.closed)
     } else {
-        "another engine-id, or other NOTIFYs".into()
+        "the engine-ids or the NOTIFYs differ".into()
     }
 }
 
@@ -214,11 +225,11 @@ mod tests {
     const HELLO: &str = "send c1 hello supported-versions=\"2.0\" max-frame-size=u32:16380 capabilities=\"pipelining\"";
 
     fn script(lines: &[&str]) -> Script {
-        parse(&format!("spop-script 1\n{}\n", lines.join("\n"))).expect("the script is good")
+        parse(&format!("spop-script 1\n{}\n", lines.join("\n"))).expect("the script is valid")
     }
 
-    /// Returns the bytes that HAProxy received on the first connection, and how it ended.
-    fn came_to(steps: Vec<Step>, script: &Script) -> (Vec<u8>, Option<CloseReason>) {
+    /// Returns the bytes that the agent sent on the first connection, and the reason of its end.
+    fn result_of(steps: Vec<Step>, script: &Script) -> (Vec<u8>, Option<CloseReason>) {
         let mut outcome = run(&Script { steps, ..script.clone() }, false);
         assert_eq!(outcome.failure, None);
         let first = outcome.conversations.swap_remove(0);
@@ -226,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn every_relation_holds_and_compares() {
+    fn every_relation_holds_and_applies_to_enough_seeds() {
         for relation in Relation::ALL {
             let compared = (0..60).filter(|&seed| {
                 let script = generate(seed, Profile::Standard);
@@ -234,20 +245,20 @@ mod tests {
                 relation.compare(&script, &outcome).unwrap_or_else(|failure| panic!("seed {seed}: {failure}"))
             });
             let compared = compared.count();
-            assert!(compared >= 20, "{relation:?} compares {compared} of 60");
+            assert!(compared >= 20, "{relation:?}: expected at least 20 of 60 seeds to be compared, got {compared}");
         }
     }
 
-    /// Both cases in which the pieces of a delivery do matter are real, and left out.
+    /// In the two cases that the module documents, cuts do make a difference.
     #[test]
-    fn scripts_in_which_cuts_matter_are_left_out() {
+    fn scripts_in_which_cuts_matter_are_not_compared() {
         let notify = "send c1 notify sid=1 fid=1 m()";
         let limited = ["agent notify-max=1", "connect c1", HELLO, "hold c1", notify, notify, "release c1"];
-        let (disconnect, work) = ("send c1 disconnect status-code=u32:2", "agent unsent-max=1");
-        let no_room = [work, "connect c1", HELLO, "room c1 0", notify, "stop grace=1s", disconnect];
+        let (disconnect, unsent_max) = ("send c1 disconnect status-code=u32:2", "agent unsent-max=1");
+        let no_room = [unsent_max, "connect c1", HELLO, "room c1 0", notify, "stop grace=1s", disconnect];
         for lines in [&limited[..], &no_room] {
             let script = script(lines);
-            assert_ne!(came_to(cuts::whole(&script.steps), &script), came_to(cuts::bytes(&script.steps), &script));
+            assert_ne!(result_of(cuts::whole(&script.steps), &script), result_of(cuts::bytes(&script.steps), &script));
             for relation in [Relation::Whole, Relation::Bytes, Relation::Elsewhere, Relation::Fragments] {
                 assert_eq!(relation.compare(&script, &run(&script, false)), Ok(false), "{relation:?} of {lines:?}");
             }
@@ -255,16 +266,17 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_told() {
+    fn the_first_difference_is_described() {
         let script = script(&["connect c1", HELLO, "send c1 notify sid=1 fid=1 m()", "fin c1"]);
         let outcome = run(&script, false);
-        for (at, told) in [(1, "AGENT-DISCONNECT"), (2, "nothing, instead of ACK"), (3, "")] {
+        for (at, expected) in [(1, "got AGENT-DISCONNECT"), (2, "got nothing"), (3, "")] {
             let mut other = script.clone();
             other.steps.remove(at);
             let found = difference(&outcome, &Variant { script: other.clone(), link: None }, &run(&other, false));
             // The end of a script ends its connections too.
             assert_eq!(found.is_some(), at < 3, "{found:?}");
-            assert!(found.is_none_or(|(link, detail)| link == Link::Scripted(1) && detail.starts_with(told)), "{told}");
+            let is_described = |(link, detail): (Link, String)| link == Link::Scripted(1) && detail.contains(expected);
+            assert!(found.is_none_or(is_described), "expected {expected}");
         }
     }
 }

@@ -1,43 +1,43 @@
-//! How a handler is to answer: written into the messages themselves, as the argument `plan`.
+//! The plan of the simulated handler, which is the argument `plan` of its messages.
 //!
-//! So what the handler does depends on what the core read, what the checker expects on what it read itself, and a byte
-//! read wrong by either shows.
+//! The handler executes the plan that the core decoded, and the checker expects the plan that it decoded itself. If one
+//! of them decodes a byte wrongly, the answers differ.
 
 use crate::script::Nanos;
 
-/// The plan of a handler for a NOTIFY: an action and its time.
+/// The plan for a NOTIFY: the answer and its time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The action.
+    /// The answer.
     pub answer: Answer,
-    /// How long after the NOTIFY was handed out; 0 in place. In whole microseconds.
-    pub after: Nanos,
+    /// The time from the NOTIFY to the answer, in whole microseconds. 0 means that the answer is immediate.
+    pub delay: Nanos,
 }
 
-/// An action of a handler.
+/// The answer of a handler.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Answer {
     /// Sets a score and a checksum for each message.
     #[default]
     Score,
-    /// Answers without actions.
+    /// Sets nothing.
     Empty,
-    /// Sets more than fits into a frame.
+    /// Sets more variables than fit into a frame.
     Big,
-    /// Sets a variable of every type.
+    /// Sets a variable of each type.
     Types,
-    /// Removes a variable.
+    /// Unsets a variable.
     Unset,
-    /// Fails, and answers nothing.
+    /// Fails before it sets a variable.
     Drop,
-    /// Fails amid its answer.
+    /// Fails after it has set a variable.
     Half,
-    /// Goes on for ever.
+    /// Never answers.
     Never,
 }
 
 impl Answer {
-    /// All of them, each with its word.
+    /// All answers, with their words in scripts.
     pub const ALL: [(Self, &'static str); 8] = [
         (Self::Score, "score"),
         (Self::Empty, "empty"),
@@ -49,7 +49,7 @@ impl Answer {
         (Self::Never, "never"),
     ];
 
-    /// Its word.
+    /// Returns the word for it in scripts.
     pub const fn word(self) -> &'static str {
         Self::ALL[self as usize].1
     }
@@ -58,17 +58,17 @@ impl Answer {
 const MICRO: Nanos = 1000;
 
 impl Plan {
-    /// The plan as the integer that the argument carries.
+    /// Returns the plan as an integer, the value of the argument.
     pub const fn to_wire(self) -> i64 {
-        (self.after / MICRO * 8) as i64 + self.answer as i64
+        (self.delay / MICRO * 8) as i64 + self.answer as i64
     }
 
-    /// The plan of an integer; of any.
+    /// Returns the plan of an integer. Every integer is a plan.
     pub const fn from_wire(wire: i64) -> Self {
         let wire = wire as u64;
-        // At most an hour: a number damaged on its way is no reason to wait for centuries.
+        // The delay is less than an hour, so that a damaged integer does not make the run wait for centuries.
         let micros = (wire / 8) % 3_600_000_000;
-        Self { answer: Answer::ALL[(wire % 8) as usize].0, after: micros * MICRO }
+        Self { answer: Answer::ALL[(wire % 8) as usize].0, delay: micros * MICRO }
     }
 }
 
@@ -77,10 +77,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plans_survive_the_wire() {
+    fn a_plan_equals_the_plan_of_its_integer() {
         for (answer, _) in Answer::ALL {
-            for after in [0, 1000, 3_000_000, 3_599_999_999_000] {
-                let plan = Plan { answer, after };
+            for delay in [0, 1000, 3_000_000, 3_599_999_999_000] {
+                let plan = Plan { answer, delay };
                 assert_eq!(Plan::from_wire(plan.to_wire()), plan);
             }
         }

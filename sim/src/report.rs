@@ -1,4 +1,4 @@
-//! The commands, and their output.
+//! The commands of `spoa-sim` and their output.
 
 mod bugs;
 mod chart;
@@ -26,10 +26,10 @@ use crate::Exit;
 use crate::cli::{Command, TraceFormat};
 use progress::ProgressLine;
 
-/// How often each mark has to be reached in a run that asks for coverage.
+/// The number of times that each mark has to be reached with `--require-coverage`.
 const MARKS_MIN: u64 = 10;
 
-/// Does what was asked for.
+/// Executes a command.
 pub(crate) fn command(command: &Command) -> Exit {
     match command {
         Command::Run { seeds, profile, jobs, require_coverage } => {
@@ -43,7 +43,7 @@ pub(crate) fn command(command: &Command) -> Exit {
         Command::Script { files, trace } => {
             worst(files.iter().map(|file| match read(file) {
                 Ok(script) => {
-                    // A chart is a page of its own.
+                    // The output must be nothing but the page of the chart.
                     if *trace != Some(TraceFormat::Chart) {
                         println!("{}", file.display());
                     }
@@ -52,7 +52,7 @@ pub(crate) fn command(command: &Command) -> Exit {
                 Err(exit) => exit,
             }))
         }
-        Command::Shrink { what, profile, output } => shrink_it(what, *profile, output.as_deref()),
+        Command::Shrink { source, profile, output } => shrink_source(source, *profile, output.as_deref()),
         Command::Corpus { folder } => run_corpus(folder),
         Command::Bugs { names } => match bugs::plant(names) {
             Ok(true) => Exit::Held,
@@ -71,7 +71,7 @@ pub(crate) fn command(command: &Command) -> Exit {
     }
 }
 
-/// The exit that says most.
+/// Returns the exit with the highest code.
 fn worst(exits: impl Iterator<Item = Exit>) -> Exit {
     exits.fold(Exit::Held, |worst, exit| if worst as u8 >= exit as u8 { worst } else { exit })
 }
@@ -84,7 +84,7 @@ fn run_corpus(folder: &Path) -> Exit {
     }
     paths.sort();
     if paths.is_empty() {
-        eprintln!("spoa-sim: no script (*.spop) in {}", folder.display());
+        eprintln!("spoa-sim: there is no script (*.spop) in {}", folder.display());
         return Exit::Unreadable;
     }
     worst(paths.iter().map(|path| match read(path) {
@@ -96,7 +96,7 @@ fn run_corpus(folder: &Path) -> Exit {
     }))
 }
 
-/// The scripts of a folder and of those in it.
+/// Appends the paths of all scripts in a folder and its subfolders.
 fn find_scripts(folder: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -112,7 +112,7 @@ fn find_scripts(folder: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
 fn run_search(seeds: &Range<u64>, profile: Profile, jobs: Option<usize>) -> Findings {
     let jobs = jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
     let mut line = ProgressLine::new(seeds.end - seeds.start);
-    // The first failure is what people want to see; a few more tell whether it is one fault or many.
+    // Ten failures are enough to see whether they have one cause or several.
     let findings = search(seeds.clone(), profile, jobs, 10, |progress| line.show(progress));
     line.clear();
     findings
@@ -128,29 +128,29 @@ fn run_seeds(seeds: &Range<u64>, profile: Profile, jobs: Option<usize>, require_
     let findings = run_search(seeds, profile, jobs);
     let (hit, cells) = findings.coverage.cells();
     println!("{} seeds, {hit} of {cells} cells, traces {:032x}", findings.seeds, findings.digest);
-    println!("{}", again(&findings));
+    println!("{}", describe_reruns(&findings));
     if let Some(seed) = findings.unstable.first() {
-        println!("NOT THE SAME TWICE: seed {seed}, and {} more", findings.unstable.len() - 1);
+        println!("UNSTABLE: seed {seed} had two different traces; number of such seeds: {}", findings.unstable.len());
         return Exit::Unstable;
     }
     if let Some((seed, failure)) = findings.failures.first() {
         for (seed, failure, count) in kinds(&findings.failures) {
             println!("FAILED: seed {seed}: {failure}");
             if count > 1 {
-                println!("        and {} seeds more of the same kind", count - 1);
+                println!("        and {} more with the same fingerprint", count - 1);
             }
         }
         show_shrunk(*seed, profile, failure);
         return exit_of(failure);
     }
     if findings.coverage.mark(Mark::Notify) == 0 {
-        println!("NOTHING CHECKED: no NOTIFY in all these seeds");
+        println!("NOTHING CHECKED: no seed delivered a NOTIFY");
         return Exit::Coverage;
     }
-    // Where a model speaks there is nothing to compare.
+    // Runs with a model of HAProxy are not compared.
     let compares = matches!(profile, Profile::Standard | Profile::Calm);
     if let Some(check) = findings.never_compared().filter(|_| compares) {
-        println!("NOTHING COMPARED: {check}, in all these seeds");
+        println!("NOTHING COMPARED: no seed was compared by \"{check}\"");
         return Exit::Coverage;
     }
     if require_coverage {
@@ -159,21 +159,21 @@ fn run_seeds(seeds: &Range<u64>, profile: Profile, jobs: Option<usize>, require_
             return exit;
         }
     }
-    println!("all held");
+    println!("every check held");
     Exit::Held
 }
 
-/// Prints how many seeds were run more than once, and why.
-fn again(findings: &Findings) -> String {
+/// Describes how many seeds were run more than once, and in which form.
+fn describe_reruns(findings: &Findings) -> String {
     let [cuts, alone, fragments] = ["other-cuts", "alone", "fragments"].map(|check| findings.compared(check));
     format!(
-        "{} seeds run again, {cuts} cut otherwise, {alone} with each connection alone, {fragments} with NOTIFYs whole \
-         for fragments",
-        findings.twice
+        "seeds run again: {} without a change, {cuts} cut into other pieces, {alone} with each connection alone, \
+         {fragments} with fragments exchanged for whole NOTIFYs",
+        findings.rerun
     )
 }
 
-/// The first failure of each kind, and how many there are of it.
+/// Returns the first failure with each fingerprint, and the number of failures that have it.
 fn kinds(failures: &[(u64, Failure)]) -> Vec<(u64, &Failure, usize)> {
     let mut kinds: Vec<(u64, &Failure, usize)> = Vec::new();
     for (seed, failure) in failures {
@@ -192,7 +192,7 @@ fn show_shrunk(seed: u64, profile: Profile, failure: &Failure) {
     let shrunk = shrink_failure(&script, failure);
     println!("shrunk from {} steps to {} in {} tries:\n", script.steps.len(), shrunk.script.steps.len(), shrunk.tries);
     print!("{}", with_story(&shrunk.script, seed, failure));
-    println!("\nsee it: spoa-sim replay {seed} --profile {}", profile.name());
+    println!("\nto see the trace: spoa-sim replay {seed} --profile {}", profile.name());
 }
 
 fn with_story(script: &Script, seed: u64, failure: &Failure) -> Script {
@@ -223,16 +223,16 @@ fn replay(script: &Script, trace: Option<TraceFormat>) -> Exit {
     }
 }
 
-fn shrink_it(what: &str, profile: Profile, output: Option<&Path>) -> Exit {
-    let (script, seed) = match what.parse::<u64>() {
+fn shrink_source(source: &str, profile: Profile, output: Option<&Path>) -> Exit {
+    let (script, seed) = match source.parse::<u64>() {
         Ok(seed) => (generate(seed, profile), Some(seed)),
-        Err(_) => match read(&PathBuf::from(what)) {
+        Err(_) => match read(&PathBuf::from(source)) {
             Ok(script) => (script, None),
             Err(exit) => return exit,
         },
     };
     let Some(shrunk) = shrink(&script) else {
-        println!("{what} does not fail");
+        println!("{source} does not fail");
         return Exit::Held;
     };
     let failure = run(&shrunk.script, false).failure;

@@ -1,4 +1,4 @@
-//! The script of a run, step by step. Nothing in it is drawn at random, so a script means the same for ever.
+//! Scripts. A script contains every step of a run and nothing random, so it keeps its meaning.
 
 use std::borrow::Cow;
 
@@ -9,15 +9,15 @@ use crate::plan::Plan;
 /// Nanoseconds since the start of a run.
 pub type Nanos = u64;
 
-/// Names and texts of frames. The generator's are all known beforehand: to copy each would take longer than to draw it.
+/// Names and texts of frames. Most of them are constants of the generator, which are not copied.
 pub type Bytes = Cow<'static, [u8]>;
 
-/// One whole run.
+/// A script: everything that happens in a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
-    /// A description for people.
+    /// The lines with `#`: a description for people.
     pub story: Vec<String>,
-    /// The agent's limits.
+    /// The limits of the agent.
     pub agent: AgentSetup,
     /// The steps, in order.
     pub steps: Vec<Step>,
@@ -36,16 +36,16 @@ pub struct AgentSetup {
     pub unsent_max: u32,
     pub reassembly_max: u32,
     pub notify_max: u32,
-    /// The number of connections that are served at once; further ones are refused.
+    /// The largest number of open connections. Connections above the limit are rejected.
     pub connections_max: u32,
-    /// The number of NOTIFYs in flight on all connections.
+    /// The largest number of NOTIFYs in flight on all connections.
     pub total_in_flight_max: u32,
     pub hello_timeout: Nanos,
-    /// 0 for none.
+    /// 0 for no idle timeout.
     pub idle_timeout: Nanos,
     pub ack_timeout: Nanos,
     pub refuse_delay: Nanos,
-    /// Not 0 if health checks are refused.
+    /// Anything but 0 to refuse health checks.
     pub refuse_healthchecks: u32,
     pub linger: Nanos,
     pub send_timeout: Nanos,
@@ -79,22 +79,23 @@ impl Default for AgentSetup {
     }
 }
 
-/// A socket between HAProxy and the agent, or all those of one process.
+/// A connection between HAProxy and the agent, or all connections of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Link {
-    /// `c1`: the script itself says what HAProxy sends on it.
+    /// `c1`: a connection on which the script itself says what HAProxy sends.
     Scripted(u8),
-    /// `h1.0`: the first connection that this process opened.
+    /// `h1.0`: the first connection that this process opens.
     Of(Haproxy, u32),
-    /// `h1`: all connections of this process, those it has and those it will open.
+    /// `h1`: all connections of this process, including later ones.
     All(Haproxy),
 }
 
-/// An HAProxy process, played by a model of its engine.
+/// A HAProxy process that a model plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Haproxy(pub u8);
 
-/// One step. Every step is total: on a link that is not open it does nothing, so that any line of a script can go.
+/// A step. Every step is total: on a connection that is not open it does nothing, so that any line of a script can be
+/// removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// HAProxy connects.
@@ -103,41 +104,41 @@ pub enum Step {
     Send(Link, FrameSpec),
     /// HAProxy sends bytes.
     Raw(Link, Vec<u8>),
-    /// How what HAProxy sends reaches the agent from now on.
+    /// Sets the pieces in which later bytes of HAProxy arrive.
     Cut(Link, Cuts),
     /// Holds back what HAProxy sends until it is released.
     Hold(Link),
     /// Delivers what was held back.
     Release(Link),
-    /// Sets the number of bytes that the socket still takes from the agent; `None` for any number.
+    /// Sets the number of bytes that the socket still accepts from the agent; `None` for any number.
     Room(Link, Option<u32>),
-    /// Sets the number of bytes that the socket takes from the agent at once; `None` for any number.
+    /// Sets the number of bytes that the socket accepts from the agent at once; `None` for any number.
     Take(Link, Option<u32>),
-    /// HAProxy ends its side; what is under way arrives before that.
+    /// HAProxy closes the connection. Bytes in transit arrive before that.
     Fin(Link),
-    /// HAProxy resets the connection; what is under way is lost.
+    /// HAProxy resets the connection. Bytes that the agent has not read are lost.
     Reset(Link),
-    /// The agent has no memory left for the connection.
+    /// The agent sheds the connection: it closes it to free its memory.
     Shed(Link),
-    /// An HAProxy process starts.
+    /// A HAProxy process starts.
     Start(Haproxy, Box<Settings>),
     /// A client's transaction reaches an event of this process.
     Ask(Haproxy, EventSpec),
-    /// The process checks the agent's health.
+    /// The process starts a health check.
     Check(Haproxy),
-    /// The process is to go, as the old one at a reload.
+    /// The process starts a soft-stop, as the old process does at a reload.
     SoftStop(Haproxy),
     /// Time passes.
     Wait(Nanos),
-    /// The agent is told to stop: all its connections, while it takes new ones.
+    /// The agent drains all its connections, and still accepts new ones.
     Stop {
-        /// For how long it may answer what is in flight.
+        /// The grace period: the longest time to wait for the answers to NOTIFYs in flight.
         grace: Nanos,
     },
 }
 
 impl Step {
-    /// The link it is about.
+    /// Returns the link that the step concerns.
     pub const fn link(&self) -> Option<Link> {
         match self {
             Self::Connect(link)
@@ -160,7 +161,7 @@ impl Step {
         }
     }
 
-    /// The process it is about, or whose connection.
+    /// Returns the process that the step concerns, or the process of its link.
     pub const fn haproxy(&self) -> Option<Haproxy> {
         match self {
             Self::Start(haproxy, _) | Self::Ask(haproxy, _) | Self::Check(haproxy) | Self::SoftStop(haproxy) => {
@@ -173,7 +174,7 @@ impl Step {
         }
     }
 
-    /// Gives what it is about another name: a link of the script's own, or a process and its connections.
+    /// Renames the link of the step with `link` if it is scripted, or its process with `process`.
     pub fn rename(&mut self, link: impl Fn(u8) -> u8, process: impl Fn(u8) -> u8) {
         match self {
             Self::Connect(at)
@@ -198,44 +199,44 @@ impl Step {
     }
 }
 
-/// An event of a client's transaction, about which HAProxy asks the agent.
+/// An event of a client's transaction, for which HAProxy sends a NOTIFY.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventSpec {
-    /// The thread that handles it, from 0.
+    /// The number of the thread that handles the event, from 0.
     pub thread: u32,
-    /// HAProxy's number of the client's stream; `None` for one that had no event yet.
+    /// The number of the client's stream; `None` for a new stream.
     pub stream: Option<u32>,
-    /// The status that it sends to the agent.
+    /// The messages of the NOTIFY.
     pub messages: Vec<MessageSpec>,
 }
 
-/// The sizes of the pieces in which each delivery arrives, from its start; what is left comes whole.
+/// The sizes of the pieces in which each delivery arrives. The bytes after these pieces arrive together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cuts {
-    /// Sizes of the first pieces, each at least 1.
+    /// The sizes of the first pieces, each at least 1.
     pub sizes: Vec<u32>,
-    /// True if the last size goes on, for 64 pieces at most.
+    /// True if the last size is repeated, up to 64 pieces.
     pub repeat: bool,
 }
 
-/// A frame as a line tells it.
+/// A frame in a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrameSpec {
-    /// Its type and payload.
+    /// The type and the payload.
     pub kind: FrameKind,
-    /// Its flags, 1 for FIN.
+    /// The flags; 1 is FIN.
     pub flags: u32,
-    /// Its stream-id.
+    /// The stream-id.
     pub stream_id: u64,
-    /// Its frame-id.
+    /// The frame-id.
     pub frame_id: u64,
-    /// The part of its payload that is sent, for fragments; `None` for all.
+    /// The range of the payload that is sent, for fragments; `None` for the whole payload.
     pub slice: Option<(u32, u32)>,
-    /// The fault in it.
+    /// The fault of the frame.
     pub damage: Damage,
 }
 
-/// The type of a frame and what it carries.
+/// The type and payload of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrameKind {
     /// HAPROXY-HELLO: keys and values.
@@ -246,32 +247,32 @@ pub enum FrameKind {
     Unset(Vec<MessageSpec>),
     /// HAPROXY-DISCONNECT: keys and values.
     Disconnect(Vec<(Bytes, Value)>),
-    /// Any type, with any payload.
+    /// A frame of any type with any payload.
     Other(u8, Vec<u8>),
 }
 
 /// A message of a NOTIFY.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageSpec {
-    /// Its name.
+    /// The name.
     pub name: Bytes,
-    /// Its arguments: names, empty for none, and values.
+    /// The arguments: names and values. The name of an unnamed argument is empty.
     pub args: Vec<(Bytes, Value)>,
 }
 
 /// A fault in the bytes of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Damage {
-    /// Nothing.
+    /// No fault.
     #[default]
     None,
-    /// Its length says this, whatever follows.
+    /// The length is this number, whatever the size of the frame.
     Length(u32),
-    /// So many of its last bytes are missing, and its length knows.
+    /// This number of bytes is removed from the end. The length fits the shorter frame.
     Trim(u32),
-    /// So many zero bytes follow its payload, and its length knows.
+    /// This number of zero bytes is appended to the payload. The length fits the longer frame.
     Pad(u32),
-    /// One bit of the payload is turned over.
+    /// This bit of the payload is inverted.
     Flip(u32),
 }
 
@@ -282,9 +283,9 @@ pub enum Value {
     Null,
     /// BOOL.
     Bool(bool),
-    /// INT32, perhaps out of its range.
+    /// INT32, also with values outside its range.
     Int32(i64),
-    /// UINT32, perhaps out of its range.
+    /// UINT32, also with values outside its range.
     Uint32(u64),
     /// INT64.
     Int64(i64),
@@ -296,12 +297,12 @@ pub enum Value {
     Ipv6([u8; 16]),
     /// STRING.
     Text(Bytes),
-    /// A STRING of so many bytes.
+    /// A STRING of this length in bytes.
     LongText(u32),
     /// BINARY.
     Binary(Vec<u8>),
-    /// A value of any type byte: its bytes.
+    /// A value as bytes, with its type byte.
     Bytes(Bytes),
-    /// How the handler is to answer: an INT64 on the wire.
+    /// The plan of the handler, encoded as INT64.
     Plan(Plan),
 }

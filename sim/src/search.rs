@@ -1,4 +1,4 @@
-//! Many seeds, on several threads, with one result.
+//! Runs many seeds on several threads.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,39 +19,40 @@ use crate::world::{Buffers, Outcome, run, run_in};
 pub struct Findings {
     /// The number of seeds that were run.
     pub seeds: u64,
-    /// Their coverage.
+    /// The coverage of all seeds.
     pub coverage: Coverage,
-    /// The fingerprint of all their traces.
+    /// The hash of all traces.
     pub digest: u128,
     /// The seeds that failed, in order.
     pub failures: Vec<(u64, Failure)>,
     /// The number of seeds that were run a second time without a change.
-    pub twice: u64,
-    /// Seeds whose second run was not the same as the first.
+    pub rerun: u64,
+    /// The seeds whose second run had another trace than the first.
     pub unstable: Vec<u64>,
+    /// The number of seeds that were compared by each relation.
     compared: [u64; Relation::ALL.len()],
 }
 
 impl Findings {
-    /// The number of seeds that were compared with another script of theirs, by the relations that `check` is about.
+    /// Returns the number of seeds that were compared by the relations of this check.
     pub fn compared(&self, check: &str) -> u64 {
-        let about = Relation::ALL.iter().zip(self.compared).filter(|(relation, _)| relation.check() == check);
-        about.map(|(_, count)| count).sum()
+        let counts = Relation::ALL.iter().zip(self.compared).filter(|(relation, _)| relation.check() == check);
+        counts.map(|(_, count)| count).sum()
     }
 
-    /// A check by which no seed was compared, though there were enough of them.
+    /// Returns a check by which no seed was compared, although there were enough seeds.
     pub fn never_compared(&self) -> Option<&'static str> {
-        let enough = self.seeds >= COMPARED_SURELY;
+        let enough = self.seeds >= ENOUGH_SEEDS;
         Relation::ALL.iter().map(|relation| relation.check()).find(|check| enough && self.compared(check) == 0)
     }
 
     fn add(&mut self, chunk: Self) {
         self.seeds += chunk.seeds;
         self.coverage.add(&chunk.coverage);
-        // A sum, so that the order in which threads finish does not show.
+        // A sum does not depend on the order in which threads finish.
         self.digest = self.digest.wrapping_add(chunk.digest);
         self.failures.extend(chunk.failures);
-        self.twice += chunk.twice;
+        self.rerun += chunk.rerun;
         self.unstable.extend(chunk.unstable);
         for (mine, theirs) in self.compared.iter_mut().zip(chunk.compared) {
             *mine += theirs;
@@ -62,24 +63,24 @@ impl Findings {
         let outcome = if is_compared(seed) { run(script, false) } else { run_in(buffers, script) };
         self.seeds += 1;
         self.coverage.add(&outcome.coverage);
-        self.digest = self.digest.wrapping_add(of_seed(seed, outcome.trace.digest()));
+        self.digest = self.digest.wrapping_add(hash_with_seed(seed, outcome.trace.digest()));
         self.run_again(seed, script, &outcome);
         if let Some(failure) = outcome.failure {
             self.failures.push((seed, failure));
         }
     }
 
-    /// Runs a script of a seed's, whose `outcome` is known, in other ways too, if it is the seed's turn.
+    /// Runs the script of some seeds again: without a change, or as another script that must have the same result.
     fn run_again(&mut self, seed: u64, script: &Script, outcome: &Outcome) {
-        if seed.is_multiple_of(TWICE) {
-            self.twice += 1;
-            // In memory of its own: what one run leaves behind must not show in the next.
+        if seed.is_multiple_of(RERUN_EVERY) {
+            self.rerun += 1;
+            // This run has new buffers. If reused buffers influence a run, the traces differ.
             if run(script, false).trace.digest() != outcome.trace.digest() {
                 self.unstable.push(seed);
             }
         }
         if is_compared(seed) {
-            let relation = Relation::ALL[(seed / COMPARED) as usize % Relation::ALL.len()];
+            let relation = Relation::ALL[(seed / COMPARE_EVERY) as usize % Relation::ALL.len()];
             match relation.compare(script, outcome) {
                 Ok(compared) => self.compared[relation as usize] += u64::from(compared),
                 Err(failure) => self.failures.push((seed, failure)),
@@ -88,29 +89,32 @@ impl Findings {
     }
 }
 
-/// The progress so far.
+/// The progress of a search.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    /// Seeds done.
+    /// The number of seeds that were run.
     pub done: u64,
-    /// Cells of the matrix hit, and those there are.
+    /// The number of cells that were reached, and the number of cells that can be reached.
     pub cells: (usize, usize),
-    /// Seeds that failed.
+    /// The number of failures.
     pub failed: usize,
 }
 
-/// Seeds that a thread takes at once.
+/// The number of seeds that a thread takes at once.
 const CHUNK: u64 = 256;
-/// Scripts that are made before the first of them is run: each half of the program is in the processor's cache then.
+/// The number of scripts that are generated before the first of them is run. Alternating less often between generator
+/// and runs uses the processor's cache better.
 const BATCH: u64 = 16;
-/// One seed in so many is run twice.
-const TWICE: u64 = 64;
-/// One seed in so many is compared with another script that has to come to the same, by each relation in turn.
-const COMPARED: u64 = 40;
-/// Of so many seeds some are compared by each relation.
-const COMPARED_SURELY: u64 = 5000;
+/// One seed in this many is run a second time without a change.
+const RERUN_EVERY: u64 = 64;
+/// One seed in this many is compared with another script that must have the same result, by one relation after the
+/// other.
+const COMPARE_EVERY: u64 = 40;
+/// The number of seeds of which certainly some are compared by each relation.
+const ENOUGH_SEEDS: u64 = 5000;
 
-/// Runs all of `seeds` on `jobs` threads; tells `progress` now and then. Stops early after `failures_max` failures.
+/// Runs all of `seeds` on `jobs` threads, and calls `progress` from time to time. Stops early after `failures_max`
+/// failures.
 pub fn search(
     seeds: Range<u64>,
     profile: Profile,
@@ -131,7 +135,7 @@ pub fn search(
                     if start >= end {
                         return;
                     }
-                    // Nobody listens any more only if the search has panicked.
+                    // This fails only if the receiver has panicked.
                     let _ = results.send(run_chunk(start..end, profile));
                 }
             });
@@ -181,13 +185,13 @@ fn run_chunk(seeds: Range<u64>, profile: Profile) -> Findings {
     findings
 }
 
-/// True if it is a seed's turn to be run as another script too.
+/// True for seeds that are compared with another script.
 const fn is_compared(seed: u64) -> bool {
-    seed % COMPARED == 1
+    seed % COMPARE_EVERY == 1
 }
 
-/// A trace and the seed it belongs to, in one number.
-fn of_seed(seed: u64, trace: u128) -> u128 {
+/// Returns the hash of a trace together with its seed.
+fn hash_with_seed(seed: u64, trace: u128) -> u128 {
     let mut digest = Digest::default();
     digest.word(seed);
     digest.word(trace as u64);
@@ -206,16 +210,16 @@ mod tests {
         assert_eq!(one.digest, three.digest);
         assert_eq!(one.coverage, three.coverage);
         assert_eq!((one.seeds, three.seeds), (600, 600));
-        assert_eq!((one.twice, one.compared), (three.twice, three.compared));
-        assert!(one.twice == 10 && one.compared.iter().sum::<u64>() > 8, "{} {:?}", one.twice, one.compared);
+        assert_eq!((one.rerun, one.compared), (three.rerun, three.compared));
+        assert!(one.rerun == 10 && one.compared.iter().sum::<u64>() > 8, "{} {:?}", one.rerun, one.compared);
     }
 
     #[test]
-    fn comparing_nothing_does_not_pass_unseen() {
-        let all = Findings { seeds: COMPARED_SURELY, compared: [0, 1, 0, 1, 1], ..Findings::default() };
+    fn a_check_by_which_no_seed_was_compared_is_reported() {
+        let all = Findings { seeds: ENOUGH_SEEDS, compared: [0, 1, 0, 1, 1], ..Findings::default() };
         assert_eq!(all.never_compared(), None);
         let none_alone = Findings { compared: [1, 1, 1, 0, 1], ..all };
         assert_eq!(none_alone.never_compared(), Some("alone"));
-        assert_eq!(Findings { seeds: COMPARED_SURELY - 1, ..none_alone }.never_compared(), None);
+        assert_eq!(Findings { seeds: ENOUGH_SEEDS - 1, ..none_alone }.never_compared(), None);
     }
 }

@@ -1,5 +1,5 @@
-//! The agent's limits, as the core and as the checker want them. What is out of range is brought into it: a script is
-//! total.
+//! Converts the agent's limits of a script to the types of the core and of the checker. Values that are out of range
+//! are brought into range, because every script must be valid.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -40,7 +40,7 @@ impl AgentSetup {
         }
     }
 
-    /// True if the limit of NOTIFYs in flight on all connections is so low that one may have to wait for others.
+    /// True if the limit of NOTIFYs in flight on all connections is set below its default.
     pub(crate) fn limits_total(&self) -> bool {
         self.total_in_flight_max < Self::default().total_in_flight_max
     }

@@ -1,8 +1,8 @@
-//! Failing scripts into small ones that fail the same way.
+//! Makes scripts that fail as small as possible.
 //!
-//! Steps are total, so any of them can go without the rest losing its meaning: shrinking needs no rules of its own. A
-//! smaller script counts only if it fails with the same [fingerprint](crate::failure::Fingerprint); otherwise it would
-//! slip to another fault on its way down.
+//! Steps are total, so any step can be removed and the rest is still a script. A smaller script is accepted only if it
+//! fails with the same [fingerprint](crate::failure::Fingerprint). Otherwise the result could be a script for another
+//! fault.
 
 mod simpler;
 
@@ -14,26 +14,27 @@ use simpler::{rounder_agents, simpler_agents, simpler_steps};
 /// The result of shrinking.
 #[derive(Clone, Debug)]
 pub struct Shrunk {
-    /// The small script; no step of it can go, and none be made simpler, without losing what it is for.
+    /// The small script. If any step is removed or simplified further, the script does not have the required property
+    /// any more.
     pub script: Script,
-    /// The number of scripts that were run for it.
+    /// The number of scripts that were tried.
     pub tries: u32,
 }
 
-/// The smallest script to be had from `script` that fails the same way; `None` if it does not fail.
+/// Shrinks a script that fails. Returns `None` if it does not fail.
 pub fn shrink(script: &Script) -> Option<Shrunk> {
     Some(shrink_failure(script, &examine(script, None)?))
 }
 
-/// The smallest script to be had from `script`, which fails with `failure`, that fails the same way.
+/// Shrinks a script that fails with `failure`, and keeps the fingerprint of the failure.
 pub fn shrink_failure(script: &Script, failure: &Failure) -> Shrunk {
     let (check, fingerprint) = (failure.check, failure.fingerprint());
     reduce(script, |script| examine(script, Some(check)).is_some_and(|failure| failure.fingerprint() == fingerprint))
 }
 
-/// The smallest script to be had from `script` that still `does` what it is for.
-pub fn reduce(script: &Script, does: impl FnMut(&Script) -> bool) -> Shrunk {
-    let mut search = Search { best: script.clone(), does, tries: 0 };
+/// Shrinks a script as long as it has the required property, for which `holds` returns true.
+pub fn reduce(script: &Script, holds: impl FnMut(&Script) -> bool) -> Shrunk {
+    let mut search = Search { best: script.clone(), holds, tries: 0 };
     loop {
         let removed = search.remove_steps();
         let simplified = search.simplify();
@@ -45,29 +46,30 @@ pub fn reduce(script: &Script, does: impl FnMut(&Script) -> bool) -> Shrunk {
 }
 
 struct Search<F> {
+    /// The smallest script so far.
     best: Script,
-    does: F,
+    holds: F,
     tries: u32,
 }
 
 impl<F: FnMut(&Script) -> bool> Search<F> {
-    /// Takes `script` if it still does it.
+    /// Accepts `script` if it has the required property. Returns true if it has.
     fn try_script(&mut self, script: Script) -> bool {
         self.tries += 1;
-        let same = (self.does)(&script);
-        if same {
+        let accepted = (self.holds)(&script);
+        if accepted {
             self.best = script;
         }
-        same
+        accepted
     }
 
-    /// Removes runs of steps, from half of them down to single ones, until no single one can go.
+    /// Removes groups of consecutive steps, from half of the steps down to single ones, until no step can be removed.
     fn remove_steps(&mut self) -> bool {
         let mut any = false;
         let mut size = self.best.steps.len().div_ceil(2);
         while size > 0 {
             let mut removed = false;
-            // From the end: what happened last is most often what nothing else depends on.
+            // The last steps are removed first, because nothing depends on them most often.
             let mut start = self.best.steps.len();
             while start > 0 {
                 start = start.saturating_sub(size);
@@ -84,7 +86,7 @@ impl<F: FnMut(&Script) -> bool> Search<F> {
         any
     }
 
-    /// Makes each step, and the agent, as simple as it can be.
+    /// Simplifies each step, the limits of the agent, and the names, until nothing can be simplified further.
     fn simplify(&mut self) -> bool {
         let mut any = self.simplify_agent() | self.simplify_names();
         for at in 0..self.best.steps.len() {
@@ -101,7 +103,7 @@ impl<F: FnMut(&Script) -> bool> Search<F> {
         any
     }
 
-    /// Numbers links and processes from 1, in the order they come.
+    /// Numbers links and processes from 1, in the order in which they occur.
     fn simplify_names(&mut self) -> bool {
         let (mut links, mut processes) = (Vec::new(), Vec::new());
         for step in &self.best.steps {
@@ -111,10 +113,10 @@ impl<F: FnMut(&Script) -> bool> Search<F> {
                 _ => {}
             }
         }
-        let place =
+        let position =
             |all: &[u8], number| all.iter().position(|other| *other == number).map_or(number, |at| at as u8 + 1);
         let mut script = self.best.clone();
-        script.steps.iter_mut().for_each(|step| step.rename(|n| place(&links, n), |n| place(&processes, n)));
+        script.steps.iter_mut().for_each(|step| step.rename(|n| position(&links, n), |n| position(&processes, n)));
         script != self.best && self.try_script(script)
     }
 

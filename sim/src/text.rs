@@ -1,8 +1,8 @@
-//! Scripts as text: one step a line, to be read, edited, compared and kept.
+//! Scripts as text, with one step per line.
 //!
 //! ```text
 //! spop-script 3
-//! # An answer that comes after HAProxy's DISCONNECT.
+//! # An answer after HAProxy's DISCONNECT.
 //! agent ack-timeout=50ms
 //! connect c1
 //! send c1 hello supported-versions="2.0" max-frame-size=u32:16380 capabilities="pipelining"
@@ -15,8 +15,8 @@
 //! reset h1.0
 //! ```
 //!
-//! On a link `c1` the script says itself what HAProxy sends; `h1` is a process that a model of HAProxy plays, `h1.0` its
-//! first connection.
+//! `c1` is a connection on which the script itself says what HAProxy sends. `h1` is a process that a model of HAProxy
+//! plays, and `h1.0` is its first connection.
 
 mod read;
 mod settings;
@@ -26,15 +26,16 @@ pub(crate) use write::Time;
 
 pub use read::{ScriptError, parse};
 
-/// The version this program writes; it reads this one and all before it.
+/// The version of the language that this program writes. It reads this version and all earlier ones.
 ///
-/// 2 added HAProxy's processes and `connections-max`, 3 `shed` and `total-in-flight-max`; all that 1 had is the same.
+/// Version 2 added HAProxy's processes and `connections-max`, version 3 added `shed` and `total-in-flight-max`. Scripts
+/// of version 1 keep their meaning.
 pub const VERSION: u32 = 3;
 
 /// The first word of a script.
 const MAGIC: &str = "spop-script";
 
-/// The limits of the agent by name: how to find each and whether it is a time.
+/// The limits of the agent: the name of each in scripts, its field, and the function that reads its value.
 macro_rules! limits {
     ($visit:ident) => {
         $visit!("max-frame-size", max_frame_size, number);
@@ -80,7 +81,7 @@ mod tests {
                 MessageSpec {
                     name: b"check-client-ip".into(),
                     args: vec![
-                        (b"plan".into(), Value::Plan(Plan { answer: Answer::Half, after: 3 * MS })),
+                        (b"plan".into(), Value::Plan(Plan { answer: Answer::Half, delay: 3 * MS })),
                         (b"".into(), Value::Ipv4([192, 0, 2, 1])),
                         (b"a b".into(), Value::Ipv6([0; 16])),
                         (b"x".into(), Value::Text(b"a\"\n\\\xff".into())),
@@ -147,14 +148,14 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_step_is_read_as_it_was_written() {
+    fn every_kind_of_step_equals_the_step_parsed_from_its_text() {
         let script = every_kind_of_step();
         let text = script.to_string();
         assert_eq!(parse(&text).as_ref(), Ok(&script), "{text}");
     }
 
     #[test]
-    fn scripts_of_every_version_are_read() {
+    fn scripts_of_every_version_can_be_read() {
         let lines = "connect c1\ncut c1 3,1,*\nsend c1 notify sid=1 fid=1 m(plan=score@3ms, =192.0.2.1)\nwait 40ms\n";
         let all: Vec<_> = (1..=VERSION).map(|version| parse(&format!("{MAGIC} {version}\n{lines}"))).collect();
         assert!(all.iter().all(|script| script == &all[0] && script.is_ok()), "{all:?}");
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_named_with_its_line() {
+    fn an_error_names_its_line_and_cause() {
         for (text, line, what) in [
             ("", 1, "spop-script"),
             ("spop-script 4", 1, "version"),

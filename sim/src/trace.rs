@@ -1,4 +1,4 @@
-//! The trace of a run, as a number and, if asked for, as lines.
+//! The trace of a run: a hash of everything that happened and, optionally, one record for each of these things.
 
 use std::fmt;
 
@@ -9,38 +9,38 @@ use crate::digest::Digest;
 use crate::script::{Link, Nanos};
 use crate::text::Time;
 
-/// The record of a run. Two runs of one script have the same, in any process, on any machine.
+/// The trace of a run. All runs of a script have the same trace, in any process and on any machine.
 #[derive(Debug, Default)]
 pub struct Trace {
     digest: Digest,
     records: Option<Vec<Record>>,
 }
 
-/// Something that happened.
+/// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// When.
+    /// The time.
     pub at: Nanos,
-    /// Where.
+    /// The connection, or the process.
     pub link: Link,
-    /// What.
+    /// The kind of the record.
     pub kind: Kind,
-    /// In words, or the bytes.
+    /// The details.
     pub detail: Detail,
 }
 
 /// The details of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Detail {
-    /// Bytes that were read or sent.
+    /// The bytes that were received or sent. Records of other kinds have none.
     Bytes(Vec<u8>),
-    /// An event of the core, or of HAProxy.
+    /// The description of an event of the core or of HAProxy.
     Words(String),
 }
 
-/// The kinds of records.
+/// The kinds of records. Their order is part of the hash of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is shown by its word")]
+#[expect(missing_docs, reason = "`word` describes each kind")]
 pub enum Kind {
     Connect,
     Received,
@@ -60,7 +60,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Its word.
+    /// Returns the word for it in the text of a trace.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Connect => "connect",
@@ -83,22 +83,22 @@ impl Kind {
 }
 
 impl Trace {
-    /// Nothing yet; keeps lines if `recording`.
+    /// Creates an empty trace, which keeps records if `recording` is true.
     pub fn new(recording: bool) -> Self {
         Self { digest: Digest::default(), records: recording.then(Vec::new) }
     }
 
-    /// The fingerprint of everything that happened.
+    /// Returns the hash of everything that happened.
     pub const fn digest(&self) -> u128 {
         self.digest.value()
     }
 
-    /// The records, if they were kept.
+    /// Returns the records; none if they are not kept.
     pub fn records(&self) -> &[Record] {
         self.records.as_deref().unwrap_or_default()
     }
 
-    /// Something happened, with these bytes if any.
+    /// Adds a record with these bytes, which may be empty.
     pub fn note(&mut self, at: Nanos, link: Link, kind: Kind, bytes: &[u8]) {
         self.digest.word(at);
         self.digest.word(link_word(link) << 8 | kind as u64);
@@ -108,7 +108,7 @@ impl Trace {
         }
     }
 
-    /// Something happened in an HAProxy process: the numbers that tell it from others of its kind, and how to say it.
+    /// Adds a record of a HAProxy process. `numbers` are hashed, and `words` returns the text.
     pub fn haproxy(&mut self, at: Nanos, link: Link, kind: Kind, numbers: &[u64], words: impl FnOnce() -> String) {
         self.digest.word(at);
         self.digest.word(link_word(link) << 8 | kind as u64);
@@ -118,7 +118,7 @@ impl Trace {
         }
     }
 
-    /// The core told something.
+    /// Adds an event of the core.
     pub fn event(&mut self, at: Nanos, link: Link, event: &Event<'_>) {
         self.digest.word(at);
         self.digest.word(link_word(link) << 8 | Kind::Event as u64);
@@ -143,7 +143,9 @@ impl Trace {
                 Event::Closed(CloseReason::Error(error)) => format!("closed with {}: {error}", error.status()),
                 Event::Closed(CloseReason::Peer(status)) => format!("closed by HAProxy with {status}"),
                 Event::Closed(CloseReason::HealthCheck) => "health check answered".into(),
-                Event::Closed(CloseReason::Eof { in_flight, .. }) => format!("gone, {in_flight} in flight"),
+                Event::Closed(CloseReason::Eof { in_flight, .. }) => {
+                    format!("closed by HAProxy without DISCONNECT, {in_flight} in flight")
+                }
                 Event::Closed(CloseReason::Local(_)) => "closed by the agent".into(),
             };
             records.push(Record { at, link, kind: Kind::Event, detail: Detail::Words(words) });
@@ -169,7 +171,7 @@ fn close_word(reason: CloseReason) -> u64 {
     }
 }
 
-/// `12.5ms  c1  sent  ACK sid=1 fid=1`; whole frames are shown as such, anything else as bytes.
+/// Writes one line, for example `12ms  c1  sent  ACK sid=1 fid=1`. Bytes that are not whole frames are written in hex.
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:>10}  {:<7}{:<9} ", Time(self.at).to_string(), self.link.to_string(), self.kind.word())?;
@@ -182,9 +184,9 @@ impl fmt::Display for Record {
 
 fn show(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     let (mut rest, mut first) = (bytes, true);
-    while let Ok(Some((frame, behind))) = Frame::split(rest) {
+    while let Ok(Some((frame, after))) = Frame::split(rest) {
         write!(f, "{}{frame}", if first { "" } else { " + " })?;
-        (rest, first) = (behind, false);
+        (rest, first) = (after, false);
     }
     if rest.is_empty() {
         return Ok(());

@@ -1,5 +1,6 @@
-//! A run: the core on one end, the script on the other, the checker beside both.
+//! Runs a script against the core, and compares the core with the checker after every action.
 
+use std::fmt;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use spoa_sim_checker::{Counts, Event as Expected, Limits, Oracle, SILENT};
 mod codec;
 mod haproxy;
 
-use crate::application::{Owed, handle};
+use crate::application::{DeferredAnswer, handle};
 use crate::conversation::Conversation;
 use crate::coverage::{Coverage, Mark, Observer};
 use crate::failure::{Failure, panic_text};
@@ -21,69 +22,69 @@ use crate::plan::Answer;
 use crate::script::{AgentSetup, Link, Nanos, Script, Step};
 use crate::trace::{Kind, Trace};
 
-/// How often a run may do something at most; one that does it oftener is stuck.
+/// The largest number of actions of a run. A run that exceeds it never ends.
 const ACTIONS_MAX: u32 = 1_000_000;
-/// How long a run may last, lest sums of times overflow: some thirty years.
+/// The longest duration of a run, about 36 years, so that sums of times do not overflow.
 const RUN_MAX: Nanos = 1 << 60;
-/// How long after its last step a run may still have something to wait for.
-/// A handler may take an hour, and others wait behind it.
-const AFTER_MAX: Nanos = 100 * 3_600_000_000_000;
+/// The longest time from the last step to the last answer. A handler may take an hour, and NOTIFYs that a limit holds
+/// back are handed out only after that.
+const QUIESCENCE_MAX: Nanos = 100 * 3_600_000_000_000;
 
-/// Room for what most runs have of connections, and of answers on their way.
-const SOCKETS_USUAL: usize = 8;
+/// The initial capacity for connections and for deferred answers, which is enough for most runs.
+const CAPACITY: usize = 8;
 
 /// The result of a run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The trace, as a number and, if asked for, line by line.
+    /// The trace.
     pub trace: Trace,
     /// The coverage.
     pub coverage: Coverage,
     /// The failure, if there is one.
     pub failure: Option<Failure>,
-    /// The conversation on each connection, in the order in which they were made.
+    /// The conversation on each connection, in the order in which the agent accepted them; empty if they are not kept.
     pub conversations: Vec<Conversation>,
-    /// When it was over.
+    /// The time at the end of the run.
     pub end: Nanos,
 }
 
-/// Runs `script`, and keeps the trace line by line if `recording`. A panic of the core is a failure like any other.
+/// Runs `script`. Keeps the records of the trace if `recording` is true. A panic of the core is reported as a failure.
 pub fn run(script: &Script, recording: bool) -> Outcome {
     run_until(script, recording, 0)
 }
 
-/// The same, but lets at least the time until `end` pass before HAProxy ends what is open.
+/// Runs `script` as [`run`] does, but HAProxy does not close open connections before the time `end`.
 pub fn run_until(script: &Script, recording: bool, end: Nanos) -> Outcome {
     let world = World::new(&script.agent, Keep { records: recording, conversations: true }, Buffers::default());
     play(&mut Buffers::default(), World { end_min: end, ..world }, script)
 }
 
-/// Does what [`run`] does, in memory that was used before; keeps neither lines nor conversations.
+/// Runs `script` as [`run`] does, but reuses `buffers`, and keeps neither records nor conversations.
 pub fn run_in(buffers: &mut Buffers, script: &Script) -> Outcome {
     let world = World::new(&script.agent, Keep::default(), mem::take(buffers));
     play(buffers, world, script)
 }
 
-/// Memory that one run after another can use. It holds nothing that a run could see.
+/// Memory that is reused by later runs. It must not influence them.
 #[derive(Debug, Default)]
 pub struct Buffers {
-    /// Of connections that are gone.
-    gone: Vec<(Oracle, Inlet)>,
+    /// The memory of closed connections.
+    unused: Vec<(Oracle, Inlet)>,
 }
 
-/// The data that a run keeps besides the number of its trace.
+/// The data that a run keeps besides the hash of its trace.
 #[derive(Clone, Copy, Debug, Default)]
 struct Keep {
-    /// The trace line by line.
+    /// True to keep the records of the trace.
     records: bool,
-    /// The conversation on each connection.
+    /// True to keep the conversation on each connection.
     conversations: bool,
 }
 
 fn play(buffers: &mut Buffers, mut world: World, script: &Script) -> Outcome {
-    let done = catch_unwind(AssertUnwindSafe(|| world.play(script)));
-    let failure = match done {
-        Ok(done) => done.err(),
+    let result = catch_unwind(AssertUnwindSafe(|| world.play(script)));
+    let failure = match result {
+        Ok(result) => result.err(),
         Err(panic) => Some(world.failure(0, "panic", panic_text(&*panic).into())),
     };
     let World { trace, coverage, sockets, now, .. } = world;
@@ -91,7 +92,7 @@ fn play(buffers: &mut Buffers, mut world: World, script: &Script) -> Outcome {
     let mut conversations = Vec::new();
     for socket in sockets {
         conversations.extend(socket.conversation);
-        buffers.gone.push((socket.oracle, socket.inlet));
+        buffers.unused.push((socket.oracle, socket.inlet));
     }
     Outcome { trace, coverage, failure, conversations, end: now }
 }
@@ -103,9 +104,11 @@ struct World {
     now: Nanos,
     sockets: Vec<Socket>,
     players: Vec<haproxy::Player>,
-    later: Vec<Later>,
+    /// The answers that handlers will give later.
+    pending: Vec<PendingAnswer>,
+    /// The number of answers that were deferred.
     order: u64,
-    /// When connections were accepted last, and how many then.
+    /// The time at which a connection was last accepted, and the number of connections that were accepted at this time.
     accepted: (Nanos, u32),
     actions: u32,
     trace: Trace,
@@ -113,9 +116,9 @@ struct World {
     step: usize,
     keep: Keep,
     buffers: Buffers,
-    /// The buffers that the agent's connections lend each other.
+    /// The unused buffers that the connections of the agent share.
     spare: spoa_core::Buffers,
-    /// When HAProxy ends what is open, at the earliest.
+    /// The earliest time at which HAProxy closes open connections after the last step.
     end_min: Nanos,
 }
 
@@ -127,24 +130,24 @@ struct Socket {
     observer: Observer,
     inlet: Inlet,
     outlet: Outlet,
-    /// HAProxy has ended its side.
-    ended: bool,
-    /// When it was held last.
+    /// True once HAProxy has closed or reset the connection.
+    peer_closed: bool,
+    /// The time of the last `hold`.
     held_at: Nanos,
-    /// The core was told so.
-    eof_told: bool,
-    /// HAProxy was told that the agent has ended its side.
-    end_heard: bool,
-    /// The agent had as many NOTIFYs in flight as it may have when it was looked at last.
-    on_hold: bool,
-    /// NOTIFYs handed out.
-    handed: u64,
+    /// True once the core was notified that HAProxy has closed the connection.
+    eof_reported: bool,
+    /// True once the model of HAProxy was notified that the agent has closed the connection.
+    close_forwarded: bool,
+    /// True if the limit of NOTIFYs in flight on all connections was reached when the connection was last polled.
+    held_back: bool,
+    /// The number of NOTIFYs that were handed out.
+    delivered: u64,
     /// The conversation, if it is kept.
     conversation: Option<Conversation>,
 }
 
 impl Socket {
-    /// The agent's buffer has no room for what is there, unless the conversation is over.
+    /// Records in the conversation that input waits in the socket although the connection is open, if `waits` is true.
     fn mark_full(&mut self, waits: bool) {
         if let Some(conversation) = &mut self.conversation {
             conversation.was_full |= waits && !self.connection.is_closed();
@@ -152,14 +155,16 @@ impl Socket {
     }
 }
 
-/// An answer on its way.
-struct Later {
+/// A deferred answer that is due later.
+struct PendingAnswer {
     due: Nanos,
+    /// The order of answers that are due at the same time.
     order: u64,
     socket: usize,
-    number: u64,
+    /// The number of NOTIFYs that were handed out on the connection before this one.
+    index: u64,
     ticket: Ticket,
-    owed: Owed,
+    answer: DeferredAnswer,
 }
 
 impl World {
@@ -169,9 +174,9 @@ impl World {
             config: agent.config(),
             limits: agent.limits(),
             now: 0,
-            sockets: Vec::with_capacity(SOCKETS_USUAL),
+            sockets: Vec::with_capacity(CAPACITY),
             players: Vec::new(),
-            later: Vec::with_capacity(SOCKETS_USUAL),
+            pending: Vec::with_capacity(CAPACITY),
             order: 0,
             accepted: (0, 0),
             actions: 0,
@@ -186,19 +191,20 @@ impl World {
     }
 
     fn play(&mut self, script: &Script) -> Result<(), Failure> {
-        let (declared, own) = (self.config.memory_max(), self.limits.memory_max());
-        if declared != own {
-            return Err(self.failure(0, "memory", format!("{declared} bytes are declared, instead of {own}")));
+        let (actual, expected) = (self.config.memory_max(), self.limits.memory_max());
+        if actual != expected {
+            let detail = format!("expected {expected} bytes as the limit of memory, got {actual} bytes");
+            return Err(self.failure(0, "memory", detail));
         }
         for step in &script.steps {
             self.step += 1;
-            self.take(step)?;
-            self.settle()?;
+            self.execute(step)?;
+            self.propagate()?;
         }
-        self.come_to_rest()
+        self.reach_quiescence()
     }
 
-    fn take(&mut self, step: &Step) -> Result<(), Failure> {
+    fn execute(&mut self, step: &Step) -> Result<(), Failure> {
         match step {
             Step::Connect(link) => self.connect(*link),
             Step::Wait(time) => self.wait_until(self.now.saturating_add(*time).min(RUN_MAX)),
@@ -211,26 +217,27 @@ impl World {
             Step::Check(name) => self.check_health(*name),
             Step::SoftStop(name) => self.soft_stop(*name),
             _ => {
-                let link = step.link().expect("all other steps are about a link");
+                let link = step.link().expect("all other steps have a link");
                 if let Link::Scripted(_) = link {
-                    return self.find(link).map_or(Ok(()), |at| self.take_at(at, step));
+                    return self.find(link).map_or(Ok(()), |at| self.execute_at(at, step));
                 }
-                self.targets(link, step).into_iter().try_for_each(|at| self.take_at(at, step))
+                self.targets(link, step).into_iter().try_for_each(|at| self.execute_at(at, step))
             }
         }
     }
 
-    fn take_at(&mut self, at: usize, step: &Step) -> Result<(), Failure> {
+    /// Executes a step that concerns one open connection.
+    fn execute_at(&mut self, at: usize, step: &Step) -> Result<(), Failure> {
         let socket = &mut self.sockets[at];
         let inlet = &mut socket.inlet;
         match step {
             Step::Send(_, frame) => {
                 self.coverage.sent(frame);
-                frame.encode(inlet.end());
+                frame.encode(inlet.send_buf());
                 self.deliver(at)?;
             }
             Step::Raw(_, bytes) => {
-                inlet.end().extend_from_slice(bytes);
+                inlet.send_buf().extend_from_slice(bytes);
                 self.deliver(at)?;
             }
             Step::Cut(_, cuts) => inlet.cut(cuts),
@@ -269,9 +276,9 @@ impl World {
         Ok(())
     }
 
-    /// The open connection of a link.
+    /// Returns the index of the open connection of a link.
     fn find(&self, link: Link) -> Option<usize> {
-        let open = |socket: &Socket| socket.link == link && !socket.ended && !socket.connection.is_closed();
+        let open = |socket: &Socket| socket.link == link && !socket.peer_closed && !socket.connection.is_closed();
         self.sockets.iter().rposition(open)
     }
 
@@ -283,16 +290,16 @@ impl World {
         self.drive(self.sockets.len() - 1)
     }
 
-    /// The agent accepts a connection, or accepts it only to refuse it.
+    /// Accepts a connection. A connection above the limit will be rejected.
     fn accept(&mut self, link: Link) {
-        let (at, crowd) = self.accepted;
-        self.accepted = (self.now, if at == self.now { crowd + 1 } else { 1 });
+        let (at, count) = self.accepted;
+        self.accepted = (self.now, if at == self.now { count + 1 } else { 1 });
         if self.accepted.1 == 8 {
             self.coverage.reach(Mark::Crowd);
         }
         self.trace.note(self.now, link, Kind::Connect, &[]);
-        let (mut oracle, inlet) = match self.buffers.gone.pop() {
-            Some((oracle, inlet)) => (oracle.renewed(self.limits, self.now), inlet.renewed()),
+        let (mut oracle, inlet) = match self.buffers.unused.pop() {
+            Some((oracle, inlet)) => (oracle.recycled(self.limits, self.now), inlet.recycled()),
             None => (Oracle::new(self.limits, self.now), Inlet::default()),
         };
         let mut connection = Connection::new(self.config, instant(self.now));
@@ -307,12 +314,12 @@ impl World {
             observer: Observer::new(self.limits.max_frame_size),
             inlet,
             outlet: Outlet::default(),
-            ended: false,
+            peer_closed: false,
             held_at: self.now,
-            eof_told: false,
-            end_heard: false,
-            on_hold: false,
-            handed: 0,
+            eof_reported: false,
+            close_forwarded: false,
+            held_back: false,
+            delivered: 0,
             conversation: self.keep.conversations.then(|| Conversation::new(link)),
         });
     }
@@ -321,7 +328,7 @@ impl World {
         self.sockets.iter().filter(|socket| !socket.connection.is_closed()).count()
     }
 
-    /// Lets what is under way arrive, piece by piece.
+    /// Delivers bytes in transit, piece by piece. The agent handles each piece before the next one arrives.
     fn deliver(&mut self, at: usize) -> Result<(), Failure> {
         let mut pieces = 0;
         while self.sockets[at].inlet.arrive(pieces) {
@@ -337,7 +344,7 @@ impl World {
         self.trace.note(self.now, self.sockets[at].link, Kind::Fin, &[]);
         let socket = &mut self.sockets[at];
         socket.inlet.finish();
-        socket.ended = true;
+        socket.peer_closed = true;
         self.drive(at)
     }
 
@@ -346,12 +353,12 @@ impl World {
         self.trace.note(self.now, socket.link, Kind::Reset, &[]);
         let lost = socket.inlet.reset();
         self.coverage.reach(if lost { Mark::ResetQueued } else { Mark::ResetIdle });
-        socket.ended = true;
+        socket.peer_closed = true;
         self.drive(at)
     }
 
     fn stop(&mut self, grace: Nanos) -> Result<(), Failure> {
-        self.disturb_all();
+        self.allow_lost_events();
         for at in 0..self.sockets.len() {
             let socket = &mut self.sockets[at];
             if socket.connection.is_closed() {
@@ -378,25 +385,26 @@ impl World {
         socket.oracle.shed(self.now);
         self.poll(at)?;
         self.drive(at)?;
-        self.rest(at)
+        self.release_buffers(at)
     }
 
-    /// Lets what was done have its effects on others.
-    fn settle(&mut self) -> Result<(), Failure> {
-        while self.resume()? || self.hear_all()? {}
+    /// Applies the effects of a step on other connections and on the models of HAProxy, until there are none left.
+    fn propagate(&mut self) -> Result<(), Failure> {
+        while self.resume()? || self.forward_all()? {}
         Ok(())
     }
 
-    /// Lets connections go on that waited for others' NOTIFYs; false if there were none.
+    /// Serves the connections that the limit of all connections held back, if it is not reached any more. Returns false
+    /// if there were none.
     fn resume(&mut self) -> Result<bool, Failure> {
         let mut any = false;
         for at in 0..self.sockets.len() {
-            if self.sockets[at].on_hold && !self.is_full() {
+            if self.sockets[at].held_back && !self.is_limit_reached() {
                 any = true;
-                let handed = self.sockets[at].handed;
+                let delivered = self.sockets[at].delivered;
                 self.poll(at)?;
                 self.drive(at)?;
-                if self.sockets[at].handed > handed {
+                if self.sockets[at].delivered > delivered {
                     self.coverage.reach(Mark::HeldForOthers);
                 }
             }
@@ -404,16 +412,16 @@ impl World {
         Ok(any)
     }
 
-    /// True if as many NOTIFYs are in flight as may be.
-    fn is_full(&self) -> bool {
+    /// True if the limit of NOTIFYs in flight on all connections is reached.
+    fn is_limit_reached(&self) -> bool {
         let in_flight = || self.sockets.iter().map(|socket| socket.connection.in_flight()).sum::<usize>();
         self.agent.limits_total() && in_flight() >= self.agent.total_in_flight_max.max(1) as usize
     }
 
-    /// Lets time pass, from one thing that is due to the next.
+    /// Advances the time to `end`, and handles everything that is due before, in order.
     fn wait_until(&mut self, end: Nanos) -> Result<(), Failure> {
         for at in 0..self.sockets.len() {
-            self.rest(at)?;
+            self.release_buffers(at)?;
         }
         while let Some(due) = self.next_due().filter(|due| *due <= end) {
             self.now = self.now.max(due);
@@ -422,30 +430,31 @@ impl World {
             }
             self.answer_due()?;
             self.expire_due()?;
-            self.settle()?;
+            self.propagate()?;
             self.expire_haproxy()?;
-            self.settle()?;
+            self.propagate()?;
         }
         self.now = self.now.max(end);
         Ok(())
     }
 
-    /// Gives buffers back, as drivers do before they wait: idle connections keep nothing.
-    fn rest(&mut self, at: usize) -> Result<(), Failure> {
+    /// Releases buffers, as a driver does before it waits. After that, an idle connection must not hold memory.
+    fn release_buffers(&mut self, at: usize) -> Result<(), Failure> {
         let Socket { connection, oracle, .. } = &mut self.sockets[at];
         connection.release_buffers(&mut self.spare);
-        let kept = connection.memory();
-        if kept > 0 && oracle.holds_nothing() {
-            return Err(self.failure(at, "memory", format!("{kept} bytes are kept for nothing")));
+        let memory = connection.memory();
+        if memory > 0 && oracle.holds_nothing() {
+            let detail = format!("expected an idle connection to hold 0 bytes, got {memory} bytes");
+            return Err(self.failure(at, "memory", detail));
         }
         Ok(())
     }
 
-    /// All that is due, now or later.
+    /// Returns the times of everything that is due, now or later.
     fn all_due(&self) -> impl Iterator<Item = Nanos> {
         let deadlines =
             self.sockets.iter().filter_map(|socket| socket.connection.poll_timeout()).map(Instant::as_nanos);
-        deadlines.chain(self.later.iter().map(|later| later.due)).chain(self.haproxy_due())
+        deadlines.chain(self.pending.iter().map(|pending| pending.due)).chain(self.haproxy_due())
     }
 
     fn next_due(&self) -> Option<Nanos> {
@@ -454,26 +463,26 @@ impl World {
 
     fn answer_due(&mut self) -> Result<(), Failure> {
         loop {
-            let due = self.later.iter().enumerate().filter(|(_, later)| later.due <= self.now);
-            let Some((first, _)) = due.min_by_key(|(_, later)| (later.due, later.order)) else { return Ok(()) };
-            let later = self.later.remove(first);
-            let at = later.socket;
+            let due = self.pending.iter().enumerate().filter(|(_, pending)| pending.due <= self.now);
+            let Some((first, _)) = due.min_by_key(|(_, pending)| (pending.due, pending.order)) else { return Ok(()) };
+            let pending = self.pending.remove(first);
+            let at = pending.socket;
             let socket = &mut self.sockets[at];
-            let id = later.ticket.id();
+            let id = pending.ticket.id();
             let live = socket.connection.is_live(id);
-            let allowed = socket.oracle.answer(self.now, later.number);
-            match socket.connection.ack(instant(self.now), later.ticket) {
-                Ok(ack) => later.owed.answer(ack),
+            let allowed = socket.oracle.answer(self.now, pending.index);
+            match socket.connection.ack(instant(self.now), pending.ticket) {
+                Ok(ack) => pending.answer.send(ack),
                 Err(_) if !allowed => {
                     let over = matches!(socket.connection.state(), StateName::Closing | StateName::Closed);
                     self.coverage.reach(if over { Mark::LateForConversation } else { Mark::LateForDeadline });
                     continue;
                 }
-                Err(error) => return Err(self.failure(at, "ticket", format!("a NOTIFY in time: {error}"))),
+                Err(error) => return Err(self.failure(at, "ticket", format!("a valid ticket was rejected: {error}"))),
             }
             let fault = match (allowed, live, socket.connection.is_live(id)) {
-                (false, ..) => "an answer that is too late was taken",
-                (_, false, _) => "a ticket in time counted as void",
+                (false, ..) => "a void ticket was accepted",
+                (_, false, _) => "a valid ticket counted as void",
                 (.., true) => "a ticket that was used counts as live",
                 _ => "",
             };
@@ -496,16 +505,16 @@ impl World {
             self.poll(at)?;
             self.drive(at)?;
             if self.sockets[at].connection.poll_timeout() == Some(due) {
-                return Err(self.failure(at, "progress", "a deadline that has passed stays".into()));
+                return Err(self.failure(at, "progress", "a deadline stays the same after it was handled".into()));
             }
         }
         Ok(())
     }
 
-    /// Faults stop, and nothing may be left undone.
-    fn come_to_rest(&mut self) -> Result<(), Failure> {
+    /// Ends all faults, then checks that every NOTIFY is answered, every byte is read and every connection is closed.
+    fn reach_quiescence(&mut self) -> Result<(), Failure> {
         self.step += 1;
-        self.clear_up();
+        self.end_faults();
         for at in 0..self.sockets.len() {
             let socket = &mut self.sockets[at];
             (socket.outlet.room, socket.outlet.take) = (None, None);
@@ -513,18 +522,21 @@ impl World {
             self.deliver(at)?;
             self.drive(at)?;
         }
-        self.settle()?;
-        let end = self.now.saturating_add(AFTER_MAX);
-        // What the agent does on its own ends, but for closing what is idle.
-        let busy = |world: &Self| !world.later.is_empty() || world.sockets.iter().any(|s| s.connection.in_flight() > 0);
-        while busy(self) || self.is_asking() {
+        self.propagate()?;
+        let end = self.now.saturating_add(QUIESCENCE_MAX);
+        // Idle timeouts are not waited for here.
+        let busy =
+            |world: &Self| !world.pending.is_empty() || world.sockets.iter().any(|s| s.connection.in_flight() > 0);
+        while busy(self) || self.has_pending_events() {
             match self.next_due() {
                 Some(due) if due <= end => self.wait_until(due)?,
-                _ if self.is_asking() => return Err(self.failure(0, "liveness", "an event never ends".into())),
+                _ if self.has_pending_events() => {
+                    return Err(self.failure(0, "liveness", "an event never ends".into()));
+                }
                 _ => return Err(self.failure(0, "liveness", "a NOTIFY is never answered".into())),
             }
         }
-        self.end_haproxy()?;
+        self.stop_haproxy()?;
         if self.now < self.end_min {
             self.wait_until(self.end_min)?;
         }
@@ -533,17 +545,17 @@ impl World {
             if !socket.inlet.readable().is_empty() && !socket.connection.is_closed() {
                 return Err(self.failure(at, "liveness", "bytes are never read".into()));
             }
-            if !socket.ended {
+            if !socket.peer_closed {
                 self.finish(at)?;
             }
             if !self.sockets[at].connection.is_closed() {
-                return Err(self.failure(at, "liveness", "the connection outlives its end".into()));
+                return Err(self.failure(at, "liveness", "a connection that HAProxy closed stays open".into()));
             }
         }
         Ok(())
     }
 
-    /// Does what a driver does when the socket is ready, until there is nothing left to do.
+    /// Serves a connection as a driver does when the socket is ready, until there is nothing left to do.
     fn drive(&mut self, at: usize) -> Result<(), Failure> {
         loop {
             self.actions += 1;
@@ -552,10 +564,10 @@ impl World {
             }
             let read = self.read(at)?;
             let wrote = self.write(at)?;
-            // After a write the core may read on; after a read there may be more to read.
+            // After a write the core may accept more input; after a read there may be more to read.
             if !(wrote || read && self.sockets[at].inlet.is_ready()) {
-                self.check_rest(at)?;
-                // As a driver does after a turn; now and then not, since it need not.
+                self.check_state(at)?;
+                // Drivers may release the buffers after a turn, but need not. Do it in two of three cases.
                 if !self.actions.is_multiple_of(3) {
                     self.sockets[at].connection.release_buffers(&mut self.spare);
                 }
@@ -564,16 +576,16 @@ impl World {
         }
     }
 
-    /// Reads once, if there is something to read and the core wants it.
+    /// Reads once, if there is something to read and the core accepts input.
     fn read(&mut self, at: usize) -> Result<bool, Failure> {
         let now = self.now;
         let socket = &mut self.sockets[at];
         if socket.inlet.is_at_end() {
-            if socket.eof_told || !socket.connection.wants_input() {
-                socket.mark_full(!socket.eof_told);
+            if socket.eof_reported || !socket.connection.wants_input() {
+                socket.mark_full(!socket.eof_reported);
                 return Ok(false);
             }
-            socket.eof_told = true;
+            socket.eof_reported = true;
             self.coverage.cell(socket.connection.state(), Input::Eof);
             socket.observer.end(&mut self.coverage);
             self.trace.note(now, socket.link, Kind::Eof, &[]);
@@ -604,7 +616,7 @@ impl World {
         Ok(true)
     }
 
-    /// Sends what the socket takes.
+    /// Writes until the socket accepts no more or nothing is unsent. Returns true if anything was written.
     fn write(&mut self, at: usize) -> Result<bool, Failure> {
         let mut wrote = false;
         loop {
@@ -633,27 +645,27 @@ impl World {
         }
     }
 
-    /// Takes the core's events and compares each, then what the core has to say.
+    /// Takes and compares each event of the core, then compares its output.
     fn poll(&mut self, at: usize) -> Result<(), Failure> {
         let now = self.now;
         loop {
-            let on_hold = self.is_full();
+            let held_back = self.is_limit_reached();
             let socket = &mut self.sockets[at];
-            socket.on_hold = on_hold;
-            socket.connection.hold(on_hold);
-            socket.oracle.hold(on_hold);
+            socket.held_back = held_back;
+            socket.connection.hold(held_back);
+            socket.oracle.hold_back(held_back);
             let expected = socket.oracle.next_event();
             let Some(event) = socket.connection.poll_event() else {
                 if let Some(expected) = expected {
-                    let detail = format!("none, instead of {expected:?}");
+                    let detail = format!("expected {expected:?}, got none");
                     return Err(self.failure(at, "event", detail));
                 }
                 break;
             };
-            let found = seen(&event, socket.handed);
-            if expected != Some(found) {
-                let wanted = expected.map_or("none".into(), |expected| format!("{expected:?}"));
-                let detail = format!("{found:?}, instead of {wanted}");
+            let actual = seen(&event, socket.delivered);
+            if expected != Some(actual) {
+                let expected = expected.map_or("none".into(), |expected| format!("{expected:?}"));
+                let detail = format!("expected {expected}, got {actual:?}");
                 return Err(self.failure(at, "event", detail));
             }
             self.trace.event(now, socket.link, &event);
@@ -670,14 +682,14 @@ impl World {
                 conversation.event(&event);
             }
             if let Event::Notify(notify) = event {
-                let number = socket.handed;
-                socket.handed += 1;
-                let (plan, later) = handle(notify);
+                let index = socket.delivered;
+                socket.delivered += 1;
+                let (plan, deferred) = handle(notify);
                 self.coverage.planned(plan);
-                if let Some((ticket, owed)) = later.filter(|_| plan.answer != Answer::Never) {
-                    let due = now + plan.after;
+                if let Some((ticket, answer)) = deferred.filter(|_| plan.answer != Answer::Never) {
+                    let due = now + plan.delay;
                     self.order += 1;
-                    self.later.push(Later { due, order: self.order, socket: at, number, ticket, owed });
+                    self.pending.push(PendingAnswer { due, order: self.order, socket: at, index, ticket, answer });
                 }
             }
         }
@@ -686,34 +698,36 @@ impl World {
 
     fn check_output(&mut self, at: usize) -> Result<(), Failure> {
         let socket = &mut self.sockets[at];
-        let wanted = socket.oracle.output();
-        let found = socket.connection.poll_transmit().unwrap_or_default();
-        if found != wanted {
-            let detail = crate::failure::compare_output(found, wanted);
+        let expected = socket.oracle.output();
+        let actual = socket.connection.poll_transmit().unwrap_or_default();
+        if actual != expected {
+            let detail = crate::failure::compare_output(actual, expected);
             return Err(self.failure(at, "output", detail));
         }
         Ok(())
     }
 
-    /// Checks what must hold between any two steps.
-    fn check_rest(&mut self, at: usize) -> Result<(), Failure> {
+    /// Compares the state of the core with the checker.
+    fn check_state(&mut self, at: usize) -> Result<(), Failure> {
         let socket = &mut self.sockets[at];
         let (connection, oracle) = (&socket.connection, &socket.oracle);
         let deadline = connection.poll_timeout().map(Instant::as_nanos);
+        let flag = |name: &str, expected: bool| format!("expected {name} to be {expected}, got {}", !expected);
         let fault = if connection.is_closed() != oracle.is_closed() {
-            Some(("closed", format!("closed: {}", connection.is_closed())))
+            Some(("closed", flag("is_closed", oracle.is_closed())))
         } else if connection.wants_input() != oracle.wants_input() {
-            Some(("back-pressure", format!("wants input: {}", connection.wants_input())))
+            Some(("back-pressure", flag("wants_input", oracle.wants_input())))
         } else if connection.is_send_finished() != oracle.is_send_finished() {
-            Some(("finished", format!("finished: {}", connection.is_send_finished())))
+            Some(("finished", flag("is_send_finished", oracle.is_send_finished())))
         } else if deadline != oracle.deadline() {
-            Some(("deadline", format!("at {deadline:?}, instead of {:?}", oracle.deadline())))
+            Some(("deadline", format!("expected {}, got {}", Deadline(oracle.deadline()), Deadline(deadline))))
         } else if connection.in_flight() != oracle.in_flight() {
-            Some(("in-flight", format!("{}, instead of {}", connection.in_flight(), oracle.in_flight())))
+            Some(("in-flight", format!("expected {} in flight, got {}", oracle.in_flight(), connection.in_flight())))
         } else if !is_same(&connection.stats(), oracle.counts()) {
-            Some(("stats", format!("{:?}, instead of {:?}", connection.stats(), oracle.counts())))
+            Some(("stats", format!("expected {:?}, got {:?}", oracle.counts(), connection.stats())))
         } else if connection.memory() > self.limits.memory_max() {
-            Some(("memory", format!("{} bytes, above {}", connection.memory(), self.limits.memory_max())))
+            let (memory, max) = (connection.memory(), self.limits.memory_max());
+            Some(("memory", format!("expected at most {max} bytes, got {memory} bytes")))
         } else {
             None
         };
@@ -736,6 +750,20 @@ impl World {
     }
 }
 
+/// Displays a deadline in a failure. The unit is always nanoseconds, so that the words of a fingerprint do not depend
+/// on the value.
+struct Deadline(Option<Nanos>);
+
+impl fmt::Display for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(at) => write!(f, "at {at} ns"),
+            None => f.write_str("none"),
+        }
+    }
+}
+
+/// True if the counters of the core and of the checker are equal.
 fn is_same(stats: &Stats, counts: &Counts) -> bool {
     let Counts { notifies, acks, acks_unanswered, acks_declined, acks_expired, acks_cut, .. } = *counts;
     let acked = (stats.acks, stats.acks_unanswered, stats.acks_declined, stats.acks_expired, stats.acks_cut);
@@ -751,8 +779,8 @@ fn instant(now: Nanos) -> Instant {
     Instant::from_nanos(now)
 }
 
-/// An event of the core in the checker's words.
-fn seen<'e>(event: &Event<'e>, handed: u64) -> Expected<&'e [u8]> {
+/// Converts an event of the core to the type of the checker. `delivered` NOTIFYs were handed out before it.
+fn seen<'e>(event: &Event<'e>, delivered: u64) -> Expected<&'e [u8]> {
     match event {
         Event::Ready { negotiated, .. } => Expected::Ready {
             max_frame_size: negotiated.max_frame_size,
@@ -761,10 +789,10 @@ fn seen<'e>(event: &Event<'e>, handed: u64) -> Expected<&'e [u8]> {
         },
         Event::Notify(notify) => Expected::Notify {
             ids: (notify.stream_id().0, notify.frame_id().0),
-            number: handed,
+            index: delivered,
             payload: notify.payload(),
         },
-        &Event::Closed(CloseReason::Eof { in_flight, mid_frame }) => Expected::Ended { in_flight, mid_frame },
+        &Event::Closed(CloseReason::Eof { in_flight, mid_frame }) => Expected::Eof { in_flight, mid_frame },
         Event::Closed(reason) => Expected::Closed(match reason {
             CloseReason::HealthCheck | CloseReason::Eof { .. } | CloseReason::Local(LocalReason::SendTimeout) => SILENT,
             CloseReason::Peer(status) => status.known_or_unknown().0,

@@ -42,8 +42,8 @@ impl Answer {
         whole && self.actions.starts_with(actions)
     }
 
-    /// True if `actions` is the whole answer. A handler that fails sets no actions. `BIG` never fits, so any part of it
-    /// counts as whole.
+    /// True if `actions` is the whole answer. A handler that fails has no actions in its ACK. `BIG` exceeds any usual
+    /// frame, so any part of it counts as whole.
     pub fn is_whole(&self, actions: &[u8]) -> bool {
         self.kind == BIG || matches!(self.kind, DROP | HALF) && actions.is_empty() || self.actions == actions
     }

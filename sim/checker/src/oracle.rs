@@ -1,47 +1,53 @@
-//! One connection, as it should be.
+//! The expected behaviour of one connection.
 
 use std::mem;
 use std::ops::Range;
 
 use crate::answers::{Answer, DROP, HALF, NEVER};
 use crate::counts::Counts;
-use crate::fragments::{Fragments, Piece};
-use crate::hello::{Judgement, judge};
+use crate::fragments::{Fragments, Reassembly};
+use crate::hello::{Decision, decide};
 use crate::limits::Limits;
 use crate::read::{Bytes, pairs};
 use crate::{read, write};
 
-/// The expected behaviour of an agent's connection, worked out from everything that is done to it.
+/// The expected behaviour of a connection of the agent, computed from its inputs.
 ///
-/// Tell it each thing before asking the core, then compare what both say: [`next_event`](Self::next_event) until there
-/// is none, [`output`](Self::output), [`wants_input`](Self::wants_input), [`deadline`](Self::deadline),
+/// Pass each input to the oracle and to the core, then compare: [`next_event`](Self::next_event) until there is none,
+/// [`output`](Self::output), [`wants_input`](Self::wants_input), [`deadline`](Self::deadline) and
 /// [`is_closed`](Self::is_closed).
 #[derive(Debug)]
 pub struct Oracle {
     limits: Limits,
+    /// The time of the last input, in nanoseconds like all times.
     now: u64,
-    on_hold: bool,
+    /// True while the limit of NOTIFYs in flight on all connections is reached.
+    is_limit_reached: bool,
     state: State,
     max_frame_size: u32,
     pipelining: bool,
     fragmentation: bool,
-    /// The bytes that the agent has read, from the first one that it has not parsed.
+    /// The bytes that the agent has read. It has parsed the first `parsed` of them.
     input: Vec<u8>,
-    looked: usize,
-    /// The bytes that it has to send, from the first one that it has not sent.
+    parsed: usize,
+    /// The bytes that the agent has to send. The socket has accepted the first `sent` of them.
     output: Vec<u8>,
     sent: usize,
-    flight: Vec<Flight>,
-    /// The number of NOTIFYs that were handed out.
-    handed: u64,
+    /// The deferred NOTIFYs in flight.
+    in_flight: Vec<InFlight>,
+    /// The number of NOTIFYs that were handed out to the handler.
+    delivered: u64,
     counts: Counts,
     fragments: Fragments,
-    /// The last NOTIFY that was put together from pieces.
-    joined: Vec<u8>,
-    /// The answer to the last NOTIFY, unless it waits in flight.
+    /// The payload of the last NOTIFY that was reassembled from fragments.
+    reassembled: Vec<u8>,
+    /// The answer to the last NOTIFY, unless that was deferred.
     answer: Answer,
+    /// The end of the conversation, until it is returned as an event.
     end: Option<End>,
+    /// The start of the time that counts as idle.
     last_active: u64,
+    /// The last time at which the socket accepted bytes or nothing was unsent.
     last_sent: u64,
 }
 
@@ -50,10 +56,10 @@ enum State {
     Hello {
         until: u64,
     },
-    /// It will say `code` and tell `told`.
+    /// AGENT-DISCONNECT will be sent with `code`, and the event will have `reported`.
     Refusing {
         code: u32,
-        told: u32,
+        reported: u32,
         until: u64,
     },
     Running,
@@ -66,85 +72,87 @@ enum State {
     Closed,
 }
 
-/// How a conversation ended.
+/// The end of a conversation.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Code(u32),
     Eof { in_flight: usize, mid_frame: bool },
 }
 
-/// A NOTIFY that waits for its answer.
+/// A deferred NOTIFY.
 #[derive(Debug)]
-struct Flight {
-    number: u64,
+struct InFlight {
+    /// The number of NOTIFYs that were handed out before it.
+    index: u64,
     ids: (u64, u64),
     deadline: u64,
     answer: Answer,
-    payload: usize,
+    payload_len: usize,
 }
 
-/// An event that the agent has to report to its application. `P` is a payload: its bytes, or where they are.
+/// An event that the agent has to report. `P` is the type of a payload: its bytes, or their position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<P> {
     /// The HELLO was accepted.
     Ready {
-        /// The negotiated frame size.
+        /// The negotiated frame size, in bytes.
         max_frame_size: u32,
-        /// Pipelining, fragmentation, async.
+        /// True for each agreed capability: pipelining, fragmentation, async.
         capabilities: [bool; 3],
     },
-    /// A NOTIFY.
+    /// A NOTIFY is handed out.
     Notify {
         /// Its stream-id and frame-id.
         ids: (u64, u64),
         /// The number of NOTIFYs that were handed out before it.
-        number: u64,
+        index: u64,
         /// Its payload.
         payload: P,
     },
-    /// HAProxy's end came, with so many NOTIFYs in flight, and bytes that were not looked at or not.
-    Ended {
+    /// HAProxy closed the connection without a DISCONNECT.
+    Eof {
         /// The number of NOTIFYs in flight.
         in_flight: usize,
-        /// True if unprocessed input was left.
+        /// True if bytes were left that the agent had not parsed.
         mid_frame: bool,
     },
-    /// The end, with the code that it was or would have been given; [`SILENT`] without any.
+    /// The conversation ended for another reason. The value is the code of HAProxy's error or DISCONNECT, 13 if the
+    /// agent has no memory or refuses health checks, 0 if it has another reason of its own, or [`SILENT`].
     Closed(u32),
 }
 
-/// Where the payload of a NOTIFY is.
+/// The position of the payload of a NOTIFY.
 #[derive(Clone, Debug)]
-enum Place {
+enum PayloadAt {
     Input(Range<usize>),
-    Joined,
+    Reassembled,
 }
 
-/// The end of a connection without a DISCONNECT.
+/// The code of an end without AGENT-DISCONNECT: after a health check, or because HAProxy does not read.
 pub const SILENT: u32 = u32::MAX;
 
 const NEVER_DUE: u64 = u64::MAX;
 
 impl Oracle {
-    /// A connection that was just accepted.
+    /// Creates the state of a connection that was just accepted.
     pub fn new(limits: Limits, now: u64) -> Self {
         Self {
             limits,
             now,
-            on_hold: false,
+            is_limit_reached: false,
             state: State::Hello { until: now + limits.hello_timeout },
             max_frame_size: limits.max_frame_size,
             pipelining: false,
             fragmentation: false,
             input: Vec::new(),
-            looked: 0,
+            parsed: 0,
             output: Vec::new(),
             sent: 0,
-            flight: Vec::new(),
-            handed: 0,
+            in_flight: Vec::new(),
+            delivered: 0,
             counts: Counts::default(),
             fragments: Fragments::default(),
-            joined: Vec::new(),
+            reassembled: Vec::new(),
             answer: Answer::default(),
             end: None,
             last_active: now,
@@ -152,48 +160,50 @@ impl Oracle {
         }
     }
 
-    /// The same, but there is no room for it.
+    /// Changes a connection that was just accepted to one above the limit of connections, which has to be rejected.
     pub fn refused(self) -> Self {
-        let state = State::Refusing { code: 13, told: 0, until: self.now + self.limits.refuse_delay };
+        let state = State::Refusing { code: 13, reported: 0, until: self.now + self.limits.refuse_delay };
         Self { state, ..self }
     }
 
-    /// A connection that was just accepted, in the memory of this one.
-    pub fn renewed(mut self, limits: Limits, now: u64) -> Self {
+    /// Returns the state of a connection that was just accepted, and reuses the memory of this one.
+    pub fn recycled(mut self, limits: Limits, now: u64) -> Self {
         self.input.clear();
         self.output.clear();
-        self.flight.clear();
-        let Self { input, output, flight, answer, .. } = self;
-        Self { input, output, flight, answer, ..Self::new(limits, now) }
+        self.in_flight.clear();
+        let Self { input, output, in_flight, answer, .. } = self;
+        Self { input, output, in_flight, answer, ..Self::new(limits, now) }
     }
 
-    /// The agent read these bytes.
+    /// Input: the agent read these bytes.
     pub fn input(&mut self, now: u64, bytes: &[u8]) {
         self.tick(now);
-        if self.looks() {
-            let is_at_rest = self.looked == self.input.len() && self.flight.is_empty() && !self.fragments.is_open();
-            if is_at_rest && !bytes.is_empty() {
+        if self.parses_input() {
+            // Only the first bytes of a frame count as activity. A frame that never ends must not keep an idle
+            // connection open.
+            let is_idle = self.parsed == self.input.len() && self.in_flight.is_empty() && !self.fragments.is_open();
+            if is_idle && !bytes.is_empty() {
                 self.last_active = now;
             }
             self.input.extend_from_slice(bytes);
         }
     }
 
-    /// The agent read the end.
+    /// Input: the agent read the end of HAProxy's bytes.
     pub fn eof(&mut self, now: u64) {
         self.tick(now);
-        let end = End::Eof { in_flight: self.flight.len(), mid_frame: self.looked < self.input.len() };
-        self.die(end);
+        let end = End::Eof { in_flight: self.in_flight.len(), mid_frame: self.parsed < self.input.len() };
+        self.terminate(end);
     }
 
-    /// The agent was told to stop.
+    /// Input: the agent is stopping, with this grace period.
     pub fn stop(&mut self, now: u64, grace: u64) {
         self.tick(now);
         match &mut self.state {
             State::Hello { .. } => self.close(Some(13), 0),
-            State::Refusing { code, told, .. } => {
-                let (code, told) = (*code, *told);
-                self.close(Some(code), told);
+            State::Refusing { code, reported, .. } => {
+                let (code, reported) = (*code, *reported);
+                self.close(Some(code), reported);
             }
             State::Running => self.state = State::Draining { until: now + grace },
             State::Draining { until } => *until = (*until).min(now + grace),
@@ -201,36 +211,36 @@ impl Oracle {
         }
     }
 
-    /// True if the agent has as many NOTIFYs in flight, of all its connections, as it may have.
-    pub fn hold(&mut self, on: bool) {
-        self.on_hold = on;
+    /// Input: true if the limit of NOTIFYs in flight on all connections is reached. Then NOTIFYs are held back.
+    pub fn hold_back(&mut self, is_limit_reached: bool) {
+        self.is_limit_reached = is_limit_reached;
     }
 
-    /// The agent has no memory left for it.
+    /// Input: the agent needs the memory of the connection.
     pub fn shed(&mut self, now: u64) {
         self.tick(now);
         match self.state {
-            State::Refusing { code, told, .. } => self.close(Some(code), told),
+            State::Refusing { code, reported, .. } => self.close(Some(code), reported),
             State::Hello { .. } | State::Running | State::Draining { .. } if self.output().is_empty() => {
                 self.close(Some(13), 13);
             }
-            _ => self.die(End::Code(13)),
+            _ => self.terminate(End::Code(13)),
         }
     }
 
-    /// The agent looked at the time.
+    /// Input: the agent handles the deadlines that have passed.
     pub fn timeout(&mut self, now: u64) {
         self.tick(now);
         match self.state {
             State::Hello { until } if until <= now => self.close(Some(2), 2),
-            State::Refusing { code, told, until } if until <= now => self.close(Some(code), told),
-            State::Running | State::Draining { .. } => self.overdue(),
-            State::Closing { until } if until.min(self.stalled_at()) <= now => self.die(End::Code(SILENT)),
+            State::Refusing { code, reported, until } if until <= now => self.close(Some(code), reported),
+            State::Running | State::Draining { .. } => self.expire(),
+            State::Closing { until } if until.min(self.stalled_at()) <= now => self.terminate(End::Code(SILENT)),
             _ => {}
         }
     }
 
-    /// The socket took so many bytes.
+    /// Input: the socket accepted the first `len` bytes of the output.
     pub fn sent(&mut self, now: u64, len: usize) {
         self.tick(now);
         self.sent += len;
@@ -246,13 +256,13 @@ impl Oracle {
         }
     }
 
-    /// The application answers the NOTIFY of this number, which it had deferred; true if it still can.
-    pub fn answer(&mut self, now: u64, number: u64) -> bool {
+    /// Input: the handler answers the deferred NOTIFY with this index. Returns false if it is not in flight any more.
+    pub fn answer(&mut self, now: u64, index: u64) -> bool {
         self.tick(now);
-        let Some(place) = self.flight.iter().position(|flight| flight.number == number) else { return false };
-        let flight = self.flight.remove(place);
+        let Some(at) = self.in_flight.iter().position(|notify| notify.index == index) else { return false };
+        let notify = self.in_flight.remove(at);
         self.last_active = now;
-        ack(flight.ids, &flight.answer, self.max_frame_size, &mut self.output, &mut self.counts);
+        ack(notify.ids, &notify.answer, self.max_frame_size, &mut self.output, &mut self.counts);
         true
     }
 
@@ -260,36 +270,36 @@ impl Oracle {
     pub fn next_event(&mut self) -> Option<Event<&[u8]>> {
         Some(match self.advance()? {
             Event::Ready { max_frame_size, capabilities } => Event::Ready { max_frame_size, capabilities },
-            Event::Notify { ids, number, payload } => {
-                Event::Notify { ids, number, payload: payload.bytes(&self.input, &self.joined) }
+            Event::Notify { ids, index, payload } => {
+                Event::Notify { ids, index, payload: payload.bytes(&self.input, &self.reassembled) }
             }
             Event::Closed(code) => Event::Closed(code),
-            Event::Ended { in_flight, mid_frame } => Event::Ended { in_flight, mid_frame },
+            Event::Eof { in_flight, mid_frame } => Event::Eof { in_flight, mid_frame },
         })
     }
 
-    fn advance(&mut self) -> Option<Event<Place>> {
+    fn advance(&mut self) -> Option<Event<PayloadAt>> {
         loop {
             match self.end.take() {
                 Some(End::Code(code)) => return Some(Event::Closed(code)),
-                Some(End::Eof { in_flight, mid_frame }) => return Some(Event::Ended { in_flight, mid_frame }),
+                Some(End::Eof { in_flight, mid_frame }) => return Some(Event::Eof { in_flight, mid_frame }),
                 None => {}
             }
-            if !self.looks() || self.is_blocked() && self.is_notify_next() {
+            if !self.parses_input() || self.is_at_limit() && self.is_notify_next() {
                 return None;
             }
-            let Some(place) = self.whole_frame() else {
+            let Some(frame) = self.whole_frame() else {
                 if self.end.is_some() {
                     continue;
                 }
-                if matches!(self.state, State::Draining { .. }) && self.flight.is_empty() {
+                if matches!(self.state, State::Draining { .. }) && self.in_flight.is_empty() {
                     self.close(Some(0), 0);
                     continue;
                 }
                 return None;
             };
-            self.looked = place.end;
-            if let Some(event) = self.frame(place) {
+            self.parsed = frame.end;
+            if let Some(event) = self.frame(frame) {
                 return Some(event);
             }
         }
@@ -300,13 +310,13 @@ impl Oracle {
         &self.output[self.sent..]
     }
 
-    /// False while the agent must not read.
+    /// True if the agent has to read. It stops when its receive buffer is full.
     pub fn wants_input(&self) -> bool {
         let room = 2 * (4 + self.limits.max_frame_size as usize);
-        self.state != State::Closed && self.input.len() - self.looked < room
+        self.state != State::Closed && self.input.len() - self.parsed < room
     }
 
-    /// When the agent has to look at the time, if nothing happens.
+    /// Returns the time at which the agent has to handle timeouts if nothing happens before; `None` for never.
     pub fn deadline(&self) -> Option<u64> {
         let own = match self.state {
             State::Closed => return None,
@@ -314,38 +324,38 @@ impl Oracle {
             State::Running => self.idle_at(),
             State::Draining { until } => until,
         };
-        let answers = self.flight.iter().map(|flight| flight.deadline).min().unwrap_or(NEVER_DUE);
+        let answers = self.in_flight.iter().map(|notify| notify.deadline).min().unwrap_or(NEVER_DUE);
         let first = own.min(answers).min(self.stalled_at());
         (first != NEVER_DUE).then_some(first)
     }
 
-    /// True when the socket may go.
+    /// True once the socket can be closed.
     pub fn is_closed(&self) -> bool {
         self.state == State::Closed
     }
 
-    /// True when all is said.
+    /// True once the conversation has ended and its last byte was sent.
     pub fn is_send_finished(&self) -> bool {
         matches!(self.state, State::Closing { .. } | State::Closed) && self.output().is_empty()
     }
 
-    /// True if nothing is left to be kept: no part of a frame, no answer, no fragment.
+    /// True if no memory is needed: for no partial frame, unsent byte, NOTIFY in flight or fragment.
     pub fn holds_nothing(&self) -> bool {
-        let read = self.looked == self.input.len();
-        read && self.output().is_empty() && self.flight.is_empty() && !self.fragments.is_open()
+        let is_all_parsed = self.parsed == self.input.len();
+        is_all_parsed && self.output().is_empty() && self.in_flight.is_empty() && !self.fragments.is_open()
     }
 
-    /// Returns the number of NOTIFYs in flight.
+    /// Returns the number of deferred NOTIFYs in flight.
     pub fn in_flight(&self) -> usize {
-        self.flight.len()
+        self.in_flight.len()
     }
 
-    /// Returns its counts.
+    /// Returns the counters.
     pub const fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// The name of the state, for reports.
+    /// Returns the name of the state, for failures.
     pub fn state(&self) -> &'static str {
         match self.state {
             State::Hello { .. } => "hello",
@@ -357,6 +367,7 @@ impl Oracle {
         }
     }
 
+    /// Sets the time. The send timeout does not run while nothing is unsent.
     fn tick(&mut self, now: u64) {
         self.now = now;
         if self.output().is_empty() {
@@ -364,46 +375,50 @@ impl Oracle {
         }
     }
 
-    fn looks(&self) -> bool {
+    /// True if input is parsed in this state. In the other states it is dropped.
+    fn parses_input(&self) -> bool {
         matches!(self.state, State::Hello { .. } | State::Running | State::Draining { .. })
     }
 
-    fn is_blocked(&self) -> bool {
+    /// True if a limit does not allow another NOTIFY now.
+    fn is_at_limit(&self) -> bool {
         if matches!(self.state, State::Hello { .. }) {
             return false;
         }
-        let most = if self.pipelining { self.limits.in_flight_max } else { 1 };
-        let kept: usize = self.flight.iter().map(|flight| flight.payload).sum();
-        let on_hold = self.on_hold && self.state == State::Running;
-        on_hold
-            || self.flight.len() >= most
-            || kept >= self.limits.deferred_max
+        let in_flight_max = if self.pipelining { self.limits.in_flight_max } else { 1 };
+        let payload_len: usize = self.in_flight.iter().map(|notify| notify.payload_len).sum();
+        // A connection that drains is not subject to the limit of all connections: it declines NOTIFYs immediately.
+        let is_limit_reached = self.is_limit_reached && self.state == State::Running;
+        is_limit_reached
+            || self.in_flight.len() >= in_flight_max
+            || payload_len >= self.limits.deferred_max
             || self.output().len() >= self.limits.unsent_max
     }
 
-    /// True if what waits begins with a NOTIFY or a piece of one, or says nothing yet.
+    /// True if the next frame is a NOTIFY or a fragment of one, or if its type has not arrived yet.
     fn is_notify_next(&self) -> bool {
-        matches!(self.input[self.looked..].get(4), None | Some(0 | 3))
+        matches!(self.input[self.parsed..].get(4), None | Some(0 | 3))
     }
 
-    /// True if a frame waits that is whole, or whose length is wrong.
+    /// True if the next frame has arrived whole, or its length is invalid.
     fn holds_frame(&self) -> bool {
-        let waiting = &self.input[self.looked..];
-        waiting.first_chunk::<4>().is_some_and(|length| {
+        let unparsed = &self.input[self.parsed..];
+        unparsed.first_chunk::<4>().is_some_and(|length| {
             let length = u32::from_be_bytes(*length);
-            !(7..=self.max_frame_size).contains(&length) || waiting.len() - 4 >= length as usize
+            !(7..=self.max_frame_size).contains(&length) || unparsed.len() - 4 >= length as usize
         })
     }
 
-    /// Where the next frame is, without its length; `None` until it is there, or if its length ends everything.
+    /// Returns the range of the next frame, without its length. Returns `None` if the frame has not arrived whole, or
+    /// if its length is invalid, which closes the connection.
     fn whole_frame(&mut self) -> Option<Range<usize>> {
-        let waiting = &self.input[self.looked..];
-        if waiting.is_empty() {
+        let unparsed = &self.input[self.parsed..];
+        if unparsed.is_empty() {
             self.input.clear();
-            self.looked = 0;
+            self.parsed = 0;
             return None;
         }
-        let length = u32::from_be_bytes(waiting.get(..4)?.try_into().ok()?);
+        let length = u32::from_be_bytes(unparsed.get(..4)?.try_into().ok()?);
         if length > self.max_frame_size {
             self.close(Some(3), 3);
             return None;
@@ -412,24 +427,24 @@ impl Oracle {
             self.close(Some(4), 4);
             return None;
         }
-        if waiting.len() - 4 < length as usize {
+        if unparsed.len() - 4 < length as usize {
             return None;
         }
-        let start = self.looked + 4;
+        let start = self.parsed + 4;
         Some(start..start + length as usize)
     }
 
-    fn frame(&mut self, place: Range<usize>) -> Option<Event<Place>> {
+    fn frame(&mut self, frame: Range<usize>) -> Option<Event<PayloadAt>> {
         self.counts.frames_received += 1;
-        let mut bytes = Bytes(&self.input[place.clone()]);
+        let mut bytes = Bytes(&self.input[frame.clone()]);
         let kind = bytes.byte()?;
         let flags = u32::from_be_bytes(bytes.take(4)?.try_into().ok()?);
-        let (Some(stream), Some(number)) = (bytes.varint(), bytes.varint()) else {
+        let (Some(stream_id), Some(frame_id)) = (bytes.varint(), bytes.varint()) else {
             self.close(Some(4), 4);
             return None;
         };
-        let ids = (stream, number);
-        let payload = place.end - bytes.0.len()..place.end;
+        let ids = (stream_id, frame_id);
+        let payload = frame.end - bytes.0.len()..frame.end;
         match (self.state, kind) {
             (_, 2) => self.disconnect(flags, ids, payload),
             (State::Hello { .. }, 1) => return self.hello(flags, ids, payload),
@@ -441,23 +456,23 @@ impl Oracle {
         None
     }
 
-    fn hello(&mut self, flags: u32, ids: (u64, u64), payload: Range<usize>) -> Option<Event<Place>> {
-        match judge(flags, ids, &self.input[payload], &self.limits) {
-            Judgement::Refuse { code, healthcheck } => {
+    fn hello(&mut self, flags: u32, ids: (u64, u64), payload: Range<usize>) -> Option<Event<PayloadAt>> {
+        match decide(flags, ids, &self.input[payload], &self.limits) {
+            Decision::Refuse { code, healthcheck } => {
                 let delay = if healthcheck { 0 } else { self.limits.refuse_delay };
                 if delay == 0 {
                     self.close(Some(code), code);
                 } else {
-                    self.state = State::Refusing { code, told: code, until: self.now + delay };
+                    self.state = State::Refusing { code, reported: code, until: self.now + delay };
                     self.forget_input();
                 }
                 None
             }
-            Judgement::Accept { healthcheck: true, .. } if self.limits.refuse_healthchecks => {
+            Decision::Accept { healthcheck: true, .. } if self.limits.refuse_healthchecks => {
                 self.close(Some(13), 13);
                 None
             }
-            Judgement::Accept { max_frame_size, pipelining, fragmentation, asynchronous, healthcheck } => {
+            Decision::Accept { max_frame_size, pipelining, fragmentation, asynchronous, healthcheck } => {
                 let capabilities = [pipelining, fragmentation, asynchronous];
                 let names: Vec<_> = ["pipelining", "fragmentation", "async"]
                     .into_iter()
@@ -500,59 +515,59 @@ impl Oracle {
         self.close(Some(echo), echo);
     }
 
-    fn notify(&mut self, flags: u32, ids: (u64, u64), payload: Range<usize>) -> Option<Event<Place>> {
+    fn notify(&mut self, flags: u32, ids: (u64, u64), payload: Range<usize>) -> Option<Event<PayloadAt>> {
         if flags & 1 == 0 {
             if !self.fragmentation {
                 self.close(Some(10), 10);
                 return None;
             }
-            let piece = self.fragments.first(ids, &self.input[payload], self.limits.reassembly_max);
-            return self.piece(ids, piece);
+            let reassembly = self.fragments.first(ids, &self.input[payload], self.limits.reassembly_max);
+            return self.fragment(ids, reassembly);
         }
         if self.fragments.is_open() {
             self.close(Some(11), 11);
             return None;
         }
         self.fragments.forget();
-        self.whole(ids, Place::Input(payload))
+        self.whole_notify(ids, PayloadAt::Input(payload))
     }
 
-    fn unset(&mut self, flags: u32, ids: (u64, u64), payload: Range<usize>) -> Option<Event<Place>> {
+    fn unset(&mut self, flags: u32, ids: (u64, u64), payload: Range<usize>) -> Option<Event<PayloadAt>> {
         if !self.fragmentation {
             self.close(Some(10), 10);
             return None;
         }
-        let piece = if flags & 2 == 0 {
+        let reassembly = if flags & 2 == 0 {
             self.fragments.next(ids, flags & 1 != 0, &self.input[payload], self.limits.reassembly_max)
         } else if self.fragments.abort(ids) {
             self.counts.aborted_by_haproxy += 1;
-            Piece::More
+            Reassembly::Incomplete
         } else {
-            Piece::OutOfPlace
+            Reassembly::OutOfSequence
         };
-        self.piece(ids, piece)
+        self.fragment(ids, reassembly)
     }
 
-    fn piece(&mut self, ids: (u64, u64), piece: Piece) -> Option<Event<Place>> {
-        match piece {
-            Piece::More => {}
-            Piece::Whole(payload) => {
-                self.joined = payload;
-                return self.whole(ids, Place::Joined);
+    fn fragment(&mut self, ids: (u64, u64), reassembly: Reassembly) -> Option<Event<PayloadAt>> {
+        match reassembly {
+            Reassembly::Incomplete => {}
+            Reassembly::Complete(payload) => {
+                self.reassembled = payload;
+                return self.whole_notify(ids, PayloadAt::Reassembled);
             }
-            Piece::TooLarge => {
+            Reassembly::TooLarge => {
                 self.counts.aborted_by_agent += 1;
                 write::frame(103, 3, ids, &mut self.output, |_| {});
             }
-            Piece::OutOfPlace => self.close(Some(11), 11),
+            Reassembly::OutOfSequence => self.close(Some(11), 11),
         }
         None
     }
 
-    /// A NOTIFY is there: the application answers it, now or later.
-    fn whole(&mut self, ids: (u64, u64), place: Place) -> Option<Event<Place>> {
-        let payload = place.bytes(&self.input, &self.joined);
-        let len = payload.len();
+    /// Handles a NOTIFY that has arrived whole: the handler answers it immediately or defers the answer.
+    fn whole_notify(&mut self, ids: (u64, u64), payload_at: PayloadAt) -> Option<Event<PayloadAt>> {
+        let payload = payload_at.bytes(&self.input, &self.reassembled);
+        let payload_len = payload.len();
         if !self.answer.read(payload) {
             self.close(Some(4), 4);
             return None;
@@ -568,57 +583,62 @@ impl Oracle {
         if self.limits.notify_max > 0 && self.counts.notifies >= self.limits.notify_max {
             self.state = State::Draining { until: self.now + self.limits.ack_timeout };
         }
-        let number = self.handed;
-        self.handed += 1;
-        if self.answer.after > 0 || self.answer.kind == NEVER {
+        let index = self.delivered;
+        self.delivered += 1;
+        if self.answer.delay > 0 || self.answer.kind == NEVER {
             let deadline = self.now + self.limits.ack_timeout;
-            self.flight.push(Flight { number, ids, deadline, answer: mem::take(&mut self.answer), payload: len });
+            self.in_flight.push(InFlight { index, ids, deadline, answer: mem::take(&mut self.answer), payload_len });
         } else {
             ack(ids, &self.answer, self.max_frame_size, &mut self.output, &mut self.counts);
         }
-        Some(Event::Notify { ids, number, payload: place })
+        Some(Event::Notify { ids, index, payload: payload_at })
     }
 
-    fn overdue(&mut self) {
-        while let Some(place) = self.flight.iter().position(|flight| flight.deadline <= self.now) {
-            let flight = self.flight.remove(place);
+    /// Sends an empty ACK for each overdue NOTIFY, and closes the connection if a deadline of its own has passed.
+    fn expire(&mut self) {
+        while let Some(at) = self.in_flight.iter().position(|notify| notify.deadline <= self.now) {
+            let notify = self.in_flight.remove(at);
             self.counts.acks += 1;
             self.counts.acks_expired += 1;
-            write::frame(103, 1, flight.ids, &mut self.output, |_| {});
+            write::frame(103, 1, notify.ids, &mut self.output, |_| {});
             self.last_active = self.now;
         }
         if self.stalled_at() <= self.now {
-            self.die(End::Code(SILENT));
+            self.terminate(End::Code(SILENT));
             return;
         }
-        let over = match self.state {
+        let close_at = match self.state {
             State::Running => self.idle_at(),
             State::Draining { until } => until,
             _ => NEVER_DUE,
         };
-        if over <= self.now {
+        if close_at <= self.now {
             self.close(Some(0), 0);
         }
     }
 
+    /// Returns the time at which the idle timeout ends.
     fn idle_at(&self) -> u64 {
-        let quiet = !self.holds_frame() && self.output().is_empty() && self.flight.is_empty();
-        if self.limits.idle_timeout > 0 && quiet { self.last_active + self.limits.idle_timeout } else { NEVER_DUE }
+        let is_idle = !self.holds_frame() && self.output().is_empty() && self.in_flight.is_empty();
+        if self.limits.idle_timeout > 0 && is_idle { self.last_active + self.limits.idle_timeout } else { NEVER_DUE }
     }
 
+    /// Returns the time at which the send timeout ends.
     fn stalled_at(&self) -> u64 {
         if self.output().is_empty() { NEVER_DUE } else { self.last_sent + self.limits.send_timeout }
     }
 
-    fn close(&mut self, say: Option<u32>, code: u32) {
-        if let Some(code) = say {
+    /// Ends the conversation: sends AGENT-DISCONNECT with the code `sent`, if there is one, and reports `reported`.
+    fn close(&mut self, sent: Option<u32>, reported: u32) {
+        if let Some(code) = sent {
             write::disconnect(code, &mut self.output);
         }
-        self.cancel(End::Code(code));
+        self.cancel(End::Code(reported));
         self.state = State::Closing { until: self.now + self.limits.send_timeout };
     }
 
-    fn die(&mut self, end: End) {
+    /// Closes the connection immediately. Unsent bytes are dropped.
+    fn terminate(&mut self, end: End) {
         if self.state == State::Closed {
             return;
         }
@@ -628,31 +648,32 @@ impl Oracle {
         self.state = State::Closed;
     }
 
+    /// Cancels the NOTIFYs in flight and reports the end, unless the conversation has already ended.
     fn cancel(&mut self, end: End) {
         if !matches!(self.state, State::Closing { .. } | State::Closed) {
             self.end = Some(end);
         }
-        self.flight.clear();
+        self.in_flight.clear();
         self.fragments.forget();
         self.forget_input();
     }
 
     fn forget_input(&mut self) {
         self.input.clear();
-        self.looked = 0;
+        self.parsed = 0;
     }
 }
 
-impl Place {
-    fn bytes<'p>(&self, input: &'p [u8], joined: &'p [u8]) -> &'p [u8] {
+impl PayloadAt {
+    fn bytes<'p>(&self, input: &'p [u8], reassembled: &'p [u8]) -> &'p [u8] {
         match self {
             Self::Input(range) => &input[range.clone()],
-            Self::Joined => joined,
+            Self::Reassembled => reassembled,
         }
     }
 }
 
-/// Appends the ACK with as much of `answer` as a frame may hold.
+/// Appends the ACK with as many whole actions of `answer` as fit into a frame.
 fn ack(ids: (u64, u64), answer: &Answer, max_frame_size: u32, output: &mut Vec<u8>, counts: &mut Counts) {
     let start = output.len();
     let failed = matches!(answer.kind, DROP | HALF);

@@ -1,4 +1,5 @@
-//! Encoding of SPOP: the frames of the agent, for comparison, and the parts of any frame, for the code that plays HAProxy.
+//! Encoding of SPOP: the frames of the agent, for comparison, and the parts of any frame, for the code that plays
+//! HAProxy.
 
 /// Appends a varint.
 #[inline]

@@ -1,4 +1,4 @@
-//! The marks: what must have happened for a verdict to be worth anything. They are the menu of faults, each seen and not only meant.
+//! The marks: faults and situations that were observed in a run. A run that does not reach them proves little.
 
 use spoa_core::{CloseReason, Event, Fault, LocalReason, PeerError, Status};
 
@@ -8,21 +8,21 @@ use crate::script::{Damage, FrameKind, FrameSpec};
 
 macro_rules! marks {
     ($($group:literal { $($mark:ident $words:literal)* })*) => {
-        /// Something that a run must have made happen for its verdict to be worth anything.
+        /// A fault or situation that was observed in a run.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[expect(missing_docs, reason = "each is shown by its words")]
+        #[expect(missing_docs, reason = "`words` describes each mark")]
         pub enum Mark { $($($mark),*),* }
 
         impl Mark {
-            /// All of them.
+            /// All marks.
             pub const ALL: [Self; [$($($words),*),*].len()] = [$($(Self::$mark),*),*];
 
-            /// It in words.
+            /// Returns the description of the mark.
             pub const fn words(self) -> &'static str {
                 match self { $($(Self::$mark => $words),*),* }
             }
 
-            /// The kind of the mark.
+            /// Returns the group of the mark.
             pub const fn group(self) -> &'static str {
                 match self { $($(Self::$mark)|* => $group),* }
             }
@@ -34,21 +34,21 @@ marks! {
     "transport" {
         ByteByByte "a frame read byte by byte"
         CutInLength "a read that ends inside a length"
-        CutBehindLength "a read that ends behind a length"
+        CutAfterLength "a read that ends after a length"
         CutInHeader "a read that ends inside a header"
-        CutBehindHeader "a read that ends behind a header"
+        CutAfterHeader "a read that ends after a header"
         SeveralFrames "several frames in one read"
-        Delayed "bytes that were under way for a while"
-        Blocked "a socket that takes nothing"
-        PartialWrite "a socket that takes a part"
-        OneByteWrite "a socket that takes one byte"
+        Delayed "bytes that were delayed"
+        Blocked "a socket that accepts no bytes"
+        PartialWrite "a socket that accepts some of the bytes"
+        OneByteWrite "a socket that accepts one byte"
         EofIdle "the end between two frames"
         EofMidFrame "the end inside a frame"
         EofInFlight "the end with NOTIFYs in flight"
         EndInLength "the end inside a length"
         EndInHeader "the end inside a header"
         EndInPayload "the end inside a payload"
-        ResetIdle "a reset with nothing under way"
+        ResetIdle "a reset that loses no bytes"
         ResetQueued "a reset that loses bytes"
         Crowd "eight connections opened at once"
     }
@@ -67,7 +67,7 @@ marks! {
         ReservedType "a value of a reserved type"
         WrongType "a value of the wrong type"
         EmptyKey "an empty key"
-        Trailing "bytes behind a payload"
+        Trailing "bytes after a payload"
         NotUtf8 "a name that is not UTF-8"
         TooBig "a frame above the limit (3)"
         Invalid "a malformed frame (4)"
@@ -84,14 +84,14 @@ marks! {
         KeyTwice "a HELLO with a key twice"
         Fragmented "a fragment where none is agreed on (10)"
         Interlaced "a fragment out of sequence (11)"
-        LastFragment "a NOTIFY put together from fragments"
-        Aborted "a NOTIFY given up amid its fragments"
+        LastFragment "a NOTIFY reassembled from fragments"
+        Aborted "a NOTIFY aborted between its fragments"
         NotPipelined "a NOTIFY before the ACK it has to wait for"
         IdsInFlight "the ids of a NOTIFY in flight used again"
         IdsAgain "the ids of an answered NOTIFY used again"
         DisconnectIdle "HAPROXY-DISCONNECT with nothing in flight"
         DisconnectInFlight "HAPROXY-DISCONNECT with NOTIFYs in flight"
-        DisconnectAmidFragments "HAPROXY-DISCONNECT amid fragments"
+        DisconnectAmidFragments "HAPROXY-DISCONNECT between fragments"
         Status0 "HAPROXY-DISCONNECT 0"
         Status1 "HAPROXY-DISCONNECT 1"
         Status2 "HAPROXY-DISCONNECT 2"
@@ -110,24 +110,24 @@ marks! {
         UnknownStatus "HAPROXY-DISCONNECT of an unknown status"
     }
     "handler" {
-        Deferred "an answer that comes later"
-        Never "an answer that never comes"
+        Deferred "a deferred answer"
+        Never "a NOTIFY that is never answered"
         Empty "an empty answer"
         Oversized "an answer that is too large"
         Dropped "a handler that fails"
-        Half "a handler that fails amid its answer"
+        Half "a handler that fails during its answer"
         LateForDeadline "an answer after its deadline"
         LateForConversation "an answer after the end"
     }
     "time" {
         Coincidence "two deadlines in the same nanosecond"
         Timeout "no HELLO in time (2)"
-        Idle "ended for being idle"
-        SendTimeout "ended for reading nothing"
-        NotifyMax "ended after so many NOTIFYs"
+        Idle "closed because of the idle timeout"
+        SendTimeout "closed because HAProxy does not read"
+        NotifyMax "drained after the largest number of NOTIFYs"
         Stopped "stopped by the agent"
         StoppedInFlight "stopped with NOTIFYs in flight"
-        Refused "a connection above the limit refused (13)"
+        Refused "a connection above the limit rejected (13)"
         CheckRefused "a health check refused by an agent that is stopping (13)"
         Shed "closed to free memory (13)"
         HeldForOthers "a NOTIFY held back by a limit of all connections"
@@ -135,14 +135,14 @@ marks! {
     "HAProxy" {
         MuxAnswered "an event of HAProxy 3.1 or later answered"
         AppletAnswered "an event of HAProxy 3.0 or earlier answered"
-        EventTimeout "an event that HAProxy gave up"
-        EventTooBig "an event that HAProxy found too big"
+        EventTimeout "an event whose processing timeout ended"
+        EventTooBig "an event that is too big for HAProxy"
         EventLost "an event lost with its connection"
         CheckUp "a health check that passed"
         CheckDown "a health check that failed"
-        SoftStopInFlight "a process told to go while it waits for answers"
-        Defects "an event answered to a version with known bugs"
-        Engines "connections of several engines at once"
+        SoftStopInFlight "a soft-stop of a process that waits for answers"
+        Defects "an event of a version with known bugs answered"
+        Engines "connections of several processes at once"
     }
 }
 
@@ -164,7 +164,7 @@ const STATUSES: [Mark; 14] = [
 ];
 
 impl Coverage {
-    /// The core told something.
+    /// Counts the marks of an event of the core.
     pub fn event(&mut self, event: &Event<'_>) {
         self.reach(match event {
             Event::Ready { .. } => Mark::Ready,
@@ -201,7 +201,7 @@ impl Coverage {
         });
     }
 
-    /// A frame of a script leaves, on a connection that is open.
+    /// Counts the marks of a frame that the script sends on an open connection.
     pub fn sent(&mut self, frame: &FrameSpec) {
         if let Damage::Pad(_) = frame.damage {
             self.reach(Mark::Trailing);
@@ -215,7 +215,7 @@ impl Coverage {
             }
             FrameKind::Notify(messages) => {
                 let mut names = messages.iter().flat_map(|message| &message.args).map(|(name, _)| name);
-                // A first byte that no text begins with will do: it is what the generator draws.
+                // The first byte is enough to recognise the names that the generator draws.
                 if names.any(|name| matches!(name.first(), Some(0x80..=0xbf | 0xff))) {
                     self.reach(Mark::NotUtf8);
                 }
@@ -224,9 +224,9 @@ impl Coverage {
         }
     }
 
-    /// A handler has to answer by this plan.
+    /// Counts the marks of a NOTIFY that is answered by this plan.
     pub fn planned(&mut self, plan: Plan) {
-        if plan.after > 0 {
+        if plan.delay > 0 {
             self.reach(Mark::Deferred);
         }
         self.reach(match plan.answer {

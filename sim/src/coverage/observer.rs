@@ -1,47 +1,48 @@
-//! One connection, seen from outside: which of the faults that were meant for it the agent really met.
+//! Observes the input of one connection and counts the faults that the agent really met.
 //!
-//! That a script says "cut" does not mean that anything was cut: the connection may have been closed by then. So marks
-//! are set by what the agent reads, and in which state.
+//! A step of a script is no proof of its effect: the connection may have been closed before a cut, for example. So
+//! marks are counted by what the agent reads, and in which state.
 
 use spoa_core::table::{Input, StateName};
 use spoa_core::wire::{Flags, Frame, FrameType};
 
 use super::{Coverage, Mark};
 
-/// The kept part of a frame: its length, type, flags and the longest ids.
+/// The size of the stored part of a frame: length, type, flags, and ids of the largest size.
 const HEAD_LEN_MAX: usize = 29;
-/// A length, type and flags, and the shortest ids.
+/// The size of length, type, flags, and ids of the smallest size.
 const HEAD_LEN_MIN: usize = 11;
 
-/// The state of a connection, as observed so far.
+/// The observed state of a connection.
 #[derive(Clone, Debug)]
 pub struct Observer {
     head: [u8; HEAD_LEN_MAX],
-    /// Bytes of the frame under way that were read, its length included.
+    /// The number of bytes of the current frame that were read, with its length.
     read: usize,
-    /// The number of bytes of the frame, once its length is known.
-    whole: usize,
-    /// Reads of one byte, one after the other.
+    /// The size of the current frame with its length; 0 until the length was read.
+    frame_len: usize,
+    /// The number of consecutive reads of one byte.
     single: u32,
-    /// The largest frame there may be.
+    /// The largest allowed frame.
     frame_max: u32,
     pipelining: bool,
-    /// The ids of the NOTIFY whose fragments come.
+    /// The ids of the NOTIFY that arrives in fragments.
     open: Option<Ids>,
+    /// The ids of the last NOTIFY.
     last: Option<Ids>,
-    /// Behind a length that ends everything there are no frames any more.
+    /// True after an invalid length: the following bytes cannot be divided into frames.
     lost: bool,
 }
 
 type Ids = (u64, u64);
 
 impl Observer {
-    /// Of a connection that was just accepted.
+    /// Creates the observer of a connection that was just accepted.
     pub const fn new(frame_max: u32) -> Self {
         Self {
             head: [0; HEAD_LEN_MAX],
             read: 0,
-            whole: 0,
+            frame_len: 0,
             single: 0,
             frame_max,
             pipelining: true,
@@ -51,12 +52,12 @@ impl Observer {
         }
     }
 
-    /// The negotiated values.
+    /// Sets the negotiated values.
     pub const fn ready(&mut self, frame_max: u32, pipelining: bool) {
         (self.frame_max, self.pipelining) = (frame_max, pipelining);
     }
 
-    /// The agent reads `bytes` in `state`, with so many NOTIFYs in flight.
+    /// Observes that the agent reads `bytes` in `state`, with `in_flight` NOTIFYs in flight.
     pub fn read(&mut self, coverage: &mut Coverage, state: StateName, in_flight: usize, bytes: &[u8]) {
         self.single = if bytes.len() == 1 { self.single + 1 } else { 0 };
         if self.single == 8 {
@@ -66,21 +67,21 @@ impl Observer {
         while !rest.is_empty() && !self.lost {
             let taken = self.take(coverage, state, rest);
             rest = &rest[taken..];
-            if self.whole > 0 && self.read == self.whole {
+            if self.frame_len > 0 && self.read == self.frame_len {
                 self.frame(coverage, state, in_flight, frames == 0);
-                (self.read, self.whole) = (0, 0);
+                (self.read, self.frame_len) = (0, 0);
                 frames += 1;
             }
         }
         if frames > 1 {
             coverage.reach(Mark::SeveralFrames);
         }
-        if let Some(mark) = self.border() {
+        if let Some(mark) = self.boundary() {
             coverage.reach(mark);
         }
     }
 
-    /// The agent reads the end.
+    /// Observes that the agent reads the end of HAProxy's bytes.
     pub fn end(&self, coverage: &mut Coverage) {
         if self.lost || self.read == 0 {
             return;
@@ -92,19 +93,19 @@ impl Observer {
         });
     }
 
-    /// Takes what belongs to the frame under way; gives how much that was.
+    /// Takes the bytes that belong to the current frame, and returns their number.
     fn take(&mut self, coverage: &mut Coverage, state: StateName, bytes: &[u8]) -> usize {
-        // The length first: how far the frame goes is not known before.
-        let end = if self.read < 4 { 4 } else { self.whole };
+        // The size of the frame is not known before its length was read.
+        let end = if self.read < 4 { 4 } else { self.frame_len };
         let taken = bytes.len().min(end - self.read);
-        let kept = HEAD_LEN_MAX.min(self.read + taken);
-        if self.read < kept {
-            self.head[self.read..kept].copy_from_slice(&bytes[..kept - self.read]);
+        let head_end = HEAD_LEN_MAX.min(self.read + taken);
+        if self.read < head_end {
+            self.head[self.read..head_end].copy_from_slice(&bytes[..head_end - self.read]);
         }
         self.read += taken;
-        if self.read == 4 && self.whole == 0 {
+        if self.read == 4 && self.frame_len == 0 {
             let length = u32::from_be_bytes([self.head[0], self.head[1], self.head[2], self.head[3]]);
-            self.whole = 4 + length as usize;
+            self.frame_len = 4 + length as usize;
             self.length(coverage, state, length);
         }
         taken
@@ -125,11 +126,11 @@ impl Observer {
     }
 
     fn frame(&mut self, coverage: &mut Coverage, state: StateName, in_flight: usize, first: bool) {
-        let head = &self.head[4..self.whole.min(HEAD_LEN_MAX)];
+        let head = &self.head[4..self.frame_len.min(HEAD_LEN_MAX)];
         let Ok(Frame { frame_type, flags, stream_id, frame_id, .. }) = Frame::decode(head) else {
             return coverage.cell(state, Input::Malformed);
         };
-        // What comes behind another frame may meet another state than the one before the read.
+        // `state` is the state before the read. Frames after the first one may be handled in another state.
         if first {
             coverage.cell(state, Input::of_frame(frame_type));
         }
@@ -178,13 +179,13 @@ impl Observer {
         }
     }
 
-    /// Where in a frame a read ended, if that is worth a mark.
-    fn border(&self) -> Option<Mark> {
+    /// Returns the mark for the position in the frame at which a read ended, if there is one.
+    fn boundary(&self) -> Option<Mark> {
         match self.read {
             1..=3 => Some(Mark::CutInLength),
-            4 => Some(Mark::CutBehindLength),
+            4 => Some(Mark::CutAfterLength),
             read if (5..HEAD_LEN_MIN).contains(&read) => Some(Mark::CutInHeader),
-            HEAD_LEN_MIN => Some(Mark::CutBehindHeader),
+            HEAD_LEN_MIN => Some(Mark::CutAfterHeader),
             _ => None,
         }
     }

@@ -1,4 +1,4 @@
-//! Frames, good and bad.
+//! Valid and invalid frames.
 
 use super::Generator;
 use crate::script::{Bytes, Damage, FrameKind, FrameSpec, Value};
@@ -18,7 +18,7 @@ fn key(name: &'static str, value: Value) -> (Bytes, Value) {
 }
 
 impl Generator {
-    /// A HELLO that is to be accepted.
+    /// Draws a HELLO that is accepted.
     pub(super) fn hello(&mut self) -> FrameSpec {
         let mut items = self.hello_items();
         if self.faults.chance(self.swarm.no_hello, 100) {
@@ -46,7 +46,7 @@ impl Generator {
         ]
     }
 
-    /// A HELLO with something odd about it, tolerable or not.
+    /// Draws an unusual HELLO, which may be invalid.
     pub(super) fn bad_hello(&mut self) -> FrameSpec {
         let mut items = self.hello_items();
         let mut hello = frame(FrameKind::Other(0, Vec::new()));
@@ -98,7 +98,7 @@ impl Generator {
         hello
     }
 
-    /// A NOTIFY as HAProxy sends it.
+    /// Draws a valid NOTIFY. Its ids may be those of the last one.
     pub(super) fn good_notify(&mut self, at: usize) -> FrameSpec {
         let messages = self.messages();
         let again = self.faults.chance(self.swarm.fragment_faults, 400);
@@ -110,7 +110,7 @@ impl Generator {
                 (conversation.stream_id - 1, 1)
             }
         };
-        // The applet engine counts from 0 and far.
+        // The applet engine counts stream-ids from 0, and they can become large.
         let ids = match self.workload.below(16) {
             0 => (0, 1),
             1 => (u64::from(u32::MAX), 2288),
@@ -121,7 +121,7 @@ impl Generator {
         FrameSpec { stream_id: ids.0, frame_id: ids.1, ..frame(FrameKind::Notify(messages)) }
     }
 
-    /// A HAPROXY-DISCONNECT, of any status and not always whole.
+    /// Draws a HAPROXY-DISCONNECT with any status, which may be invalid.
     pub(super) fn disconnect_frame(&mut self) -> FrameSpec {
         let code = match self.faults.below(4) {
             0 => *self.faults.pick(&[77, 98, 99, 100, 1000, u64::from(u32::MAX), 1 << 32]),
@@ -144,7 +144,7 @@ impl Generator {
         disconnect
     }
 
-    /// A frame that is wrong, or out of place.
+    /// Sends a frame that is invalid, or not allowed in the current state.
     pub(super) fn bad_frame(&mut self, at: usize) {
         let good = self.good_notify(at);
         let bad = match self.faults.below(16) {
@@ -165,7 +165,8 @@ impl Generator {
             11 => FrameSpec { slice: Some((0, 0)), ..self.oversized(at) },
             12 => self.oversized(at),
             13 => {
-                // An eleventh byte, a sum above 64 bits, a bit shifted out: what wraps would pass for a small number.
+                // Too many bytes, a sum above 64 bits, bits that are shifted out. A decoder that wraps would read small
+                // numbers.
                 let overflows: [&[u8]; 4] = [
                     b"\xf0\x80\x80\x80\x80\x80\x80\x80\x80\x80\0",
                     b"\xff\xf0\xfe\xfe\xfe\xfe\xfe\xfe\xfe\x0f",
@@ -183,18 +184,18 @@ impl Generator {
             },
         };
         self.send(at, bad);
-        // Some stop there, some go on.
+        // Half of the time further frames follow.
         if self.faults.chance(1, 2) {
             self.links[at].open = false;
         }
     }
 
-    /// A NOTIFY right at the largest frame there may be, or a byte above it.
+    /// Draws a NOTIFY that is exactly as large as a frame may be, or a byte larger.
     fn oversized(&mut self, at: usize) -> FrameSpec {
         let ids = self.good_notify(at);
         let limit = self.script.agent.max_frame_size.min(*self.faults.pick(&[16_380, 16_384, 256]));
         let header = 5 + crate::encode::ids_len(ids.stream_id, ids.frame_id);
-        // A message "m" of one unnamed string: 4 bytes, its type, its length.
+        // A message "m" with an unnamed string has 4 bytes, the type of the string, and its length.
         let around = header + 4 + 1;
         let room = limit.saturating_sub(around);
         let length_len = if room > 2290 {

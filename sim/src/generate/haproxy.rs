@@ -1,4 +1,4 @@
-//! Runs in which models of HAProxy speak: processes that ask, check and are replaced, and what the network does to them.
+//! Runs with models of HAProxy: events, health checks and reloads of processes, and faults of the network.
 
 use spoa_sim_haproxy::{Defects, Engine, Settings};
 
@@ -20,11 +20,11 @@ const RESET: usize = 11;
 const STOP: usize = 12;
 const SHED: usize = 13;
 const KINDS: usize = 14;
-/// From here on it is the network's doing, or the agent's.
+/// The first kind of step that is a fault of the network, or an action of the agent.
 const FAULTS: usize = HOLD;
 
 impl Generator {
-    /// Steps around processes of `engine`.
+    /// Fills the script with steps of processes of `engine`.
     pub(super) fn fill_with_haproxy(&mut self, engine: Engine) {
         let weights = self.haproxy_weights();
         let count = 1 + self.workload.weighted(&[8, 3, 1]) as u8;
@@ -33,14 +33,14 @@ impl Generator {
             self.push(Step::Start(Haproxy(number), Box::new(settings)));
         }
         let mut processes: Vec<_> = (1..=count).map(Haproxy).collect();
-        // Each of them is as long as two of the script's own.
+        // One of these steps takes as long as two steps of a script without a model.
         for _ in 0..self.swarm.steps.div_ceil(2) {
             let at = self.workload.below(processes.len() as u64) as usize;
             let haproxy = processes[at];
             match self.workload.weighted(&weights) {
                 ASK => self.ask(haproxy),
                 BURST => (0..self.workload.magnitude(2, 24)).for_each(|_| self.ask(haproxy)),
-                LARGE => self.ask_much(haproxy),
+                LARGE => self.ask_large(haproxy),
                 WAIT => self.wait_for_haproxy(),
                 CHECK => self.push(Step::Check(haproxy)),
                 RELOAD => processes[at] = self.reload(haproxy, engine),
@@ -98,7 +98,7 @@ impl Generator {
             Engine::Mux => Settings::mux(),
             Engine::Applet => Settings::applet(),
         };
-        // Who comes back in a tight loop does the same thing a thousand times.
+        // With a shorter gap, a run would contain thousands of equal reconnections.
         let base = Settings { reconnect_gap: self.workload.magnitude(20 * MS, 200 * MS), ..base };
         if self.workload.chance(1, 4) {
             return base;
@@ -128,7 +128,7 @@ impl Generator {
         Settings { maxconn, defects: self.defects(engine), ..settings }
     }
 
-    /// One process in eight is of a version with bugs.
+    /// Draws the bugs of the process. One process in eight has any.
     fn defects(&mut self, engine: Engine) -> Defects {
         if !self.faults.chance(1, 8) {
             return Defects::default();
@@ -150,13 +150,13 @@ impl Generator {
 
     fn push_ask(&mut self, haproxy: Haproxy, messages: Vec<MessageSpec>) {
         let thread = self.workload.below(3) as u32;
-        // A stream has an event for each of its stages; the applet engine tells them apart by frame-ids.
+        // A stream may have several events, which the applet engine distinguishes by frame-ids.
         let stream = self.workload.chance(1, 8).then(|| self.workload.below(3) as u32);
         self.push(Step::Ask(haproxy, EventSpec { thread, stream, messages }));
     }
 
-    /// An event around the size of a frame or far above: fragments, or too big.
-    fn ask_much(&mut self, haproxy: Haproxy) {
+    /// Adds an event whose size is about that of a frame or far above, so that it needs fragments or is too big.
+    fn ask_large(&mut self, haproxy: Haproxy) {
         let frame = self.script.agent.max_frame_size.min(*self.workload.pick(&[256, 300, 1000, 16_380]));
         let len = match self.workload.below(3) {
             0 => self.workload.between(1, u64::from(frame) * 3),
@@ -171,13 +171,13 @@ impl Generator {
         self.push_ask(haproxy, messages);
     }
 
-    /// The old process goes and a new one takes its place, at times over and over at once.
+    /// Replaces a process by a new one, as a reload does; sometimes several times in a row. Returns the last process.
     fn reload(&mut self, haproxy: Haproxy, engine: Engine) -> Haproxy {
         let mut current = haproxy;
         let times = if self.workload.chance(1, 4) { self.workload.between(2, 5) } else { 1 };
         for _ in 0..times {
             self.push(Step::SoftStop(current));
-            // As large a number as there is place for; the names of a few hundred processes are enough.
+            // The number of a process is one byte. When it is used up, there are no further reloads.
             let Some(next) = current.0.checked_add(4) else { return current };
             current = Haproxy(next);
             let settings = self.settings(engine);
@@ -189,7 +189,7 @@ impl Generator {
         current
     }
 
-    /// All its connections, or one of the first few.
+    /// Draws a link of the process: all its connections, or one of the first three.
     fn link_of(&mut self, haproxy: Haproxy) -> Link {
         match self.cuts.below(4) {
             0 | 1 => Link::All(haproxy),

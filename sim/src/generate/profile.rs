@@ -1,29 +1,29 @@
-//! Which steps a seed has, how often, and within which limits the agent works.
+//! The profile of a seed: the kinds of steps and faults, their frequency, and the limits of the agent.
 
 use spoa_sim_haproxy::Engine;
 
 use crate::random::Random;
 use crate::script::{AgentSetup, MS};
 
-/// The version of the generator: a seed means the same only within one.
+/// The version of the generator. A seed has the same script only within one version.
 pub const GENERATOR_VERSION: u32 = 4;
 
-/// The kinds of runs to generate.
+/// The kind of runs to generate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Profile {
-    /// Everything.
+    /// Runs of all kinds.
     #[default]
     Standard,
-    /// No faults: what is wrong then is wrong with good peers.
+    /// Runs without faults. A failure concerns correct peers.
     Calm,
-    /// A model of HAProxy 3.1 or later speaks, on a network with faults.
+    /// Runs with a model of HAProxy 3.1 or later, on a network with faults.
     Mux,
-    /// A model of HAProxy 3.0 or earlier does.
+    /// Runs with a model of HAProxy 3.0 or earlier, on a network with faults.
     Applet,
 }
 
 impl Profile {
-    /// The profile of that name.
+    /// Returns the profile with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "standard" => Some(Self::Standard),
@@ -34,7 +34,7 @@ impl Profile {
         }
     }
 
-    /// Its name.
+    /// Returns the name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Standard => "standard",
@@ -63,27 +63,28 @@ pub(super) const CUT_OFF: usize = 14;
 pub(super) const SHED: usize = 15;
 const KINDS: usize = 16;
 
-/// The features that exist in a seed.
+/// The kinds of steps and faults of a seed, and their frequency.
 #[derive(Clone, Debug)]
 pub(super) struct Swarm {
-    /// The speaker: a model of HAProxy, or the script itself.
+    /// The engine of the model of HAProxy; `None` if the script itself says what HAProxy sends.
     pub(super) engine: Option<Engine>,
-    /// Nothing goes wrong.
+    /// True if there are no faults.
     pub(super) calm: bool,
     pub(super) steps: u64,
     pub(super) links: usize,
+    /// The relative frequency of each kind of step.
     pub(super) weights: [u32; KINDS],
-    /// Of a hundred connections, how many begin with a bad HELLO.
+    /// The percentage of connections that start with a bad HELLO.
     pub(super) bad_hello: u64,
-    /// And how many with none.
+    /// The percentage of the other connections that start without a HELLO, and of HELLOs with the key `healthcheck`.
     pub(super) no_hello: u64,
-    /// True if the first HELLO may be cut too.
+    /// True if the HELLO may be cut too.
     pub(super) cuts_first: bool,
-    /// Of a hundred NOTIFYs in fragments, how many go wrong.
+    /// The percentage of NOTIFYs in fragments that have a fault.
     pub(super) fragment_faults: u64,
-    /// Of a hundred NOTIFYs, how many the handler does not answer at once and well.
+    /// The percentage of NOTIFYs with a plan. Their answer may be deferred or unusual.
     pub(super) odd_answers: u64,
-    /// Of a hundred arguments, how many are large.
+    /// The percentage of arguments that are large.
     pub(super) large_args: u64,
 }
 
@@ -99,7 +100,7 @@ impl Swarm {
             }
         }
         weights[BURST] = weights[BURST].min(4);
-        // What ends a connection is rare, or nothing deep would be reached.
+        // Steps that end a connection are rare, so that rare states are reached.
         for kind in [BAD_FRAME, DISCONNECT, FIN, RESET, STOP, CUT_OFF, SHED] {
             weights[kind] = if calm { 0 } else { weights[kind] / 4 };
         }
@@ -115,7 +116,7 @@ impl Swarm {
                 _ => None,
             },
         };
-        let mut percent = |often: u64| if calm || random.chance(1, 2) { 0 } else { random.between(1, often) };
+        let mut percent = |max: u64| if calm || random.chance(1, 2) { 0 } else { random.between(1, max) };
         Self {
             engine,
             calm,
@@ -132,7 +133,7 @@ impl Swarm {
     }
 }
 
-/// The agent's limits: HAProxy's own, tiny or odd.
+/// Draws the limits of the agent: the defaults, or usual, tiny and unusual values.
 pub(super) fn agent(random: &mut Random, profile: Profile) -> AgentSetup {
     let defaults = AgentSetup::default();
     if profile == Profile::Calm || random.chance(1, 4) {

@@ -1,10 +1,10 @@
-//! Arguments, as HAProxy sends them and at the edges.
+//! Messages and their arguments: usual ones, and values at the limits of their encoding.
 
 use super::Generator;
 use crate::plan::{Answer, Plan};
 use crate::script::{Bytes, MS, MessageSpec, Value};
 
-/// The last value of each size of varint; the first of the next is one more.
+/// The largest value of each length of varint, and 2^64 - 2.
 const VARINT_EDGES: [u64; 10] = [
     239,
     2287,
@@ -22,7 +22,7 @@ const VARINT_EDGES: [u64; 10] = [
 const LONGEST: &[u8] = &[b'n'; 300];
 
 impl Generator {
-    /// Messages for a NOTIFY: one as a rule, none at times.
+    /// Draws the messages of a NOTIFY: usually one, sometimes none or several.
     pub(super) fn messages(&mut self) -> Vec<MessageSpec> {
         let count = match self.workload.below(16) {
             0 => 0,
@@ -86,13 +86,14 @@ impl Generator {
             4 | 5 => Value::Int64(number as i64),
             6 => Value::Uint64(number),
             7 => Value::Text(b"GET".into()),
-            // Lengths around the first edge of a varint.
+            // The length of a varint changes at 240.
             8 => Value::LongText(*self.workload.pick(&[0, 1, 239, 240, 241])),
             9 => Value::Binary(number.to_be_bytes()[..(number % 9) as usize].to_vec()),
-            // Flags where HAProxy sends none, and integers outside their type.
+            // Flags where HAProxy sends none, and flags of a BOOL besides its value.
             10 => {
                 Value::Bytes((*self.workload.pick::<&[u8]>(&[&[0x31], &[0x18, 1, b'x'], &[0xf3, 7], &[0x10]])).into())
             }
+            // Integers that may be outside the range of their type.
             _ => match number % 2 {
                 0 => Value::Int32(number as i64),
                 _ => Value::Uint32(number),
@@ -100,7 +101,7 @@ impl Generator {
         }
     }
 
-    /// A number of any size, or right at the edge of a varint's size.
+    /// Draws a number of any size, or one at which the length of a varint changes.
     pub(super) fn number(&mut self) -> u64 {
         if self.workload.chance(1, 2) {
             return self.workload.magnitude(0, u64::MAX);
@@ -114,11 +115,11 @@ impl Generator {
             return None;
         }
         let answer = Answer::ALL[self.handlers.weighted(&[24, 4, 1, 3, 3, 4, 4, 3])].0;
-        let after = match self.handlers.below(4) {
+        let delay = match self.handlers.below(4) {
             0 => 0,
             1 => self.script.agent.ack_timeout,
             _ => self.handlers.magnitude(1000, 20 * MS),
         };
-        Some(Plan { answer, after: after / 1000 * 1000 })
+        Some(Plan { answer, delay: delay / 1000 * 1000 })
     }
 }

@@ -1,31 +1,32 @@
-//! NOTIFYs the other way: whole ones in fragments, those in fragments whole.
+//! Scripts with whole NOTIFYs exchanged for fragmented ones, and fragmented NOTIFYs for whole ones.
 
-use super::cuts::places;
+use super::cuts::positions;
 use crate::script::{Damage, FrameKind, FrameSpec, Link, Script, Step};
 use crate::world::Outcome;
 
-/// NOTIFY and UNSET, as frame types.
+/// The frame type of NOTIFY.
 const NOTIFY: u8 = 3;
+/// The frame type of UNSET.
 const UNSET: u8 = 0;
-/// FIN, as flags.
+/// The flag FIN.
 const FIN: u32 = 1;
 
-/// The steps of `script` with every NOTIFY the other way that may be; `None` if there is none.
-pub(super) fn other_way(script: &Script, outcome: &Outcome) -> Option<Vec<Step>> {
+/// Returns the steps of `script` with every NOTIFY exchanged that may be; `None` if there is none.
+pub(super) fn exchanged(script: &Script, outcome: &Outcome) -> Option<Vec<Step>> {
     if !script.agent.fragmentation {
         return None;
     }
     let mut out = Vec::with_capacity(2 * script.steps.len());
     let (mut rest, mut changed) = (&script.steps[..], false);
-    while let [step, behind @ ..] = rest {
-        rest = behind;
+    while let [step, following @ ..] = rest {
+        rest = following;
         let other = match step {
             Step::Send(link, frame) if has_frames_only(script, *link) => {
                 let max =
                     Max { frame: frame_max(script, outcome, *link), payload: script.agent.reassembly_max as usize };
                 in_fragments(*link, frame, max).or_else(|| {
-                    let (whole, used) = joined(*link, frame, behind, max)?;
-                    rest = &behind[used..];
+                    let (whole, used) = reassembled(*link, frame, following, max)?;
+                    rest = &following[used..];
                     Some(vec![whole])
                 })
             }
@@ -40,10 +41,12 @@ pub(super) fn other_way(script: &Script, outcome: &Outcome) -> Option<Vec<Step>>
     changed.then_some(out)
 }
 
-/// How much fits into a frame, and into fragments.
+/// The limits for a NOTIFY, in bytes.
 #[derive(Clone, Copy)]
 struct Max {
+    /// The largest frame, without its length.
     frame: usize,
+    /// The largest payload in fragments.
     payload: usize,
 }
 
@@ -53,14 +56,14 @@ impl Max {
     }
 }
 
-/// A whole NOTIFY as three fragments, of which some may be empty.
+/// Returns a whole NOTIFY as three fragments, some of which may be empty.
 fn in_fragments(link: Link, frame: &FrameSpec, max: Max) -> Option<Vec<Step>> {
     let FrameSpec { kind: FrameKind::Notify(_), flags: FIN, slice: None, .. } = frame else { return None };
     let (header, payload) = parts(frame)?;
     if !max.allows(header, payload.len()) {
         return None;
     }
-    let [first, second] = places(&payload, payload.len());
+    let [first, second] = positions(&payload, payload.len());
     let piece = |kind, flags, bytes: &[u8]| {
         let kind = FrameKind::Other(kind, bytes.to_vec());
         Step::Send(link, FrameSpec { kind, flags, damage: Damage::None, ..frame.clone() })
@@ -72,11 +75,11 @@ fn in_fragments(link: Link, frame: &FrameSpec, max: Max) -> Option<Vec<Step>> {
     ])
 }
 
-/// A NOTIFY whose fragments are `first` and the first of `behind`, whole, and how many of those it took.
-fn joined(link: Link, first: &FrameSpec, behind: &[Step], max: Max) -> Option<(Step, usize)> {
+/// Returns the whole NOTIFY of the fragment `first` and the first steps of `following`, and the number of those steps.
+fn reassembled(link: Link, first: &FrameSpec, following: &[Step], max: Max) -> Option<(Step, usize)> {
     let FrameSpec { kind: FrameKind::Notify(_), flags: 0, .. } = first else { return None };
     let (header, mut payload) = parts(first)?;
-    for (at, step) in behind.iter().enumerate() {
+    for (at, step) in following.iter().enumerate() {
         let Step::Send(same_link, next) = step else { return None };
         let FrameSpec { kind: FrameKind::Unset(_), flags: flags @ (0 | FIN), .. } = next else { return None };
         let same = *same_link == link && (next.stream_id, next.frame_id) == (first.stream_id, first.frame_id);
@@ -94,15 +97,15 @@ fn joined(link: Link, first: &FrameSpec, behind: &[Step], max: Max) -> Option<(S
     None
 }
 
-/// How long the header of a frame is, its length left out, and its payload, damage included; `None` if damage has taken
-/// a part of the header.
+/// Returns the size of the header of a frame, without its length, and its payload, with its damage. Returns `None` if a
+/// part of the header is missing because of the damage.
 fn parts(frame: &FrameSpec) -> Option<(usize, Vec<u8>)> {
     let header = 5 + crate::encode::ids_len(frame.stream_id, frame.frame_id) as usize;
     let mut bytes = frame.to_bytes();
     (bytes.len() >= 4 + header).then(|| (header, bytes.split_off(4 + header)))
 }
 
-/// True if all that is sent on `link` are frames with their true lengths.
+/// True if nothing is sent on `link` but frames with their real lengths.
 fn has_frames_only(script: &Script, link: Link) -> bool {
     !script.steps.iter().any(|step| match step {
         Step::Raw(other, _) => *other == link,
@@ -111,7 +114,7 @@ fn has_frames_only(script: &Script, link: Link) -> bool {
     })
 }
 
-/// The largest frame that every connection of `link` takes.
+/// Returns the size of the largest frame that all connections of `link` accept.
 fn frame_max(script: &Script, outcome: &Outcome, link: Link) -> usize {
     let of_link = outcome.conversations.iter().filter(|conversation| conversation.link == link);
     let negotiated = of_link.filter_map(|conversation| conversation.ready).map(|ready| ready.max_frame_size);
@@ -126,10 +129,10 @@ mod tests {
 
     const HELLO: &str = "connect c1\nsend c1 hello supported-versions=\"2.0\" max-frame-size=u32:300 capabilities=\"\"";
 
-    /// The steps behind the HELLO, the other way, with the payloads of all that is sent.
+    /// Returns the types and payloads of all frames after the HELLO in the script with exchanged NOTIFYs.
     fn other(lines: &str) -> Option<Vec<(u8, Vec<u8>)>> {
-        let script = parse(&format!("spop-script 1\n{HELLO}\n{lines}\n")).expect("the script is good");
-        let steps = other_way(&script, &run(&script, false))?;
+        let script = parse(&format!("spop-script 1\n{HELLO}\n{lines}\n")).expect("the script is valid");
+        let steps = exchanged(&script, &run(&script, false))?;
         let frames = steps[2..].iter().filter_map(|step| match step {
             Step::Send(_, frame) => Some((frame.to_bytes()[4], parts(frame).expect("the header is whole").1)),
             _ => None,
@@ -139,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_whole_notify_becomes_three_fragments_and_back() {
-        let fragments = other("send c1 notify sid=1 fid=1 m(=\"text\")").expect("it fits");
+        let fragments = other("send c1 notify sid=1 fid=1 m(=\"text\")").expect("the NOTIFY can be exchanged");
         assert_eq!(fragments.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [NOTIFY, UNSET, UNSET]);
         let payload: Vec<u8> = fragments.into_iter().flat_map(|(_, payload)| payload).collect();
         assert_eq!(payload, b"\x01m\x01\0\x08\x04text");
@@ -152,15 +155,20 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_come_to_the_same_stays_as_it_is() {
+    fn a_notify_is_not_exchanged_if_the_result_would_differ() {
         for lines in [
-            // A byte above the negotiated size or the reassembly limit; not offered; where frames are lost; given up; apart.
+            // A byte above the negotiated size.
             "send c1 notify sid=1 fid=1 m(=text:287)",
+            // A byte above the reassembly limit.
             "agent reassembly-max=9\nsend c1 notify sid=1 fid=1 m(=\"text\")",
+            // An agent that does not offer fragmentation.
             "agent capabilities=pipelining\nsend c1 notify sid=1 fid=1 m()",
+            // Bytes that are not frames.
             "send c1 notify sid=1 fid=1 length=9 m()",
             "send c1 raw 00\nsend c1 notify sid=1 fid=1 m()",
+            // A header that is not whole.
             "send c1 notify sid=1 fid=1 trim=4 m()",
+            // Fragments that are aborted, have different ids, or do not follow each other.
             "send c1 notify sid=1 fid=1 flags=0x0 m()\nsend c1 unset sid=1 fid=1 flags=0x3",
             "send c1 notify sid=1 fid=1 flags=0x0 m()\nsend c1 unset sid=1 fid=2",
             "send c1 notify sid=1 fid=1 flags=0x0 m()\nwait 1ms\nsend c1 unset sid=1 fid=1",

@@ -1,5 +1,5 @@
-//! A trace as a sequence chart: HAProxy on the left, the agent on the right, time downwards. One HTML page that needs
-//! nothing else.
+//! A trace as a sequence chart: HAProxy on the left, the agent on the right, time from top to bottom. The chart is one
+//! HTML page without external files.
 
 use std::fmt::Write;
 
@@ -9,10 +9,13 @@ use spoa_sim::world::Outcome;
 
 /// Pixels between two rows.
 const ROW: usize = 26;
+/// The position of HAProxy's lane.
 const LEFT: usize = 190;
+/// The position of the agent's lane.
 const RIGHT: usize = 850;
-/// The numbers of characters that fit between the lanes, and to the right of them.
+/// The number of characters that fit between the lanes.
 const ARROW_LEN_MAX: usize = 88;
+/// The number of characters that fit to the right of the lanes.
 const NOTE_LEN_MAX: usize = 41;
 const TOP: usize = 50;
 
@@ -30,7 +33,7 @@ const HEAD: &str = r#"<!DOCTYPE html>
 </style></head><body>
 "#;
 
-/// The page for one run.
+/// Returns the page for one run.
 pub(super) fn page(script: &Script, outcome: &Outcome) -> String {
     let records: Vec<_> = outcome.trace.records().iter().filter(|record| is_shown(record)).collect();
     let mut page = String::from(HEAD);
@@ -38,7 +41,7 @@ pub(super) fn page(script: &Script, outcome: &Outcome) -> String {
     let _ = write!(page, "<h1>{}</h1>", escaped(&title));
     let _ = match &outcome.failure {
         Some(failure) => write!(page, "<p class=\"verdict bad\">{}</p>", escaped(&failure.to_string())),
-        None => write!(page, "<p class=\"verdict\">Everything held. Trace {:032x}.</p>", outcome.trace.digest()),
+        None => write!(page, "<p class=\"verdict\">Every check held. Trace {:032x}.</p>", outcome.trace.digest()),
     };
     lanes(&mut page, &records);
     let _ = writeln!(page, "<h1>Script</h1><pre>{}</pre></body></html>", escaped(&script.to_string()));
@@ -83,7 +86,7 @@ fn row(page: &mut String, y: usize, record: &Record) {
     }
 }
 
-/// Draws an action of one side alone, next to its lane.
+/// Writes the text of a record that concerns only one side, next to the lane of that side.
 fn note(page: &mut String, lane: usize, y: usize, text: &str) {
     let _ = write!(page, "<text class=\"note\" x=\"{}\" y=\"{}\">{text}</text>", lane + 12, y + 4);
 }
@@ -110,7 +113,7 @@ fn label(record: &Record) -> String {
         (Detail::Words(words), _) => words.clone(),
         (Detail::Bytes(_), Kind::Received | Kind::Sent) => {
             let line = record.to_string();
-            // The time, the link and the word stand elsewhere.
+            // The row already has the time and the link, and the direction of the arrow means received or sent.
             line.split_once(record.kind.word()).map(|(_, rest)| rest.trim().to_string()).unwrap_or_default()
         }
         (Detail::Bytes(_), kind) => kind.word().into(),

@@ -1,8 +1,8 @@
-//! A record of a trace as JSON.
+//! Records of a trace as JSON.
 
 use spoa_sim::trace::{Detail, Record};
 
-/// One object on one line: time in nanoseconds, link, kind, and bytes in hex or words.
+/// Returns an object on one line: time in nanoseconds, link, kind, and either bytes in hexadecimal or a description.
 pub(super) fn line(record: &Record) -> String {
     let head = format!("{{\"at\":{},\"link\":\"{}\",\"kind\":\"{}\"", record.at, record.link, record.kind.word());
     match &record.detail {

@@ -1,13 +1,13 @@
-//! How far a run is: a line that changes on a terminal, a line a second elsewhere.
+//! The progress of a run: one line that is rewritten on a terminal, otherwise one line per second.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
 use spoa_sim::search::Progress;
 
-/// How often the line changes on a terminal.
+/// The time after which the line on a terminal is rewritten.
 const TERMINAL_PERIOD: Duration = Duration::from_millis(100);
-/// How often a new one is written elsewhere.
+/// The time after which another line is written if standard error is not a terminal.
 const LOG_PERIOD: Duration = Duration::from_secs(1);
 
 pub(super) struct ProgressLine {
@@ -31,7 +31,8 @@ impl ProgressLine {
         self.shown = Instant::now();
         let Progress { done, cells: (hit, cells), failed } = progress;
         let rate = done as f64 / self.start.elapsed().as_secs_f64();
-        let text = format!("{done} of {} seeds, {rate:.0} a second, {hit} of {cells} cells, {failed} failed", self.all);
+        let text =
+            format!("{done} of {} seeds, {rate:.0} per second, {hit} of {cells} cells, {failed} failed", self.all);
         if self.terminal {
             const WIDTH: u64 = 30;
             let full = (done * WIDTH / self.all.max(1)).min(WIDTH) as usize;
@@ -42,7 +43,7 @@ impl ProgressLine {
         }
     }
 
-    /// Takes the line off the terminal.
+    /// Removes the line from the terminal.
     pub(super) fn clear(&self) {
         if self.terminal {
             eprint!("\r\x1b[2K");

@@ -1,4 +1,4 @@
-//! Simpler versions of a step, the simplest first.
+//! Proposes simpler versions of steps and of the agent's limits, the simplest first.
 
 use spoa_sim_haproxy::{Engine, Settings};
 
@@ -7,7 +7,7 @@ use crate::script::{
     AgentSetup, Bytes, Cuts, Damage, EventSpec, FrameKind, FrameSpec, MessageSpec, Nanos, Step, Value,
 };
 
-/// Changes of the agent, each back to one of its defaults.
+/// Returns changes of the agent's limits, each of which sets one limit to its default.
 pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 18] {
     macro_rules! default {
         ($field:ident) => {
@@ -36,9 +36,9 @@ pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 18] {
     ]
 }
 
-/// The agent with one of its times rounder.
+/// Returns versions of the agent's limits with one rounder time.
 pub(super) fn rounder_agents(agent: &AgentSetup) -> Vec<AgentSetup> {
-    // A default is not rounder than another time, it is simpler.
+    // A default is the simplest time already.
     let defaults = AgentSetup::default();
     let mut rounder = Vec::new();
     macro_rules! round {
@@ -52,7 +52,7 @@ pub(super) fn rounder_agents(agent: &AgentSetup) -> Vec<AgentSetup> {
     rounder
 }
 
-/// Steps that say less than `step`. Each is smaller by a measure of its own, so that trying ends.
+/// Returns simpler versions of `step`. Each is smaller in some measure, so that simplifying ends.
 pub(super) fn simpler_steps(step: &Step) -> Vec<Step> {
     match step {
         Step::Send(link, frame) => simpler_frames(frame).into_iter().map(|frame| Step::Send(*link, frame)).collect(),
@@ -74,7 +74,7 @@ pub(super) fn simpler_steps(step: &Step) -> Vec<Step> {
     }
 }
 
-/// With one setting back at its engine's default.
+/// Returns versions with one setting at the default of the engine, or with one rounder time.
 fn simpler_settings(settings: &Settings) -> Vec<Settings> {
     let defaults = match settings.engine {
         Engine::Mux => Settings::mux(),
@@ -156,7 +156,7 @@ fn simpler_kinds(kind: &FrameKind) -> Vec<FrameKind> {
 
 type Item = (Bytes, Value);
 
-/// Without one of the items, or with a simpler one.
+/// Returns versions without one of the items, or with one simpler value.
 fn simpler_items(items: &[Item]) -> Vec<Vec<Item>> {
     let mut simpler = without_each(items);
     for (at, (key, value)) in items.iter().enumerate() {
@@ -169,12 +169,12 @@ fn simpler_items(items: &[Item]) -> Vec<Vec<Item>> {
     simpler
 }
 
-/// Returns the simplest value of this key, unless it has that value already.
+/// Returns the usual value of this key, unless it has that value already.
 fn usual_value(key: &[u8], value: &Value) -> Option<Value> {
     let usual = match (key, value) {
         (b"max-frame-size", _) => Value::Uint32(16_380),
         (b"capabilities", _) => Value::Text(b"pipelining"[..].into()),
-        // The same bytes, said so that they can be read.
+        // The same bytes, in a form that people can read.
         (b"plan", Value::Int64(wire)) if Plan::from_wire(*wire).to_wire() == *wire => {
             Value::Plan(Plan::from_wire(*wire))
         }
@@ -208,7 +208,7 @@ fn simpler_values(value: &Value) -> Vec<Value> {
     match value {
         Value::Plan(plan) => {
             let scores = (plan.answer != Answer::Score).then_some(Plan { answer: Answer::Score, ..*plan });
-            let rounder = simpler_times(plan.after).into_iter().map(|after| Plan { after, ..*plan });
+            let rounder = simpler_times(plan.delay).into_iter().map(|delay| Plan { delay, ..*plan });
             scores.into_iter().chain(rounder).map(Value::Plan).collect()
         }
         Value::LongText(len) if *len > 0 => {
@@ -240,7 +240,7 @@ fn simpler_cuts(cuts: &Cuts) -> Vec<Cuts> {
     simpler
 }
 
-/// Rounder and shorter times, the roundest first.
+/// Returns times with fewer digits, the roundest first.
 fn simpler_times(time: Nanos) -> Vec<Nanos> {
     let mut round = vec![0];
     for power in (0..=time.checked_ilog10().unwrap_or(0)).rev() {
@@ -252,7 +252,7 @@ fn simpler_times(time: Nanos) -> Vec<Nanos> {
     round
 }
 
-/// Returns the number of digits of a time without trailing zeros.
+/// Returns the number of digits of a time, without trailing zeros.
 fn digits(mut time: Nanos) -> u32 {
     while time > 0 && time.is_multiple_of(10) {
         time /= 10;
@@ -260,6 +260,7 @@ fn digits(mut time: Nanos) -> u32 {
     time.checked_ilog10().map_or(0, |log| log + 1)
 }
 
+/// Returns one version for each item, without that item.
 fn without_each<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     (0..items.len())
         .map(|at| {

@@ -1,4 +1,4 @@
-//! Text into scripts.
+//! Reads scripts from text.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -10,20 +10,20 @@ use crate::script::{
     Value,
 };
 
-/// Why text is no script.
+/// The error in a text that is not a script.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what}")]
 pub struct ScriptError {
-    /// The line, from 1.
+    /// The number of the line, from 1.
     pub line: usize,
-    /// The fault in it.
+    /// The description of the error.
     pub what: String,
 }
 
 /// Reads a script of this version or an earlier one.
 ///
 /// # Errors
-/// The first line that cannot be read.
+/// The first line that cannot be read, and the cause.
 pub fn parse(text: &str) -> Result<Script, ScriptError> {
     let mut script = Script::default();
     let mut lines = text.lines().zip(1..);
@@ -35,16 +35,16 @@ pub fn parse(text: &str) -> Result<Script, ScriptError> {
     Ok(script)
 }
 
-/// True for the words that say something about a frame, and so cannot stand for a key.
+/// True for the words that change a frame. A key with such a name has to be quoted.
 pub(super) fn is_modifier(word: &str) -> bool {
     matches!(word, "sid" | "fid" | "flags" | "slice" | "length" | "trim" | "pad" | "flip")
 }
 
 fn check_version(head: &str) -> Result<(), String> {
-    let version = head.strip_prefix(MAGIC).ok_or(format!("a script begins with {MAGIC} and its version"))?;
+    let version = head.strip_prefix(MAGIC).ok_or(format!("expected {MAGIC} and a version"))?;
     match version.trim().parse::<u32>() {
         Ok(version) if (1..=VERSION).contains(&version) => Ok(()),
-        _ => Err(format!("version {} is not known, only 1 to {VERSION}", version.trim())),
+        _ => Err(format!("expected a version from 1 to {VERSION}, got '{}'", version.trim())),
     }
 }
 
@@ -79,19 +79,19 @@ fn read_line(line: &str, script: &mut Script) -> Result<(), String> {
         "wait" => Step::Wait(time(words.need("a time")?)?),
         "stop" => {
             let grace = words.need("grace=TIME")?;
-            Step::Stop { grace: time(grace.strip_prefix("grace=").ok_or("stop takes grace=TIME")?)? }
+            Step::Stop { grace: time(grace.strip_prefix("grace=").ok_or("expected grace=TIME")?)? }
         }
-        _ => return Err(format!("there is no step {verb}")),
+        _ => return Err(format!("'{verb}' is not a step")),
     };
     if let Some(more) = words.next_word() {
-        return Err(format!("there is more in the line than the step takes: {more}"));
+        return Err(format!("expected no more words in the line, got '{more}'"));
     }
     script.steps.push(step);
     Ok(())
 }
 
 fn limit(word: &str, agent: &mut AgentSetup) -> Result<(), String> {
-    let (name, value) = word.split_once('=').ok_or(format!("{word} is no limit=VALUE"))?;
+    let (name, value) = word.split_once('=').ok_or(format!("expected LIMIT=VALUE, got '{word}'"))?;
     if name == "capabilities" {
         (agent.pipelining, agent.fragmentation, agent.asynchronous) = (false, false, false);
         for capability in value.split(',').filter(|value| *value != "none") {
@@ -99,7 +99,7 @@ fn limit(word: &str, agent: &mut AgentSetup) -> Result<(), String> {
                 "pipelining" => agent.pipelining = true,
                 "fragmentation" => agent.fragmentation = true,
                 "async" => agent.asynchronous = true,
-                _ => return Err(format!("there is no capability {capability}")),
+                _ => return Err(format!("'{capability}' is not a capability")),
             }
         }
         return Ok(());
@@ -113,7 +113,7 @@ fn limit(word: &str, agent: &mut AgentSetup) -> Result<(), String> {
         };
     }
     limits!(read);
-    Err(format!("the agent has no limit {name}"))
+    Err(format!("'{name}' is not a limit of the agent"))
 }
 
 fn start(words: &mut Words<'_>) -> Result<Step, String> {
@@ -162,7 +162,7 @@ fn send(words: &mut Words<'_>) -> Result<Step, String> {
         "notify" => FrameKind::Notify(words.messages()?),
         "unset" => FrameKind::Unset(words.messages()?),
         "type" => FrameKind::Other(other.unwrap_or_default(), words.next_word().map_or(Ok(Vec::new()), hex)?),
-        _ => return Err(format!("there is no kind of frame {kind}")),
+        _ => return Err(format!("'{kind}' is not a kind of frame")),
     };
     Ok(Step::Send(link, frame))
 }
@@ -172,11 +172,12 @@ fn modify(frame: &mut FrameSpec, name: &str, value: &str) -> Result<(), String> 
         "sid" => frame.stream_id = named(name, value)?,
         "fid" => frame.frame_id = named(name, value)?,
         "flags" => {
-            let digits = value.strip_prefix("0x").ok_or("flags are hexadecimal: 0x1")?;
-            frame.flags = u32::from_str_radix(digits, 16).map_err(|_| format!("{value} are no flags"))?;
+            let error = || format!("flags: expected a hexadecimal number such as 0x1, got '{value}'");
+            let digits = value.strip_prefix("0x").ok_or_else(error)?;
+            frame.flags = u32::from_str_radix(digits, 16).map_err(|_| error())?;
         }
         "slice" => {
-            let (start, end) = value.split_once("..").ok_or("a slice is START..END")?;
+            let (start, end) = value.split_once("..").ok_or(format!("slice: expected START..END, got '{value}'"))?;
             frame.slice = Some((number(start)?, number(end)?));
         }
         "length" => frame.damage = Damage::Length(named(name, value)?),
@@ -195,7 +196,7 @@ fn cuts(text: &str) -> Result<Cuts, String> {
     };
     let sizes = sizes.split(',').filter(|size| !size.is_empty()).map(number::<u32>).collect::<Result<Vec<_>, _>>()?;
     if sizes.contains(&0) {
-        return Err("the size of a piece is 1 or more".into());
+        return Err("expected a size of 1 or more, got 0".into());
     }
     Ok(Cuts { repeat: repeat && !sizes.is_empty(), sizes })
 }
@@ -209,10 +210,10 @@ fn named<T: FromStr>(name: &str, value: &str) -> Result<T, String> {
 }
 
 pub(super) fn number<T: FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("{text} is no number that fits here"))
+    text.parse().map_err(|_| format!("'{text}' is not a number, or too large"))
 }
 
-/// Two years: far from where sums of times would overflow.
+/// The longest time, about two years, so that sums of times do not overflow.
 const TIME_MAX: Nanos = 1 << 56;
 
 pub(super) fn time(text: &str) -> Result<Nanos, String> {
@@ -223,17 +224,17 @@ pub(super) fn time(text: &str) -> Result<Nanos, String> {
         "us" => 1000,
         "ms" => 1_000_000,
         "s" => 1_000_000_000,
-        _ => return Err(format!("{text} is no time: a whole number and ns, us, ms or s")),
+        _ => return Err(format!("expected a time (a whole number with ns, us, ms or s), got '{text}'")),
     };
     let time = digits.parse::<Nanos>().ok().and_then(|n| n.checked_mul(size)).filter(|time| *time <= TIME_MAX);
-    time.ok_or(format!("{text} is no time that fits here"))
+    time.ok_or(format!("expected a time of at most {} s, got '{text}'", TIME_MAX / 1_000_000_000))
 }
 
 fn hex(text: &str) -> Result<Vec<u8>, String> {
     if text == "-" {
         return Ok(Vec::new());
     }
-    let error = || format!("{text} is no even number of hex digits");
+    let error = || format!("expected an even number of hex digits, got '{text}'");
     if !text.len().is_multiple_of(2) || !text.is_ascii() {
         return Err(error());
     }
@@ -254,7 +255,7 @@ struct Words<'t> {
 }
 
 impl<'t> Words<'t> {
-    /// The next word, if there is one.
+    /// Takes the next word, if there is one.
     fn next_word(&mut self) -> Option<&'t str> {
         self.rest = self.rest.trim_start();
         let end = self.rest.find(char::is_whitespace).unwrap_or(self.rest.len());
@@ -267,28 +268,28 @@ impl<'t> Words<'t> {
         self.next_word().ok_or_else(|| format!("{what} is missing"))
     }
 
-    /// A link of any kind.
+    /// Takes a link of any kind.
     fn link(&mut self) -> Result<Link, String> {
-        let word = self.need("the link (c1, or h1, or h1.0)")?;
+        let word = self.need("the link (c1, h1 or h1.0)")?;
         let link = match word.split_once('.') {
             Some((process, connection)) => haproxy(process).zip(connection.parse().ok()).map(|(h, n)| Link::Of(h, n)),
             None => haproxy(word).map(Link::All).or_else(|| scripted(word)),
         };
-        link.ok_or(format!("{word} is no link (c1, or h1, or h1.0)"))
+        link.ok_or(format!("expected a link (c1, h1 or h1.0), got '{word}'"))
     }
 
-    /// A link on which the script itself speaks.
+    /// Takes a link on which the script itself says what HAProxy sends.
     fn scripted(&mut self) -> Result<Link, String> {
         let word = self.need("the link (c1, c2, ...)")?;
-        scripted(word).ok_or(format!("{word} is no link of the script's own (c1, c2, ...)"))
+        scripted(word).ok_or(format!("expected a link on which the script sends (c1, c2, ...), got '{word}'"))
     }
 
     fn haproxy(&mut self) -> Result<Haproxy, String> {
         let word = self.need("the process (h1, h2, ...)")?;
-        haproxy(word).ok_or(format!("{word} is no process (h1, h2, ...)"))
+        haproxy(word).ok_or(format!("expected a process (h1, h2, ...), got '{word}'"))
     }
 
-    /// The next word if it is `NAME=VALUE` with a known name, in two.
+    /// Takes the next word if it is `NAME=VALUE` with a known name, and returns name and value.
     fn modifier(&mut self, is_known: impl FnOnce(&str) -> bool) -> Option<(&'t str, &'t str)> {
         let (name, _) = self.rest.trim_start().split_once('=')?;
         if !is_known(name) {
@@ -297,7 +298,7 @@ impl<'t> Words<'t> {
         self.next_word()?.split_once('=')
     }
 
-    /// `key=value` up to the end of the line.
+    /// Takes all `key=value` up to the end of the line.
     fn items(&mut self) -> Result<Vec<(Bytes, Value)>, String> {
         let mut items = Vec::new();
         while self.peek().is_some() {
@@ -308,7 +309,7 @@ impl<'t> Words<'t> {
         Ok(items)
     }
 
-    /// `name(arg=value, ...)` up to the end of the line.
+    /// Takes all `name(arg=value, ...)` up to the end of the line.
     fn messages(&mut self) -> Result<Vec<MessageSpec>, String> {
         let mut messages = Vec::new();
         while self.peek().is_some() {
@@ -334,14 +335,14 @@ impl<'t> Words<'t> {
         self.rest.chars().next()
     }
 
-    fn expect(&mut self, wanted: char) -> Result<(), String> {
+    fn expect(&mut self, expected: char) -> Result<(), String> {
         match self.peek() {
-            Some(found) if found == wanted => {
+            Some(found) if found == expected => {
                 self.rest = &self.rest[found.len_utf8()..];
                 Ok(())
             }
-            Some(found) => Err(format!("{wanted} is missing before {found}")),
-            None => Err(format!("{wanted} is missing at the end of the line")),
+            Some(found) => Err(format!("expected '{expected}', got '{found}'")),
+            None => Err(format!("expected '{expected}' at the end of the line")),
         }
     }
 
@@ -350,7 +351,7 @@ impl<'t> Words<'t> {
         Ok(name.into())
     }
 
-    /// Everything up to what ends a name or value.
+    /// Takes an unquoted name or value: everything up to a space or one of `=(),`.
     fn bare(&mut self) -> &'t str {
         self.rest = self.rest.trim_start();
         let end = self.rest.find(|c: char| c.is_whitespace() || "=(),".contains(c)).unwrap_or(self.rest.len());
@@ -369,11 +370,11 @@ impl<'t> Words<'t> {
                     self.rest = &self.rest[at + 1..];
                     return Ok(out);
                 }
-                b'\\' => out.push(unescape(&mut bytes).ok_or("an escape that is not known")?),
+                b'\\' => out.push(unescape(&mut bytes).ok_or("expected \\n, \\r, \\t, \\xNN, \\\", \\' or \\\\")?),
                 _ => out.push(byte),
             }
         }
-        Err("a closing quote is missing at the end of the line".into())
+        Err("expected a closing quote before the end of the line".into())
     }
 
     fn value(&mut self) -> Result<Value, String> {
@@ -410,16 +411,16 @@ impl<'t> Words<'t> {
 }
 
 fn plan(word: &str) -> Result<Plan, String> {
-    let (name, after) = match word.split_once('@') {
-        Some((name, after)) => (name, time(after)?),
+    let (name, delay) = match word.split_once('@') {
+        Some((name, delay)) => (name, time(delay)?),
         None => (word, 0),
     };
     let answer = Answer::ALL.iter().find(|(_, known)| *known == name);
-    let (answer, _) = answer.ok_or(format!("{word} is no value"))?;
-    Ok(Plan { answer: *answer, after })
+    let (answer, _) = answer.ok_or(format!("'{word}' is not a value"))?;
+    Ok(Plan { answer: *answer, delay })
 }
 
-/// The byte behind a backslash, as `escape_ascii` writes them.
+/// Returns the byte of an escape, after its backslash. The escapes are those of `escape_ascii`.
 fn unescape(bytes: &mut impl Iterator<Item = (usize, u8)>) -> Option<u8> {
     let mut next = || bytes.next().map(|(_, byte)| byte);
     Some(match next()? {

@@ -1,4 +1,5 @@
-//! How an HAProxy process is set up, as `key=value`: what differs from its engine's defaults.
+//! The settings of a HAProxy process as `key=value`. Only settings that differ from the defaults of the engine are
+//! written.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -7,7 +8,8 @@ use spoa_sim_haproxy::{Defects, Engine, Settings};
 use super::Time;
 use super::read::{number, time};
 
-/// The settings, with HAProxy's own words where there are any.
+/// The settings: the name of each in scripts, its field, and the function that reads its value. The names are those of
+/// HAProxy's configuration where there are any.
 macro_rules! settings {
     ($visit:ident) => {
         $visit!("threads", threads, number);
@@ -47,18 +49,18 @@ macro_rules! defects {
     };
 }
 
-/// The settings of an engine called `mux` or `applet`, as it comes.
-pub(super) fn engine(name: &str) -> Result<Settings, String> {
-    match name {
+/// Returns the default settings of the engine `engine=mux` or `engine=applet`.
+pub(super) fn engine(word: &str) -> Result<Settings, String> {
+    match word {
         "engine=mux" => Ok(Settings::mux()),
         "engine=applet" => Ok(Settings::applet()),
-        _ => Err(format!("{name} is neither engine=mux nor engine=applet")),
+        _ => Err(format!("expected engine=mux or engine=applet, got '{word}'")),
     }
 }
 
-/// Takes one `key=value` in.
+/// Applies one `key=value` to the settings.
 pub(super) fn set(word: &str, settings: &mut Settings) -> Result<(), String> {
-    let (name, value) = word.split_once('=').ok_or(format!("{word} is no SETTING=VALUE"))?;
+    let (name, value) = word.split_once('=').ok_or(format!("expected SETTING=VALUE, got '{word}'"))?;
     if name == "defects" {
         return value.split(',').try_for_each(|name| defect(name, &mut settings.defects));
     }
@@ -71,7 +73,7 @@ pub(super) fn set(word: &str, settings: &mut Settings) -> Result<(), String> {
         };
     }
     settings!(read);
-    Err(format!("HAProxy has no setting {name}"))
+    Err(format!("'{name}' is not a setting of HAProxy"))
 }
 
 fn defect(name: &str, defects: &mut Defects) -> Result<(), String> {
@@ -84,18 +86,18 @@ fn defect(name: &str, defects: &mut Defects) -> Result<(), String> {
         };
     }
     defects!(read);
-    Err(format!("there is no defect {name}"))
+    Err(format!("'{name}' is not a defect of HAProxy"))
 }
 
 fn switch(text: &str) -> Result<bool, String> {
     match text {
         "on" => Ok(true),
         "off" => Ok(false),
-        _ => Err(format!("{text} is neither on nor off")),
+        _ => Err(format!("expected on or off, got '{text}'")),
     }
 }
 
-/// The engine, and what differs from its defaults.
+/// Displays the engine and the settings that differ from its defaults.
 pub(super) struct Setup<'s>(pub(super) &'s Settings);
 
 impl Display for Setup<'_> {

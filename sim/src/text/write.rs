@@ -1,4 +1,4 @@
-//! Scripts into text.
+//! Writes scripts as text.
 
 use std::fmt::{self, Display, Formatter};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -23,7 +23,7 @@ impl Display for Script {
     }
 }
 
-/// Writes the settings that differ from the defaults, each with a blank before it.
+/// Writes the limits that differ from the defaults, each after a space.
 impl Display for AgentSetup {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let defaults = Self::default();
@@ -91,7 +91,7 @@ impl Display for Step {
     }
 }
 
-/// Each part with a blank before it.
+/// Writes each part after a space.
 impl Display for EventSpec {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if self.thread > 0 {
@@ -156,7 +156,7 @@ impl Display for MessageSpec {
         write!(f, "{}(", Name(&self.name))?;
         for (n, (name, value)) in self.args.iter().enumerate() {
             let comma = if n > 0 { ", " } else { "" };
-            // An argument without a name is just the sign.
+            // An unnamed argument has only the equals sign.
             if name.is_empty() {
                 write!(f, "{comma}={value}")?;
             } else {
@@ -190,14 +190,14 @@ impl Display for Value {
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(self.answer.word())?;
-        if self.after > 0 {
-            write!(f, "@{}", Time(self.after))?;
+        if self.delay > 0 {
+            write!(f, "@{}", Time(self.delay))?;
         }
         Ok(())
     }
 }
 
-/// A name, in quotes where it would not be read as one word.
+/// Displays a name, in quotes if it would not be read as one word otherwise.
 struct Name<'b>(&'b [u8]);
 
 impl Display for Name<'_> {
@@ -210,7 +210,7 @@ impl Display for Name<'_> {
     }
 }
 
-/// A time in the largest unit that makes it whole.
+/// Displays a time as a whole number of the largest possible unit.
 pub(crate) struct Time(pub(crate) Nanos);
 
 impl Display for Time {
@@ -223,6 +223,7 @@ impl Display for Time {
     }
 }
 
+/// Displays a number of bytes; `*` for any number.
 struct OrAll(Option<u32>);
 
 impl Display for OrAll {
@@ -234,7 +235,7 @@ impl Display for OrAll {
     }
 }
 
-/// Bytes in hexadecimal; `-` for none.
+/// Displays bytes in hexadecimal; `-` for none.
 struct Hex<'b>(&'b [u8]);
 
 impl Display for Hex<'_> {
