@@ -1,7 +1,7 @@
 //! The addresses that an agent listens on.
 
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -98,11 +98,16 @@ impl UnixSocket {
 
 impl ListenAddr {
     /// True if a listening socket with the address `other` accepts the connections of this one, whatever its permissions.
-    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+    /// `only_v6` is the option `IPV6_V6ONLY` of that socket: with it, `[::]` accepts no IPv4 connections.
+    pub(crate) fn is_served_by(&self, other: &Self, only_v6: bool) -> bool {
         match (self, other) {
             (Self::Tcp(one), Self::Tcp(other)) => {
-                let is_wildcard = other.ip().is_unspecified();
-                one.port() == other.port() && (is_wildcard || one.ip().to_canonical() == other.ip().to_canonical())
+                let (ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
+                let is_in_wildcard = match other_ip {
+                    IpAddr::V4(_) => ip.is_ipv4(),
+                    IpAddr::V6(_) => ip.is_ipv6() || !only_v6,
+                };
+                one.port() == other.port() && (ip == other_ip || other_ip.is_unspecified() && is_in_wildcard)
             }
             (Self::Unix(one), Self::Unix(other)) => {
                 let real = |socket: &UnixSocket| socket.path.canonicalize().unwrap_or_else(|_| socket.path.clone());
@@ -147,16 +152,18 @@ mod tests {
 
     #[test]
     fn a_socket_accepts_the_connections_of_its_address() {
-        let is_same = |one: &str, other: &str| {
-            one.parse::<ListenAddr>().unwrap().is_same_place(&other.parse::<ListenAddr>().unwrap())
+        let is_served = |one: &str, other: &str, only_v6| {
+            one.parse::<ListenAddr>().unwrap().is_served_by(&other.parse::<ListenAddr>().unwrap(), only_v6)
         };
         for other in ["127.0.0.1:7", "0.0.0.0:7", "[::]:7", "[::ffff:127.0.0.1]:7"] {
-            assert!(is_same("127.0.0.1:7", other), "{other}");
+            assert!(is_served("127.0.0.1:7", other, false), "{other}");
         }
         for other in ["127.0.0.1:8", "127.0.0.2:7", "[::1]:7", "unix:/x"] {
-            assert!(!is_same("127.0.0.1:7", other), "{other}");
+            assert!(!is_served("127.0.0.1:7", other, false), "{other}");
         }
-        assert!(is_same("unix:/x,mode=0660", "/x") && !is_same("0.0.0.0:7", "127.0.0.1:7"));
+        assert!(is_served("[::1]:7", "[::]:7", true) && !is_served("127.0.0.1:7", "[::]:7", true));
+        assert!(!is_served("[::1]:7", "0.0.0.0:7", false) && !is_served("[::]:7", "0.0.0.0:7", false));
+        assert!(is_served("unix:/x,mode=0660", "/x", false) && !is_served("0.0.0.0:7", "127.0.0.1:7", false));
     }
 
     #[test]

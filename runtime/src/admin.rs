@@ -31,6 +31,9 @@ const CONNECTIONS_MAX: usize = 64;
 /// The time that a request may take to arrive.
 const REQUEST_TIME: Duration = Duration::from_secs(2);
 
+/// The bytes that the head of a request may have: a scraper sends a few hundred.
+const REQUEST_BYTES_MAX: usize = 16 << 10;
+
 /// The time that a connection may last.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
 
@@ -133,6 +136,7 @@ impl Admin {
         let connection = http1::Builder::new()
             .timer(SmolTimer::new())
             .header_read_timeout(REQUEST_TIME)
+            .max_buf_size(REQUEST_BYTES_MAX)
             .serve_connection(FuturesIo::new(stream), service);
         if let Err(error) = connection.await {
             tracing::debug!("a request for metrics or health failed: {error}");

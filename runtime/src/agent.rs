@@ -210,21 +210,22 @@ impl Agent {
     /// An address cannot be listened on, there is none, or a limit is out of range.
     pub fn bind(self) -> Result<Server, Error> {
         self.validate()?;
-        if self.addrs.is_empty() && self.inherited.is_empty() {
-            return Err(Error::NoAddress);
-        }
         let Self { mut addrs, inherited, admin: mut admin_addrs, metrics, heartbeats, settings } = self;
         let (mut listeners, mut admin) = (Vec::new(), Vec::new());
         for socket in &inherited {
             let listener = Listener::inherit(socket).map_err(Error::Inherited)?;
-            let is_same = |addr: &ListenAddr| addr.is_same_place(listener.addr());
-            if admin_addrs.iter().any(is_same) {
-                admin_addrs.retain(|addr| !is_same(addr));
+            let is_served = |addr: &ListenAddr| listener.serves(addr);
+            if admin_addrs.iter().any(is_served) {
+                admin_addrs.retain(|addr| !is_served(addr));
                 admin.push(listener);
             } else {
-                addrs.retain(|addr| !is_same(addr));
+                addrs.retain(|addr| !is_served(addr));
                 listeners.push(listener);
             }
+        }
+        // Sockets for the admin listeners alone are not enough: such an agent would be healthy and serve nobody.
+        if addrs.is_empty() && listeners.is_empty() {
+            return Err(Error::NoAddress);
         }
         for addr in &addrs {
             listeners.push(Listener::bind(addr)?);
@@ -241,5 +242,39 @@ impl Agent {
     /// As [`bind`](Self::bind), or signals cannot be caught, or no thread be started.
     pub fn run<H: Handler + Clone + Send>(self, handler: H) -> Result<(), Error> {
         self.bind()?.run(handler)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    fn socket(addr: &str) -> (TcpListener, SocketAddr) {
+        let socket = TcpListener::bind(addr).unwrap();
+        let addr = socket.local_addr().unwrap();
+        (socket, addr)
+    }
+
+    #[test]
+    fn an_inherited_socket_for_metrics_is_not_enough() {
+        let (socket, addr) = socket("127.0.0.1:0");
+        let agent = Agent::new().admin(ListenAddr::Tcp(addr)).listen_on_tcp(socket);
+        assert!(matches!(agent.bind(), Err(Error::NoAddress)));
+    }
+
+    /// An inherited socket replaces only the `listen` lines that it serves.
+    #[test]
+    fn an_ipv4_wildcard_does_not_serve_ipv6() {
+        let (socket, addr) = socket("0.0.0.0:0");
+        let ipv4 = SocketAddr::from(([127, 0, 0, 1], addr.port()));
+        let both = Agent::new().listen_on_tcp(socket.try_clone().unwrap()).listen(ListenAddr::Tcp(ipv4));
+        assert_eq!(both.bind().unwrap().addrs().len(), 1);
+        let ipv6 = SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], addr.port()));
+        let both = Agent::new().listen_on_tcp(socket).listen(ListenAddr::Tcp(ipv6));
+        let both = both.bind();
+        // A machine may have no IPv6. Then the line is an error.
+        assert!(both.is_err() || both.is_ok_and(|server| server.addrs().len() == 2));
     }
 }

@@ -81,6 +81,12 @@ impl Listener {
         Ok(Self { socket: Async::new(socket)?, addr, _file: file, accepted: Cell::new(0) })
     }
 
+    /// True if it accepts the connections of a `listen` line with the address `addr`.
+    pub(crate) fn serves(&self, addr: &ListenAddr) -> bool {
+        let only_v6 = SockRef::from(&self.socket).only_v6().unwrap_or(false);
+        addr.is_served_by(&self.addr, only_v6)
+    }
+
     /// Returns the address that it listens on, with the real port.
     pub(crate) const fn addr(&self) -> &ListenAddr {
         &self.addr

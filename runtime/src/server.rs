@@ -205,8 +205,9 @@ async fn refuse_checks(pool: &Pool, drain: Duration, stops: &Receiver<Stop>) -> 
         return true;
     }
     let connections = Count(pool.connections() as u64, "connection");
-    tracing::info!("stopping: health checks are refused for {}, {connections} open and served", Span(drain));
+    // Before the line: whoever reads it may ask at once.
     pool.refuse_checks();
+    tracing::info!("stopping: health checks are refused for {}, {connections} open and served", Span(drain));
     let asked_again = async {
         let _ = stops.recv().await;
         tracing::info!("stopped at once, as asked");

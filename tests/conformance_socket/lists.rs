@@ -538,6 +538,25 @@ fn an_optional_list_may_be_missing_at_the_start() {
     );
 }
 
+/// An optional list that was never loaded has no previous version, so SIGHUP rejects a configuration that requires it.
+#[test]
+fn a_list_without_content_cannot_become_required() {
+    let folder = Folder::with(&[]);
+    let file = |rest: &str| {
+        let text = format!("[[list]]\nname = 'late'\npath = 'late'\n{rest}");
+        folder.write("spoa.toml", text.as_bytes());
+    };
+    file("optional = true\n");
+    let agent = Agent::spawn(&["--config", &folder.path("spoa.toml").display().to_string()]);
+    agent.wait_for_line("the list is optional, and empty until its file can be used");
+    file("");
+    agent.signal(Signal::HUP);
+    agent.wait_for_line("the previous configuration stays in use: list late: cannot read");
+    folder.write("late", b"192.0.2.1\n");
+    agent.signal(Signal::HUP);
+    agent.wait_for_line("generation 2");
+}
+
 /// Text from lists is escaped before it is printed or logged.
 #[test]
 fn text_of_files_cannot_forge_lines_or_control_a_terminal() {

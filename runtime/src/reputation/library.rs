@@ -300,6 +300,8 @@ impl Next {
             }
             Err(error) => error,
         };
+        // An optional list that was never loaded is no version: without `optional` its error counts.
+        let old = old.filter(|old| old.written().is_some());
         let Some(instead) = old.or_else(|| list.optional.then(|| List::absent(list.clone()))) else {
             return Err(error);
         };
