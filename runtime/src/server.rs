@@ -205,7 +205,7 @@ async fn refuse_checks(pool: &Pool, drain: Duration, stops: &Receiver<Stop>) -> 
         return true;
     }
     let connections = Count(pool.connections() as u64, "connection");
-    // Before the line: whoever reads it may ask at once.
+    // Before the line is logged, because a check may follow it immediately.
     pool.refuse_checks();
     tracing::info!("stopping: health checks are refused for {}, {connections} open and served", Span(drain));
     let asked_again = async {
