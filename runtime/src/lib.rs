@@ -79,6 +79,7 @@ pub use error::Error;
 pub use handler::{Deferred, Handler, HandlerError, Quick, Reply, deferred, quick};
 pub use health::{Heartbeat, SILENCE_MAX};
 pub use metrics::{Families, Source, Unit};
+pub use panics::log_panic;
 pub use server::Server;
 pub use shutdown::Stopper;
 pub use spoa_core::wire::{Actions, Capabilities, Message, Messages, Scope, TypedData};

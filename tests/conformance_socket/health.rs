@@ -81,12 +81,12 @@ fn a_log_that_nobody_reads_costs_only_log_lines() {
     }
 }
 
-/// A service manager that does not read notifications does not block the agent.
+/// A service manager that does not read notifications does not block the agent, and gets the newest state when it reads again.
 #[test]
 fn a_manager_that_does_not_read_does_not_block_the_agent() {
     let folder = Folder::with(&[("l", b"192.0.2.1\n")]);
     let path = folder.path("notify");
-    let _manager = UnixDatagram::bind(&path).expect("the path is new");
+    let manager = UnixDatagram::bind(&path).expect("the path is new");
     let filler = UnixDatagram::unbound().expect("a socket can be created");
     filler.set_nonblocking(true).expect("a socket can be non-blocking");
     while filler.send_to(b"x", &path).is_ok() {}
@@ -102,6 +102,16 @@ fn a_manager_that_does_not_read_does_not_block_the_agent() {
     let mut client = Client::ready(agent.addr());
     client.exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
     drop(client);
+    manager.set_read_timeout(Some(LIMIT)).expect("the timeout is above zero");
+    let (mut states, mut beats) = (Vec::new(), 0);
+    while beats < 3 || states.last().is_none_or(|state| state == "RELOADING=1") {
+        let mut bytes = [0; 256];
+        let len = manager.recv(&mut bytes).expect("the agent sends signs of life");
+        let text = String::from_utf8_lossy(&bytes[..len]);
+        states.extend(text.lines().filter(|line| *line == "READY=1" || *line == "RELOADING=1").map(str::to_owned));
+        beats += u32::from(text.contains("WATCHDOG=1"));
+        assert!(states.len() < 8, "older states are replaced, got {states:?}");
+    }
     agent.terminate();
     assert!(agent.wait().success());
 }

@@ -1,11 +1,13 @@
 //! Answers from lists, reloads, and the commands `check` and `validate`.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
-use spoa_tests::agent::{Agent, run};
+use spoa_tests::agent::{Agent, binary, run};
 use spoa_tests::bytes::{Action, Value, message};
 use spoa_tests::client::Client;
 use spoa_tests::folder::Folder;
@@ -500,6 +502,10 @@ fn a_message_that_is_not_served_is_reported() {
         agent.wait_for_line("no address was found in the message \"check-client-ip\", so it is not judged");
         ask(&mut client, &message_about("get-ip-reputation", Value::Null));
         assert!(!agent.log().contains("in the message \"get-ip-reputation\""), "NULL is no mistake: {}", agent.log());
+        // A missing header does not explain that no argument has an address.
+        let args = [("host", Value::text("192.0.2.1")), ("cookie", Value::Null)];
+        ask(&mut client, &message("get-ip-reputation", &args));
+        agent.wait_for_line("no address was found in the message \"get-ip-reputation\", so it is not judged");
     }
 }
 
@@ -610,12 +616,12 @@ fn unusable_files_do_not_block_signals() {
     agent.signal(Signal::HUP);
     agent.wait_for_line("spoa.toml: it is not a regular file");
     fs::remove_file(&config).expect("the file exists");
-    let sparse = fs::File::create(&config).expect("the folder is writable");
+    let sparse = File::create(&config).expect("the folder is writable");
     sparse.set_len(1_200_000_000).expect("the file system supports sparse files");
     agent.signal(Signal::HUP);
     agent.wait_for_line("spoa.toml: it is larger than 4194304 bytes");
     fs::remove_file(&list).expect("the file exists");
-    fs::File::create(&list)
+    File::create(&list)
         .expect("the folder is writable")
         .set_len(2 << 30)
         .expect("the file system supports sparse files");
@@ -650,4 +656,25 @@ fn validate_checks_that_the_service_can_read_the_files() {
     fs::set_permissions(folder.path(""), fs::Permissions::from_mode(0o700)).expect("root can change the mode");
     let output = run(&["validate", "--list", &list]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("the user spoa cannot enter"), "{output:?}");
+    // A link in a folder that is closed leads nowhere, wherever its target is.
+    let open = Folder::with(&[("bad", b"192.0.2.1\n")]);
+    symlink(open.path("bad"), folder.path("link")).expect("the name is free");
+    let output = run(&["validate", "--list", &folder.list("link", "")]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("the user spoa cannot enter"), "{output:?}");
+    assert!(run(&["validate", "--list", &open.list("bad", "")]).status.success());
+}
+
+/// A result that was not written is not a success.
+#[test]
+fn a_full_disk_is_an_error_and_a_reader_that_has_gone_is_none() {
+    let folder = folder();
+    let mut command = Command::new(binary());
+    command.args(["check", "192.0.2.1", "--list", &folder.list("bad", "")]);
+    let full = File::options().write(true).open("/dev/full").expect("Linux has it");
+    let output = command.stdout(full).output().expect("spoa can be run");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && text.contains("spoa: cannot write to standard output: "), "{text}");
+    let (reader, writer) = io::pipe().expect("a pipe can be created");
+    drop(reader);
+    assert!(command.stdout(writer).status().expect("spoa can be run").success());
 }

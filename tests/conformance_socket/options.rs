@@ -5,6 +5,7 @@ use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use spoa_tests::agent::{Agent, LIMIT, RANDOM, run};
 use spoa_tests::bytes::AGENT_HELLO;
 use spoa_tests::client::Client;
@@ -160,6 +161,16 @@ fn d_logs_each_frame() {
     agent.wait_for_line("AGENT-HELLO");
     agent.wait_for_line("NOTIFY sid=77 fid=1");
     agent.wait_for_line("ACK sid=77 fid=1");
+}
+
+/// An option on the command line overrides another one in the file that means the same.
+#[test]
+fn the_log_level_of_the_command_line_overrides_debug_in_the_file() {
+    let folder = Folder::with(&[("spoa.toml", b"debug = true\n")]);
+    let path = folder.path("spoa.toml").display().to_string();
+    let agent = Agent::spawn(&["--config", &path, "--log-level", "info"]);
+    agent.signal(Signal::USR1);
+    agent.wait_for_line("SIGUSR1: the log level is debug");
 }
 
 #[test]

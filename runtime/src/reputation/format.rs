@@ -1,18 +1,17 @@
 //! The formats of lists, and a reader that takes any bytes, line by line.
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::str::{self, FromStr};
 use std::time::Duration;
 
 use flate2::bufread::MultiGzDecoder;
-use rustix::fs::OFlags;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::file_access::RegularFile;
 use super::prefix::{Item, ItemError};
 
 /// The format of a list.
@@ -192,27 +191,13 @@ fn cpu_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
-/// Opens a file without ever waiting for it.
-///
-/// # Errors
-/// It cannot be opened, or is not a regular file: opening a pipe, or reading from one, may take for ever.
-pub fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
-    // O_NONBLOCK: opening a pipe would otherwise wait for a writer. What is checked is the open file, which cannot be replaced.
-    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    Ok((file, metadata))
-}
-
 /// Opens a list, compressed with gzip or not.
 ///
 /// # Errors
-/// As [`open_regular`], or the file cannot be read. The returned reader fails beyond [`SIZE_MAX`] and [`CPU_TIME_MAX`].
+/// As [`RegularFile::open`], or the file cannot be read. The returned reader fails beyond [`SIZE_MAX`] and [`CPU_TIME_MAX`].
 pub fn open(path: &Path) -> io::Result<(Box<dyn BufRead>, Metadata)> {
     const BUFFER: usize = 1 << 16;
-    let (file, metadata) = open_regular(path)?;
+    let (file, metadata) = RegularFile::open(path)?;
     let mut file = BufReader::with_capacity(BUFFER, file);
     Ok(if file.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
         // The compressed bytes too: empty members unpack to nothing, and may be many.

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::list::{List, ListConfig, LoadError, PREFIXES_MAX, Stamp};
+use super::list::{List, ListConfig, LoadError, PREFIXES_MAX, Retry, Stamp};
 use super::lists::{self, Lists};
 use super::message_counts::MessageCounts;
 use super::message_rule::MessageRule;
@@ -74,14 +74,15 @@ pub struct Edition {
     pub generation: u64,
 }
 
-/// The files that could not be used when they were last read, by list. Each is read again once its stamp differs; a file
-/// that was missing has none.
+/// The files that could not be used when they were last read, by list.
 type Refused = BTreeMap<String, RefusedFile>;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct RefusedFile {
+    /// The state that the file was in; `None` if it was missing.
     stamp: Option<Stamp>,
     error: String,
+    retry: Retry,
 }
 
 /// The outcome of a reload.
@@ -91,7 +92,8 @@ pub struct Change {
     pub generation: u64,
     /// The names of the lists that were loaded.
     pub loaded: Vec<String>,
-    /// The names of the lists that could not be loaded, so that their previous version stays in use, and the causes.
+    /// The names of the lists that could not be loaded, so that their previous version stays in use, and the causes. A list
+    /// that could not be loaded before, and now again for the same reason, is not among them after a refresh.
     pub failed: Vec<(String, LoadError)>,
 }
 
@@ -169,8 +171,11 @@ impl Library {
         let _one_at_a_time = lock(&self.0.reloading);
         let before = self.0.edition.load();
         let has_changed = |list: &List, refused: &Refused| {
-            let known = refused.get(&list.config().name).map_or_else(|| list.stamp(), |file| file.stamp);
-            Stamp::at(&list.config().path) != known
+            let now = Stamp::at(&list.config().path);
+            match refused.get(&list.config().name) {
+                Some(file) => file.retry == Retry::Always || now != file.stamp,
+                None => now != list.stamp(),
+            }
         };
         // In a statement of its own: otherwise the lock would be held while lists load, and metrics would wait for it.
         let refused = lock(&self.0.refused).clone();
@@ -255,12 +260,17 @@ impl Next {
         config.check()?;
         let size = |list: &List| list.prefixes() as usize;
         // Whether each stays is decided once, because a file may change meanwhile.
-        let olds: Vec<_> = config
+        let mut olds: Vec<_> = config
             .lists
             .iter()
             .map(|list| before.called(&list.name).and_then(|old| old.configured(list)))
             .map(|old| (old.as_ref().is_some_and(|old| !has_changed(old, &refused)), old))
             .collect();
+        if olds.iter().any(|(stays, _)| !stays) {
+            for (list, (stays, _)) in config.lists.iter().zip(&mut olds) {
+                *stays &= refused.get(&list.name).is_none_or(|file| file.retry != Retry::Room);
+            }
+        }
         // Lists that stay have their room, wherever they are in the order.
         let staying = olds.iter().filter(|(stays, _)| *stays).filter_map(|(_, old)| old.as_ref()).map(size).sum();
         let mut room = PREFIXES_MAX.saturating_sub(staying);
@@ -305,8 +315,57 @@ impl Next {
         let Some(instead) = old.or_else(|| list.optional.then(|| List::absent(list.clone()))) else {
             return Err(error);
         };
-        self.refused.insert(list.name.clone(), RefusedFile { stamp, error: error.to_string() });
-        self.failed.push((list.name.clone(), error));
+        let file = RefusedFile { stamp, error: error.to_string(), retry: error.retry() };
+        if self.refused.get(&list.name) != Some(&file) {
+            self.refused.insert(list.name.clone(), file);
+            self.failed.push((list.name.clone(), error));
+        }
         Ok(instead)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A list that failed for want of file descriptors or room, and whose file does not change, is loaded as soon as it can be.
+    #[test]
+    fn a_list_is_loaded_again_when_the_cause_may_be_gone() {
+        let folder = std::env::temp_dir().join(format!("spoa-retry-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let list = |name: &str| ListConfig { name: name.into(), path: folder.join(name), ..ListConfig::default() };
+        let lists = vec![list("a"), list("b")];
+        lists.iter().for_each(|list| fs::write(&list.path, "192.0.2.1\n").unwrap());
+        let library = Library::open(Config { lists, ..Config::default() }).unwrap();
+        let refuse = |retry| {
+            let file = RefusedFile { stamp: Stamp::at(&folder.join("a")), error: String::new(), retry };
+            lock(&library.0.refused).insert("a".into(), file);
+        };
+        let refreshed = || library.refresh().unwrap().loaded;
+        refuse(Retry::Changed);
+        assert!(refreshed().is_empty());
+        refuse(Retry::Always);
+        assert_eq!(refreshed(), ["a"]);
+        assert!(refreshed().is_empty(), "it is not loaded a third time");
+        refuse(Retry::Room);
+        assert!(refreshed().is_empty(), "there is as little room as before");
+        fs::write(folder.join("b"), "192.0.2.1\n192.0.2.2\n").unwrap();
+        assert_eq!(refreshed(), ["a", "b"]);
+        fs::remove_file(folder.join("a")).unwrap();
+        assert_eq!(library.refresh().unwrap().failed.len(), 1);
+        assert!(library.refresh().unwrap().failed.is_empty(), "the same failure is reported once");
+        assert_eq!(library.refused().len(), 1);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn only_a_fault_of_the_content_waits_for_a_change() {
+        let of = |error| LoadError::Io { name: "l".into(), path: "l".into(), error };
+        assert_eq!(of(std::io::Error::from_raw_os_error(5)).retry(), Retry::Always);
+        assert_eq!(of(std::io::Error::other("corrupt gzip stream")).retry(), Retry::Changed);
+        assert_eq!(LoadError::Empty { name: "l".into(), path: "l".into() }.retry(), Retry::Changed);
+        assert_eq!(LoadError::TooManyPrefixes { name: "l".into(), path: "l".into() }.retry(), Retry::Room);
     }
 }

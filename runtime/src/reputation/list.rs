@@ -10,11 +10,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::file_access::recorded;
 use super::format::{self, Format, FormatError, LineError};
 use super::lists::embedded;
 use super::prefix::{Item, Prefix};
 use super::scores::SCORE_MAX;
 use super::table::{Entry, LISTS_MAX};
+use crate::text::Count;
 
 /// The configuration of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -141,7 +143,7 @@ pub enum LoadError {
         /// The cause.
         error: io::Error,
     },
-    /// The file holds no address: it is not a list, or it was cut off.
+    /// The file is empty, or has comments alone: it may have been cut off.
     #[error("list {name}: there is no address in {} (a list with max-shrink=100 may be empty)", path.display())]
     Empty {
         /// The list.
@@ -149,10 +151,27 @@ pub enum LoadError {
         /// Its file.
         path: PathBuf,
     },
+    /// The file has bad lines and no address: it is another file, an error page for example.
+    #[error(
+        "list {name}: there is no address in {}, but {}; the first is line {line}: {error}",
+        path.display(), Count(*count, "bad line")
+    )]
+    NoAddress {
+        /// The list.
+        name: String,
+        /// Its file.
+        path: PathBuf,
+        /// The number of bad lines.
+        count: u64,
+        /// The number of the first one.
+        line: u64,
+        /// The fault in it.
+        error: LineError,
+    },
     /// A strict list has bad lines.
     #[error(
-        "list {name}: {count} bad line{}, the first is line {line} of {}: {error}",
-        if *count == 1 { "" } else { "s" },
+        "list {name}: {}, the first is line {line} of {}: {error}",
+        Count(*count, "bad line"),
         path.display()
     )]
     BadLines {
@@ -199,6 +218,27 @@ pub enum LoadError {
     /// There are too many lists.
     #[error("more than {LISTS_MAX} lists")]
     TooMany,
+}
+
+/// When a list that could not be loaded is loaded again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Retry {
+    /// When its file changes.
+    Changed,
+    /// Also when another list is loaded: there may be room then.
+    Room,
+    /// At each look at the files: the fault is not that of the file's content.
+    Always,
+}
+
+impl LoadError {
+    pub(super) fn retry(&self) -> Retry {
+        match self {
+            Self::Io { error, .. } if error.raw_os_error().is_some() => Retry::Always,
+            Self::TooManyPrefixes { .. } => Retry::Room,
+            _ => Retry::Changed,
+        }
+    }
 }
 
 /// The size, in prefixes, from which on [`Config::max_shrink`](super::Config::max_shrink) applies. A list that is kept by
@@ -261,7 +301,7 @@ impl Stamp {
 
     /// Returns the stamp of the file at `path`, if there is one.
     pub(super) fn at(path: &Path) -> Option<Self> {
-        path.metadata().ok().map(|file| Self::of(&file))
+        recorded(path, || path.metadata()).ok().map(|file| Self::of(&file))
     }
 }
 
@@ -284,20 +324,19 @@ impl List {
         if content.prefixes() > room {
             return Err(LoadError::TooManyPrefixes { name, path });
         }
-        // A list that may be empty has nothing in it, not something else: an error page for example.
-        if content.prefixes() == 0 && (config.max_shrink != Some(100) || content.bad_lines > 0) {
-            return Err(LoadError::Empty { name, path });
+        let is_empty = content.prefixes() == 0;
+        match content.bad.first() {
+            Some((line, error)) if is_empty || config.strict => {
+                let (count, line, error) = (content.bad_lines, *line, error.clone());
+                Err(if is_empty {
+                    LoadError::NoAddress { name, path, count, line, error }
+                } else {
+                    LoadError::BadLines { name, path, count, line, error }
+                })
+            }
+            None if is_empty && config.max_shrink != Some(100) => Err(LoadError::Empty { name, path }),
+            _ => Ok(Self { config, content: Arc::new(content) }),
         }
-        if let Some((line, error)) = content.bad.first().filter(|_| config.strict) {
-            return Err(LoadError::BadLines {
-                name,
-                path,
-                count: content.bad_lines,
-                line: *line,
-                error: error.clone(),
-            });
-        }
-        Ok(Self { config, content: Arc::new(content) })
     }
 
     /// Returns a list without content, for an optional one whose file cannot be used yet.
@@ -359,7 +398,8 @@ impl List {
         let mut name = OsString::from(".");
         name.push(self.config.path.file_name()?);
         name.push(".checked");
-        self.config.path.with_file_name(name).metadata().ok()?.modified().ok()
+        let path = self.config.path.with_file_name(name);
+        recorded(&path, || path.metadata()).ok()?.modified().ok()
     }
 
     /// Returns the state that its file was in when it was read.

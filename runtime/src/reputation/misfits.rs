@@ -64,11 +64,11 @@ impl Misfits {
         );
     }
 
-    /// Reports a message in which no address was found, unless one of its arguments is NULL: a client of a unix socket has no
-    /// address, and a header may be missing.
+    /// Reports a message in which no address was found, unless that is because the argument for it is NULL: a client of a unix
+    /// socket has no address, and a header may be missing.
     #[cold]
     pub(super) fn no_address(&self, rule: &MessageRule, message: &Message<'_>) {
-        if message.args().any(|(_, value)| value == TypedData::Null) {
+        if address_is_null(message, rule.arguments()) {
             return;
         }
         let name = rule.message();
@@ -103,6 +103,22 @@ impl Misfits {
     }
 }
 
+/// True if an argument in which [`addresses`](super::addresses) looks for the address is NULL. A named argument that the rule
+/// does not name is none of these, since a missing header must not hide that no other argument has an address.
+fn address_is_null(message: &Message<'_>, wanted: &[String]) -> bool {
+    let args = message.args();
+    let has_ip = args.clone().any(|(name, _)| name == b"ip");
+    let is_only = args.len() == 1;
+    args.into_iter().any(|(name, value)| {
+        let is_used = match wanted {
+            [] if has_ip => name == b"ip",
+            [] => name.is_empty() || is_only,
+            wanted => wanted.iter().any(|wanted| wanted.as_bytes() == name),
+        };
+        is_used && value == TypedData::Null
+    })
+}
+
 fn shown(name: &[u8]) -> String {
     String::from_utf8_lossy(&name[..name.len().min(NAME_MAX)]).into_owned()
 }
@@ -117,6 +133,25 @@ fn join<'n>(names: impl Iterator<Item = &'n str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use spoa_core::wire::{MessageEncoder, Messages};
+
+    #[test]
+    fn only_an_argument_that_may_hold_the_address_explains_its_absence() {
+        let (null, text) = (TypedData::Null, TypedData::String(b"x"));
+        let is_null = |wanted: &[&str], args: &[(&str, TypedData<'_>)]| {
+            let mut payload = Vec::new();
+            let mut message = MessageEncoder::begin(&mut payload, "m");
+            args.iter().for_each(|(name, value)| _ = message.arg(name, *value).unwrap());
+            let wanted: Vec<_> = wanted.iter().map(|name| (*name).to_owned()).collect();
+            address_is_null(&Messages::decode(&payload).unwrap().next().unwrap(), &wanted)
+        };
+        assert!(is_null(&[], &[("ip", null)]) && is_null(&[], &[("host", text), ("ip", null)]));
+        assert!(!is_null(&[], &[("host", null), ("ip", text)]));
+        assert!(is_null(&[], &[("", text), ("", null)]) && is_null(&[], &[("any", null)]));
+        assert!(!is_null(&[], &[("host", text), ("cookie", null)]));
+        assert!(is_null(&["src"], &[("cookie", text), ("src", null)]));
+        assert!(!is_null(&["src"], &[("cookie", null), ("src", text)]) && !is_null(&["src"], &[("ip", null)]));
+    }
 
     #[test]
     fn each_kind_is_reported_when_first_seen_then_one_line_per_period() {

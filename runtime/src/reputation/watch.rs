@@ -10,6 +10,8 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher, recom
 use smol::Timer;
 use smol::channel::{Receiver, Sender, bounded};
 
+use super::file_access::recorded;
+
 /// Files that may change, in place or by replacement.
 ///
 /// Their folders are watched: a replaced file is noticed there, and so is the link that changes in a volume of
@@ -57,11 +59,11 @@ impl Watch {
         let Some(watcher) = &mut self.watcher else { return };
         let folders: BTreeSet<_> = paths.flat_map(folders).collect();
         for gone in self.folders.difference(&folders) {
-            let _ = watcher.unwatch(gone); // it may be gone itself
+            let _ = recorded(gone, || watcher.unwatch(gone)); // it may be gone itself
         }
         for folder in &folders {
             // Folders that are watched stay so, and a replaced folder is watched again.
-            if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+            if let Err(error) = recorded(folder, || watcher.watch(folder, RecursiveMode::NonRecursive)) {
                 tracing::debug!(
                     "cannot watch {}, so changes in it are noticed every {} s only: {error}",
                     folder.display(),
@@ -103,7 +105,7 @@ fn folders(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
         Some(parent) if parent.as_os_str().is_empty() => Some(PathBuf::from(".")),
         parent => parent.map(Path::to_owned),
     };
-    let target = path.canonicalize().ok().as_deref().and_then(folder);
+    let target = recorded(path, || path.canonicalize()).ok().as_deref().and_then(folder);
     folder(path).into_iter().chain(target)
 }
 

@@ -1,9 +1,10 @@
 //! Checks that the user of the service can read a file.
 
+use std::collections::VecDeque;
 use std::ffi::CString;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{self, Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, User, getgrouplist};
 
@@ -13,6 +14,9 @@ const SERVICE_USER: &str = "spoa";
 /// The folder below which systemd keeps the state of services with a dynamic user: only root can enter it, and the service
 /// sees its own folder elsewhere.
 const PRIVATE_STATE: &str = "/var/lib/private";
+
+/// The number of symbolic links that Linux follows in one path.
+const LINKS_MAX: usize = 40;
 
 /// A user who has to read files. Without ids it is one that exists only while the service runs, and is in no group.
 pub(crate) struct Reader {
@@ -46,15 +50,15 @@ impl Reader {
 
     /// Returns why the user cannot read a file that this process can look at; `None` also if there is no such file.
     pub(crate) fn cannot_read(&self, path: &Path) -> Option<String> {
-        let path = path.canonicalize().ok()?;
+        let (folders, file) = way_to(path).ok()?;
         let denied = |at: &Path, what| {
             let mode = at.metadata().map_or(0, |metadata| metadata.mode() & 0o7777);
-            format!("{}: the user {} cannot {what} {} (mode {mode:04o})", path.display(), self.name, at.display())
+            format!("{}: the user {} cannot {what} {} (mode {mode:04o})", file.display(), self.name, at.display())
         };
-        if !self.may(&path, 4).ok()? {
-            return Some(denied(&path, "read"));
+        if !self.may(&file, 4).ok()? {
+            return Some(denied(&file, "read"));
         }
-        let mut folders = path.ancestors().skip(1).filter(|folder| *folder != Path::new(PRIVATE_STATE));
+        let mut folders = folders.iter().filter(|folder| folder.as_path() != Path::new(PRIVATE_STATE));
         let closed = folders.find(|folder| !self.may(folder, 1).unwrap_or(true))?;
         Some(denied(closed, "enter"))
     }
@@ -69,5 +73,67 @@ impl Reader {
             _ => metadata.mode(),
         };
         Ok(digit & right != 0)
+    }
+}
+
+/// Returns the folders that the system enters to open a file, those of links on the way included, and the file itself.
+fn way_to(path: &Path) -> io::Result<(Vec<PathBuf>, PathBuf)> {
+    let (mut folders, mut at, mut links) = (Vec::new(), PathBuf::from("/"), 0);
+    let mut rest: VecDeque<_> = path::absolute(path)?.components().map(|part| part.as_os_str().to_owned()).collect();
+    while let Some(part) = rest.pop_front() {
+        if part == "/" {
+            at = part.into();
+            continue;
+        }
+        if folders.last() != Some(&at) {
+            folders.push(at.clone());
+        }
+        if part == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(&part);
+        if next.symlink_metadata()?.is_symlink() {
+            links += 1;
+            if links > LINKS_MAX {
+                return Err(io::Error::other("too many links"));
+            }
+            let target = next.read_link()?;
+            target.components().rev().for_each(|part| rest.push_front(part.as_os_str().to_owned()));
+        } else {
+            at = next;
+        }
+    }
+    Ok((folders, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn the_way_to_a_file_leads_through_the_folders_of_links() {
+        let root = std::env::temp_dir().canonicalize().unwrap().join(format!("spoa-way-{}", std::process::id()));
+        let (private, public) = (root.join("private"), root.join("public"));
+        fs::create_dir_all(&private).unwrap();
+        fs::create_dir_all(&public).unwrap();
+        fs::write(public.join("list"), "").unwrap();
+        symlink("../public", private.join("relative")).unwrap();
+        symlink(public.join("list"), private.join("absolute")).unwrap();
+        symlink("loop", private.join("loop")).unwrap();
+        let way = |path: &str| {
+            let (folders, file) = way_to(&private.join(path))?;
+            let names =
+                folders.iter().filter_map(|folder| folder.strip_prefix(&root).ok()?.to_str()).collect::<Vec<_>>();
+            Ok::<_, io::Error>((names.join(" "), file == public.join("list")))
+        };
+        assert_eq!(way("absolute").unwrap(), (" private  public".into(), true));
+        assert_eq!(way("relative/list").unwrap(), (" private  public".into(), true));
+        assert_eq!(way("./../private/absolute").unwrap(), (" private  private  public".into(), true));
+        assert!(way("loop").is_err() && way("missing").is_err());
+        fs::remove_dir_all(root).unwrap();
     }
 }

@@ -11,12 +11,12 @@ use spoa_runtime::text::{Count, Escaped};
 
 use crate::access::Reader;
 use crate::cli::ListArgs;
-use crate::{Failure, complain, tell};
+use crate::{Failure, complain, print};
 
 /// Shows the verdict of lists on addresses.
 ///
 /// # Errors
-/// There are no lists, or one cannot be used.
+/// There are no lists, one cannot be used, or standard output cannot be written to.
 pub(crate) fn check(args: &ListArgs, addresses: &[IpAddr]) -> Result<(), Failure> {
     let options = args.options()?;
     if !options.is_by_lists() {
@@ -29,7 +29,7 @@ pub(crate) fn check(args: &ListArgs, addresses: &[IpAddr]) -> Result<(), Failure
         complain(&format_args!("{error}; the list is optional, and counts as empty"));
     }
     for address in addresses {
-        tell(explain(&library.edition().lists, default_score, *address)?);
+        print(explain(&library.edition().lists, default_score, *address)?)?;
     }
     Ok(())
 }
@@ -37,7 +37,7 @@ pub(crate) fn check(args: &ListArgs, addresses: &[IpAddr]) -> Result<(), Failure
 /// Shows the faults of lists and of the file that they are in.
 ///
 /// # Errors
-/// There are faults, or neither lists nor a file.
+/// There are faults, there are neither lists nor a file, or standard output cannot be written to.
 pub(crate) fn validate(args: &ListArgs, user: Option<&str>) -> Result<(), Failure> {
     let options = args.options()?;
     let (reader, mut text, mut faults) = (Reader::of(user)?, String::new(), 0);
@@ -53,7 +53,7 @@ pub(crate) fn validate(args: &ListArgs, user: Option<&str>) -> Result<(), Failur
         None if options.is_by_lists() => {}
         None => return Err(Failure::Usage("validate needs a --list, or a --config".into())),
     }
-    tell(text);
+    print(text)?;
     let mut prefixes = 0;
     for config in options.reputation().lists {
         let (mut text, unreadable) =
@@ -66,11 +66,11 @@ pub(crate) fn validate(args: &ListArgs, user: Option<&str>) -> Result<(), Failur
         let list = List::load(ListConfig { strict: false, ..config.clone() });
         prefixes += list.as_ref().map_or(0, List::prefixes);
         let (report, bad) = report(&config, &list);
-        tell(text + &report);
+        print(text + &report)?;
         faults += bad;
     }
     if prefixes > PREFIXES_MAX as u64 {
-        tell(format!("all lists together have {prefixes} prefixes, more than the limit of {PREFIXES_MAX}\n"));
+        print(format!("all lists together have {prefixes} prefixes, more than the limit of {PREFIXES_MAX}\n"))?;
         faults += 1;
     }
     match faults {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
 use spoa_runtime::Scope;
-use spoa_runtime::reputation::format::{Column, Format, open_regular};
-use spoa_runtime::reputation::{ListConfig, MessageRule, Names};
+use spoa_runtime::reputation::format::{Column, Format};
+use spoa_runtime::reputation::{ListConfig, MessageRule, Names, RegularFile};
 
 use crate::Failure;
 use crate::options::Options;
@@ -35,7 +35,7 @@ pub(crate) fn read(path: &Path) -> Result<Options, Failure> {
 }
 
 fn read_text(path: &Path) -> io::Result<String> {
-    let (file, _) = open_regular(path)?;
+    let (file, _) = RegularFile::open(path)?;
     let mut text = String::new();
     if file.take(SIZE_MAX + 1).read_to_string(&mut text)? as u64 > SIZE_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is larger than {SIZE_MAX} bytes")));

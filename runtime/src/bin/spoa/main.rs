@@ -53,10 +53,10 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         None => serve(&cli.given),
         Some(Command::Check { addresses, lists }) => check::check(lists, addresses),
-        Some(Command::Generate { what }) => what.text().map(tell).map_err(Failure::from),
+        Some(Command::Generate { what }) => what.text().map_err(Failure::from).and_then(print),
         Some(Command::Probe { agent, notify, message, argument, expect, timeout: Time(timeout) }) => {
             let question = notify.map(|address| Question { address, message, argument, expected: expect });
-            probe::run(agent, question.as_ref(), *timeout).map_err(Failure::Other)
+            probe::run(agent, question.as_ref(), *timeout)
         }
         Some(Command::Validate { lists, user }) => check::validate(lists, user.as_deref()),
     };
@@ -114,6 +114,8 @@ impl<E: Into<Box<dyn Error>>> From<E> for Failure {
 fn serve(given: &Given) -> Result<(), Failure> {
     let options = given.options()?;
     let (log, _flush) = options.log();
+    // Standard error may not be read; the log does not wait for it.
+    std::panic::set_hook(Box::new(spoa_runtime::log_panic));
     files::raise_limit();
     let signals = Signals::new()?;
     let heartbeat = Heartbeat::new("reload thread");
@@ -142,14 +144,26 @@ fn serve(given: &Given) -> Result<(), Failure> {
     Ok(served?)
 }
 
-/// Writes to standard output. It is no failure if nobody reads it.
-pub(crate) fn tell(text: impl AsRef<[u8]>) {
-    let _ = io::stdout().write_all(text.as_ref());
+/// Writes to standard output. A reader that has gone is no failure.
+///
+/// # Errors
+/// It cannot be written to: the disk is full, for example.
+pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
+    let mut stdout = io::stdout();
+    match stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Other(format!("cannot write to standard output: {error}").into()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes a line, which may have text of others in it, to standard output.
-pub(crate) fn tell_line(text: &str) {
-    tell(format!("{}\n", Escaped(text)));
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn print_line(text: &str) -> Result<(), Failure> {
+    print(format!("{}\n", Escaped(text)))
 }
 
 /// Writes a line that begins with the program's name to standard error.

@@ -230,6 +230,10 @@ impl Options {
         if self.port.is_some() || self.listen.is_some() {
             (others.port, others.listen) = (None, None);
         }
+        // Both say what to log.
+        if self.log_level.is_some() {
+            others.debug = false;
+        }
         macro_rules! or {
             (fixed: $($fixed:ident),*; fixed flags: $($flag:ident),*; live: $($live:ident),*) => {
                 Self {

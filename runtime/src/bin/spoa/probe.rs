@@ -15,7 +15,7 @@ use spoa_core::wire::{
 };
 use spoa_runtime::ListenAddr;
 
-use crate::tell_line;
+use crate::{Failure, print_line};
 
 /// The frame size that HAProxy offers with its default `tune.bufsize`.
 const FRAME_SIZE: u32 = 16_380;
@@ -32,22 +32,18 @@ pub(crate) struct Question<'q> {
 /// Sends HAProxy's health check and, if there is a `question`, a NOTIFY on another connection; prints the answers.
 ///
 /// # Errors
-/// The agent does not answer within `timeout`, or not as expected.
-pub(crate) fn run(
-    agent: &ListenAddr,
-    question: Option<&Question<'_>>,
-    timeout: Duration,
-) -> Result<(), Box<dyn Error>> {
+/// The agent does not answer within `timeout` or not as expected, or standard output cannot be written to.
+pub(crate) fn run(agent: &ListenAddr, question: Option<&Question<'_>>, timeout: Duration) -> Result<(), Failure> {
     let until = Instant::now() + timeout;
     let mut check = Conversation::start(agent, true, until)?;
-    tell_line(&check.receive(FrameType::AGENT_HELLO)?.1);
+    print_line(&check.receive(FrameType::AGENT_HELLO)?.1)?;
     let Some(question) = question else { return Ok(()) };
     let mut conversation = Conversation::start(agent, false, until)?;
     conversation.receive(FrameType::AGENT_HELLO)?;
     conversation.ask(question)?;
     let (payload, text) = conversation.receive(FrameType::ACK)?;
-    tell_line(&text);
-    question.judge(&payload)
+    print_line(&text)?;
+    Ok(question.judge(&payload)?)
 }
 
 impl Question<'_> {

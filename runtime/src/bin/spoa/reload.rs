@@ -1,8 +1,9 @@
 //! Reloads lists and the configuration while the agent serves.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::mem;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use futures_lite::{StreamExt, future};
 use smol::Timer;
 use smol::channel::{Receiver, Sender, bounded};
 use spoa_runtime::Heartbeat;
-use spoa_runtime::reputation::{Change, Library, Watch};
+use spoa_runtime::reputation::{Change, FileAccess, Library, Watch};
 use spoa_runtime::text::Span;
 
 use crate::check::summary;
@@ -29,8 +30,10 @@ const TICK: Duration = Duration::from_secs(1);
 /// How long loading may take before a warning, and between two of them.
 const SLOW: Duration = Duration::from_secs(60);
 
-/// How long loading may take before the agent counts as unhealthy: a file on a dead network file system never answers.
-const HUNG: Duration = Duration::from_secs(3600);
+/// How long one file operation may take before the agent counts as unhealthy: a network file system that is gone never
+/// answers, and lists would not be reloaded ever again. Loading as a whole has no such limit, since it is done in the processor
+/// time that workers leave.
+const FILE_WAIT_MAX: Duration = Duration::from_secs(60);
 
 impl Signals {
     /// Catches the signals.
@@ -76,7 +79,7 @@ async fn handle_signals(
 ) {
     // Loading the lists of the start may have taken longer than a thread may be silent.
     heartbeat.beat();
-    let mut warned = Duration::ZERO;
+    let mut supervision = Supervision::default();
     loop {
         let signal = async { signals.next().await };
         let tick = async {
@@ -85,45 +88,94 @@ async fn handle_signals(
         };
         match future::or(signal, tick).await {
             Some(Ok(Signal::Usr1)) => log.toggle(),
+            // A SIGHUP that waits already stands for this one too.
             Some(Ok(_)) => _ = hangups.try_send(()),
             Some(Err(_)) | None => {}
         }
         log.report_dropped();
-        let time = loading.time().unwrap_or_default();
-        if time < HUNG {
+        let (is_healthy, warning) = supervision.look(loading.state(Instant::now()), hangups.is_closed());
+        if is_healthy {
             heartbeat.beat();
         }
-        if time < warned {
-            warned = Duration::ZERO;
-        } else if time >= warned + SLOW {
-            warned = time;
-            let time = Span(Duration::from_secs(time.as_secs()));
-            tracing::warn!(
-                "lists or the configuration have been loading for {time}; the previous versions stay in use"
-            );
+        if let Some(warning) = warning {
+            tracing::warn!("{warning}");
         }
     }
 }
 
-/// When loading began, if it is going on. Clones share it.
-#[derive(Clone, Default)]
-struct Loading(Arc<AtomicU64>);
+/// Watches over the loader.
+#[derive(Default)]
+struct Supervision {
+    /// How long the current loading had taken at the last warning.
+    warned: Duration,
+    is_end_reported: bool,
+}
 
-/// The zero of [`Loading`].
-static ZERO: LazyLock<Instant> = LazyLock::new(Instant::now);
+impl Supervision {
+    /// Returns true while the loader works as it should, and what to warn of. A loader whose thread `has_ended` has panicked.
+    fn look(&mut self, state: State, has_ended: bool) -> (bool, Option<String>) {
+        if has_ended {
+            let text = "lists and the configuration will not be reloaded until a restart: the thread that loads them has ended";
+            return (false, (!mem::replace(&mut self.is_end_reported, true)).then(|| text.into()));
+        }
+        if state.loading < self.warned {
+            self.warned = Duration::ZERO;
+        }
+        let is_due = state.loading >= self.warned + SLOW;
+        if is_due {
+            self.warned = state.loading;
+        }
+        let waiting = state.waiting.filter(|(_, time)| *time >= FILE_WAIT_MAX);
+        let seconds = |time: Duration| Span(Duration::from_secs(time.as_secs()));
+        let warning = is_due.then(|| match &waiting {
+            Some((path, time)) => format!(
+                "cannot reload lists or the configuration: reading {} has taken {}; the previous versions stay in use",
+                path.display(),
+                seconds(*time)
+            ),
+            None => format!(
+                "lists or the configuration have been loading for {}; the previous versions stay in use",
+                seconds(state.loading)
+            ),
+        });
+        (waiting.is_none(), warning)
+    }
+}
+
+/// The state of the loader at one time.
+#[derive(Default)]
+struct State {
+    /// How long loading has been going on; zero if it is not.
+    loading: Duration,
+    /// The file that it waits for, and for how long it has.
+    waiting: Option<(PathBuf, Duration)>,
+}
+
+/// When loading began and which file it waits for, for other threads. Clones share it.
+#[derive(Clone, Default)]
+struct Loading {
+    /// When it began, if it is going on.
+    began: Arc<Mutex<Option<Instant>>>,
+    /// The file that it waits for.
+    files: FileAccess,
+}
 
 impl Loading {
     fn run<T>(&self, load: impl FnOnce() -> T) -> T {
-        self.0.store(1 + ZERO.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.set(Some(Instant::now()));
         let loaded = load();
-        self.0.store(0, Ordering::Relaxed);
+        self.set(None);
         loaded
     }
 
-    /// Returns for how long loading has been going on.
-    fn time(&self) -> Option<Duration> {
-        let began = Duration::from_millis(self.0.load(Ordering::Relaxed).checked_sub(1)?);
-        Some(ZERO.elapsed().saturating_sub(began))
+    fn set(&self, began: Option<Instant>) {
+        *self.began.lock().unwrap_or_else(PoisonError::into_inner) = began;
+    }
+
+    fn state(&self, now: Instant) -> State {
+        let began = *self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        let loading = began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
+        State { loading, waiting: self.files.waiting_for(now) }
     }
 }
 
@@ -140,6 +192,7 @@ struct Loader {
 
 impl Loader {
     fn run(self) {
+        self.loading.files.record_this_thread();
         #[cfg(target_os = "linux")]
         lower_priority();
         let mut watch = (self.library.is_some() && !self.started.no_watch).then(Watch::new);
@@ -279,5 +332,50 @@ fn report(library: &Library, change: &Change) {
                 tracing::error!(list = name, error, "{error}; the previous version stays in use: {}", summary(list));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn slow_loading_is_warned_of_and_is_no_fault() {
+        let mut supervision = Supervision::default();
+        let mut look = |loading| supervision.look(State { loading: seconds(loading), waiting: None }, false);
+        assert_eq!([look(0), look(59)], [(true, None), (true, None)]);
+        let (is_healthy, warning) = look(60);
+        assert!(is_healthy && warning.is_some_and(|text| text.contains("have been loading for 1 min;")));
+        assert_eq!(look(119), (true, None));
+        assert!(look(120).1.is_some());
+        assert_eq!(look(1), (true, None));
+        assert!(look(61).1.is_some(), "the next loading has its own minute");
+    }
+
+    #[test]
+    fn a_file_that_never_answers_is_a_fault() {
+        let mut supervision = Supervision::default();
+        let mut look = |loading, waiting| {
+            let waiting = Some((PathBuf::from("/mnt/list"), seconds(waiting)));
+            supervision.look(State { loading: seconds(loading), waiting }, false)
+        };
+        assert_eq!(look(59, 59), (true, None));
+        let (is_healthy, warning) = look(60, 60);
+        let wanted = "cannot reload lists or the configuration: reading /mnt/list has taken 1 min; the previous versions stay in use";
+        assert!(!is_healthy && warning.as_deref() == Some(wanted), "{warning:?}");
+        assert_eq!(look(119, 119), (false, None));
+        assert_eq!(look(119, 0), (true, None), "it goes on");
+    }
+
+    #[test]
+    fn the_end_of_the_loader_is_a_fault() {
+        let mut supervision = Supervision::default();
+        let (is_healthy, warning) = supervision.look(State::default(), true);
+        assert!(!is_healthy && warning.is_some_and(|text| text.contains("until a restart")));
+        assert_eq!(supervision.look(State::default(), true), (false, None), "it is reported once");
     }
 }

@@ -1,11 +1,10 @@
 //! Sockets from systemd, and notifications to it. Without systemd nothing happens.
 
 use std::io;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::mem;
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
@@ -29,106 +28,149 @@ pub(crate) fn sockets(mut agent: Agent) -> io::Result<(Agent, bool)> {
     Ok((agent, sockets.len() > 0))
 }
 
-/// The thread that notifies systemd. It may wait for a socket that nobody reads; nothing else does.
+/// Notifications for systemd. A thread of its own sends them, because sending waits while the manager does not read. A newer
+/// state replaces an unsent one, so that the last one always arrives.
+#[derive(Default)]
 struct Notifier {
-    states: SyncSender<State>,
+    unsent: Mutex<Unsent>,
+    /// Notified when there is something to send, and when it was sent.
+    changed: Condvar,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Default)]
+struct Unsent {
+    state: Option<State>,
+    watchdog: bool,
+    is_sending: bool,
+    /// Set once the agent is stopping: from then on it never reports to be ready.
+    is_stopping: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Ready,
     Reloading,
     Stopping,
-    Watchdog,
 }
 
-/// Notifications that wait to be sent; further ones are dropped.
-const QUEUE_MAX: usize = 16;
-
-/// How long the end of the process waits for the last of them.
+/// How long the end of the process waits for the last notification to be sent.
 const FLUSH_TIME: Duration = Duration::from_millis(200);
 
-static NOTIFIER: OnceLock<Option<Notifier>> = OnceLock::new();
-
-/// The number of notifications that are queued or being sent.
-static UNSENT: AtomicU64 = AtomicU64::new(0);
-
-/// Set once the agent is stopping: from then on it never reports to be ready.
-static IS_STOPPING: AtomicBool = AtomicBool::new(false);
+/// `None` without systemd.
+static NOTIFIER: LazyLock<Option<Arc<Notifier>>> = LazyLock::new(Notifier::start);
 
 impl Notifier {
-    fn start() -> Option<Self> {
+    fn start() -> Option<Arc<Self>> {
         std::env::var_os("NOTIFY_SOCKET")?;
-        let (states, queue) = sync_channel::<State>(QUEUE_MAX);
+        let notifier = Arc::<Self>::default();
+        let sender = Arc::clone(&notifier);
         let body = move || {
-            for state in queue {
-                state.send();
-                UNSENT.fetch_sub(1, Ordering::SeqCst);
+            loop {
+                let (state, watchdog) = sender.next();
+                if let Err(error) = send(state, watchdog) {
+                    tracing::warn!("cannot notify systemd: {error}");
+                }
             }
         };
         let started = thread::Builder::new().name("spoa-systemd".into()).spawn(body);
         started.map_err(|error| tracing::warn!("cannot start the thread that notifies systemd: {error}")).ok()?;
-        Some(Self { states })
+        Some(notifier)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Unsent> {
+        self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, state: State) {
+        let mut unsent = self.lock();
+        if !unsent.is_stopping {
+            unsent.is_stopping = state == State::Stopping;
+            unsent.state = Some(state);
+            self.changed.notify_all();
+        }
+    }
+
+    fn beat(&self) {
+        self.lock().watchdog = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for a state or a sign of life to send; what was returned before counts as sent.
+    fn next(&self) -> (Option<State>, bool) {
+        let mut unsent = self.lock();
+        unsent.is_sending = false;
+        self.changed.notify_all();
+        let is_nothing = |unsent: &mut Unsent| unsent.state.is_none() && !unsent.watchdog;
+        unsent = self.changed.wait_while(unsent, is_nothing).unwrap_or_else(PoisonError::into_inner);
+        unsent.is_sending = true;
+        (unsent.state.take(), mem::take(&mut unsent.watchdog))
+    }
+
+    /// Waits until nothing is unsent, for at most `time`.
+    fn flush(&self, time: Duration) {
+        let is_unsent = |unsent: &mut Unsent| unsent.is_sending || unsent.state.is_some();
+        drop(self.changed.wait_timeout_while(self.lock(), time, is_unsent));
     }
 }
 
-impl State {
-    fn send(self) {
-        let sent = match self {
-            Self::Ready => sd_notify::notify(&[NotifyState::Ready]),
-            Self::Stopping => sd_notify::notify(&[NotifyState::Stopping]),
-            Self::Watchdog => sd_notify::notify(&[NotifyState::Watchdog]),
-            Self::Reloading => {
-                NotifyState::monotonic_usec_now().and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now]))
-            }
-        };
-        if let Err(error) = sent {
-            tracing::warn!("cannot notify systemd: {error}");
-        }
-    }
-
-    fn queue(self) {
-        if let Some(notifier) = NOTIFIER.get_or_init(Notifier::start) {
-            UNSENT.fetch_add(1, Ordering::SeqCst);
-            if notifier.states.try_send(self).is_err() {
-                UNSENT.fetch_sub(1, Ordering::SeqCst);
-            }
-        }
-    }
+fn send(state: Option<State>, watchdog: bool) -> io::Result<()> {
+    let mut states = match state {
+        Some(State::Ready) => vec![NotifyState::Ready],
+        Some(State::Stopping) => vec![NotifyState::Stopping],
+        Some(State::Reloading) => vec![NotifyState::Reloading, NotifyState::monotonic_usec_now()?],
+        None => vec![],
+    };
+    states.extend(watchdog.then_some(NotifyState::Watchdog));
+    sd_notify::notify(&states)
 }
 
 /// Reports that the agent serves.
 pub(crate) fn ready() {
-    if !IS_STOPPING.load(Ordering::SeqCst) {
-        State::Ready.queue();
-    }
+    NOTIFIER.iter().for_each(|notifier| notifier.set(State::Ready));
 }
 
 /// Reports that the configuration is being read again; [`ready`] follows.
 pub(crate) fn reloading() {
-    if !IS_STOPPING.load(Ordering::SeqCst) {
-        State::Reloading.queue();
-    }
+    NOTIFIER.iter().for_each(|notifier| notifier.set(State::Reloading));
 }
 
 fn stopping() {
-    IS_STOPPING.store(true, Ordering::SeqCst);
-    State::Stopping.queue();
+    NOTIFIER.iter().for_each(|notifier| notifier.set(State::Stopping));
 }
 
 /// Waits until all notifications are sent, for a short time.
 pub(crate) fn flush() {
-    let end = Instant::now() + FLUSH_TIME;
-    while UNSENT.load(Ordering::SeqCst) > 0 && Instant::now() < end {
-        thread::sleep(Duration::from_millis(1));
-    }
+    NOTIFIER.iter().for_each(|notifier| notifier.flush(FLUSH_TIME));
 }
 
 /// Has the agent notify systemd of its stop and, if there is a watchdog, of its health twice in the watchdog's time.
 pub(crate) fn follow(agent: Agent) -> Agent {
     let agent = agent.when_stopping(stopping);
     match sd_notify::watchdog_enabled() {
-        Some(time) => agent.heartbeat(time / 2, || State::Watchdog.queue()),
+        Some(time) => agent.heartbeat(time / 2, || NOTIFIER.iter().for_each(|notifier| notifier.beat())),
         None => agent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_state_replaces_one_that_waits() {
+        let notifier = Notifier::default();
+        for _ in 0..60 {
+            notifier.set(State::Reloading);
+            notifier.set(State::Ready);
+            notifier.beat();
+        }
+        assert_eq!(notifier.next(), (Some(State::Ready), true));
+        notifier.set(State::Reloading);
+        assert_eq!(notifier.next(), (Some(State::Reloading), false));
+        notifier.set(State::Stopping);
+        notifier.set(State::Ready);
+        assert_eq!(notifier.next(), (Some(State::Stopping), false), "an agent that stops is never ready again");
+        notifier.flush(Duration::ZERO);
+        assert!(notifier.lock().is_sending, "a manager that does not read has not got it yet");
     }
 }
