@@ -161,7 +161,7 @@ pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
 /// Writes a line, which may have text of others in it, to standard output.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub(crate) fn print_line(text: &str) -> Result<(), Failure> {
     print(format!("{}\n", Escaped(text)))
 }
