@@ -29,7 +29,7 @@ pub struct Connection {
     state: State,
     /// The latest time that the caller passed in.
     now: Instant,
-    /// True while the caller holds NOTIFYs back; see [`hold`](Self::hold).
+    /// True while the caller holds NOTIFYs back; see [`hold_back`](Self::hold_back).
     on_hold: bool,
     recv: RecvBuf,
     outbox: Outbox,
@@ -123,8 +123,8 @@ impl Connection {
     ///
     /// # Panics
     /// If `config` is [out of range](Config::validate).
-    pub fn refused(config: Config, now: Instant) -> Self {
-        let reason = CloseReason::Local(LocalReason::NoRoom);
+    pub fn rejected(config: Config, now: Instant) -> Self {
+        let reason = CloseReason::Local(LocalReason::ConnectionLimit);
         let state = State::Refusing { status: Status::RESOURCE, reason, until: now + config.refuse_delay };
         Self { state, ..Self::new(config, now) }
     }
@@ -166,7 +166,7 @@ impl Connection {
     pub fn handle_eof(&mut self, now: Instant) {
         self.tick(now);
         if step(self.state.name(), Input::Eof) == Step::End {
-            let reason = CloseReason::Eof { in_flight: self.in_flight.len(), mid_frame: !self.recv.is_empty() };
+            let reason = CloseReason::Eof { in_flight: self.in_flight.len(), unprocessed: !self.recv.is_empty() };
             self.end(reason);
         }
     }
@@ -192,8 +192,8 @@ impl Connection {
     pub fn disconnect(&mut self, now: Instant, grace: Duration) {
         self.tick(now);
         match step(self.state.name(), Input::Stop) {
-            Step::Drain => self.drain(LocalReason::Asked, self.now + grace),
-            Step::Reject => self.close(Some(Status::RESOURCE), CloseReason::Local(LocalReason::Asked)),
+            Step::Drain => self.drain(LocalReason::Requested, self.now + grace),
+            Step::Reject => self.close(Some(Status::RESOURCE), CloseReason::Local(LocalReason::Requested)),
             Step::Refuse => self.refuse(),
             _ => {}
         }

@@ -125,7 +125,7 @@ pub enum CloseReason {
         /// The number of deferred NOTIFYs without an answer.
         in_flight: usize,
         /// True if bytes that were not processed yet were in the receive buffer, usually part of a frame.
-        mid_frame: bool,
+        unprocessed: bool,
     },
 }
 
@@ -133,9 +133,9 @@ pub enum CloseReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalReason {
     /// [`disconnect`](crate::Connection::disconnect) was called.
-    Asked,
-    /// The connection was created as [refused](crate::Connection::refused), because it is above a limit.
-    NoRoom,
+    Requested,
+    /// The connection was created as [rejected](crate::Connection::rejected), because it is above a limit.
+    ConnectionLimit,
     /// The HELLO was a health check, and health checks are [refused](crate::Config::refuse_healthchecks).
     HealthCheckRefused,
     /// [`notify_max`](crate::Config::notify_max) was reached.

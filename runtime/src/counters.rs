@@ -344,8 +344,8 @@ impl Counters {
                 self.hellos.add(Hello::HealthCheckRefused);
                 (End::HealthCheckRefused, Some(Status::RESOURCE))
             }
-            CloseReason::Local(LocalReason::NoRoom) => (End::NoRoom, Some(Status::RESOURCE)),
-            CloseReason::Local(LocalReason::Asked) => {
+            CloseReason::Local(LocalReason::ConnectionLimit) => (End::NoRoom, Some(Status::RESOURCE)),
+            CloseReason::Local(LocalReason::Requested) => {
                 (End::Stopped, Some(if how.was_ready { Status::NORMAL } else { Status::RESOURCE }))
             }
             CloseReason::Local(LocalReason::NotifyMax) => (End::NotifyMax, Some(Status::NORMAL)),

@@ -92,7 +92,7 @@ impl Driver {
     pub(crate) fn new<H: Handler>(shared: &Shared<H>, key: usize, socket: Socket, name: Name, welcome: bool) -> Self {
         let config = shared.settings.connection;
         let now = shared.clock.now();
-        let connection = if welcome { Connection::new(config, now) } else { Connection::refused(config, now) };
+        let connection = if welcome { Connection::new(config, now) } else { Connection::rejected(config, now) };
         tell!(debug, name, "connected");
         shared.counters.accepted.add(1);
         let mut driver = Self {
@@ -413,7 +413,7 @@ impl Driver {
     fn heed_load<H: Handler>(&mut self, shared: &mut Shared<H>) {
         let load = self.load.within(&self.connection);
         shared.loads.change(&mut self.load, load);
-        self.connection.hold(!shared.loads.has_place(self.called.is_some()));
+        self.connection.hold_back(!shared.loads.has_place(self.called.is_some()));
     }
 
     fn hand_out_events<H: Handler>(&mut self, shared: &mut Shared<H>) {

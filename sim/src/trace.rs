@@ -167,7 +167,7 @@ fn close_word(reason: CloseReason) -> u64 {
         CloseReason::Peer(status) => 1 << 32 | u64::from(status.0),
         CloseReason::Local(_) => 2,
         CloseReason::Error(error) => 2 << 32 | u64::from(error.status().0),
-        CloseReason::Eof { in_flight, mid_frame } => 3 << 32 | (in_flight as u64) << 1 | u64::from(mid_frame),
+        CloseReason::Eof { in_flight, unprocessed } => 3 << 32 | (in_flight as u64) << 1 | u64::from(unprocessed),
     }
 }
 

@@ -304,8 +304,8 @@ impl World {
         };
         let mut connection = Connection::new(self.config, instant(self.now));
         if self.open_sockets() >= self.agent.connections_max as usize {
-            oracle = oracle.refused();
-            connection = Connection::refused(self.config, instant(self.now));
+            oracle = oracle.rejected();
+            connection = Connection::rejected(self.config, instant(self.now));
         }
         self.sockets.push(Socket {
             link,
@@ -652,7 +652,7 @@ impl World {
             let held_back = self.is_limit_reached();
             let socket = &mut self.sockets[at];
             socket.held_back = held_back;
-            socket.connection.hold(held_back);
+            socket.connection.hold_back(held_back);
             socket.oracle.hold_back(held_back);
             let expected = socket.oracle.next_event();
             let Some(event) = socket.connection.poll_event() else {
@@ -792,7 +792,7 @@ fn seen<'e>(event: &Event<'e>, delivered: u64) -> Expected<&'e [u8]> {
             index: delivered,
             payload: notify.payload(),
         },
-        &Event::Closed(CloseReason::Eof { in_flight, mid_frame }) => Expected::Eof { in_flight, mid_frame },
+        &Event::Closed(CloseReason::Eof { in_flight, unprocessed }) => Expected::Eof { in_flight, unprocessed },
         Event::Closed(reason) => Expected::Closed(match reason {
             CloseReason::HealthCheck | CloseReason::Eof { .. } | CloseReason::Local(LocalReason::SendTimeout) => SILENT,
             CloseReason::Peer(status) => status.known_or_unknown().0,

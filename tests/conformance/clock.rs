@@ -74,7 +74,7 @@ fn part_of_a_frame_counts_as_activity_once() {
 fn the_idle_time_counts_from_the_last_answer() {
     let config = Config { idle_timeout: Some(Duration::from_secs(5)), ..Config::default() };
     for answered in [true, false] {
-        let mut peer = Peer::greeted(config, &Hello::mux()).deferring();
+        let mut peer = Peer::with_hello(config, &Hello::mux()).deferring();
         peer.send(&notify(1, 1, &[]));
         if answered {
             peer.sleep(Duration::from_secs(8));

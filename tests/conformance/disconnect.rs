@@ -66,7 +66,7 @@ fn x03_a_disconnect_is_answered_immediately_while_notifys_are_in_flight() {
 fn x03_a_disconnect_is_answered_at_the_limit_of_notifys_in_flight() {
     let no_pipelining = Hello::mux().with("capabilities", Value::text(""));
     for (hello, count) in [(no_pipelining, 1), (Hello::mux(), 64)] {
-        let mut peer = Peer::greeted(Config::default(), &hello).deferring();
+        let mut peer = Peer::with_hello(Config::default(), &hello).deferring();
         peer.send(&notify(1, 1, &[]).repeat(count));
         assert_eq!(peer.take_events().len(), count);
         peer.send(&disconnect(2));
@@ -105,10 +105,10 @@ fn x06_frames_after_a_disconnect_are_ignored() {
 
 #[test]
 fn x07_end_of_file_gets_no_answer() {
-    let eof = |mut peer: Peer, in_flight, mid_frame| {
+    let eof = |mut peer: Peer, in_flight, unprocessed| {
         peer.eof();
         assert_eq!(peer.take_bytes(), []);
-        assert_eq!(peer.take_events(), [Seen::Closed(CloseReason::Eof { in_flight, mid_frame })]);
+        assert_eq!(peer.take_events(), [Seen::Closed(CloseReason::Eof { in_flight, unprocessed })]);
         assert!(peer.connection.is_closed() && peer.connection.poll_timeout().is_none());
         assert!(peer.connection.recv_buf().is_empty());
         peer
@@ -171,7 +171,7 @@ fn x09_a_stop_waits_for_notifys_in_flight() {
     assert_eq!((peer.take_bytes(), peer.take_events()), (ack(9, 1, &[]), vec![]));
     peer.answer((1, 1), 7).unwrap();
     assert_eq!(peer.take_bytes(), [ack(1, 1, &[7]), agent_disconnect(0)].concat());
-    assert_eq!(peer.take_events(), [Seen::Closed(CloseReason::Local(LocalReason::Asked))]);
+    assert_eq!(peer.take_events(), [Seen::Closed(CloseReason::Local(LocalReason::Requested))]);
     check_linger(&mut peer);
 }
 
@@ -185,7 +185,7 @@ fn x09_a_stop_waits_for_the_grace_period_at_most() {
     peer.advance(TICK);
     assert_eq!(peer.take_bytes(), agent_disconnect(0));
     assert_eq!(peer.answer((0, 1), 7), Err(TicketError::Closed));
-    assert_eq!(peer.take_events(), [Seen::Closed(CloseReason::Local(LocalReason::Asked))]);
+    assert_eq!(peer.take_events(), [Seen::Closed(CloseReason::Local(LocalReason::Requested))]);
     check_linger(&mut peer);
     // A further stop can shorten the grace period, but not extend it.
     let mut peer = busy(3);
@@ -206,7 +206,7 @@ fn x10_a_stop_of_an_idle_connection_is_immediate() {
     let mut peer = Peer::ready();
     peer.stop(GRACE);
     assert_eq!(peer.take_bytes(), agent_disconnect(0));
-    assert_eq!(peer.take_events(), [Seen::Closed(CloseReason::Local(LocalReason::Asked))]);
+    assert_eq!(peer.take_events(), [Seen::Closed(CloseReason::Local(LocalReason::Requested))]);
     check_linger(&mut peer);
     // During the handshake nothing is in flight, and the connection is refused with code 13.
     let mut peer = Peer::new(Config::default());

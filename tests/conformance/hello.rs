@@ -275,7 +275,7 @@ fn h25_end_of_file_before_or_inside_the_hello_gets_no_answer() {
         peer.send(&hello[..cut]);
         peer.eof();
         assert_eq!(peer.take_bytes(), []);
-        assert_eq!(peer.take_events(), [Seen::Closed(CloseReason::Eof { in_flight: 0, mid_frame: cut > 0 })]);
+        assert_eq!(peer.take_events(), [Seen::Closed(CloseReason::Eof { in_flight: 0, unprocessed: cut > 0 })]);
         assert!(peer.connection.is_closed());
     }
 }

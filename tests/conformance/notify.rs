@@ -125,10 +125,10 @@ fn n11_each_of_many_notifies_in_one_segment_is_acked_once() {
 fn n12_without_pipelining_acks_are_sent_in_order() {
     let hello = Hello::mux().with("capabilities", Value::text(""));
     let two = [notify(1, 1, &[]), notify(3, 1, &[])].concat();
-    let (_, outcome) = feed(|| Peer::greeted(Config::default(), &hello), &two);
+    let (_, outcome) = feed(|| Peer::with_hello(Config::default(), &hello), &two);
     assert_eq!(outcome.bytes(), [ack(1, 1, &[]), ack(3, 1, &[])].concat());
 
-    let mut peer = Peer::greeted(Config::default(), &hello).deferring();
+    let mut peer = Peer::with_hello(Config::default(), &hello).deferring();
     peer.send(&two);
     assert_eq!(peer.deferred(), [(1, 1)], "expected the second NOTIFY to wait for the first ACK");
     peer.answer((1, 1), 1).unwrap();
@@ -165,7 +165,7 @@ fn n16_frames_up_to_the_negotiated_size_are_accepted() {
     check_answer(&of(payload_of(16380 - 7)), &ack(1, 1, &[]));
     check_error(Peer::ready, &of(payload_of(16381 - 7)), 3);
     check_error(Peer::ready, &hex("00003ffd"), 3);
-    let small = || Peer::greeted(Config::default(), &Hello::mux().with("max-frame-size", Value::Uint32(256)));
+    let small = || Peer::with_hello(Config::default(), &Hello::mux().with("max-frame-size", Value::Uint32(256)));
     let (_, outcome) = feed(small, &of(payload_of(256 - 7)));
     assert_eq!(outcome.bytes(), ack(1, 1, &[]));
     check_error(small, &of(payload_of(257 - 7)), 3);
@@ -273,7 +273,7 @@ fn n21_a_handler_that_exceeds_its_deadline_results_in_an_empty_ack() {
 #[test]
 fn n22_an_ack_is_truncated_to_the_negotiated_size() {
     let small = Hello::mux().with("max-frame-size", Value::Uint32(256));
-    let mut peer = Peer::greeted(Config::default(), &small).handling(|notify| {
+    let mut peer = Peer::with_hello(Config::default(), &small).handling(|notify| {
         let mut ack = notify.ack();
         for name in ["a", "b", "c", "d", "e", "f"] {
             ack.set_var(Scope::Session, name, "x".repeat(50).as_str()).expect("name and value are valid");
@@ -292,7 +292,7 @@ fn n22_an_ack_is_truncated_to_the_negotiated_size() {
     assert_eq!(peer.connection.stats().acks_cut, 1);
 
     // A single action that is larger than a frame.
-    let mut peer = Peer::greeted(Config::default(), &small).handling(|notify| {
+    let mut peer = Peer::with_hello(Config::default(), &small).handling(|notify| {
         let mut ack = notify.ack();
         ack.set_var(Scope::Session, "a", "x".repeat(256).as_str()).expect("name and value are valid");
         ack.finish().expect_err("the action does not fit");

@@ -20,7 +20,7 @@ fn notify_of(sid: u64) -> Vec<u8> {
 fn a_connection_on_hold_holds_notifys_back_but_serves_other_frames() {
     let mut peer = Peer::ready().deferring();
     peer.send(&notify_of(1));
-    peer.connection.hold(true);
+    peer.connection.hold_back(true);
     peer.send(&notify_of(2));
     assert_eq!(
         (peer.deferred(), peer.unread()),
@@ -29,12 +29,12 @@ fn a_connection_on_hold_holds_notifys_back_but_serves_other_frames() {
     );
     peer.answer((1, 1), 10).unwrap();
     assert_eq!(peer.take_bytes(), ack(1, 1, &[10]), "expected the NOTIFY in flight to be answered");
-    peer.connection.hold(false);
+    peer.connection.hold_back(false);
     peer.pump();
     peer.answer((2, 1), 20).unwrap();
     assert_eq!(peer.take_bytes(), ack(2, 1, &[20]));
     check_serves(&mut peer);
-    peer.connection.hold(true);
+    peer.connection.hold_back(true);
     peer.send(&disconnect(0));
     assert_eq!(peer.take_bytes(), agent_disconnect(0));
     peer.take_events();
@@ -44,7 +44,7 @@ fn a_connection_on_hold_holds_notifys_back_but_serves_other_frames() {
 #[test]
 fn a_connection_on_hold_completes_its_handshake_and_its_drain() {
     let mut peer = Peer::new(Config::default());
-    peer.connection.hold(true);
+    peer.connection.hold_back(true);
     peer.send(&Hello::mux().encode());
     assert!(matches!(peer.take_events()[..], [Seen::Ready { .. }]));
     peer.take_bytes();
@@ -61,7 +61,7 @@ fn a_connection_reports_whether_it_waits_for_a_permit_or_for_its_peer() {
     let waits = |peer: &Peer| (peer.connection.needs_permit(), peer.connection.waits_for_peer());
     let on_hold = |bytes: &[u8]| {
         let mut peer = Peer::ready_with(Config { in_flight_max: 1, ..Config::default() }).deferring();
-        peer.connection.hold(true);
+        peer.connection.hold_back(true);
         peer.send(bytes);
         peer
     };
@@ -72,9 +72,9 @@ fn a_connection_reports_whether_it_waits_for_a_permit_or_for_its_peer() {
     assert_eq!(waits(&on_hold(&[&whole[..], &whole[..9]].concat())), (true, false));
     assert_eq!(waits(&on_hold(&hex("7fffffff 03"))), (true, false), "expected an invalid length to need no more bytes");
     let mut peer = on_hold(&whole.repeat(2));
-    peer.connection.hold(false);
+    peer.connection.hold_back(false);
     peer.pump();
-    peer.connection.hold(true);
+    peer.connection.hold_back(true);
     assert_eq!(waits(&peer), (false, false), "expected the connection to wait for its own answer");
     assert!(peer.connection.is_held_back());
     peer.stop(Duration::from_secs(1));

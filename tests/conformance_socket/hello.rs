@@ -56,7 +56,7 @@ fn h04_a_health_check_gets_a_hello_and_end_of_file() {
     for _ in 0..10 {
         let mut client = Client::fresh(agent.addr());
         client.send(&Hello::health_check().encode());
-        assert_eq!(client.rest().expect("the connection is not reset"), agent_hello(16380, "fragmentation"));
+        assert_eq!(client.read_to_end().expect("the connection is not reset"), agent_hello(16380, "fragmentation"));
     }
 }
 
@@ -149,7 +149,7 @@ fn h25_end_of_file_before_or_inside_the_hello_gets_no_answer() {
         let mut client = Client::fresh(agent.addr());
         client.send(&Hello::mux().encode()[..cut]);
         client.finish();
-        assert_eq!(client.rest().expect("the connection is not reset"), []);
+        assert_eq!(client.read_to_end().expect("the connection is not reset"), []);
     }
     assert_eq!(agent.warnings(), [""; 0], "expected no warnings about peers that close their connection");
 }
@@ -181,5 +181,5 @@ fn h28_a_notify_in_the_same_segment_as_the_hello_is_served() {
     let mut client = Client::fresh(agent.addr());
     client.send(&[Hello::mux().encode(), Frame::new(3, (5, 1), []).encode(), disconnect(0)].concat());
     let wanted = [default_agent_hello(), hex("00000007 67 00000001 05 01"), agent_disconnect(0)].concat();
-    assert_eq!(client.rest().expect("the connection is not reset"), wanted);
+    assert_eq!(client.read_to_end().expect("the connection is not reset"), wanted);
 }

@@ -87,7 +87,7 @@ fn n11_n13_and_n14_each_notify_is_answered_once() {
 #[test]
 fn n12_without_pipelining_acks_are_sent_in_order() {
     let agent = Agent::spawn(&["-t", "20ms"]);
-    let mut client = Client::greeted(agent.addr(), &Hello::mux().with("capabilities", Value::text("")));
+    let mut client = Client::with_hello(agent.addr(), &Hello::mux().with("capabilities", Value::text("")));
     let input: Vec<u8> = (0..5).flat_map(|sid| notify(sid, 1, &[])).collect();
     client.exchange(&input, &(0..5).flat_map(|sid| ack(sid, 1, &[])).collect::<Vec<_>>());
 }
@@ -127,14 +127,14 @@ fn n16_a_frame_of_the_negotiated_size_is_accepted() {
     // argument's name and the type, and 2 of the string's length.
     let of = |len: usize| notify(1, 1, &[message("m", &[("", Value::String(vec![b'x'; len - 14]))])]);
     assert_eq!(of(256).len(), 4 + 256);
-    Client::greeted(agent.addr(), &hello).exchange(&of(256), &ack(1, 1, &[]));
-    Client::greeted(agent.addr(), &hello).expect_disconnect(&of(257), 3);
+    Client::with_hello(agent.addr(), &hello).exchange(&of(256), &ack(1, 1, &[]));
+    Client::with_hello(agent.addr(), &hello).expect_disconnect(&of(257), 3);
 }
 
 #[test]
 fn n22_an_ack_is_truncated_to_the_negotiated_size() {
     let agent = Agent::spawn(&[]);
-    let mut client = Client::greeted(agent.addr(), &Hello::mux().with("max-frame-size", Value::Uint32(256)));
+    let mut client = Client::with_hello(agent.addr(), &Hello::mux().with("max-frame-size", Value::Uint32(256)));
     // 40 scores of 14 bytes each do not fit in an ACK. The NOTIFY does not fit in a frame either, so it is fragmented.
     let payload = check_client_ip(V4).repeat(40);
     let mut pieces = payload.chunks(200);

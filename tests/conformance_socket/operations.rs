@@ -267,7 +267,7 @@ fn sigint_skips_the_lame_duck_period() {
 #[test]
 fn a_json_log_line_names_its_connection() {
     let agent = Agent::spawn(&["--log-format", "json", "--log-level", "debug"]);
-    let mut client = Client::greeted(agent.addr(), &Hello::mux().and("engine-id", Value::text("engine-7")));
+    let mut client = Client::with_hello(agent.addr(), &Hello::mux().and("engine-id", Value::text("engine-7")));
     client.send(&notify(1, 1, &[check_client_ip(Value::Null)]));
     client.frame();
     agent.wait_for_line("ACK sid=1");

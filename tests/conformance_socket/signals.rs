@@ -24,7 +24,7 @@ fn x09_notifys_in_flight_are_answered_before_the_disconnect() {
     // does not show when that is.
     client.send(&notify(9, 1, &[check_client_ip(Value::Ipv4([192, 0, 2, 1]))]));
     assert!(Client::connect(agent.addr()).is_err(), "expected the listener to be closed");
-    let sent = client.rest().expect("the connection is not reset");
+    let sent = client.read_to_end().expect("the connection is not reset");
     let last = agent_disconnect(0);
     assert!(sent.ends_with(&last), "expected an AGENT-DISCONNECT at the end, got {sent:02x?}");
     let mut rest = &sent[..sent.len() - last.len()];
@@ -42,7 +42,7 @@ fn x09_the_grace_period_bounds_the_drain() {
     let mut agent = Agent::spawn(&["-d", "-t", "3600s", "--grace", "1s"]);
     let mut client = busy(&agent);
     agent.terminate();
-    assert_eq!(client.rest().expect("the connection is not reset"), agent_disconnect(0));
+    assert_eq!(client.read_to_end().expect("the connection is not reset"), agent_disconnect(0));
     assert!(agent.wait().success());
 }
 
@@ -58,7 +58,7 @@ fn x09_a_connection_lingers_after_a_late_answer() {
     }
     assert_eq!(client.frame().encode(), agent_disconnect(0));
     client.send(&notify(9, 1, &[]).repeat(10_000));
-    assert_eq!(client.rest().expect("the connection is not reset"), []);
+    assert_eq!(client.read_to_end().expect("the connection is not reset"), []);
     drop(client);
     assert!(agent.wait().success());
 }
@@ -73,7 +73,7 @@ fn x10_idle_connections_are_closed_immediately() {
         }
         agent.signal(signal);
         for client in &mut clients {
-            assert_eq!(client.rest().expect("the connection is not reset"), agent_disconnect(0));
+            assert_eq!(client.read_to_end().expect("the connection is not reset"), agent_disconnect(0));
         }
         drop(clients);
         assert!(agent.wait().success());
@@ -87,7 +87,7 @@ fn x10_both_sides_may_disconnect_at_the_same_time() {
     let mut client = Client::ready(agent.addr());
     agent.terminate();
     client.send(&disconnect(0));
-    assert_eq!(client.rest().expect("the connection is not reset"), agent_disconnect(0));
+    assert_eq!(client.read_to_end().expect("the connection is not reset"), agent_disconnect(0));
     assert!(agent.wait().success());
 }
 
@@ -98,7 +98,7 @@ fn a_connection_without_a_hello_is_rejected() {
     client.send(&Hello::mux().encode()[..50]);
     agent.wait_for_line("connected");
     agent.terminate();
-    assert_eq!(client.rest().expect("the connection is not reset"), agent_disconnect(13));
+    assert_eq!(client.read_to_end().expect("the connection is not reset"), agent_disconnect(13));
     assert!(agent.wait().success());
 }
 
@@ -109,7 +109,7 @@ fn a_stop_sends_a_delayed_refusal_at_once() {
     client.send(&Hello::mux().without("capabilities").encode());
     agent.wait_for_line("HAPROXY-HELLO");
     agent.terminate();
-    assert_eq!(client.rest().expect("the connection is not reset"), agent_disconnect(7));
+    assert_eq!(client.read_to_end().expect("the connection is not reset"), agent_disconnect(7));
     drop(client);
     assert!(agent.wait().success());
 }

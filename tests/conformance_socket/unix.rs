@@ -58,7 +58,7 @@ fn the_protocol_is_the_same() {
         check_serves(&agent);
         let mut check = Client::fresh(agent.addr());
         check.send(&Hello::health_check().encode());
-        assert_eq!(check.rest().expect("the connection is not reset"), agent_hello(16380, "fragmentation"));
+        assert_eq!(check.read_to_end().expect("the connection is not reset"), agent_hello(16380, "fragmentation"));
         let crossing = documented_notify().repeat(10_000);
         Client::ready(agent.addr()).expect_disconnect(&[disconnect(2), crossing].concat(), 2);
         agent.terminate();

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::time::Instant;
 
-use spoa_sim_haproxy::recording::{Recording, Side, What};
+use spoa_sim_haproxy::recording::{LinkEvent, Recording, Side};
 
 use crate::relay::{Relay, Watch, reset_on_close};
 
@@ -32,7 +32,7 @@ impl Recorder {
 
 impl Tape {
     /// Adds a step. The clock is read while the recording is locked, so that times never decrease.
-    fn push(&self, connection: usize, what: What) {
+    fn push(&self, connection: usize, what: LinkEvent) {
         let mut recording = self.recording.lock().expect("no thread of the relay panicked");
         let at = u64::try_from(self.start.elapsed().as_micros()).expect("a recording is short") * 1_000;
         recording.push(at, u32::try_from(connection).expect("connections are few"), what);
@@ -59,8 +59,8 @@ pub(crate) fn distinguishes_fin_and_reset() {
             let end = other.read(&mut received);
             assert_eq!(end.as_ref().err().map(io::Error::kind), reset.then_some(io::ErrorKind::ConnectionReset));
             let side = if by_agent { Side::Agent } else { Side::Haproxy };
-            let last = recorder.recorded().steps.last().map(|step| step.what.clone());
-            assert_eq!(last, Some(if reset { What::Reset(side) } else { What::Fin(side) }));
+            let last = recorder.recorded().steps.last().map(|step| step.event.clone());
+            assert_eq!(last, Some(if reset { LinkEvent::Reset(side) } else { LinkEvent::Fin(side) }));
         }
     }
 }
@@ -69,15 +69,15 @@ impl Watch for Tape {
     const RESETS: bool = true;
 
     fn opened(&self, connection: usize) {
-        self.push(connection, What::Open);
+        self.push(connection, LinkEvent::Open);
     }
 
     fn bytes(&self, connection: usize, side: Side, bytes: &[u8]) -> Vec<u8> {
-        self.push(connection, What::Bytes(side, bytes.to_vec()));
+        self.push(connection, LinkEvent::Bytes(side, bytes.to_vec()));
         bytes.to_vec()
     }
 
     fn ended(&self, connection: usize, side: Side, reset: bool) {
-        self.push(connection, if reset { What::Reset(side) } else { What::Fin(side) });
+        self.push(connection, if reset { LinkEvent::Reset(side) } else { LinkEvent::Fin(side) });
     }
 }

@@ -53,14 +53,14 @@ impl Client {
 
     /// Connects and completes the handshake with the default HELLO of HAProxy 3.1 and later.
     pub fn ready(addr: &str) -> Self {
-        Self::greeted(addr, &Hello::mux())
+        Self::with_hello(addr, &Hello::mux())
     }
 
     /// Connects and completes the handshake with this HELLO.
     ///
     /// # Panics
     /// If the agent does not accept it.
-    pub fn greeted(addr: &str, hello: &Hello) -> Self {
+    pub fn with_hello(addr: &str, hello: &Hello) -> Self {
         let mut client = Self::fresh(addr);
         client.send(&hello.encode());
         let frame = client.frame();
@@ -145,7 +145,7 @@ impl Client {
     ///
     /// # Errors
     /// If the connection is reset, or is still open after [`LIMIT`].
-    pub fn rest(&mut self) -> io::Result<Vec<u8>> {
+    pub fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         match &mut self.stream {
             Stream::Tcp(stream) => stream.read_to_end(&mut bytes)?,
@@ -170,7 +170,7 @@ impl Client {
     /// If the agent does something else.
     pub fn expect_disconnect(&mut self, input: &[u8], code: u64) {
         self.send(input);
-        let rest = self.rest().expect("the connection is not reset");
+        let rest = self.read_to_end().expect("the connection is not reset");
         assert_eq!(rest, agent_disconnect(code), "wrong answer to {input:02x?}");
     }
 

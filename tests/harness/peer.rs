@@ -83,11 +83,11 @@ impl Peer {
 
     /// Returns a connection with these limits after a handshake.
     pub fn ready_with(config: Config) -> Self {
-        Self::greeted(config, &Hello::mux())
+        Self::with_hello(config, &Hello::mux())
     }
 
     /// Returns a connection with these limits after a handshake with this HELLO, which it must accept.
-    pub fn greeted(config: Config, hello: &Hello) -> Self {
+    pub fn with_hello(config: Config, hello: &Hello) -> Self {
         let mut peer = Self::new(config);
         peer.send(&hello.encode());
         assert!(matches!(peer.take_events()[..], [Seen::Ready { .. }]), "the connection refuses {hello:?}");

@@ -143,7 +143,7 @@ fn futures_are_dropped_with_their_connection() {
         let mut client = Client::ready(&agent.addr);
         client.send(&notifys(10));
         client.finish();
-        assert_eq!(client.rest().map_err(|error: io::Error| error.kind()), Ok(Vec::new()));
+        assert_eq!(client.read_to_end().map_err(|error: io::Error| error.kind()), Ok(Vec::new()));
         assert_eq!(drops.try_iter().count(), 3);
     }
 }

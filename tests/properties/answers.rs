@@ -80,7 +80,7 @@ proptest! {
         let hello = Hello::mux().with("capabilities", Value::text(if pipelining { "pipelining" } else { "" }));
         let config = Config { in_flight_max, unsent_max, ..Config::default() };
         let too_late = Rc::new(RefCell::new(Vec::new()));
-        let mut peer = Peer::greeted(config, &hello).handling(handler(treatments.clone(), Rc::clone(&too_late)));
+        let mut peer = Peer::with_hello(config, &hello).handling(handler(treatments.clone(), Rc::clone(&too_late)));
         let count = treatments.len() as u64;
         peer.send(&(0..count).flat_map(|n| notify(n, n + 1, &[check_client_ip(Value::Null)])).collect::<Vec<_>>());
 

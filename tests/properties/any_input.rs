@@ -150,7 +150,7 @@ proptest! {
     #[test]
     fn invariants_hold_for_any_steps_after_the_hello(config in config(), steps in vec(step(), 0..40)) {
         prop_assert_eq!(config.memory_max(), memory_bound(&config), "the formula differs from the documented one");
-        let mut peer = Peer::greeted(config, &Hello::applet()).handling(handler(config));
+        let mut peer = Peer::with_hello(config, &Hello::applet()).handling(handler(config));
         for step in &steps {
             apply(&mut peer, &config, step);
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use spoa_sim_haproxy::codec::{EngineId, Hello, encode_hello};
-use spoa_sim_haproxy::recording::{Recording, Side, What};
+use spoa_sim_haproxy::recording::{LinkEvent, Recording, Side};
 use spoa_sim_haproxy::{Engine, Mismatch, Settings, Variant, accepts};
 use spoa_tests::bytes::{DISCONNECT, Frame, HELLO, NOTIFY, Value, read_messages};
 
@@ -39,7 +39,7 @@ impl Tape {
     }
 
     fn conversations(&self) -> usize {
-        self.recording.steps.iter().filter(|step| step.what == What::Open).count()
+        self.recording.steps.iter().filter(|step| step.event == LinkEvent::Open).count()
     }
 }
 
@@ -144,7 +144,7 @@ fn other_engine(tape: &Tape) -> Variant {
 fn with_hellos_of(settings: &Settings, recording: &Recording) -> Recording {
     let mut recording = recording.clone();
     for step in &mut recording.steps {
-        if let What::Bytes(Side::Haproxy, bytes) = &mut step.what
+        if let LinkEvent::Bytes(Side::Haproxy, bytes) = &mut step.event
             && bytes.get(4) == Some(&HELLO)
             && let Some(id) = bytes.last_chunk::<36>().copied()
             && bytes.windows(9).any(|window| window == b"engine-id")
@@ -210,7 +210,7 @@ fn all_addresses_are_reserved_for_documentation() {
 fn frames_of_haproxy(recording: &Recording) -> BTreeMap<u32, Vec<Frame>> {
     let mut streams = BTreeMap::<u32, Vec<u8>>::new();
     for step in &recording.steps {
-        if let What::Bytes(Side::Haproxy, bytes) = &step.what {
+        if let LinkEvent::Bytes(Side::Haproxy, bytes) = &step.event {
             streams.entry(step.link).or_default().extend_from_slice(bytes);
         }
     }
@@ -223,8 +223,8 @@ fn frames_of_haproxy(recording: &Recording) -> BTreeMap<u32, Vec<Frame>> {
 
 /// Returns the indices of the steps in which HAProxy sent bytes that start with a frame of this type.
 fn steps_with(recording: &Recording, kind: u8) -> Vec<usize> {
-    let is = |what: &What| matches!(what, What::Bytes(Side::Haproxy, bytes) if bytes.get(4) == Some(&kind));
-    (0..recording.steps.len()).filter(|&at| is(&recording.steps[at].what)).collect()
+    let is = |event: &LinkEvent| matches!(event, LinkEvent::Bytes(Side::Haproxy, bytes) if bytes.get(4) == Some(&kind));
+    (0..recording.steps.len()).filter(|&at| is(&recording.steps[at].event)).collect()
 }
 
 /// Checks that the model rejects the recording after `change`.
@@ -262,7 +262,7 @@ fn a_wrong_bit_in_a_header_of_the_applet_is_rejected() {
 }
 
 fn flip(recording: &mut Recording, step: usize, bit: usize) {
-    if let What::Bytes(_, bytes) = &mut recording.steps[step].what {
+    if let LinkEvent::Bytes(_, bytes) = &mut recording.steps[step].event {
         bytes[bit / 8] ^= 0x80 >> (bit % 8);
     }
 }
@@ -273,7 +273,7 @@ fn a_missing_disconnect_is_rejected() {
         let tape = tape(name);
         for at in steps_with(&tape.recording, DISCONNECT) {
             check_rejected(tape, "an end without a DISCONNECT", |recording| {
-                recording.steps[at].what = What::Fin(Side::Haproxy);
+                recording.steps[at].event = LinkEvent::Fin(Side::Haproxy);
             });
         }
     }
@@ -285,7 +285,7 @@ fn a_wrong_disconnect_code_is_rejected() {
         let tape = tape(name);
         for at in steps_with(&tape.recording, DISCONNECT) {
             check_rejected(tape, "another code", |recording| {
-                let What::Bytes(_, bytes) = &mut recording.steps[at].what else { return };
+                let LinkEvent::Bytes(_, bytes) = &mut recording.steps[at].event else { return };
                 *bytes = spoa_tests::frames::disconnect(12);
             });
         }
@@ -301,8 +301,8 @@ fn swapped_repeated_and_missing_frames_are_rejected() {
     assert!(on_first.len() > 10);
     for pair in on_first.windows(2) {
         check_rejected(tape, "NOTIFYs in another order", |recording| {
-            let earlier = recording.steps[pair[0]].what.clone();
-            recording.steps[pair[0]].what = std::mem::replace(&mut recording.steps[pair[1]].what, earlier);
+            let earlier = recording.steps[pair[0]].event.clone();
+            recording.steps[pair[0]].event = std::mem::replace(&mut recording.steps[pair[1]].event, earlier);
         });
         check_rejected(tape, "a NOTIFY that is sent twice", |recording| {
             recording.steps.insert(pair[1], tape.recording.steps[pair[0]].clone());
@@ -320,7 +320,7 @@ fn an_early_end_is_rejected() {
         let link = tape.recording.steps[notify].link;
         check_rejected(tape, "an early reset", |recording| {
             let mut end = recording.steps[notify].clone();
-            (end.link, end.what) = (link, What::Reset(Side::Haproxy));
+            (end.link, end.event) = (link, LinkEvent::Reset(Side::Haproxy));
             recording.steps.truncate(notify + 1);
             recording.steps.push(end);
         });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use spoa_core::wire::{Capabilities, Scope};
 use spoa_core::{Ack, CloseReason, Config, Connection, Event, Instant, PeerError, Ticket};
 use spoa_sim_haproxy::Time;
-use spoa_sim_haproxy::recording::{Recording, Side, What};
+use spoa_sim_haproxy::recording::{LinkEvent, Recording, Side};
 use spoa_tests::bytes::{ACK, AGENT_DISCONNECT, AGENT_HELLO, Frame, Value};
 
 /// The time at which NOTIFYs are answered.
@@ -39,12 +39,12 @@ pub(crate) fn replay(recording: &Recording, answers: Answers) -> Replayed {
         for link in &mut links {
             link.advance_time(step.at, &mut replayed);
         }
-        if step.what == What::Open {
+        if step.event == LinkEvent::Open {
             let config = configs.get(&step.link).copied().unwrap_or_default();
-            replayed.recording.push(step.at, step.link, What::Open);
+            replayed.recording.push(step.at, step.link, LinkEvent::Open);
             links.push(Link::new(step.link, config, step.at, answers));
         } else if let Some(link) = links.iter_mut().find(|link| link.id == step.link) {
-            link.step(step.at, &step.what, &mut replayed);
+            link.step(step.at, &step.event, &mut replayed);
         }
     }
     replayed
@@ -56,7 +56,7 @@ fn configs(recording: &Recording) -> BTreeMap<u32, Config> {
     let mut configs = BTreeMap::new();
     let mut sent = BTreeMap::<u32, Vec<u8>>::new();
     for step in &recording.steps {
-        if let What::Bytes(Side::Agent, bytes) = &step.what {
+        if let LinkEvent::Bytes(Side::Agent, bytes) = &step.event {
             let sent = sent.entry(step.link).or_default();
             sent.extend_from_slice(bytes);
             if let Some(config) = Frame::take(&mut &sent[..]).as_ref().and_then(config_of) {
@@ -113,24 +113,24 @@ impl Link {
     }
 
     /// Executes a step of the recording.
-    fn step(&mut self, at: Time, what: &What, replayed: &mut Replayed) {
+    fn step(&mut self, at: Time, what: &LinkEvent, replayed: &mut Replayed) {
         let now = Instant::from_nanos(at);
         match what {
-            What::Open => {}
-            What::Bytes(Side::Haproxy, bytes) => {
+            LinkEvent::Open => {}
+            LinkEvent::Bytes(Side::Haproxy, bytes) => {
                 replayed.recording.push(at, self.id, what.clone());
                 self.unread.extend_from_slice(bytes);
             }
-            What::Fin(Side::Haproxy) | What::Reset(Side::Haproxy) => {
+            LinkEvent::Fin(Side::Haproxy) | LinkEvent::Reset(Side::Haproxy) => {
                 replayed.recording.push(at, self.id, what.clone());
                 self.core.handle_eof(now);
             }
-            What::Bytes(Side::Agent, bytes) => {
+            LinkEvent::Bytes(Side::Agent, bytes) => {
                 self.recorded.extend_from_slice(bytes);
                 self.follow(now);
             }
             // The core has no reason of its own to close the connection, so the replay calls it to do so.
-            What::Fin(Side::Agent) | What::Reset(Side::Agent) => self.core.disconnect(now, Duration::ZERO),
+            LinkEvent::Fin(Side::Agent) | LinkEvent::Reset(Side::Agent) => self.core.disconnect(now, Duration::ZERO),
         }
         self.pump(at, replayed);
     }
@@ -185,7 +185,7 @@ impl Link {
                 idle = false;
                 let bytes = bytes.to_vec();
                 self.core.transmitted(now, bytes.len());
-                replayed.recording.push(at, self.id, What::Bytes(Side::Agent, bytes));
+                replayed.recording.push(at, self.id, LinkEvent::Bytes(Side::Agent, bytes));
             }
             if idle {
                 break;
@@ -193,7 +193,7 @@ impl Link {
         }
         if self.core.is_send_finished() && !self.is_fin_sent {
             self.is_fin_sent = true;
-            replayed.recording.push(at, self.id, What::Fin(Side::Agent));
+            replayed.recording.push(at, self.id, LinkEvent::Fin(Side::Agent));
         }
     }
 }

@@ -157,7 +157,7 @@ fn run_client(addr: &str, counters: &Counters, mut random: ChaCha8Rng) {
             }
             _ => {}
         }
-        let mut client = Client::greeted(addr, &Hello::applet());
+        let mut client = Client::with_hello(addr, &Hello::applet());
         let mut sid = 0;
         for _ in 0..random.random_range(0..50) {
             let burst = random.random_range(1..=20);
@@ -190,7 +190,7 @@ fn run_client(addr: &str, counters: &Counters, mut random: ChaCha8Rng) {
         match random.random_range(0..4) {
             0 => {
                 let _ = client.try_send(&disconnect(0));
-                let _ = client.rest();
+                let _ = client.read_to_end();
             }
             1 => client.reset(),
             2 => {

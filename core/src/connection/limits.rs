@@ -10,16 +10,16 @@ impl Connection {
     /// NOTIFYs in flight can still be answered, other frames are processed, and the socket is read until the receive
     /// buffer is full.
     #[inline]
-    pub const fn hold(&mut self, on: bool) {
+    pub const fn hold_back(&mut self, on: bool) {
         self.on_hold = on;
     }
 
-    /// True if a NOTIFY is buffered and only [`hold`](Self::hold) prevents handing it out.
+    /// True if a NOTIFY is buffered and only [`hold_back`](Self::hold_back) prevents handing it out.
     pub fn needs_permit(&self) -> bool {
         self.is_held_back() && !self.is_at_limit()
     }
 
-    /// True if a NOTIFY is buffered and not handed out, because of [`hold`](Self::hold) or because a limit of this
+    /// True if a NOTIFY is buffered and not handed out, because of [`hold_back`](Self::hold_back) or because a limit of this
     /// connection is reached.
     pub fn is_held_back(&self) -> bool {
         self.holds_back() && self.has_frame()
@@ -35,7 +35,7 @@ impl Connection {
     /// True while NOTIFYs are held back and the next frame is a NOTIFY, a fragment of one, or of a type that is not
     /// known yet.
     ///
-    /// NOTIFYs are held back by [`hold`](Self::hold) and by the limits of this connection: unsent bytes, and the number
+    /// NOTIFYs are held back by [`hold_back`](Self::hold_back) and by the limits of this connection: unsent bytes, and the number
     /// and payload of the NOTIFYs in flight. Other frames need no room, so a DISCONNECT is answered even at a limit,
     /// unless NOTIFYs that are held back precede it.
     pub(super) fn holds_back(&self) -> bool {

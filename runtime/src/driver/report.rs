@@ -76,8 +76,8 @@ impl Driver {
             CloseReason::Peer(status @ (Status::NORMAL | Status::IO | Status::TIMEOUT)) => {
                 tell!(debug, name, status = status.0, "closed by HAProxy: {status}");
             }
-            CloseReason::Eof { in_flight, mid_frame } => {
-                let place = if mid_frame { "inside a frame" } else { "between two frames" };
+            CloseReason::Eof { in_flight, unprocessed } => {
+                let place = if unprocessed { "inside a frame" } else { "between two frames" };
                 tell!(debug, name, in_flight, "closed by HAProxy {place}, with {}", Count(in_flight as u64, "NOTIFY"));
             }
             CloseReason::Peer(status) => {
@@ -109,8 +109,8 @@ impl Driver {
 
 const fn local_reason(reason: LocalReason) -> &'static str {
     match reason {
-        LocalReason::Asked => "the agent is stopping",
-        LocalReason::NoRoom => "the limit of connections is reached",
+        LocalReason::Requested => "the agent is stopping",
+        LocalReason::ConnectionLimit => "the limit of connections is reached",
         LocalReason::HealthCheckRefused => "a health check, refused because the agent is stopping",
         LocalReason::NotifyMax => "the number of NOTIFYs per connection is reached",
         LocalReason::Idle => "no NOTIFY within the idle timeout",

@@ -76,7 +76,7 @@ enum State {
 #[derive(Clone, Copy, Debug)]
 enum End {
     Code(u32),
-    Eof { in_flight: usize, mid_frame: bool },
+    Eof { in_flight: usize, unprocessed: bool },
 }
 
 /// A deferred NOTIFY.
@@ -114,7 +114,7 @@ pub enum Event<P> {
         /// The number of NOTIFYs in flight.
         in_flight: usize,
         /// True if bytes were left that the agent had not parsed.
-        mid_frame: bool,
+        unprocessed: bool,
     },
     /// The conversation ended for another reason. The value is the code of HAProxy's error or DISCONNECT, 13 if the
     /// agent has no memory or refuses health checks, 0 if it has another reason of its own, or [`SILENT`].
@@ -161,7 +161,7 @@ impl Oracle {
     }
 
     /// Changes a connection that was just accepted to one above the limit of connections, which has to be rejected.
-    pub fn refused(self) -> Self {
+    pub fn rejected(self) -> Self {
         let state = State::Refusing { code: 13, reported: 0, until: self.now + self.limits.refuse_delay };
         Self { state, ..self }
     }
@@ -192,7 +192,7 @@ impl Oracle {
     /// Input: the agent read the end of HAProxy's bytes.
     pub fn eof(&mut self, now: u64) {
         self.tick(now);
-        let end = End::Eof { in_flight: self.in_flight.len(), mid_frame: self.parsed < self.input.len() };
+        let end = End::Eof { in_flight: self.in_flight.len(), unprocessed: self.parsed < self.input.len() };
         self.terminate(end);
     }
 
@@ -274,7 +274,7 @@ impl Oracle {
                 Event::Notify { ids, index, payload: payload.bytes(&self.input, &self.reassembled) }
             }
             Event::Closed(code) => Event::Closed(code),
-            Event::Eof { in_flight, mid_frame } => Event::Eof { in_flight, mid_frame },
+            Event::Eof { in_flight, unprocessed } => Event::Eof { in_flight, unprocessed },
         })
     }
 
@@ -282,7 +282,7 @@ impl Oracle {
         loop {
             match self.end.take() {
                 Some(End::Code(code)) => return Some(Event::Closed(code)),
-                Some(End::Eof { in_flight, mid_frame }) => return Some(Event::Eof { in_flight, mid_frame }),
+                Some(End::Eof { in_flight, unprocessed }) => return Some(Event::Eof { in_flight, unprocessed }),
                 None => {}
             }
             if !self.parses_input() || self.is_at_limit() && self.is_notify_next() {

@@ -14,7 +14,7 @@ mod haproxy;
 use std::fmt;
 
 use crate::codec::{AgentHello, EngineId};
-use crate::recording::{Recording, Side, Step, What};
+use crate::recording::{LinkEvent, Recording, Side, Step};
 use crate::settings::{Engine, Settings};
 use crate::time::{MILLISECOND, Time};
 
@@ -171,26 +171,26 @@ struct Validator<'a> {
 impl Validator<'_> {
     fn step(&mut self, step: &Step) -> Validation {
         let at = self.links.iter().position(|link| link.id == step.link);
-        match (&step.what, at) {
-            (What::Open, None) => {
+        match (&step.event, at) {
+            (LinkEvent::Open, None) => {
                 self.links.push(Link::new(step.link, step.at));
                 Ok(())
             }
-            (What::Open, Some(_)) => Err(format!("connection {} is already open", step.link)),
+            (LinkEvent::Open, Some(_)) => Err(format!("connection {} is already open", step.link)),
             (_, None) => Err(format!("connection {} was never opened", step.link)),
-            (What::Bytes(Side::Haproxy, bytes), Some(at)) => self.haproxy_bytes(at, step.at, bytes),
-            (What::Bytes(Side::Agent, bytes), Some(at)) => {
+            (LinkEvent::Bytes(Side::Haproxy, bytes), Some(at)) => self.haproxy_bytes(at, step.at, bytes),
+            (LinkEvent::Bytes(Side::Agent, bytes), Some(at)) => {
                 self.agent_bytes(at, step.at, bytes);
                 Ok(())
             }
-            (What::Fin(Side::Agent) | What::Reset(Side::Agent), Some(at)) => {
+            (LinkEvent::Fin(Side::Agent) | LinkEvent::Reset(Side::Agent), Some(at)) => {
                 self.links[at].agent_fin = true;
-                self.links[at].agent_reset |= matches!(step.what, What::Reset(_));
+                self.links[at].agent_reset |= matches!(step.event, LinkEvent::Reset(_));
                 self.note_retry(at);
                 Ok(())
             }
-            (What::Fin(Side::Haproxy), Some(at)) => self.haproxy_closes(at, step.at, false),
-            (What::Reset(Side::Haproxy), Some(at)) => self.haproxy_closes(at, step.at, true),
+            (LinkEvent::Fin(Side::Haproxy), Some(at)) => self.haproxy_closes(at, step.at, false),
+            (LinkEvent::Reset(Side::Haproxy), Some(at)) => self.haproxy_closes(at, step.at, true),
         }
     }
 

@@ -37,7 +37,7 @@ pub enum Side {
 
 /// An event on a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum LinkEvent {
     /// HAProxy opened the connection.
     Open,
     /// Bytes of one read, sent by this side.
@@ -58,7 +58,7 @@ pub struct Step {
     /// The number of the connection, which no other connection has.
     pub link: u32,
     /// The event.
-    pub what: What,
+    pub event: LinkEvent,
 }
 
 /// A recorded conversation. [`Display`](fmt::Display) writes the text that [`parse`](Self::parse) reads.
@@ -120,18 +120,18 @@ impl Recording {
             self.conditions.push((name.to_owned(), value.trim().to_owned()));
             return Ok(());
         }
-        let (at, link, what) = parse_step(text, names)?;
+        let (at, link, event) = parse_step(text, names)?;
         if self.steps.last().is_some_and(|last| last.at > at) {
             return Err("the time is before that of the previous event");
         }
-        self.steps.push(Step { line, at, link, what });
+        self.steps.push(Step { line, at, link, event });
         Ok(())
     }
 
     /// Adds a step. Its line is that of the text that [`Display`](fmt::Display) would write.
-    pub fn push(&mut self, at: Time, link: u32, what: What) {
+    pub fn push(&mut self, at: Time, link: u32, event: LinkEvent) {
         let line = self.conditions.len() + self.steps.len() + 2;
-        self.steps.push(Step { line, at, link, what });
+        self.steps.push(Step { line, at, link, event });
     }
 
     /// Returns the value of a condition: the last one if there are several of that name.
@@ -141,10 +141,10 @@ impl Recording {
 
     /// Keeps only the first `count` connections.
     pub fn truncate(&mut self, count: usize) {
-        let opened = self.steps.iter().filter(|step| step.what == What::Open).map(|step| step.link);
+        let opened = self.steps.iter().filter(|step| step.event == LinkEvent::Open).map(|step| step.link);
         let first: Vec<_> = opened.take(count).collect();
         for step in std::mem::take(&mut self.steps).into_iter().filter(|step| first.contains(&step.link)) {
-            self.push(step.at, step.link, step.what);
+            self.push(step.at, step.link, step.event);
         }
     }
 }
@@ -163,11 +163,11 @@ impl fmt::Display for Recording {
             } else {
                 write!(f, "{seconds}.{nanos:09} {}", step.link)?;
             }
-            match &step.what {
-                What::Open => f.write_str(" open")?,
-                What::Fin(side) => write!(f, " {} fin", arrow(*side))?,
-                What::Reset(side) => write!(f, " {} rst", arrow(*side))?,
-                What::Bytes(side, bytes) => {
+            match &step.event {
+                LinkEvent::Open => f.write_str(" open")?,
+                LinkEvent::Fin(side) => write!(f, " {} fin", arrow(*side))?,
+                LinkEvent::Reset(side) => write!(f, " {} rst", arrow(*side))?,
+                LinkEvent::Bytes(side, bytes) => {
                     write!(f, " {} ", arrow(*side))?;
                     names.write(f, bytes)?;
                 }
@@ -205,7 +205,7 @@ impl<'s> Names<'s> {
     fn of(steps: &'s [Step]) -> Self {
         let mut names = BTreeMap::new();
         for step in steps {
-            if let What::Bytes(_, bytes) = &step.what
+            if let LinkEvent::Bytes(_, bytes) = &step.event
                 && bytes.len() >= NAMED_MIN
             {
                 names.entry(&**bytes).and_modify(|name| *name = Name::Due).or_insert(Name::None);
@@ -256,7 +256,7 @@ const TEXT_MIN: usize = 4;
 /// The fewest repetitions that are written with a count.
 const RUN_MIN: usize = 16;
 
-type Parsed = (Time, u32, What);
+type Parsed = (Time, u32, LinkEvent);
 
 fn parse_step<'t>(text: &'t str, names: &mut BTreeMap<&'t str, Vec<u8>>) -> Result<Parsed, &'static str> {
     let mut words = text.splitn(4, ' ').map(str::trim);
@@ -264,18 +264,18 @@ fn parse_step<'t>(text: &'t str, names: &mut BTreeMap<&'t str, Vec<u8>>) -> Resu
     let at = word().and_then(parse_time).ok_or("expected a time such as 0.000121 first")?;
     let link = word().and_then(|word| word.parse().ok()).ok_or("expected the number of a connection after the time")?;
     let side = match word() {
-        Some("open") => return if word().is_none() { Ok((at, link, What::Open)) } else { Err(TRAILING) },
+        Some("open") => return if word().is_none() { Ok((at, link, LinkEvent::Open)) } else { Err(TRAILING) },
         Some(">") => Side::Haproxy,
         Some("<") => Side::Agent,
         _ => return Err("expected open, > or < after the connection"),
     };
-    let what = match word() {
-        Some("fin") => What::Fin(side),
-        Some("rst") => What::Reset(side),
-        Some(bytes) => What::Bytes(side, parse_named(bytes, names)?),
+    let event = match word() {
+        Some("fin") => LinkEvent::Fin(side),
+        Some("rst") => LinkEvent::Reset(side),
+        Some(bytes) => LinkEvent::Bytes(side, parse_named(bytes, names)?),
         None => return Err("expected bytes, fin or rst after the direction"),
     };
-    Ok((at, link, what))
+    Ok((at, link, event))
 }
 
 const TRAILING: &str = "expected nothing after open";
@@ -348,7 +348,7 @@ mod tests {
     fn a_written_recording_is_read() {
         let recording = Recording::parse(TEXT).unwrap();
         assert_eq!(recording.to_string(), TEXT);
-        assert_eq!(recording.steps[1].what, What::Bytes(Side::Haproxy, vec![0, 255, 16]));
+        assert_eq!(recording.steps[1].event, LinkEvent::Bytes(Side::Haproxy, vec![0, 255, 16]));
         assert_eq!((recording.steps[2].at, recording.steps[2].line), (310_250, 5));
         assert_eq!(recording.condition("haproxy"), Some("2.6.12"));
     }
@@ -365,7 +365,7 @@ mod tests {
         let long = [&b"\x00\x01version, \"x\""[..], &[b'a'; 300], b"\xff2.0", &[0; 16]].concat();
         let mut recording = Recording::default();
         for at in 0..3 {
-            recording.push(at, 1, What::Bytes(Side::Agent, long.clone()));
+            recording.push(at, 1, LinkEvent::Bytes(Side::Agent, long.clone()));
         }
         let text = recording.to_string();
         assert_eq!(Recording::parse(&text).unwrap(), recording, "{text}");

@@ -2,7 +2,7 @@
 //! equal calls give equal conversations, and the variant of the model accepts each conversation.
 
 use spoa_sim_haproxy::codec::{Arg, Header, Messages};
-use spoa_sim_haproxy::recording::{Recording, Side, What};
+use spoa_sim_haproxy::recording::{LinkEvent, Recording, Side};
 use spoa_sim_haproxy::{
     Action, Defects, Engine, EventId, LinkId, MILLISECOND, Process, SECOND, Settings, Time, Variant, accepts,
 };
@@ -87,12 +87,12 @@ impl World {
             match action {
                 Action::Connect(link) => {
                     self.links.push((link, Vec::new()));
-                    self.recording.push(self.now, link.0, What::Open);
+                    self.recording.push(self.now, link.0, LinkEvent::Open);
                 }
-                Action::Fin(link) => self.recording.push(self.now, link.0, What::Fin(Side::Haproxy)),
+                Action::Fin(link) => self.recording.push(self.now, link.0, LinkEvent::Fin(Side::Haproxy)),
                 Action::Reset(link) => {
                     self.links.retain(|(open, _)| *open != link);
-                    self.recording.push(self.now, link.0, What::Reset(Side::Haproxy));
+                    self.recording.push(self.now, link.0, LinkEvent::Reset(Side::Haproxy));
                 }
                 Action::Done(event, outcome) => {
                     outcome.actions.for_each(drop);
@@ -100,7 +100,7 @@ impl World {
                 }
                 Action::CheckDone { .. } => {}
                 Action::Send(link, bytes) => {
-                    self.recording.push(self.now, link.0, What::Bytes(Side::Haproxy, bytes.to_vec()));
+                    self.recording.push(self.now, link.0, LinkEvent::Bytes(Side::Haproxy, bytes.to_vec()));
                     let reply = answer(&mut self.random, self.fault_interval, bytes);
                     if let Some((_, queue)) = self.links.iter_mut().find(|(open, _)| *open == link) {
                         queue.extend(reply);
@@ -135,7 +135,7 @@ impl World {
             3 if self.random.one_in(self.fault_interval) => {
                 let at = self.random.below(self.links.len() as u64) as usize;
                 let (link, _) = self.links.remove(at);
-                self.recording.push(self.now, link.0, What::Fin(Side::Agent));
+                self.recording.push(self.now, link.0, LinkEvent::Fin(Side::Agent));
                 if self.random.one_in(2) {
                     self.process.handle_eof(self.now, link);
                 } else {
@@ -149,7 +149,7 @@ impl World {
                 let bytes: Vec<u8> = queue.drain(..len).collect();
                 if !bytes.is_empty() {
                     self.process.handle_bytes(self.now, *link, &bytes);
-                    self.recording.push(self.now, link.0, What::Bytes(Side::Agent, bytes));
+                    self.recording.push(self.now, link.0, LinkEvent::Bytes(Side::Agent, bytes));
                 }
             }
         }

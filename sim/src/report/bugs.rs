@@ -22,8 +22,8 @@ Each is a small change to the core that `spoa-sim bugs` makes in a copy, builds 
 |---|---|---|---|---|
 ";
 
-/// Plants the bugs of these names, or all, one after the other; returns false if one is not found. Rewrites the table if all
-/// were tried.
+/// Plants the bugs of these names, or all, one after the other; returns false if one is not found. After a run of all it
+/// rewrites the table.
 ///
 /// # Errors
 /// There is no workspace here, or git or cargo does not work in it; in one line.
@@ -73,7 +73,7 @@ fn list(folder: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// How a bug was found.
+/// The run that found a bug.
 struct Found {
     seed: u64,
     steps: String,

@@ -22,7 +22,7 @@ pub(crate) fn load(server: &impl Server, clients: usize, time: Duration) -> Load
             let mut times = Vec::new();
             while start.elapsed() < time {
                 let started = Instant::now();
-                let mut client = Client::greeted(addr, &Hello::mux());
+                let mut client = Client::with_hello(addr, &Hello::mux());
                 client.send(&notify);
                 let answer = client.frame();
                 assert_eq!((answer.kind, answer.sid, answer.fid), (ACK, 1, 1));

@@ -118,7 +118,7 @@ fn p99(latencies: &[u32], acks: u32) -> Duration {
 impl Connection {
     /// Opens a connection and completes its handshake.
     fn new(addr: &str, in_flight: usize) -> Self {
-        let socket = Client::greeted(addr, &Hello::applet()).into_tcp();
+        let socket = Client::with_hello(addr, &Hello::applet()).into_tcp();
         socket.set_nonblocking(true).expect("the socket can be nonblocking");
         let socket = TcpStream::from_std(socket);
         let slots = vec![(0, Instant::now()); in_flight];

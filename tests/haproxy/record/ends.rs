@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use spoa_core::Config;
 use spoa_runtime::quick;
-use spoa_sim_haproxy::recording::{Recording, Side, What};
+use spoa_sim_haproxy::recording::{LinkEvent, Recording, Side};
 use spoa_tests::frames::{ack, agent_hello};
 
 use crate::agent::{Spoa, TestAgent, gate, gated};
@@ -89,13 +89,13 @@ pub(super) fn idle(install: &Install) -> Recording {
 
 /// Returns the number of connections that HAProxy has closed or reset.
 fn ends(recording: &Recording) -> usize {
-    let end = |what: &What| matches!(what, What::Fin(Side::Haproxy) | What::Reset(Side::Haproxy));
-    recording.steps.iter().filter(|step| end(&step.what)).count()
+    let end = |what: &LinkEvent| matches!(what, LinkEvent::Fin(Side::Haproxy) | LinkEvent::Reset(Side::Haproxy));
+    recording.steps.iter().filter(|step| end(&step.event)).count()
 }
 
 /// Returns the number of connections that HAProxy has opened.
 fn opens(recording: &Recording) -> usize {
-    recording.steps.iter().filter(|step| step.what == What::Open).count()
+    recording.steps.iter().filter(|step| step.event == LinkEvent::Open).count()
 }
 
 /// HAProxy gets SIGUSR1, a soft stop, while its connections are idle.

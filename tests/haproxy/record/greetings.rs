@@ -2,7 +2,7 @@
 
 use spoa_core::Config;
 use spoa_runtime::quick;
-use spoa_sim_haproxy::recording::{Recording, What};
+use spoa_sim_haproxy::recording::{LinkEvent, Recording};
 use spoa_tests::bytes::{ACK, AGENT_HELLO, FIN, Frame, Value, kv};
 use spoa_tests::frames::{agent_disconnect, agent_hello};
 
@@ -151,7 +151,7 @@ fn checked(mut scene: Scene, count: usize) -> Recording {
     scene.setup.backend += "    option spop-check\n";
     let _haproxy = scene.start();
     scene.wait("more health checks", |recording| {
-        recording.steps.iter().filter(|step| step.what == What::Open).count() > count
+        recording.steps.iter().filter(|step| step.event == LinkEvent::Open).count() > count
     });
     scene.recorded_up_to(count)
 }

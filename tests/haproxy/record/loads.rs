@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use spoa_core::Config;
-use spoa_sim_haproxy::recording::{Recording, Side, What};
+use spoa_sim_haproxy::recording::{LinkEvent, Recording, Side};
 use spoa_tests::frames::{ack, agent_hello};
 
 use crate::agent::{Spoa, TestAgent, gate, gated};
@@ -159,8 +159,8 @@ pub(super) fn client_gone(install: &Install) -> Recording {
 /// Returns the number of NOTIFYs with a path of [`client_gone`].
 fn notifies(recording: &Recording) -> usize {
     let count = |bytes: &[u8]| bytes.windows(5).filter(|&five| five == b"/gone" || five == b"/stay").count();
-    let counts = recording.steps.iter().map(|step| match &step.what {
-        What::Bytes(Side::Haproxy, bytes) => count(bytes),
+    let counts = recording.steps.iter().map(|step| match &step.event {
+        LinkEvent::Bytes(Side::Haproxy, bytes) => count(bytes),
         _ => 0,
     });
     counts.sum()

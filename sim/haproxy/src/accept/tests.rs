@@ -41,12 +41,12 @@ impl Fixture {
     fn collect(&mut self) {
         while let Some(action) = self.process.poll_action() {
             match action {
-                Action::Connect(link) => self.recording.push(self.now, link.0, What::Open),
-                Action::Fin(link) => self.recording.push(self.now, link.0, What::Fin(Side::Haproxy)),
-                Action::Reset(link) => self.recording.push(self.now, link.0, What::Reset(Side::Haproxy)),
+                Action::Connect(link) => self.recording.push(self.now, link.0, LinkEvent::Open),
+                Action::Fin(link) => self.recording.push(self.now, link.0, LinkEvent::Fin(Side::Haproxy)),
+                Action::Reset(link) => self.recording.push(self.now, link.0, LinkEvent::Reset(Side::Haproxy)),
                 Action::Send(link, bytes) => {
                     let reply = answer(bytes, &self.agent_hello, self.is_silent);
-                    self.recording.push(self.now, link.0, What::Bytes(Side::Haproxy, bytes.to_vec()));
+                    self.recording.push(self.now, link.0, LinkEvent::Bytes(Side::Haproxy, bytes.to_vec()));
                     if !reply.is_empty() {
                         self.replies.push((link, reply));
                     }
@@ -62,7 +62,7 @@ impl Fixture {
             let (link, reply) = self.replies.remove(0);
             for piece in [&reply[..9], &reply[9..]] {
                 self.now += MILLISECOND;
-                self.recording.push(self.now, link.0, What::Bytes(Side::Agent, piece.to_vec()));
+                self.recording.push(self.now, link.0, LinkEvent::Bytes(Side::Agent, piece.to_vec()));
                 self.process.handle_bytes(self.now, link, piece);
                 self.collect();
             }
@@ -82,7 +82,7 @@ impl Fixture {
     }
 
     fn fin(&mut self, link: u32) {
-        self.recording.push(self.now, link, What::Fin(Side::Agent));
+        self.recording.push(self.now, link, LinkEvent::Fin(Side::Agent));
         self.process.handle_eof(self.now, LinkId(link));
         self.collect();
     }
@@ -315,12 +315,12 @@ fn wrong_cuts_are_rejected() {
     let with_cut = |cut: usize| {
         let mut recording = open.clone();
         let (first, rest) = messages.bytes().split_at(cut);
-        recording.push(SECOND, 0, What::Bytes(Side::Haproxy, agent_frame(3, 0, &[9, 1], first)));
+        recording.push(SECOND, 0, LinkEvent::Bytes(Side::Haproxy, agent_frame(3, 0, &[9, 1], first)));
         let parts = rest.chunks(224);
         let last = parts.len() - 1;
         for (at, part) in parts.enumerate() {
             let frame = agent_frame(0, u32::from(at == last), &[9, 1], part);
-            recording.push(SECOND, 0, What::Bytes(Side::Haproxy, frame));
+            recording.push(SECOND, 0, LinkEvent::Bytes(Side::Haproxy, frame));
         }
         accepts(&Variant::new(settings(Engine::Applet)), &recording).map_err(|error| error.reason)
     };
@@ -334,20 +334,20 @@ fn too_many_notifys_in_flight_are_rejected_until_they_time_out() {
     let variant = Variant::new(Settings::mux());
     let mut recording = Recording::parse(&short(Engine::Mux).join("\n")).unwrap();
     for sid in 0..20 {
-        recording.push(SECOND, 0, What::Bytes(Side::Haproxy, notify(3 + 2 * sid, 1)));
+        recording.push(SECOND, 0, LinkEvent::Bytes(Side::Haproxy, notify(3 + 2 * sid, 1)));
     }
     let mut early = recording.clone();
-    early.push(SECOND, 0, What::Bytes(Side::Haproxy, notify(43, 1)));
+    early.push(SECOND, 0, LinkEvent::Bytes(Side::Haproxy, notify(43, 1)));
     assert_eq!(accepts(&variant, &early).unwrap_err().reason, "more than 20 NOTIFYs in flight");
     let mut late = recording;
-    late.push(SECOND + 500 * MILLISECOND, 0, What::Bytes(Side::Haproxy, notify(43, 1)));
+    late.push(SECOND + 500 * MILLISECOND, 0, LinkEvent::Bytes(Side::Haproxy, notify(43, 1)));
     assert_eq!(accepts(&variant, &late), Ok(()));
 }
 
 #[test]
 fn a_defect_of_the_variant_is_accepted() {
     let mut recording = Recording::parse(&short(Engine::Mux).join("\n")).unwrap();
-    recording.push(SECOND, 0, What::Bytes(Side::Haproxy, agent_frame(3, 1, &[3, 1], b"")));
+    recording.push(SECOND, 0, LinkEvent::Bytes(Side::Haproxy, agent_frame(3, 1, &[3, 1], b"")));
     let old = Settings { defects: Defects::V3_1_0, ..Settings::mux() };
     assert_eq!(accepts(&Variant::new(old), &recording), Ok(()));
 }
