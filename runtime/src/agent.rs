@@ -13,7 +13,8 @@ use crate::error::Error;
 use crate::handler::Handler;
 use crate::health::Heartbeat;
 use crate::listener::{Inherited, Listener};
-use crate::metrics::Source;
+#[cfg(feature = "metrics")]
+use crate::metrics::{Source, Sources};
 use crate::server::Server;
 use crate::settings::Settings;
 
@@ -23,7 +24,8 @@ pub struct Agent {
     addrs: Vec<ListenAddr>,
     inherited: Vec<Arc<Inherited>>,
     admin: Vec<ListenAddr>,
-    metrics: Vec<Arc<dyn Source>>,
+    #[cfg(feature = "metrics")]
+    sources: Sources,
     heartbeats: Vec<Heartbeat>,
     settings: Settings,
 }
@@ -41,7 +43,8 @@ impl Agent {
             addrs: Vec::new(),
             inherited: Vec::new(),
             admin: Vec::new(),
-            metrics: Vec::new(),
+            #[cfg(feature = "metrics")]
+            sources: Sources::default(),
             heartbeats: Vec::new(),
             settings: Settings::default(),
         }
@@ -71,6 +74,7 @@ impl Agent {
     }
 
     /// Serves `/healthz`, `/readyz` and `/metrics` over HTTP on this address, to anyone who can connect.
+    #[cfg(feature = "metrics")]
     #[must_use]
     pub fn admin(mut self, addr: ListenAddr) -> Self {
         self.admin.push(addr);
@@ -78,9 +82,18 @@ impl Agent {
     }
 
     /// Adds metrics to those of the agent.
+    #[cfg(feature = "metrics")]
     #[must_use]
     pub fn metrics(mut self, source: Arc<dyn Source>) -> Self {
-        self.metrics.push(source);
+        self.sources.own.push(source);
+        self
+    }
+
+    /// Sets the version and the commit in the metric `spoa_build_info`, by default the version of this library and `unknown`.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn build_info(mut self, version: impl Into<String>, commit: impl Into<String>) -> Self {
+        self.sources.build = (version.into(), commit.into());
         self
     }
 
@@ -210,7 +223,7 @@ impl Agent {
     /// An address cannot be listened on, there is none, or a limit is out of range.
     pub fn bind(self) -> Result<Server, Error> {
         self.validate()?;
-        let Self { mut addrs, inherited, admin: mut admin_addrs, metrics, heartbeats, settings } = self;
+        let Self { mut addrs, inherited, admin: mut admin_addrs, heartbeats, settings, .. } = self;
         let (mut listeners, mut admin) = (Vec::new(), Vec::new());
         for socket in &inherited {
             let listener = Listener::inherit(socket).map_err(Error::Inherited)?;
@@ -233,7 +246,10 @@ impl Agent {
         for addr in &admin_addrs {
             admin.push(Listener::bind(addr)?);
         }
-        Ok(Server::new(listeners, admin, metrics, heartbeats, settings))
+        let server = Server::new(listeners, admin, heartbeats, settings);
+        #[cfg(feature = "metrics")]
+        let server = server.with_metrics(self.sources);
+        Ok(server)
     }
 
     /// Opens the sockets and serves HAProxy until SIGINT or SIGTERM.
@@ -257,6 +273,7 @@ mod tests {
         (socket, addr)
     }
 
+    #[cfg(feature = "metrics")]
     #[test]
     fn an_inherited_socket_for_metrics_is_not_enough() {
         let (socket, addr) = socket("127.0.0.1:0");

@@ -8,15 +8,17 @@ use spoa_core::{CloseReason, LocalReason, PeerError, Stats, Status};
 
 /// A counter that one thread increments and others read, without locked instructions.
 #[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+pub struct Counter(AtomicU64);
 
 impl Counter {
+    /// Adds `count`; only one thread may.
     #[inline]
-    pub(crate) fn add(&self, count: u64) {
+    pub fn add(&self, count: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
     }
 
-    pub(crate) fn get(&self) -> u64 {
+    /// Returns the sum of what was added, wrapped at 2^64.
+    pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

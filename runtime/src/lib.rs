@@ -40,10 +40,14 @@
 //! Whatever a handler does, HAProxy gets its ACK. If the handler fails, panics or exceeds
 //! [`ack_timeout`](ConnectionConfig::ack_timeout), the ACK is empty and a line is logged, and the connection stays open; if it
 //! does not answer at all, the ACK is empty.
+//!
+//! The feature `metrics`, which is on by default, serves metrics for Prometheus and health over HTTP.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "only metrics read the counters"))]
 
 mod addr;
+#[cfg(feature = "metrics")]
 mod admin;
 mod agent;
 mod answers;
@@ -58,12 +62,12 @@ mod listener;
 mod load;
 mod log_limit;
 mod mailbox;
+#[cfg(feature = "metrics")]
 mod metrics;
 mod name;
 mod panics;
 mod parting;
 mod pool;
-pub mod reputation;
 mod server;
 mod settings;
 mod shared;
@@ -75,9 +79,11 @@ mod worker;
 
 pub use addr::{AddrError, ListenAddr, UnixSocket};
 pub use agent::Agent;
+pub use counters::Counter;
 pub use error::Error;
 pub use handler::{Deferred, Handler, HandlerError, Quick, Reply, deferred, quick};
 pub use health::{Heartbeat, SILENCE_MAX};
+#[cfg(feature = "metrics")]
 pub use metrics::{Families, Source, Unit};
 pub use panics::log_panic;
 pub use server::Server;

@@ -1,6 +1,5 @@
 //! The resources that connections hold between their turns: one of them, and all of a worker together.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use spoa_core::Connection;
@@ -177,13 +176,10 @@ impl Loads {
     }
 }
 
-/// Returns the share of each worker in `total`, at least 1.
-pub(crate) fn share(total: usize, workers: NonZeroUsize) -> usize {
-    (total / workers).max(1)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use super::*;
 
     const FRAME: usize = 16_384;
@@ -226,11 +222,5 @@ mod tests {
         loads.answer_call();
         assert!(loads.has_place(false));
         assert_eq!((loads.call(), loads.counters.on_hold.get()), (None, 0));
-    }
-
-    #[test]
-    fn every_worker_has_a_share() {
-        let share = |total, workers| share(total, NonZeroUsize::new(workers).unwrap());
-        assert_eq!([share(100, 1), share(100, 3), share(1, 64), share(0, 1)], [100, 33, 1, 1]);
     }
 }

@@ -150,6 +150,32 @@ struct Times {
     nanos: u64,
 }
 
+/// The metrics of an application, and the program that they are of.
+#[derive(Clone, Debug)]
+pub(crate) struct Sources {
+    pub(crate) own: Vec<Arc<dyn Source>>,
+    /// The version and the commit of the program.
+    pub(crate) build: (String, String),
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Self { own: Vec::new(), build: (env!("CARGO_PKG_VERSION").into(), "unknown".into()) }
+    }
+}
+
+#[derive(Debug)]
+struct Build(String, String);
+
+impl Source for Build {
+    fn write(&self, families: &mut Families<'_>) -> fmt::Result {
+        let Self(version, commit) = self;
+        let help = "1, with the version and the commit that it was built from.";
+        let build = [("version", version.clone()), ("commit", commit.clone())];
+        families.gauges("build_info", help, None, [(build, 1.0)].into_iter())
+    }
+}
+
 /// All metrics of an agent.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -157,12 +183,14 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Returns the metrics of the agent, of its process, and of `sources`.
-    pub(crate) fn new(pool: Arc<Pool>, sources: Vec<Arc<dyn Source>>) -> Self {
+    pub(crate) fn new(pool: Arc<Pool>, sources: Sources) -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Collector(Arc::new(process::Process::default()))));
         let own = registry.sub_registry_with_prefix("spoa");
+        let (version, commit) = sources.build;
+        own.register_collector(Box::new(Collector(Arc::new(Build(version, commit)))));
         own.register_collector(Box::new(Collector(pool)));
-        for source in sources {
+        for source in sources.own {
             own.register_collector(Box::new(Collector(source)));
         }
         Self { registry }

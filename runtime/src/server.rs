@@ -9,12 +9,14 @@ use smol::channel::Receiver;
 use smol::{LocalExecutor, Timer};
 
 use crate::addr::ListenAddr;
+#[cfg(feature = "metrics")]
 use crate::admin::{Admin, AdminThread};
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::health::Heartbeat;
 use crate::listener::Listener;
-use crate::metrics::{Metrics, Source};
+#[cfg(feature = "metrics")]
+use crate::metrics::{Metrics, Sources};
 use crate::pool::Pool;
 use crate::settings::Settings;
 use crate::shared::Drain;
@@ -27,7 +29,8 @@ pub struct Server {
     addrs: Vec<ListenAddr>,
     listeners: Vec<Listener>,
     admin: Vec<Listener>,
-    metrics: Vec<Arc<dyn Source>>,
+    #[cfg(feature = "metrics")]
+    sources: Sources,
     heartbeats: Vec<Heartbeat>,
     settings: Settings,
     stopper: Stopper,
@@ -38,13 +41,27 @@ impl Server {
     pub(crate) fn new(
         listeners: Vec<Listener>,
         admin: Vec<Listener>,
-        metrics: Vec<Arc<dyn Source>>,
         heartbeats: Vec<Heartbeat>,
         settings: Settings,
     ) -> Self {
         let addrs = listeners.iter().map(|listener| listener.addr().clone()).collect();
         let (stopper, stops) = Stopper::new();
-        Self { addrs, listeners, admin, metrics, heartbeats, settings, stopper, stops }
+        Self {
+            addrs,
+            listeners,
+            admin,
+            #[cfg(feature = "metrics")]
+            sources: Sources::default(),
+            heartbeats,
+            settings,
+            stopper,
+            stops,
+        }
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn with_metrics(self, sources: Sources) -> Self {
+        Self { sources, ..self }
     }
 
     /// Returns the addresses that it listens on, with the real ports.
@@ -79,7 +96,7 @@ impl Server {
         H: Handler + Clone + Send,
     {
         // The stopper is kept because the channel would close without one, which would read as a stop.
-        let Self { addrs, listeners, admin, metrics, heartbeats, settings, stopper: _stopper, stops } = self;
+        let Self { addrs, listeners, admin, heartbeats, settings, stopper: _stopper, stops, .. } = self;
         let (pool, ended) = Pool::start(&settings, handler, heartbeats)?;
         let pool = Arc::new(pool);
         for addr in &addrs {
@@ -91,8 +108,9 @@ impl Server {
             tracing::info!(addr = %addr, "metrics and health on {addr}");
             warn_if_exposed(addr, "everyone who can connect can read the metrics");
         }
+        #[cfg(feature = "metrics")]
         let _admin = AdminThread::start(admin, || {
-            let metrics = Metrics::new(Arc::clone(&pool), metrics);
+            let metrics = Metrics::new(Arc::clone(&pool), self.sources);
             Admin { pool: Arc::clone(&pool), metrics }
         })?;
         let executor = LocalExecutor::new();

@@ -8,7 +8,6 @@ use spoa_core::Config;
 use spoa_core::wire::Capabilities;
 
 use crate::error::Error;
-use crate::load::share;
 
 /// The limits of an agent; see the methods of [`Agent`](crate::Agent) of the same names.
 #[derive(Clone, Debug)]
@@ -91,5 +90,21 @@ impl Settings {
         let copies = deferred_max.saturating_add(largest).saturating_mul(2);
         let memory = self.connection.memory_max();
         if memory > copies { memory } else { copies }
+    }
+}
+
+/// Returns the share of each worker in `total`, at least 1.
+fn share(total: usize, workers: NonZeroUsize) -> usize {
+    (total / workers).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_worker_has_a_share() {
+        let share = |total, workers| share(total, NonZeroUsize::new(workers).unwrap());
+        assert_eq!([share(100, 1), share(100, 3), share(1, 64), share(0, 1)], [100, 33, 1, 1]);
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use spoa_runtime::reputation::table::Bits;
+use spoa_reputation::table::Bits;
 
 /// Number of lists.
 pub(crate) const LISTS: usize = 20;

@@ -27,7 +27,7 @@ pub fn binary() -> &'static Path {
 fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let mut command = Command::new(cargo);
-    command.args(["build", "-q", "-p", "spoa-runtime", "--bin", "spoa", "--message-format=json"]);
+    command.args(["build", "-q", "-p", "spoa", "--bin", "spoa", "--message-format=json"]);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }

@@ -4,10 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use spoa_runtime::reputation::format::{self, Column, Format};
-use spoa_runtime::reputation::lists::{Lists, embedded};
-use spoa_runtime::reputation::table::{Bits, Entry, Table};
-use spoa_runtime::reputation::{Config, Item, Library, ListConfig, Prefix};
+use spoa_reputation::embedded;
+use spoa_reputation::format::{self, Column, Format};
+use spoa_reputation::lists::Lists;
+use spoa_reputation::table::{Bits, Entry, Table};
+use spoa_reputation::{Config, Item, Library, ListConfig, Prefix};
 use spoa_tests::folder::Folder;
 
 /// Addresses that are close to each other and to the ends of the range, so that prefixes overlap.

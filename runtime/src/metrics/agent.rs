@@ -15,9 +15,6 @@ impl Source for Pool {
         let all = self.counters();
         let sum = |of: fn(&Counters) -> &Counter| all.iter().map(|worker| of(worker).get()).sum::<u64>();
 
-        let build = [("version", env!("CARGO_PKG_VERSION").to_owned()), ("commit", env!("SPOA_COMMIT").to_owned())];
-        let help = "1, with the version and the commit that it was built from.";
-        families.gauges("build_info", help, None, [(build, 1.0)].into_iter())?;
         let help = "1 while all threads respond, 0 otherwise; as /healthz.";
         families.gauge("healthy", help, u64::from(self.hung_threads().is_empty()))?;
         families.gauge(

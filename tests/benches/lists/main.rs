@@ -19,9 +19,9 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustix::process::getpid;
-use spoa_runtime::reputation::lists::Lists;
-use spoa_runtime::reputation::table::Bits;
-use spoa_runtime::reputation::{List, ListConfig};
+use spoa_reputation::lists::Lists;
+use spoa_reputation::table::Bits;
+use spoa_reputation::{List, ListConfig};
 use spoa_tests::process;
 
 use prefixes::{LISTS, Listed, list, v6, write_lists};

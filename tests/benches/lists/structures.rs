@@ -12,7 +12,7 @@ use prefix_trie::PrefixMap;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustix::process::getpid;
-use spoa_runtime::reputation::table::{Bits, Entry, Table};
+use spoa_reputation::table::{Bits, Entry, Table};
 use spoa_tests::process;
 
 use crate::prefixes::{self, V4_OF_SIX};

@@ -10,13 +10,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::file_access::recorded;
-use super::format::{self, Format, FormatError, LineError};
-use super::lists::embedded;
-use super::prefix::{Item, Prefix};
-use super::scores::SCORE_MAX;
-use super::table::{Entry, LISTS_MAX};
-use crate::text::Count;
+use crate::embedded::embedded;
+use crate::file_access::recorded;
+use crate::format::{self, Format, FormatError, LineError};
+use crate::prefix::{Item, Prefix};
+use crate::scores::SCORE_MAX;
+use crate::table::{Entry, LISTS_MAX};
+use spoa_runtime::text::Count;
 
 /// The configuration of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,13 +38,13 @@ pub struct ListConfig {
     /// True if the agent may start while its file cannot be used; it is loaded once it can.
     pub optional: bool,
     /// How much it may shrink in one reload, in percent of its prefixes; 100 allows an empty list too. `None` applies
-    /// [`Config::max_shrink`](super::Config::max_shrink), to a list that had at least [`SHRINK_GUARD_MIN`] prefixes.
+    /// [`Config::max_shrink`](crate::Config::max_shrink), to a list that had at least [`SHRINK_GUARD_MIN`] prefixes.
     pub max_shrink: Option<u8>,
 }
 
 impl ListConfig {
     /// Returns its rank among lists that match the same address: the lowest decides.
-    pub(super) fn rank(&self) -> u16 {
+    pub(crate) fn rank(&self) -> u16 {
         if self.allow { 0 } else { 1 + self.score.min(SCORE_MAX) as u16 }
     }
 
@@ -222,7 +222,7 @@ pub enum LoadError {
 
 /// When a list that could not be loaded is loaded again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Retry {
+pub(crate) enum Retry {
     /// When its file changes.
     Changed,
     /// Also when another list is loaded: there may be room then.
@@ -232,7 +232,7 @@ pub(super) enum Retry {
 }
 
 impl LoadError {
-    pub(super) fn retry(&self) -> Retry {
+    pub(crate) fn retry(&self) -> Retry {
         match self {
             Self::Io { error, .. } if error.raw_os_error().is_some() => Retry::Always,
             Self::TooManyPrefixes { .. } => Retry::Room,
@@ -241,7 +241,7 @@ impl LoadError {
     }
 }
 
-/// The size, in prefixes, from which on [`Config::max_shrink`](super::Config::max_shrink) applies. A list that is kept by
+/// The size, in prefixes, from which on [`Config::max_shrink`](crate::Config::max_shrink) applies. A list that is kept by
 /// hand is smaller, and what is removed from it was removed on purpose.
 pub const SHRINK_GUARD_MIN: u64 = 100;
 
@@ -281,7 +281,7 @@ struct Kept<A> {
 
 /// Identifies one state of a file: it differs as soon as the file is written to or replaced, or its owner or mode changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     device: u64,
     inode: u64,
     len: u64,
@@ -293,14 +293,14 @@ pub(super) struct Stamp {
 
 impl Stamp {
     /// Returns the stamp of an open file.
-    pub(super) fn of(file: &Metadata) -> Self {
+    pub(crate) fn of(file: &Metadata) -> Self {
         let modified = (file.mtime(), file.mtime_nsec());
         let changed = (file.ctime(), file.ctime_nsec());
         Self { device: file.dev(), inode: file.ino(), len: file.len(), modified, changed }
     }
 
     /// Returns the stamp of the file at `path`, if there is one.
-    pub(super) fn at(path: &Path) -> Option<Self> {
+    pub(crate) fn at(path: &Path) -> Option<Self> {
         recorded(path, || path.metadata()).ok().map(|file| Self::of(&file))
     }
 }
@@ -315,7 +315,7 @@ impl List {
     }
 
     /// [`load`](Self::load) with at most `room` prefixes.
-    pub(super) fn load_within(config: ListConfig, room: usize) -> Result<Self, LoadError> {
+    pub(crate) fn load_within(config: ListConfig, room: usize) -> Result<Self, LoadError> {
         let (name, path) = (config.name.clone(), config.path.clone());
         let content = match Content::read(&config, room) {
             Ok(content) => content,
@@ -340,12 +340,12 @@ impl List {
     }
 
     /// Returns a list without content, for an optional one whose file cannot be used yet.
-    pub(super) fn absent(config: ListConfig) -> Self {
+    pub(crate) fn absent(config: ListConfig) -> Self {
         Self { config, content: Arc::default() }
     }
 
     /// Returns `self` unless it shrank from `old` by more than its limit, or by more than `max` percent if it has none.
-    pub(super) fn unless_shrunk_from(self, old: &Self, max: u8) -> Result<Self, LoadError> {
+    pub(crate) fn unless_shrunk_from(self, old: &Self, max: u8) -> Result<Self, LoadError> {
         let (before, now) = (old.prefixes(), self.prefixes());
         let max = match self.config.max_shrink {
             Some(own) => own.min(100),
@@ -360,7 +360,7 @@ impl List {
     }
 
     /// Returns the list with another configuration, if that reads the same file in the same way.
-    pub(super) fn configured(&self, config: &ListConfig) -> Option<Self> {
+    pub(crate) fn configured(&self, config: &ListConfig) -> Option<Self> {
         let content = Arc::clone(&self.content);
         config.reads_as(&self.config).then(|| Self { config: config.clone(), content })
     }
@@ -403,23 +403,23 @@ impl List {
     }
 
     /// Returns the state that its file was in when it was read.
-    pub(super) fn stamp(&self) -> Option<Stamp> {
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
         self.content.stamp
     }
 
     /// Appends its prefixes as those of list `number`.
-    pub(super) fn entries(&self, number: u16, v4: &mut Vec<Entry<u32>>, v6: &mut Vec<Entry<u128>>) {
+    pub(crate) fn entries(&self, number: u16, v4: &mut Vec<Entry<u32>>, v6: &mut Vec<Entry<u128>>) {
         v4.extend(self.content.v4.iter().map(|kept| Entry { start: kept.start, len: kept.len, list: number }));
         v6.extend(self.content.v6.iter().map(|kept| Entry { start: kept.start, len: kept.len, list: number }));
     }
 
     /// Returns the numbers of its IPv4 and IPv6 prefixes.
-    pub(super) fn counts(&self) -> (usize, usize) {
+    pub(crate) fn counts(&self) -> (usize, usize) {
         (self.content.v4.len(), self.content.v6.len())
     }
 
     /// Returns the heap memory of its prefixes, in bytes.
-    pub(super) fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         size_of_val(&*self.content.v4) + size_of_val(&*self.content.v6)
     }
 

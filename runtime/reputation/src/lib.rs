@@ -1,6 +1,7 @@
 //! The IP reputation service: HAProxy asks about a client's address and gets a score from 0 (bad) to 100 (trusted).
 
 mod address;
+mod embedded;
 mod file_access;
 pub mod format;
 mod library;
@@ -17,6 +18,7 @@ pub mod table;
 mod watch;
 
 pub use address::{addresses, canonical};
+pub use embedded::embedded;
 pub use file_access::{FileAccess, RegularFile};
 pub use library::{Change, Config, Edition, Library};
 pub use list::{List, ListConfig, ListConfigError, LoadError, PREFIXES_MAX, SHRINK_GUARD_MIN};

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use spoa_core::wire::Message;
 
-use super::message_rule::MessageRule;
-use super::misfits::Misfits;
-use crate::counters::Counter;
-use crate::metrics::Families;
+use crate::message_rule::MessageRule;
+use crate::misfits::Misfits;
+use spoa_runtime::Counter;
+use spoa_runtime::Families;
 
 /// The number of served messages that are counted by name, the first that were configured; others are counted together.
 const NAMES_MAX: usize = 30;
@@ -45,12 +45,12 @@ impl Counts {
 
     /// Counts a message that a rule serves.
     #[inline]
-    pub(super) fn served(&self, rule: &MessageRule) {
+    pub(crate) fn served(&self, rule: &MessageRule) {
         self.add(rule.counter);
     }
 
     /// Counts a message that no rule serves.
-    pub(super) fn unknown(&self) {
+    pub(crate) fn unknown(&self) {
         self.add(UNKNOWN);
     }
 }
@@ -61,7 +61,7 @@ impl MessageCounts {
     }
 
     /// Assigns a counter to each rule.
-    pub(super) fn assign(&self, rules: &mut [MessageRule]) {
+    pub(crate) fn assign(&self, rules: &mut [MessageRule]) {
         let mut inner = self.lock();
         for rule in rules {
             let known = inner.names.iter().position(|name| name == rule.message());
@@ -74,28 +74,28 @@ impl MessageCounts {
     }
 
     /// Returns the counts of one more worker.
-    pub(super) fn worker(&self) -> Arc<Counts> {
+    pub(crate) fn worker(&self) -> Arc<Counts> {
         let counts = Arc::<Counts>::default();
         self.lock().workers.push(Arc::clone(&counts));
         counts
     }
 
     /// Reports a message that no rule serves.
-    pub(super) fn report_unknown(&self, rules: &[MessageRule], message: &Message<'_>) {
+    pub(crate) fn report_unknown(&self, rules: &[MessageRule], message: &Message<'_>) {
         self.misfits.unknown(rules, message);
     }
 
     /// Reports a message that has none of the arguments that its rule names.
-    pub(super) fn report_no_argument(&self, rule: &MessageRule, message: &Message<'_>) {
+    pub(crate) fn report_no_argument(&self, rule: &MessageRule, message: &Message<'_>) {
         self.misfits.no_argument(rule, message);
     }
 
     /// Reports a message in which no address was found.
-    pub(super) fn report_no_address(&self, rule: &MessageRule, message: &Message<'_>) {
+    pub(crate) fn report_no_address(&self, rule: &MessageRule, message: &Message<'_>) {
         self.misfits.no_address(rule, message);
     }
 
-    pub(super) fn write(&self, families: &mut Families<'_>) -> fmt::Result {
+    pub(crate) fn write(&self, families: &mut Families<'_>) -> fmt::Result {
         let inner = self.lock();
         let sum = |at: usize| inner.workers.iter().map(|counts| counts.0[at].get()).sum::<u64>();
         let names = inner.names.iter().enumerate().map(|(at, name)| (name.as_str(), sum(1 + at)));

@@ -9,9 +9,10 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::list::{List, ListConfig, LoadError, PREFIXES_MAX};
-use super::prefix::Prefix;
-use super::table::{Hit, LISTS_MAX, Table};
+use crate::embedded::v4_in;
+use crate::list::{List, ListConfig, LoadError, PREFIXES_MAX};
+use crate::prefix::Prefix;
+use crate::table::{Hit, LISTS_MAX, Table};
 
 /// Loaded lists, which do not change.
 #[derive(Debug, Default)]
@@ -101,7 +102,7 @@ impl Lists {
     }
 
     /// Builds the lookup tables of these lists.
-    pub(super) fn of(lists: Vec<List>) -> Self {
+    pub(crate) fn of(lists: Vec<List>) -> Self {
         let (count_v4, count_v6) = lists.iter().map(List::counts).fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
         let (mut v4, mut v6) = (Vec::with_capacity(count_v4), Vec::with_capacity(count_v6));
         for (list, number) in lists.iter().zip(0..) {
@@ -112,7 +113,7 @@ impl Lists {
         Self { lists, v4, v6 }
     }
 
-    /// Returns the verdict on an address. An address with an IPv4 address [embedded] in it is looked up as that too,
+    /// Returns the verdict on an address. An address with an IPv4 address [embedded](crate::embedded()) in it is looked up as that too,
     /// and the one that ranks first decides.
     #[inline]
     pub fn verdict(&self, address: IpAddr) -> Verdict<'_> {
@@ -153,7 +154,7 @@ impl Lists {
     }
 
     /// Returns the list of this name, if there is one.
-    pub(super) fn called(&self, name: &str) -> Option<&List> {
+    pub(crate) fn called(&self, name: &str) -> Option<&List> {
         self.lists.iter().find(|list| list.config().name == name)
     }
 
@@ -162,7 +163,7 @@ impl Lists {
         self.v4.memory() + self.v6.memory()
     }
 
-    /// Returns the heap memory of the prefixes of each list, from which [`Library`](super::Library) builds the next
+    /// Returns the heap memory of the prefixes of each list, from which [`Library`](crate::Library) builds the next
     /// edition.
     pub fn memory_of_each(&self) -> usize {
         self.lists.iter().map(List::memory).sum()
@@ -170,7 +171,7 @@ impl Lists {
 }
 
 /// Checks the lists against each other.
-pub(super) fn check(configs: &[ListConfig]) -> Result<(), LoadError> {
+pub(crate) fn check(configs: &[ListConfig]) -> Result<(), LoadError> {
     if configs.len() > usize::from(LISTS_MAX) {
         return Err(LoadError::TooMany);
     }
@@ -182,33 +183,10 @@ pub(super) fn check(configs: &[ListConfig]) -> Result<(), LoadError> {
     }
 }
 
-/// Returns the IPv4 address that an IPv6 address stands for, else the address itself: of IPv4-mapped (`::ffff:0:0/96`),
-/// 6to4 (`2002::/16`) and NAT64 (`64:ff9b::/96`) addresses, whose traffic comes from that IPv4 address.
-pub fn embedded(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) => v4_in(v6).map_or(address, IpAddr::V4),
-        IpAddr::V4(_) => address,
-    }
-}
-
-/// Returns the IPv4 address in an IPv6 address of one of those kinds.
-#[inline]
-fn v4_in(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    const MAPPED: u128 = 0xffff;
-    const NAT64: u128 = 0x0064_ff9b << 64;
-    let bits = address.to_bits();
-    let low = match bits >> 32 {
-        MAPPED | NAT64 => bits,
-        high if high >> 80 == 0x2002 => bits >> 80,
-        _ => return None,
-    };
-    Some(Ipv4Addr::from_bits(low as u32))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::format::{Column, Format};
     use super::*;
+    use crate::format::{Column, Format};
     use std::fs;
     use std::path::PathBuf;
     use std::process;

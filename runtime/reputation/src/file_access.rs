@@ -45,7 +45,7 @@ impl FileAccess {
 }
 
 /// Runs a file operation, recorded as the one that this thread is in.
-pub(super) fn recorded<T>(path: &Path, operation: impl FnOnce() -> T) -> T {
+pub(crate) fn recorded<T>(path: &Path, operation: impl FnOnce() -> T) -> T {
     let access = OF_THIS_THREAD.with_borrow(FileAccess::clone);
     *access.lock() = Some(Operation { path: path.into(), begin: Instant::now() });
     let result = operation();
@@ -118,7 +118,8 @@ mod tests {
     fn each_block_of_a_file_is_an_operation() {
         let access = FileAccess::default();
         access.record_this_thread();
-        let (mut file, metadata) = RegularFile::open(Path::new(file!().trim_start_matches("runtime/"))).unwrap();
+        let (mut file, metadata) =
+            RegularFile::open(Path::new(file!().trim_start_matches("runtime/reputation/"))).unwrap();
         let mut text = String::new();
         file.read_to_string(&mut text).unwrap();
         assert_eq!(text.len() as u64, metadata.len());

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use super::table::Bits;
+use crate::table::Bits;
 
 /// All addresses with the same first bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

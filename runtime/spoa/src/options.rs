@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Deserialize;
-use spoa_runtime::reputation::{Config, ListConfig, MessageRule, RandomScores, Scores};
+use spoa_reputation::{Config, ListConfig, MessageRule, RandomScores, Scores};
 use spoa_runtime::text::Count;
 use spoa_runtime::{Agent, Capabilities, ConnectionConfig, ListenAddr};
 
-use crate::cli::VERSION;
-use crate::file;
+use crate::VERSION;
 use crate::files;
 use crate::log::{Flush, Format, Level, Log};
+use crate::tables;
 use crate::values::{Capability, Number, Percent, Port, Positive, Time, Whole, text, texts};
 
 /// The options, each of them given or not: on the command line as `--hello-timeout 5s`, in the file as `hello-timeout = "5s"`.
@@ -95,12 +95,12 @@ pub(crate) struct Options {
 
     /// The lists to answer by.
     #[arg(long = "list", value_name = "LIST", help = LIST_HELP, long_help = format!("{LIST_HELP}\n\n{LIST_HELP_MORE}"))]
-    #[serde(rename = "list", deserialize_with = "file::lists")]
+    #[serde(rename = "list", deserialize_with = "tables::lists")]
     pub(crate) lists: Option<Vec<ListConfig>>,
 
     /// The message rules, which only the file can have.
     #[arg(skip)]
-    #[serde(rename = "message", deserialize_with = "file::message_rules")]
+    #[serde(rename = "message", deserialize_with = "tables::message_rules")]
     message_rules: Option<Vec<MessageRule>>,
 
     /// Score of an address in no list [default: 50]

@@ -5,8 +5,9 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use spoa_runtime::reputation::lists::{Lists, embedded};
-use spoa_runtime::reputation::{Library, List, ListConfig, LoadError, PREFIXES_MAX};
+use spoa_reputation::embedded;
+use spoa_reputation::lists::Lists;
+use spoa_reputation::{Library, List, ListConfig, LoadError, PREFIXES_MAX};
 use spoa_runtime::text::{Count, Escaped};
 
 use crate::access::Reader;

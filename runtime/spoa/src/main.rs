@@ -13,6 +13,7 @@ mod options;
 mod probe;
 mod reload;
 mod systemd;
+mod tables;
 mod values;
 
 use std::error::Error;
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use spoa_runtime::reputation::{Library, ListScores};
+use spoa_reputation::{Library, ListScores};
 use spoa_runtime::text::Escaped;
 use spoa_runtime::{Heartbeat, Source};
 
@@ -33,6 +34,9 @@ use cli::{Cli, Command, Given};
 use probe::Question;
 use reload::Signals;
 use values::Time;
+
+/// The version and the commit that the program was built from.
+pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SPOA_COMMIT"), ")");
 
 /// The exit status of a wrong option; other failures exit with 1.
 const USAGE: u8 = 2;
@@ -122,6 +126,7 @@ fn serve(given: &Given) -> Result<(), Failure> {
     let (agent, is_handed_down) = systemd::sockets(options.agent())?;
     // With sockets from systemd the default address is not opened.
     let agent = if is_handed_down { options.listen_where_said(agent) } else { options.listen(agent) };
+    let agent = agent.build_info(env!("CARGO_PKG_VERSION"), env!("SPOA_COMMIT"));
     let agent = systemd::follow(agent).depends_on(heartbeat.clone()).metrics(log.metrics());
     let start = |source: Arc<dyn Source>, library: Option<Library>| {
         let server = agent.metrics(source).bind()?;

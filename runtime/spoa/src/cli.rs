@@ -6,17 +6,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::{Shell, generate};
+use spoa_reputation::ListConfig;
 use spoa_runtime::ListenAddr;
-use spoa_runtime::reputation::ListConfig;
 
-use crate::Failure;
 use crate::file;
 use crate::man;
 use crate::options::Options;
 use crate::values::{Percent, Time};
-
-/// The version and the commit that it was built from.
-pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SPOA_COMMIT"), ")");
+use crate::{Failure, VERSION};
 
 /// An IP reputation agent for HAProxy (SPOE): scores clients from 0 (bad) to 100 (trusted), by lists or at random.
 #[derive(Debug, Parser)]

@@ -9,12 +9,12 @@ use smol::Timer;
 use spoa_core::Notify;
 use spoa_core::wire::{Actions, Message, Scope, VarName};
 
-use super::address::{addresses, canonical};
-use super::message_counts::{Counts, MessageCounts};
-use super::message_rule::{MessageRule, rule_for};
-use super::scores::Scores;
-use crate::handler::{Handler, HandlerError, Reply};
-use crate::metrics::{Families, Source};
+use crate::address::{addresses, canonical};
+use crate::message_counts::{Counts, MessageCounts};
+use crate::message_rule::{MessageRule, rule_for};
+use crate::scores::Scores;
+use spoa_runtime::{Families, Source};
+use spoa_runtime::{Handler, HandlerError, Reply};
 
 /// Scores the client of each message that a [`MessageRule`] serves. Other messages, and messages without an address, get no
 /// score. Of several addresses in one message the lowest score counts.

@@ -11,8 +11,8 @@ use async_signal::Signal;
 use futures_lite::{StreamExt, future};
 use smol::Timer;
 use smol::channel::{Receiver, Sender, bounded};
+use spoa_reputation::{Change, FileAccess, Library, Watch};
 use spoa_runtime::Heartbeat;
-use spoa_runtime::reputation::{Change, FileAccess, Library, Watch};
 use spoa_runtime::text::Span;
 
 use crate::check::summary;
@@ -218,7 +218,7 @@ impl Loader {
                 let changed = async {
                     match &mut watch {
                         Some(watch) => watch.changed().await,
-                        None => _ = Timer::after(spoa_runtime::reputation::POLL).await,
+                        None => _ = Timer::after(spoa_reputation::POLL).await,
                     }
                     false
                 };

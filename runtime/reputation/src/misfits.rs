@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use spoa_core::wire::{Message, TypedData};
 
-use super::message_rule::MessageRule;
-use crate::text::Count;
+use crate::message_rule::MessageRule;
+use spoa_runtime::text::Count;
 
 /// How often a kind of misfit that was reported before is reported again.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -19,7 +19,7 @@ const NAME_MAX: usize = 64;
 
 /// Logs misfits: each kind when it is first seen, then one line per [`PERIOD`] for all of them.
 #[derive(Debug, Default)]
-pub(super) struct Misfits(Mutex<Reported>);
+pub(crate) struct Misfits(Mutex<Reported>);
 
 #[derive(Debug, Default)]
 struct Reported {
@@ -38,7 +38,7 @@ enum Kind {
 impl Misfits {
     /// Reports a message that no rule serves.
     #[cold]
-    pub(super) fn unknown(&self, rules: &[MessageRule], message: &Message<'_>) {
+    pub(crate) fn unknown(&self, rules: &[MessageRule], message: &Message<'_>) {
         let name = shown(message.name());
         let Some(more) = self.report(Kind::Unknown, &name, Instant::now()) else { return };
         let served = join(rules.iter().map(MessageRule::message));
@@ -51,7 +51,7 @@ impl Misfits {
 
     /// Reports a message that has none of the arguments that its rule names.
     #[cold]
-    pub(super) fn no_argument(&self, rule: &MessageRule, message: &Message<'_>) {
+    pub(crate) fn no_argument(&self, rule: &MessageRule, message: &Message<'_>) {
         let name = rule.message();
         let Some(more) = self.report(Kind::NoArgument, name, Instant::now()) else { return };
         let wanted = join(rule.arguments().iter().map(String::as_str));
@@ -67,7 +67,7 @@ impl Misfits {
     /// Reports a message in which no address was found, unless that is because the argument for it is NULL: a client of a unix
     /// socket has no address, and a header may be missing.
     #[cold]
-    pub(super) fn no_address(&self, rule: &MessageRule, message: &Message<'_>) {
+    pub(crate) fn no_address(&self, rule: &MessageRule, message: &Message<'_>) {
         if address_is_null(message, rule.arguments()) {
             return;
         }
@@ -103,7 +103,7 @@ impl Misfits {
     }
 }
 
-/// True if an argument in which [`addresses`](super::addresses) looks for the address is NULL. A named argument that the rule
+/// True if an argument in which [`addresses`](crate::addresses) looks for the address is NULL. A named argument that the rule
 /// does not name is none of these, since a missing header must not hide that no other argument has an address.
 fn address_is_null(message: &Message<'_>, wanted: &[String]) -> bool {
     let args = message.args();

@@ -10,7 +10,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher, recom
 use smol::Timer;
 use smol::channel::{Receiver, Sender, bounded};
 
-use super::file_access::recorded;
+use crate::file_access::recorded;
 
 /// Files that may change, in place or by replacement.
 ///

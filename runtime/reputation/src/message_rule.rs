@@ -9,8 +9,8 @@ pub struct MessageRule {
     arguments: Vec<String>,
     scope: Scope,
     names: Names<VarName>,
-    /// Index of its counter in [`Counts`](super::message_counts::Counts).
-    pub(super) counter: usize,
+    /// Index of its counter in [`Counts`](crate::message_counts::Counts).
+    pub(crate) counter: usize,
 }
 
 /// Names of the variables, without the scope and the prefix that HAProxy puts before them.
@@ -100,7 +100,7 @@ impl MessageRule {
         Ok(Self { message: message.into(), arguments: Vec::new(), scope, names: names.checked()?, counter: 0 })
     }
 
-    /// Sets the names of the arguments that hold the addresses. Without any, [`addresses`](super::addresses) chooses.
+    /// Sets the names of the arguments that hold the addresses. Without any, [`addresses`](crate::addresses) chooses.
     #[must_use]
     pub fn with_arguments(mut self, arguments: Vec<String>) -> Self {
         self.arguments = arguments;
@@ -148,7 +148,7 @@ impl MessageRule {
 
 /// Returns the rule for a message, if there is one. There are few, so comparing names is faster than hashing one.
 #[inline]
-pub(super) fn rule_for<'q>(rules: &'q [MessageRule], message: &Message<'_>) -> Option<&'q MessageRule> {
+pub(crate) fn rule_for<'q>(rules: &'q [MessageRule], message: &Message<'_>) -> Option<&'q MessageRule> {
     rules.iter().find(|rule| rule.message.as_bytes() == message.name())
 }
 

@@ -8,11 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::list::{List, ListConfig, LoadError, PREFIXES_MAX, Retry, Stamp};
-use super::lists::{self, Lists};
-use super::message_counts::MessageCounts;
-use super::message_rule::MessageRule;
-use crate::metrics::{Families, Source, Unit};
+use crate::list::{List, ListConfig, LoadError, PREFIXES_MAX, Retry, Stamp};
+use crate::lists::{self, Lists};
+use crate::message_counts::MessageCounts;
+use crate::message_rule::MessageRule;
+use spoa_runtime::{Families, Source, Unit};
 
 /// The lists and messages that are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Config {
     pub lists: Vec<ListConfig>,
     /// The score of an address in no list.
     pub default_score: u32,
-    /// By how many percent a list of at least [`SHRINK_GUARD_MIN`](super::SHRINK_GUARD_MIN) prefixes may shrink in one
+    /// By how many percent a list of at least [`SHRINK_GUARD_MIN`](crate::SHRINK_GUARD_MIN) prefixes may shrink in one
     /// reload: if it shrinks by more, its file may have been cut off. A list's own limit counts before this one.
     pub max_shrink: u8,
     /// The messages that are served.
@@ -140,7 +140,7 @@ impl Library {
         self.0.configurations_refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn counts(&self) -> &MessageCounts {
+    pub(crate) fn counts(&self) -> &MessageCounts {
         &self.0.counts
     }
 

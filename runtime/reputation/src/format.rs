@@ -11,8 +11,8 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::file_access::RegularFile;
-use super::prefix::{Item, ItemError};
+use crate::file_access::RegularFile;
+use crate::prefix::{Item, ItemError};
 
 /// The format of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

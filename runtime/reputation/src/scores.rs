@@ -20,7 +20,7 @@ pub enum Scores {
 }
 
 impl Scores {
-    /// Returns the score of a client, whose address is [canonical](super::canonical).
+    /// Returns the score of a client, whose address is [canonical](crate::canonical).
     #[inline]
     pub fn score(self, address: IpAddr) -> u32 {
         match self {

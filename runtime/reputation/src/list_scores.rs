@@ -8,12 +8,12 @@ use std::sync::Arc;
 use spoa_core::wire::{Actions, Message};
 use spoa_core::{Ack, Notify};
 
-use super::address::addresses;
-use super::library::{Edition, Library};
-use super::lists::Verdict;
-use super::message_counts::Counts;
-use super::message_rule::{MessageRule, rule_for};
-use crate::handler::{Handler, HandlerError, Reply};
+use crate::address::addresses;
+use crate::library::{Edition, Library};
+use crate::lists::Verdict;
+use crate::message_counts::Counts;
+use crate::message_rule::{MessageRule, rule_for};
+use spoa_runtime::{Handler, HandlerError, Reply};
 
 /// Answers each message that a [`MessageRule`] serves with the verdict on its address, in variables of the names and the
 /// scope that the rule has:
