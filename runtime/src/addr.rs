@@ -36,9 +36,7 @@ pub enum AddrError {
     #[error("'{0}' is not an address: expected IP:PORT, [IPv6]:PORT, NAME:PORT or unix:PATH")]
     NotAnAddress(String),
     /// Something unknown after the path of a unix socket.
-    #[error(
-        "'{part}' in '{addr}' is not known: after the path, each after a comma, come mode=0660, user=NAME or group=NAME"
-    )]
+    #[error("unknown '{part}' in '{addr}': after the path and a comma, expected mode=0660, user=NAME or group=NAME")]
     Suffix {
         /// The whole text.
         addr: String,

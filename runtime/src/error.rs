@@ -19,7 +19,10 @@ pub enum Error {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// See [`Agent::total_bytes_max`](crate::Agent::total_bytes_max).
-    #[error("{given} bytes for all connections are too few: one connection of each of {workers} workers needs {least}")]
+    #[error(
+        "{given} bytes for all connections are too few: one connection on each worker takes {least} bytes in \
+         total (workers: {workers})"
+    )]
     TotalBytesMax {
         /// The limit.
         given: usize,

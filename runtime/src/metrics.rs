@@ -170,7 +170,7 @@ struct Build(String, String);
 impl Source for Build {
     fn write(&self, families: &mut Families<'_>) -> fmt::Result {
         let Self(version, commit) = self;
-        let help = "1, with the version and the commit that it was built from.";
+        let help = "1, with the version and the commit that the agent was built from.";
         let build = [("version", version.clone()), ("commit", commit.clone())];
         families.gauges("build_info", help, None, [(build, 1.0)].into_iter())
     }

@@ -103,7 +103,8 @@ impl Pool {
             self.dropped.add(1);
             if self.dropped.get().is_power_of_two() {
                 tracing::warn!(
-                    "{} closed without an answer so far: {max} are open, and many are being rejected",
+                    "{} closed without an answer so far: {max} are open, which is the limit, and too many \
+                     are being rejected",
                     Count(self.dropped(), "connection")
                 );
             }

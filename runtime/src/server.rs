@@ -175,10 +175,10 @@ async fn watch_health(pool: Arc<Pool>) {
         Timer::after(HEALTH_PERIOD).await;
         let now = pool.hung_threads();
         for thread in now.iter().filter(|thread| !hung.contains(*thread)) {
-            tracing::error!(thread, "the {thread} does not respond: health checks on /healthz fail until it does");
+            tracing::error!(thread, "{thread} does not respond: /healthz returns 503 until it does");
         }
         for thread in hung.iter().filter(|thread| !now.contains(thread)) {
-            tracing::info!(thread, "the {thread} responds again");
+            tracing::info!(thread, "{thread} responds again");
         }
         hung = now;
     }
@@ -228,7 +228,7 @@ async fn refuse_checks(pool: &Pool, drain: Duration, stops: &Receiver<Stop>) -> 
     tracing::info!("stopping: health checks are refused for {}, {connections} open and served", Span(drain));
     let asked_again = async {
         let _ = stops.recv().await;
-        tracing::info!("stopped at once, as asked");
+        tracing::info!("stopped at once, because a stop was requested again");
         false
     };
     let done = async {
@@ -260,7 +260,7 @@ async fn drain_connections(
     };
     let asked_again = async {
         let _ = stops.recv().await;
-        "stopped at once, as asked"
+        "stopped at once, because a stop was requested again"
     };
     let late = async {
         Timer::after(time).await;
@@ -285,7 +285,9 @@ async fn accept(listener: Listener, pool: Arc<Pool>) {
                 failing = false;
                 pool.assign(socket, peer);
             }
-            Err(error) if is_of_the_peer(&error) => tracing::debug!("a peer left before it was accepted: {error}"),
+            Err(error) if is_of_the_peer(&error) => {
+                tracing::debug!("a connection was lost before it was accepted: {error}");
+            }
             Err(error) => {
                 // Out of files or memory: the next attempt fails as well until a connection ends.
                 if !failing {

@@ -14,6 +14,7 @@ use crate::load::Loads;
 use crate::log_limit::LogLimit;
 use crate::panics;
 use crate::settings::Settings;
+use crate::text::Count;
 
 /// The time limits of a drain.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +91,9 @@ impl<H> Shared<H> {
             self.told_of_waiting = Some(now);
             let (waiting, in_flight, limit) = (self.loads.waiting(), self.loads.in_flight(), self.loads.limit());
             tracing::warn!(
-                "{waiting} connections of a worker wait while {in_flight} NOTIFYs are in flight: its share of {limit}"
+                "{} queued on one worker: its share of {limit} allows no more than the {} in flight",
+                Count(waiting as u64, "connection"),
+                Count(in_flight as u64, "NOTIFY")
             );
         }
     }

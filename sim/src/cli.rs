@@ -18,7 +18,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a range of seeds, and shrink the first one that fails
     Run {
-        /// The seeds: FIRST..END, without END
+        /// The seeds from FIRST to END - 1, written FIRST..END
         #[arg(long, default_value = "0..10000", value_parser = range)]
         seeds: Range<u64>,
         /// The kind of runs: standard, calm, mux or applet
@@ -79,12 +79,12 @@ pub(crate) enum Command {
     },
     /// Plant bugs into a copy of the core, and count the seeds until each is found
     Bugs {
-        /// The names of the bugs [default: all, and the table of the bugs is rewritten]
+        /// The names of the bugs; without any, all are planted, and if all are found the table in sim/bugs/README.md is rewritten
         names: Vec<String>,
     },
     /// Print how often a range of seeds reaches each cell of the state table and each mark
     Coverage {
-        /// The seeds: FIRST..END, without END
+        /// The seeds from FIRST to END - 1, written FIRST..END
         #[arg(long, default_value = "0..100000", value_parser = range)]
         seeds: Range<u64>,
         /// Write a small script for each coverage goal to this folder

@@ -127,7 +127,10 @@ fn run_seeds(seeds: &Range<u64>, profile: Profile, jobs: Option<usize>, require_
     );
     let findings = run_search(seeds, profile, jobs);
     let (hit, cells) = findings.coverage.cells();
-    println!("{} seeds, {hit} of {cells} cells, traces {:032x}", findings.seeds, findings.digest);
+    println!(
+        "{} seeds, {hit} of {cells} cells of the state table reached, hash of the traces {:032x}",
+        findings.seeds, findings.digest
+    );
     println!("{}", describe_reruns(&findings));
     if let Some(seed) = findings.unstable.first() {
         println!("UNSTABLE: seed {seed} had two different traces; number of such seeds: {}", findings.unstable.len());

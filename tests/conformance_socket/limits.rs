@@ -37,7 +37,7 @@ fn a_notify_waits_while_other_connections_have_all_permits() {
     admin.wait_for("spoa_connections_on_hold", 2.0);
     assert_eq!([admin.sample("spoa_notifies_total"), admin.sample(IN_FLIGHT)], [2.0, 2.0]);
     agent.wait_for_line(
-        "WARN 1 connections of a worker wait while 2 NOTIFYs are in flight: its share of --total-in-flight-max",
+        "WARN 1 connection queued on one worker: its share of --total-in-flight-max allows no more than the 2 NOTIFYs in flight",
     );
     // A permit that becomes free is granted to the connection that has been queued longest and still needs one.
     drop(first);

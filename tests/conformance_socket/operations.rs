@@ -352,7 +352,7 @@ fn probe_does_what_haproxy_does() {
         (&["--expect", "sess.ip_score=7", "--expect", "ip_list=bad", "--expect", "ip_listed=true"], 0, ""),
         (&["--expect", "ip_score=8"], 1, "expected ip_score=8, got 7"),
         (&["--expect", "txn.ip_score"], 1, "expected the variable txn.ip_score, which the answer does not set"),
-        (&["--message", "chek-client-ip"], 1, "the answer sets no variable: the agent may not serve the message"),
+        (&["--message", "chek-client-ip"], 1, "the answer sets no variable: the agent does not serve the message"),
         (&["--argument", "src", "--expect", "ip_score=7"], 0, ""),
         (&["--message", "check-request", "--expect", "txn.ip_score=7"], 0, ""),
     ] {

@@ -121,7 +121,7 @@ pub enum LineFault {
     #[error("a line of more than {LINE_LEN_MAX} bytes")]
     TooLong,
     /// The line has bytes that are not UTF-8.
-    #[error("not text")]
+    #[error("not UTF-8 text")]
     NotText,
     /// The line is not JSON, or has something other than a string where an address should be.
     #[error("not a line of JSON with an address: {0}")]
@@ -130,7 +130,7 @@ pub enum LineFault {
     #[error("no address under \"cidr\", \"prefix\", \"network\", \"range\" or \"ip\"")]
     NoAddress,
     /// A line of CSV has too few columns.
-    #[error("no such column")]
+    #[error("the line has no such column")]
     NoColumn,
 }
 
@@ -470,7 +470,7 @@ mod tests {
         for column in [Column::Number(2), Column::Name("dst_ip".into())] {
             let (prefixes, bad) = read_all(text, &Format::Csv(column));
             assert_eq!(prefixes, ["192.0.2.1", "192.0.2.0/25"]);
-            assert_eq!(bad, [(5, "no such column".into()), (6, "\"y\" is not an address".into())]);
+            assert_eq!(bad, [(5, "the line has no such column".into()), (6, "\"y\" is not an address".into())]);
         }
         let missing = read(&text[..], &Format::Csv(Column::Name("ip".into())), |_, _| {}).unwrap_err();
         assert_eq!(missing.to_string(), "there is no column \"ip\"");

@@ -224,8 +224,7 @@ impl Source for Library {
         families.gauges("list_checked_timestamp", help, Some(Unit::Seconds), checked)?;
         let is_refused = |list: &List| f64::from(u8::from(refused.contains_key(&list.config().name)));
         let stale = edition.lists.iter().map(|list| (label(list), is_refused(list)));
-        let help =
-            "1 if the last load of a list failed, so that its previous version is in use, or none if it is optional.";
+        let help = "1 if the last load of a list failed: its previous version is in use or, if it was never loaded, an empty list.";
         families.gauges("list_refused", help, None, stale)?;
         let Shared { loaded, failed, configurations_refused, .. } = &*self.0;
         let help = "Configurations that could not be used at a SIGHUP, so that the previous one stayed in use.";

@@ -111,7 +111,7 @@ impl ListConfig {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListConfigError {
     /// It does not begin with `NAME=PATH`.
-    #[error("a list begins with NAME=PATH; then follow, each after a comma, {KEYS}")]
+    #[error("a list begins with NAME=PATH, which may be followed by {KEYS}, each after a comma")]
     NoName,
     /// The score is not a number, or above 100.
     #[error("a score is a number from 0 to {SCORE_MAX}")]

@@ -86,7 +86,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "NAME[=VALUE]", requires = "notify")]
         expect: Vec<String>,
 
-        /// Time that the answers may take
+        /// Time that all answers together may take
         #[arg(long, value_name = "TIME", default_value = "2s")]
         timeout: Time,
     },

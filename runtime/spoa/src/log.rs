@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use clap::ValueEnum;
 use serde::Deserialize;
+use spoa_runtime::text::Count;
 use spoa_runtime::{Families, Source};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -105,7 +106,8 @@ impl Log {
         if new > 0 {
             tracing::warn!(
                 dropped = new,
-                "dropped {new} log lines: standard error is read too slowly, or there are more debug lines than are written"
+                "dropped {}: standard error is read too slowly, or there were more than 4 MiB of debug lines in a second",
+                Count(new, "log line")
             );
         }
     }

@@ -21,7 +21,7 @@ use crate::values::{Capability, Number, Percent, Port, Positive, Time, Whole, te
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Options {
-    /// Log each frame and connection; as --log-level debug
+    /// Log each frame and connection; the same as --log-level debug
     #[arg(short, long)]
     debug: bool,
 
@@ -52,7 +52,7 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "texts")]
     listen: Option<Vec<ListenAddr>>,
 
-    /// Address for health and metrics over HTTP, /healthz, /readyz and /metrics; as --listen; repeatable
+    /// Address for /healthz, /readyz and /metrics over HTTP, in the form of --listen; repeatable
     ///
     /// Everyone who can connect is answered.
     #[arg(long, value_name = "ADDR")]
@@ -66,14 +66,14 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "text")]
     workers: Option<Positive>,
 
-    /// Largest frame; best at most HAProxy's tune.bufsize - 4 [default: 16384]
+    /// Largest frame; if HAProxy's tune.bufsize is below 16384, set this to tune.bufsize - 4 [default: 16384]
     #[arg(short, long, value_name = "BYTES")]
     #[serde(deserialize_with = "text")]
     max_frame_size: Option<Whole<0, { u32::MAX as u64 }>>,
 
     /// Capabilities to offer, exactly these, or none [default: pipelining,fragmentation]
     ///
-    /// One of pipelining, fragmentation, async; repeatable, or separated by commas.
+    /// pipelining, fragmentation, async, or "none" alone for no capability; repeatable, or separated by commas.
     #[arg(short, long, value_name = "NAME", value_delimiter = ',')]
     #[serde(deserialize_with = "texts")]
     capability: Option<Vec<Capability>>,
@@ -111,7 +111,7 @@ pub(crate) struct Options {
     /// Percentage by which a list of 100 prefixes or more may shrink in one reload [default: 50]
     ///
     /// If it shrinks by more, the file may have been cut off, and the previous version stays in use. A list's own max-shrink
-    /// counts before this, whatever its size.
+    /// overrides this, and applies to fewer than 100 prefixes too.
     #[arg(long, value_name = "PERCENT")]
     #[serde(deserialize_with = "text")]
     max_shrink: Option<Percent>,
@@ -120,7 +120,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) no_watch: bool,
 
-    /// After SIGTERM, refuse health checks and serve on for this long, so that HAProxy uses other agents [default: 0]
+    /// After SIGTERM, refuse health checks but serve everything else for this long, so that HAProxy uses other agents [default: 0]
     ///
     /// If it is longer than HAProxy takes to mark a server DOWN ("inter 2s fall 2": 4 s), a stop loses no event.
     #[arg(long, value_name = "TIME")]
@@ -142,7 +142,7 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "text")]
     idle_timeout: Option<Time>,
 
-    /// Send an empty ACK if there is no answer after this time and --delay [default: 10s]
+    /// Send an empty ACK if there is no answer after this time plus --delay [default: 10s]
     #[arg(long, value_name = "TIME")]
     #[serde(deserialize_with = "text")]
     ack_timeout: Option<Time>,
@@ -157,12 +157,12 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "text")]
     send_timeout: Option<Time>,
 
-    /// NOTIFYs in flight on a connection [default: 64]
+    /// NOTIFYs that may be in flight on a connection [default: 64]
     #[arg(long, value_name = "NUMBER")]
     #[serde(deserialize_with = "text")]
     in_flight_max: Option<Positive>,
 
-    /// Bytes of the NOTIFYs in flight on a connection [default: 1048576]
+    /// Bytes of the NOTIFYs that may be in flight on a connection [default: 1048576]
     #[arg(long, value_name = "BYTES")]
     #[serde(deserialize_with = "text")]
     deferred_max: Option<Positive>,
@@ -172,12 +172,12 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "text")]
     reassembly_max: Option<Number>,
 
-    /// Open connections; further ones are rejected [default: 65536, or what the limit of open files allows]
+    /// Connections that may be open; further ones are rejected [default: 65536, or what the limit of open files allows]
     #[arg(long, value_name = "NUMBER")]
     #[serde(deserialize_with = "text")]
     connections_max: Option<Positive>,
 
-    /// NOTIFYs in flight on all connections [default: 16384 per worker]
+    /// NOTIFYs that may be in flight on all connections [default: 16384 per worker]
     ///
     /// At the limit no further NOTIFY is accepted until one is answered or overdue. Each worker has an equal share.
     #[arg(long, value_name = "NUMBER")]
@@ -186,20 +186,20 @@ pub(crate) struct Options {
 
     /// Bytes that all connections may hold [default: 64 MiB per worker]
     ///
-    /// In buffers and as copies of NOTIFYs in flight. The default is higher if a single connection may hold much. Above the
-    /// limit the connections that have held buffers for longest are closed, with code 13 if they read what they are sent.
-    /// Each worker has an equal share.
+    /// In buffers and as copies of NOTIFYs in flight. The default per worker is twice the most that one connection may hold, if
+    /// that is more than 64 MiB. Above the limit the connections that have held partial frames or unsent output for longest are
+    /// closed, with code 13 if they read what they are sent. Each worker has an equal share.
     #[arg(long, value_name = "BYTES")]
     #[serde(deserialize_with = "text")]
     total_bytes_max: Option<Positive>,
 }
 
 // Not a doc comment, because rustdoc takes brackets for links.
-const LIST_HELP: &str = "List to answer by: NAME=PATH[,score=N][,category=TEXT][,allow][,strict][,optional][,max-shrink=N][,column=C]; \
+const LIST_HELP: &str = "List of addresses: NAME=PATH[,score=N][,category=TEXT][,allow][,strict][,optional][,max-shrink=N][,column=C]; \
                          repeatable";
 const LIST_HELP_MORE: &str = "The file has an address, prefix or range per line, JSON lines or CSV, and may be compressed with gzip. \
-An address in an \"allow\" list is allowed; otherwise the lowest score of the lists with it counts. The default score is 0, or \
-100 with \"allow\". The format is detected by the first line, or given by \"format=lines\", \"json\" or \"csv\"; a column is a \
+An address in an \"allow\" list is allowed; otherwise the lowest score of the lists that contain it counts. The default score is 0, or \
+100 with \"allow\". The format is detected from the first line, or given by \"format=lines\", \"json\" or \"csv\"; a column is a \
 number from 1, or a name in the first line of CSV. A \"strict\" list is not used if any of its lines is bad. An \"optional\" \
 list does not prevent the start if its file cannot be used. Lists on the command line replace all lists of the \
 configuration file.";
@@ -362,7 +362,7 @@ impl Options {
             );
         }
         if let Some(asked) = self.asked_workers().filter(|asked| asked.get() as u64 > workers) {
-            tracing::info!("{}, not {asked}: one per processor is the most", Count(workers, "worker"));
+            tracing::info!("{}, not {asked}: the maximum is one per processor", Count(workers, "worker"));
         }
         if let Some(asked) = self.connections_max.filter(|asked| asked.size() > room) {
             let asked = asked.0;

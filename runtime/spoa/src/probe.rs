@@ -53,8 +53,8 @@ impl Question<'_> {
         if set.is_empty() {
             let (message, argument) = (self.message, self.argument);
             return Err(format!(
-                "the answer sets no variable: the agent may not serve the message \"{message}\", or take no address from the \
-                 argument \"{argument}\"; its log says so"
+                "the answer sets no variable: the agent does not serve the message \"{message}\", or finds no address in the \
+                 argument \"{argument}\"; its log names the cause"
             )
             .into());
         }

@@ -259,7 +259,7 @@ impl Loader {
                     report(library, &change);
                     tracing::info!(
                         generation = change.generation,
-                        "SIGHUP: generation {} is in use",
+                        "SIGHUP: generation {} of the lists is in use",
                         change.generation
                     );
                 }
@@ -281,7 +281,7 @@ impl Loader {
                 if !change.loaded.is_empty() {
                     tracing::info!(
                         generation = change.generation,
-                        "files have changed: generation {} is in use",
+                        "files have changed: generation {} of the lists is in use",
                         change.generation
                     );
                 }

@@ -78,7 +78,8 @@ impl Driver {
             }
             CloseReason::Eof { in_flight, unprocessed } => {
                 let place = if unprocessed { "inside a frame" } else { "between two frames" };
-                tell!(debug, name, in_flight, "closed by HAProxy {place}, with {}", Count(in_flight as u64, "NOTIFY"));
+                let count = Count(in_flight as u64, "NOTIFY");
+                tell!(debug, name, in_flight, "closed by HAProxy {place}, with {count} in flight");
             }
             CloseReason::Peer(status) => {
                 self.warn(shared, "disconnected", &format_args!("HAProxy closed the connection: {status}"));

@@ -17,11 +17,7 @@ impl Source for Pool {
 
         let help = "1 while all threads respond, 0 otherwise; as /healthz.";
         families.gauge("healthy", help, u64::from(self.hung_threads().is_empty()))?;
-        families.gauge(
-            "up",
-            "1 while connections are accepted, 0 from the beginning of a stop.",
-            u64::from(self.is_ready()),
-        )?;
+        families.gauge("up", "1 until a stop begins, then 0; as /readyz.", u64::from(self.is_ready()))?;
         families.gauge("workers", "Threads that serve connections.", self.workers() as u64)?;
         families.gauge("connections", "Connections open and served.", self.connections() as u64)?;
         write_limits(self.settings(), families)?;
