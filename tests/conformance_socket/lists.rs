@@ -298,6 +298,8 @@ fn a_strict_list_with_a_bad_line_is_refused() {
     let agent = Agent::spawn(&["--list", &strict]);
     folder.write("worse", b"192.0.2.0/24\n192.0.2.\n");
     agent.wait_for_line("\"192.0.2.\" is not an address; the previous version stays in use: list worse: 1 prefix,");
+    agent.signal(Signal::HUP);
+    agent.wait_for_line("SIGHUP: generation 1 of the lists is in use, but not the new version of 1 list");
 }
 
 #[test]

@@ -34,6 +34,7 @@ fn invalid_options_are_reported_in_one_line() {
         &["-m", "255"],
         &["-m", "4294967296"],
         &["-c", "Pipelining"],
+        &["-c", "none,async"],
         &["-c", ""],
         &["-t", "1d"],
         &["-t", "1.5s"],

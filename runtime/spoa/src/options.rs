@@ -269,6 +269,10 @@ impl Options {
         if self.is_by_lists() && (self.delay.is_some() || self.seed.is_some()) {
             return Err("delay and seed are for random scores, but there are lists".into());
         }
+        let capabilities = self.capability.as_deref().unwrap_or_default();
+        if capabilities.len() > 1 && capabilities.iter().any(|Capability(one)| *one == Capabilities::NONE) {
+            return Err("the capability \"none\" stands alone: it means that no other is offered".into());
+        }
         self.agent().validate().map_err(|error| error.to_string())?;
         self.reputation().check().map_err(|error| error.to_string())?;
         let mut messages: Vec<_> = self.message_rules.iter().flatten().map(MessageRule::message).collect();

@@ -13,7 +13,7 @@ use smol::Timer;
 use smol::channel::{Receiver, Sender, bounded};
 use spoa_reputation::{Change, FileAccess, Library, Watch};
 use spoa_runtime::Heartbeat;
-use spoa_runtime::text::Span;
+use spoa_runtime::text::{Count, Span};
 
 use crate::check::summary;
 use crate::cli::Given;
@@ -257,11 +257,16 @@ impl Loader {
             Some(library) if options.is_by_lists() => match library.replace(options.reputation()) {
                 Ok(change) => {
                     report(library, &change);
-                    tracing::info!(
-                        generation = change.generation,
-                        "SIGHUP: generation {} of the lists is in use",
-                        change.generation
-                    );
+                    let generation = change.generation;
+                    match change.failed.len() {
+                        0 => tracing::info!(generation, "SIGHUP: generation {generation} of the lists is in use"),
+                        failed => tracing::warn!(
+                            generation,
+                            failed,
+                            "SIGHUP: generation {generation} of the lists is in use, but not the new version of {}",
+                            Count(failed as u64, "list")
+                        ),
+                    }
                 }
                 Err(error) => tracing::error!("SIGHUP: the previous configuration stays in use: {error}"),
             },
