@@ -52,8 +52,8 @@ impl<'c> Notify<'c> {
         self.outbox.max_frame_size
     }
 
-    /// Returns the id of HAProxy's stream. Different connections may use the same ids, as those of HAProxy's
-    /// multiplexer do.
+    /// Returns the id of HAProxy's stream. Different connections may use the same ids: HAProxy's
+    /// multiplexer numbers the streams of each connection separately.
     pub const fn stream_id(&self) -> StreamId {
         self.ids.0
     }

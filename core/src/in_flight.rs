@@ -9,8 +9,8 @@ use crate::wire::{FrameId, StreamId};
 /// The right to answer one deferred NOTIFY, once, on the connection that it came from.
 ///
 /// A ticket cannot be copied or constructed, so an ACK cannot be sent twice or for an unknown frame. But the types do
-/// not say which connection it came from, and another connection may mistake it for one of its own tickets: always keep
-/// a ticket together with its connection. At an ACK with an unknown id HAProxy closes the connection and fails every
+/// not show the connection of a ticket, and another connection may mistake it for one of its own tickets: always keep a
+/// ticket together with its connection. If an ACK has an unknown id, HAProxy closes the connection and fails every
 /// event that is pipelined on it.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a NOTIFY whose ticket is dropped gets an empty ACK, but only at its deadline"]
@@ -40,8 +40,8 @@ impl Ticket {
 #[derive(Debug)]
 pub(crate) struct InFlight {
     slots: Vec<Option<Slot>>,
-    /// No slot before this index is free. Spares a burst of NOTIFYs from scanning the taken slots again for each
-    /// insertion.
+    /// No slot before this index is free, so a search for a free slot starts here. Otherwise a burst of NOTIFYs would
+    /// scan the taken slots again for each insertion.
     full_to: usize,
     len: usize,
     bytes: usize,
@@ -78,7 +78,7 @@ impl InFlight {
     /// Takes a slot for a NOTIFY with `payload_len` bytes of payload.
     ///
     /// # Panics
-    /// If no slot is free. This cannot happen, because the connection hands out no NOTIFY then.
+    /// If `max` slots are taken. This cannot happen, because the connection then hands out no NOTIFY.
     pub(crate) fn insert(&mut self, ids: (StreamId, FrameId), payload_len: usize, deadline: Instant) -> Ticket {
         let (stream_id, frame_id) = ids;
         assert!(self.len < self.max, "a NOTIFY beyond the limit was handed out");
@@ -95,7 +95,7 @@ impl InFlight {
         Ticket(TicketId { index: index as u32, serial: self.serial })
     }
 
-    /// Returns the index of a free slot.
+    /// Returns the index of a free slot, which may be a new one.
     fn free_slot(&mut self) -> usize {
         match self.slots[self.full_to..].iter().position(Option::is_none) {
             Some(free) => self.full_to + free,
@@ -113,7 +113,7 @@ impl InFlight {
         self.slots.len() - 1
     }
 
-    /// Frees the slot of a ticket and returns its content; `None` if the ticket is void.
+    /// Frees the slot of a ticket and returns its content, or `None` if the ticket is void.
     pub(crate) fn remove(&mut self, Ticket(id): Ticket) -> Option<Slot> {
         if !self.contains(id) {
             return None;

@@ -25,7 +25,7 @@
 //! # let mut socket_out = Vec::new();
 //! let mut connection = Connection::new(Config::default(), Instant::ZERO);
 //!
-//! // The socket is readable: read into the buffer of the connection. If it is empty, do not read now.
+//! // The socket is readable: read into the buffer of the connection. An empty buffer means that it must not read now.
 //! let buf = connection.recv_buf();
 //! let len = socket_in.len().min(buf.len());
 //! buf[..len].copy_from_slice(&socket_in[..len]);
@@ -59,8 +59,8 @@
 //!
 //! These hold whatever the peer sends:
 //!
-//! - Every NOTIFY gets exactly one ACK unless its connection ends first. The answer is immediate or deferred (by a
-//!   [`Ticket`]). A NOTIFY that the caller drops, or does not answer before the deadline, gets an empty ACK.
+//! - Every NOTIFY gets exactly one ACK unless its connection ends first. The answer is immediate, or deferred
+//!   with a [`Ticket`]. A NOTIFY that the caller drops, or does not answer before the deadline, gets an empty ACK.
 //! - Only whole frames are sent, none larger than the negotiated size, and nothing after an AGENT-DISCONNECT.
 //! - The status of a HAPROXY-DISCONNECT is echoed, and a status code that is not in SPOE.txt is never sent.
 //! - Memory stays within [`Config::memory_max`]. At a limit NOTIFYs wait in the receive buffer. Once that is full,
@@ -68,14 +68,14 @@
 //!   down. No NOTIFY is dropped.
 //! - No input causes a panic.
 //!
-//! The states, and the step that each of them takes for each input, are documented in [table]; the encoding of frames
-//! is in [wire].
+//! The module [table] documents the states and the step for each state and input. The module [wire] documents the
+//! encoding of frames.
 //!
 //! # Out of scope
 //!
 //! - SPOP 1.0 (HAProxy before 1.8.10).
 //! - TLS: HAProxy and a local proxy can provide it.
-//! - Answers on another connection of the same engine; see [`Config::capabilities`].
+//! - ACKs on another connection with the same engine-id; see [`Config::capabilities`].
 
 #![no_std]
 #![forbid(unsafe_code)]

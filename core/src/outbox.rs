@@ -1,4 +1,4 @@
-//! The send buffer together with the state that every answer needs.
+//! The send buffer and the other state that is needed to send an answer.
 
 use crate::send::SendBuf;
 use crate::stats::Stats;

@@ -1,4 +1,4 @@
-//! The send buffer: holds whole frames for the socket, and the frame under construction.
+//! The send buffer: whole frames for the socket, and one frame under construction.
 
 use alloc::vec::Vec;
 
@@ -23,8 +23,8 @@ pub(crate) struct SendBuf {
     capacity_max: usize,
 }
 
-/// The upper limit of the size of an AGENT-HELLO (at most 91 bytes) and of an AGENT-DISCONNECT (at most 75 bytes).
-const WHOLE_LEN_MAX: usize = 128;
+/// The largest size of a control frame: an AGENT-HELLO has at most 91 bytes, an AGENT-DISCONNECT at most 75.
+const CONTROL_LEN_MAX: usize = 128;
 
 impl SendBuf {
     pub(crate) const fn new(capacity_max: usize) -> Self {
@@ -42,7 +42,7 @@ impl SendBuf {
         &self.buf[self.head..self.committed]
     }
 
-    /// Reports that the first `len` unsent bytes were sent.
+    /// Marks the first `len` unsent bytes as sent.
     ///
     /// # Panics
     /// If there are fewer unsent bytes.
@@ -100,17 +100,17 @@ impl SendBuf {
 
     /// Appends an AGENT-DISCONNECT with the canonical text of `status`.
     pub(crate) fn disconnect(&mut self, status: Status) {
-        self.whole(|out| {
+        self.control_frame(|out| {
             Disconnect { status, reason: status.reason().as_bytes() }.encode(FrameType::AGENT_DISCONNECT, out);
         });
     }
 
-    /// Appends a whole frame that `encode` writes, of at most [`WHOLE_LEN_MAX`] bytes.
-    pub(crate) fn whole(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+    /// Appends a control frame that `encode` writes, of at most [`CONTROL_LEN_MAX`] bytes.
+    pub(crate) fn control_frame(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         self.discard();
-        self.reserve(WHOLE_LEN_MAX);
+        self.reserve(CONTROL_LEN_MAX);
         encode(&mut self.buf);
-        debug_assert!(self.draft_len() <= WHOLE_LEN_MAX);
+        debug_assert!(self.draft_len() <= CONTROL_LEN_MAX);
         self.committed = self.buf.len();
         self.invariants();
     }
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_room_of_sent_bytes_is_reused() {
+    fn the_space_of_sent_bytes_is_reused() {
         let mut send = SendBuf::new(11 + HEADER_LEN_MAX);
         for n in 0..1000 {
             send.empty_ack(Flags::FIN, StreamId(n % 240), FrameId(1));
@@ -208,7 +208,10 @@ mod tests {
         assert_eq!(send.memory(), 0);
         let mut other = SendBuf::new(1024);
         other.lend(&mut spare);
-        assert!(other.memory() > 0 && other.bytes().is_empty(), "bytes of the other connection would be sent");
+        assert!(
+            other.memory() > 0 && other.bytes().is_empty(),
+            "expected the buffer without the bytes of the other connection"
+        );
         other.empty_ack(Flags::FIN, StreamId(2), FrameId(1));
         assert_eq!(other.bytes(), [0, 0, 0, 7, 103, 0, 0, 0, 1, 2, 1]);
     }

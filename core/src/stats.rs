@@ -10,7 +10,7 @@ pub struct Stats {
     pub notifies: u64,
     /// ACKs queued for sending, except those that abort a NOTIFY.
     pub acks: u64,
-    /// ACKs sent empty because the caller dropped the NOTIFY, or its unfinished ACK, without an answer.
+    /// ACKs sent empty because the caller dropped the NOTIFY, or an ACK that was not finished.
     pub acks_unanswered: u64,
     /// ACKs sent empty because the NOTIFY arrived during a drain.
     pub acks_declined: u64,

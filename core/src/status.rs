@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-/// A `status-code`, defined in SPOE.txt or not. For an event that failed with code N, HAProxy logs 256+N as its status
-/// (`st=260` for code 4).
+/// A `status-code`. It may be unknown to SPOE.txt. For an event that failed with code N, HAProxy logs 256+N as its
+/// status (`st=260` for code 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Status(pub u32);
 
@@ -34,7 +34,7 @@ impl Status {
     pub const INTERLACED: Self = Self(11);
     /// An ACK has an unknown stream-id or frame-id. Only HAProxy sends this code.
     pub const UNKNOWN_FRAME_ID: Self = Self(12);
-    /// The agent has no room or memory for this connection, or it is stopping.
+    /// The agent has no room or memory for this connection, or it is stopping and refuses a new one.
     pub const RESOURCE: Self = Self(13);
     /// Any other error.
     pub const UNKNOWN: Self = Self(99);

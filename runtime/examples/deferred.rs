@@ -1,4 +1,4 @@
-//! An agent with deferred answers: it asks the resolver for an address, while other NOTIFYs are answered.
+//! An agent with deferred answers: it resolves a host name while other NOTIFYs are answered.
 //!
 //! `cargo run -p spoa-runtime --example deferred`, and in HAProxy's SPOE file:
 //!
@@ -12,9 +12,9 @@ use smol::net::resolve;
 use spoa_runtime::{Actions, Agent, Error, Scope, deferred};
 
 fn main() -> Result<(), Error> {
-    Agent::new().listen("127.0.0.1:12345".parse()?).run(deferred(async |kept| {
+    Agent::new().listen("127.0.0.1:12345".parse()?).run(deferred(async |notify| {
         let mut actions = Actions::new();
-        for message in kept.messages() {
+        for message in notify.messages() {
             let Some(host) = message.arg("host").and_then(|value| value.as_str()) else { continue };
             // An unknown name is an error: it is logged, and HAProxy gets an empty ACK.
             if let Some(address) = resolve((host, 0)).await?.first() {

@@ -21,7 +21,7 @@ pub enum ListenAddr {
 pub struct UnixSocket {
     /// Its file, whose name has no comma.
     pub path: PathBuf,
-    /// The permissions of the file, up to 0777; without them the umask decides. To connect takes the right to write.
+    /// The permissions of the file, up to 0777; without them the umask decides. Connecting requires write permission.
     pub mode: Option<u32>,
     /// The owner of the file, by name or number.
     pub user: Option<String>,
@@ -29,7 +29,7 @@ pub struct UnixSocket {
     pub group: Option<String>,
 }
 
-/// Why a text is not a [`ListenAddr`].
+/// The reason why a text is not a [`ListenAddr`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddrError {
     /// Neither an address with a port nor a path.

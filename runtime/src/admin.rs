@@ -1,4 +1,4 @@
-//! Metrics and health over HTTP.
+//! Serves metrics and health over HTTP.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -25,19 +25,20 @@ use crate::listener::Listener;
 use crate::metrics::{Metrics, TextFormat};
 use crate::pool::Pool;
 
-/// The number of connections served at once; for a further one the oldest is closed. A scraper and two probes are three.
+/// The number of connections served at once on each socket; a further one closes the oldest. A scraper and two probes need
+/// three.
 const CONNECTIONS_MAX: usize = 64;
 
-/// The time that a request may take to arrive.
+/// The longest time that the head of a request may take to arrive.
 const REQUEST_TIME: Duration = Duration::from_secs(2);
 
-/// The bytes that the head of a request may have: a scraper sends a few hundred.
+/// The largest size in bytes of the head of a request: a scraper sends a few hundred.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
 
-/// The time that a connection may last.
+/// The longest time that a connection may last.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
 
-/// How long the end of an agent waits for this thread, which may be slow to read the metrics of others.
+/// The longest time that a stopping agent waits for this thread, which a [`Source`](crate::Source) of metrics may block.
 const STOP_TIME: Duration = Duration::from_secs(1);
 
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -48,15 +49,15 @@ pub(crate) struct Admin {
     pub(crate) metrics: Metrics,
 }
 
-/// The thread that serves it, so that no scrape delays the accepting thread or a
-/// worker. It ends when this is dropped.
+/// The thread that serves [`Admin`], so that no scrape delays the accepting thread or a worker. Dropping this stops the thread
+/// and waits for its end, for at most [`STOP_TIME`].
 pub(crate) struct AdminThread {
     stop: Sender<()>,
     ended: Receiver<()>,
 }
 
 impl AdminThread {
-    /// Serves what `admin` returns on these sockets; starts no thread if there are none.
+    /// Serves the data that `admin` returns on these sockets. Starts no thread if there are none.
     pub(crate) fn start(listeners: Vec<Listener>, admin: impl FnOnce() -> Admin) -> Result<Option<Self>, Error> {
         if listeners.is_empty() {
             return Ok(None);
@@ -65,18 +66,18 @@ impl AdminThread {
         let admin = admin();
         let body = move || {
             let admin = Rc::new(admin);
-            // The tasks of the second executor start those of the first, which therefore outlives it.
-            let (conversations, executor) = (LocalExecutor::new(), LocalExecutor::new());
+            // Tasks of `executor` spawn tasks on `connections`, which must therefore outlive it.
+            let (connections, executor) = (LocalExecutor::new(), LocalExecutor::new());
             for listener in listeners {
-                executor.spawn(accept(Rc::clone(&admin), listener, &conversations)).detach();
+                executor.spawn(accept(Rc::clone(&admin), listener, &connections)).detach();
             }
             let stopped = async {
                 let _ = stopped.recv().await;
             };
-            smol::block_on(conversations.run(executor.run(stopped)));
+            smol::block_on(connections.run(executor.run(stopped)));
             // Closes the sockets before the end is reported.
             drop(executor);
-            drop(conversations);
+            drop(connections);
             drop(ending);
         };
         thread::Builder::new().name("spoa-admin".into()).spawn(body).map_err(Error::Worker)?;
@@ -97,7 +98,7 @@ impl Drop for AdminThread {
     }
 }
 
-/// Serves everyone who connects.
+/// Accepts connections and serves each of them in a task of `executor`.
 async fn accept(admin: Rc<Admin>, listener: Listener, executor: &LocalExecutor<'static>) {
     let mut open = VecDeque::<Task<()>>::new();
     loop {
@@ -114,7 +115,7 @@ async fn accept(admin: Rc<Admin>, listener: Listener, executor: &LocalExecutor<'
             let timeout = async {
                 Timer::after(CONNECTION_TIME).await;
             };
-            future::or(admin.converse(socket), timeout).await;
+            future::or(admin.serve(socket), timeout).await;
         };
         open.retain(|task| !task.is_finished());
         if open.len() == CONNECTIONS_MAX
@@ -123,14 +124,14 @@ async fn accept(admin: Rc<Admin>, listener: Listener, executor: &LocalExecutor<'
             oldest.cancel().await;
         }
         open.push_back(executor.spawn(task));
-        // However many connect, those before them have their turn.
+        // Lets the tasks of open connections run, even if new connections keep arriving.
         future::yield_now().await;
     }
 }
 
 impl Admin {
-    async fn converse(&self, socket: Socket) {
-        // A unix socket too: it is read and written alike.
+    async fn serve(&self, socket: Socket) {
+        // This may be a unix socket: only reads and writes follow, which are the same for both.
         let Ok(stream) = Async::new(TcpStream::from(socket)) else { return };
         let service = service_fn(async |request| Ok::<_, Infallible>(self.answer(&request)));
         let connection = http1::Builder::new()
@@ -160,7 +161,7 @@ impl Admin {
             },
             "/readyz" if self.pool.is_ready() => (StatusCode::OK, PLAIN, "ready\n".into()),
             "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, PLAIN, "stopping\n".into()),
-            _ => (StatusCode::NOT_FOUND, PLAIN, "served are /metrics, /healthz and /readyz\n".into()),
+            _ => (StatusCode::NOT_FOUND, PLAIN, "not found: the paths are /metrics, /healthz and /readyz\n".into()),
         };
         let mut response = Response::new(Full::new(Bytes::from(text)));
         *response.status_mut() = status;

@@ -81,7 +81,7 @@ impl Agent {
         self
     }
 
-    /// Adds metrics to those of the agent.
+    /// Adds metrics that the agent serves together with its own.
     #[cfg(feature = "metrics")]
     #[must_use]
     pub fn metrics(mut self, source: Arc<dyn Source>) -> Self {
@@ -97,8 +97,8 @@ impl Agent {
         self
     }
 
-    /// Adds a thread whose sign of life `/healthz`, `spoa_healthy` and [`heartbeat`](Self::heartbeat) depend on, as they do on
-    /// every worker's.
+    /// Adds a thread whose heartbeat counts for `/healthz`, `spoa_healthy` and [`heartbeat`](Self::heartbeat), like the
+    /// heartbeat of each worker.
     #[must_use]
     pub fn depends_on(mut self, heartbeat: Heartbeat) -> Self {
         self.heartbeats.push(heartbeat);
@@ -145,8 +145,8 @@ impl Agent {
         self
     }
 
-    /// Sets the number of NOTIFYs in flight on all connections; default 16384 per worker. At the limit no further NOTIFY is
-    /// accepted, as at that of a [connection](Config::in_flight_max), until one is answered or overdue.
+    /// Sets the largest number of NOTIFYs in flight on all connections; default 16384 per worker. At this limit, as at the
+    /// [limit of a connection](Config::in_flight_max), no further NOTIFY is accepted until one is answered or overdue.
     ///
     /// Each worker has an equal share, at least one.
     #[must_use]
@@ -156,11 +156,11 @@ impl Agent {
     }
 
     /// Sets the number of bytes that all connections may hold, in buffers and as copies of NOTIFYs in flight; default 64 MiB
-    /// per worker, or what two connections may hold if that is more. What handlers keep in addition is not counted.
+    /// per worker, or the maximum of two connections if that is more. Memory that handlers allocate is not counted.
     ///
-    /// While copies take half of it no NOTIFY is accepted; they are freed as NOTIFYs are answered. Above the limit the
+    /// While copies take half of the limit, no NOTIFY is accepted; they are freed as NOTIFYs are answered. Above the limit the
     /// connections that have held buffers for longest, with part of a frame or with unread output, are closed, with code 13
-    /// if they read what they are sent.
+    /// if HAProxy still reads from them.
     ///
     /// Each worker has an equal share, which must have room for one connection with everything that it may hold.
     #[must_use]
@@ -236,7 +236,7 @@ impl Agent {
                 listeners.push(listener);
             }
         }
-        // Sockets for the admin listeners alone are not enough: such an agent would be healthy and serve nobody.
+        // Sockets for the admin listeners alone are not enough: such an agent would be healthy but unreachable for HAProxy.
         if addrs.is_empty() && listeners.is_empty() {
             return Err(Error::NoAddress);
         }
@@ -255,7 +255,7 @@ impl Agent {
     /// Opens the sockets and serves HAProxy until SIGINT or SIGTERM.
     ///
     /// # Errors
-    /// As [`bind`](Self::bind), or signals cannot be caught, or no thread be started.
+    /// The same as those of [`bind`](Self::bind); or signals cannot be caught, or a thread cannot be started.
     pub fn run<H: Handler + Clone + Send>(self, handler: H) -> Result<(), Error> {
         self.bind()?.run(handler)
     }

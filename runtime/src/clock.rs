@@ -1,8 +1,8 @@
-//! Converts between the clock of the machine and that of the core.
+//! Converts between the clocks of the machine and of the core.
 
 use std::time::{Duration, Instant};
 
-/// Maps the monotonic clock to that of the core, which starts at zero when this is created.
+/// Maps the monotonic clock to the clock of the core, which starts at zero when this is created.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     zero: Instant,

@@ -260,7 +260,7 @@ impl Counters {
         for (counter, before, now) in [
             (&self.frames_received, before.frames_received, now.frames_received),
             (&self.notifies, before.notifies, now.notifies),
-            // Each ACK is a frame, also that of a cancelled NOTIFY.
+            // Each ACK is a frame, including an ACK that aborts a NOTIFY.
             (&self.frames_sent, before.acks + before.aborted_by_agent, now.acks + now.aborted_by_agent),
         ] {
             counter.add(now - before);

@@ -73,7 +73,8 @@ impl Splitter {
             }
             rest = behind;
         }
-        // A copy that is no larger than needed: connections are many, and most are idle. While a frame grows it stays.
+        // The copy has no spare capacity, because most of many connections are idle. If no frame was completed, the buffer
+        // stays.
         self.part = if !part.is_empty() && rest.len() == part.len() { part } else { rest.to_vec() };
     }
 }

@@ -1,10 +1,10 @@
-//! Signs of life: whether every thread that the agent depends on still responds.
+//! Heartbeats, which show that every thread that the agent depends on still responds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// The sign of life of one thread. Clones share it.
+/// The heartbeat of one thread. Clones share it.
 ///
 /// The thread calls [`beat`](Self::beat) at least once a second while it works as it should; after [`SILENCE_MAX`] without
 /// a call it counts as hung. See [`Agent::depends_on`](crate::Agent::depends_on).
@@ -19,21 +19,21 @@ struct Inner {
     last: AtomicU64,
 }
 
-/// How long a thread may be silent before it counts as hung.
+/// The longest time between two beats, after which a thread counts as hung.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 impl Heartbeat {
-    /// Returns the sign of life of a thread, with a name for logs, as if it had just been given.
+    /// Returns the heartbeat of a thread that has just beaten. `thread` is its name in logs.
     pub fn new(thread: impl Into<String>) -> Self {
         Self(Arc::new(Inner { thread: thread.into(), zero: Instant::now(), last: AtomicU64::new(0) }))
     }
 
-    /// Gives a sign of life.
+    /// Records that the thread responds.
     pub fn beat(&self) {
         self.0.last.store(self.0.zero.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Returns the time since the last sign of life.
+    /// Returns the time since the last beat.
     fn silence(&self) -> Duration {
         self.0.zero.elapsed().saturating_sub(Duration::from_millis(self.0.last.load(Ordering::Relaxed)))
     }

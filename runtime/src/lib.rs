@@ -1,7 +1,7 @@
-//! Runs SPOE agents: drives [`spoa_core`] over sockets, on one thread per processor, with smol for everything that takes time.
+//! Runs SPOE agents: drives [`spoa_core`] over sockets, on one thread per processor, with smol for everything that has to wait.
 //!
-//! An application is a [`Handler`]: it gets HAProxy's messages and returns variables to set. One that knows its answer
-//! immediately:
+//! An application is a [`Handler`]: it receives HAProxy's messages and returns variables to set. A handler with immediate
+//! answers:
 //!
 //! ```no_run
 //! use spoa_runtime::{Agent, Scope, quick};
@@ -18,16 +18,16 @@
 //! }
 //! ```
 //!
-//! One that has to wait for something else first, while other NOTIFYs of the same connection are answered:
+//! A handler with deferred answers. While one NOTIFY waits for its answer, others on the same connection are answered:
 //!
 //! ```no_run
 //! use spoa_runtime::{Actions, Agent, Scope, deferred};
 //! # async fn look_up(_: &str) -> Result<u32, std::io::Error> { Ok(0) }
 //!
 //! fn main() -> Result<(), spoa_runtime::Error> {
-//!     Agent::new().listen("unix:/run/agent.sock".parse()?).run(deferred(async |kept| {
+//!     Agent::new().listen("unix:/run/agent.sock".parse()?).run(deferred(async |notify| {
 //!         let mut actions = Actions::new();
-//!         for message in kept.messages() {
+//!         for message in notify.messages() {
 //!             if let Some(user) = message.arg("user").and_then(|value| value.as_str()) {
 //!                 actions.set_var(Scope::Session, "quota", look_up(user).await?)?;
 //!             }
@@ -37,9 +37,9 @@
 //! }
 //! ```
 //!
-//! Whatever a handler does, HAProxy gets its ACK. If the handler fails, panics or exceeds
-//! [`ack_timeout`](ConnectionConfig::ack_timeout), the ACK is empty and a line is logged, and the connection stays open; if it
-//! does not answer at all, the ACK is empty.
+//! HAProxy receives an ACK for each NOTIFY, whatever the handler does, and the connection stays open. If the handler fails,
+//! panics or exceeds [`ack_timeout`](ConnectionConfig::ack_timeout), the ACK is empty and a line is logged. If the handler
+//! drops a NOTIFY without an answer, the ACK is empty and nothing is logged.
 //!
 //! The feature `metrics`, which is on by default, serves metrics for Prometheus and health over HTTP.
 

@@ -36,12 +36,12 @@ impl From<Unit> for registry::Unit {
     }
 }
 
-/// Metrics to add to those of an agent; see [`Agent::metrics`](crate::Agent::metrics).
+/// Metrics that an agent serves together with its own; see [`Agent::metrics`](crate::Agent::metrics).
 pub trait Source: Debug + Send + Sync + 'static {
-    /// Writes families. Their names get the prefix `spoa_`, and those of counters the suffix `_total`.
+    /// Writes families. All names get the prefix `spoa_`, and names of counters also get the suffix `_total`.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// The writer returns an error.
     fn write(&self, families: &mut Families<'_>) -> fmt::Result;
 }
 
@@ -56,7 +56,7 @@ impl Families<'_> {
     /// Writes a counter.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// The writer returns an error.
     pub fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
@@ -65,7 +65,7 @@ impl Families<'_> {
     /// Writes a counter of seconds.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// The writer returns an error.
     pub fn seconds(&mut self, name: &str, help: &str, value: Duration) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, Some(&registry::Unit::Seconds), MetricType::Counter)?;
         metric.encode_counter::<NoLabelSet, _, u64>(&value.as_secs_f64(), None)
@@ -74,7 +74,7 @@ impl Families<'_> {
     /// Writes a gauge.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// The writer returns an error.
     pub fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
     }
@@ -88,7 +88,7 @@ impl Families<'_> {
     /// Writes a counter for each set of labels.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// The writer returns an error.
     pub fn counters<'l, const LABELS: usize>(
         &mut self,
         name: &str,
@@ -105,7 +105,7 @@ impl Families<'_> {
     /// Writes a gauge for each set of labels.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// The writer returns an error.
     pub fn gauges<'l, const LABELS: usize>(
         &mut self,
         name: &str,

@@ -7,10 +7,10 @@ use std::sync::Once;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How much of a panic's message is kept, in bytes.
+/// The number of bytes of a panic's message that are kept.
 const MESSAGE_MAX: usize = 300;
 
-/// How often a thread logs the backtrace of a panic.
+/// The shortest time between two backtraces that a thread logs.
 const BACKTRACE_PERIOD: Duration = Duration::from_secs(1);
 
 thread_local! {

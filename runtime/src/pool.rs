@@ -30,7 +30,7 @@ pub(crate) struct Pool {
     /// The number of connections that were assigned to workers, which is the name of the last one.
     assigned: Counter,
     refuses_checks: AtomicBool,
-    /// Signs of life of the accepting thread and of those that the agent depends on besides.
+    /// The heartbeats of the accepting thread and of the threads added to the agent.
     heartbeats: Vec<Heartbeat>,
     accepting: Heartbeat,
 }
@@ -93,8 +93,8 @@ impl Pool {
         Ok((pool, ended))
     }
 
-    /// Assigns a connection to the worker that has the fewest. Above the limit some are rejected with code 13; beyond that
-    /// they are only closed, because a flood of them would take the resources of the others.
+    /// Assigns a connection to the worker that has the fewest. Above the limit, a bounded number of connections is rejected
+    /// with code 13 at a time. Further ones are only closed, because a flood of them would take resources from served ones.
     pub(crate) fn assign(&self, socket: Socket, peer: String) {
         let max = self.settings.connections_max;
         let welcome = self.connections() < max;
@@ -142,8 +142,8 @@ impl Pool {
         (sum(|of| of.notifies.get()), sum(|of| of.hellos.get(Hello::HealthCheck)))
     }
 
-    /// Has each worker give a sign of life, and gives that of the accepting thread, which calls this.
-    pub(crate) fn ask_for_signs_of_life(&self) {
+    /// Requests a heartbeat from each worker, and beats for the accepting thread, which calls this.
+    pub(crate) fn request_heartbeats(&self) {
         self.accepting.beat();
         self.working().for_each(|worker| worker.wake());
     }
@@ -158,7 +158,7 @@ impl Pool {
         others.chain(workers).map(|heartbeat| heartbeat.thread().to_owned()).collect()
     }
 
-    /// Returns the counters of each worker, also of one that has ended.
+    /// Returns the counters of each worker, including workers that have ended.
     pub(crate) fn counters(&self) -> Vec<&Counters> {
         self.workers.iter().map(|worker| &*worker.counters).collect()
     }
@@ -179,13 +179,13 @@ impl Pool {
         self.workers.iter().for_each(|worker| worker.mailbox.tell(Command::Leave));
     }
 
-    /// Has every worker drain its connections.
+    /// Makes every worker drain its connections.
     pub(crate) fn drain(&self, drain: Drain) {
         self.refuses_checks.store(true, Ordering::Relaxed);
         self.workers.iter().for_each(|worker| worker.mailbox.tell(Command::Drain(drain)));
     }
 
-    /// Has every worker end at once.
+    /// Ends every worker at once.
     pub(crate) fn abort(&self) {
         self.workers.iter().for_each(|worker| worker.mailbox.tell(Command::Abort));
     }

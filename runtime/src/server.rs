@@ -77,7 +77,7 @@ impl Server {
     /// Serves HAProxy until SIGINT or SIGTERM.
     ///
     /// # Errors
-    /// As [`serve`](Self::serve), or signals cannot be caught.
+    /// The same as those of [`serve`](Self::serve); or signals cannot be caught.
     pub fn run<H: Handler + Clone + Send>(self, handler: H) -> Result<(), Error> {
         let signals = self.stopper().at_signals()?;
         self.serve_beside(handler, signals)
@@ -131,7 +131,7 @@ impl Server {
                 Err(Error::WorkersLost)
             };
             let drain = match future::or(stop, lost).await? {
-                Stop::Leave => settings.drain,
+                Stop::AfterLameDuck => settings.drain,
                 Stop::Promptly => Duration::ZERO,
             };
             (settings.stopping)();
@@ -164,14 +164,14 @@ fn warn_if_exposed(addr: &ListenAddr, why: &str) {
     }
 }
 
-/// How often workers are asked for a sign of life.
+/// The time between two requests for heartbeats.
 const HEALTH_PERIOD: Duration = Duration::from_secs(1);
 
-/// Asks workers for signs of life, and logs when a thread hangs and when it responds again.
+/// Requests heartbeats from the workers, and logs when a thread hangs and when it responds again.
 async fn watch_health(pool: Arc<Pool>) {
     let mut hung = Vec::new();
     loop {
-        pool.ask_for_signs_of_life();
+        pool.request_heartbeats();
         Timer::after(HEALTH_PERIOD).await;
         let now = pool.hung_threads();
         for thread in now.iter().filter(|thread| !hung.contains(*thread)) {
@@ -309,7 +309,7 @@ const DRAIN_MARGIN: Duration = Duration::from_millis(100);
 /// The number of connections that one socket accepts before the others, and a stop, have their turn.
 const ACCEPTS_MAX: u64 = 64;
 
-/// How long accepting pauses when the machine has no room for another connection.
+/// The time for which accepting pauses when the machine has no room for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// True for errors of accept(2) that concern the connection to be accepted, not the listening socket.

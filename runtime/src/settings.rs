@@ -43,7 +43,7 @@ impl Default for Settings {
     }
 }
 
-/// The default of [`Settings::total_in_flight_max`] per worker: 256 connections with as many as each may have.
+/// The default of [`Settings::total_in_flight_max`] per worker: 256 connections, each at its own limit.
 const IN_FLIGHT_MAX: usize = 16_384;
 /// The default of [`Settings::total_bytes_max`] per worker: a dozen connections with as many bytes as each may hold. A usual
 /// connection holds a thousandth of that.

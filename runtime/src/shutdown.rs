@@ -1,4 +1,4 @@
-//! How an agent is stopped.
+//! Stops an agent, by a call or by a signal.
 
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,8 @@ pub struct Stopper {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// After the [lame-duck period](crate::Agent::drain).
-    Leave,
-    /// Without it, since somebody is waiting.
+    AfterLameDuck,
+    /// Without the lame-duck period, because SIGINT is sent by a person who waits.
     Promptly,
 }
 
@@ -33,7 +33,7 @@ impl Stopper {
     /// connection is accepted, NOTIFYs in flight are answered, and each connection ends with AGENT-DISCONNECT 0. A second
     /// call ends everything at once.
     pub fn stop(&self) {
-        self.call(Stop::Leave);
+        self.call(Stop::AfterLameDuck);
     }
 
     fn call(&self, stop: Stop) {
@@ -52,10 +52,10 @@ impl Stopper {
             while let Some(signal) = signals.next().await {
                 let (name, stop) = match signal {
                     Ok(Signal::Int) => ("SIGINT", Stop::Promptly),
-                    Ok(_) => ("SIGTERM", Stop::Leave),
+                    Ok(_) => ("SIGTERM", Stop::AfterLameDuck),
                     Err(_) => continue,
                 };
-                if stop == Stop::Leave && terminations.is_repetition(Instant::now()) {
+                if stop == Stop::AfterLameDuck && terminations.is_repetition(Instant::now()) {
                     tracing::info!("{name} received again within a second, which counts as one");
                     continue;
                 }
@@ -66,7 +66,7 @@ impl Stopper {
     }
 }
 
-/// How long after a SIGTERM another one counts as its repetition.
+/// The time after a SIGTERM in which another one counts as its repetition.
 const REPEAT_TIME: Duration = Duration::from_secs(1);
 
 /// The time of the last SIGTERM.
@@ -74,7 +74,7 @@ const REPEAT_TIME: Duration = Duration::from_secs(1);
 struct Terminations(Option<Instant>);
 
 impl Terminations {
-    /// Notes a SIGTERM; true if it repeats the one before.
+    /// Records a SIGTERM. Returns true if it repeats the previous one.
     fn is_repetition(&mut self, now: Instant) -> bool {
         self.0.replace(now).is_some_and(|last| now.saturating_duration_since(last) < REPEAT_TIME)
     }

@@ -1,4 +1,4 @@
-//! Text for people: times, numbers with their unit, and text of others made safe.
+//! Formats text for people: times, numbers with their unit, and untrusted text.
 
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -35,8 +35,8 @@ impl fmt::Display for Count<'_> {
     }
 }
 
-/// Text that others wrote, for a terminal or a line of a log: whatever could move the cursor, change how text looks, hide it
-/// or begin a new line is shown as an escape sequence, `\n` or `\u{202e}`.
+/// Untrusted text, for a terminal or a line of a log. Characters that could move the cursor, change how text looks, hide it or
+/// begin a new line are shown as escape sequences, such as `\n` or `\u{202e}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Escaped<T>(pub T);
 

@@ -23,7 +23,7 @@ pub(crate) enum Exit {
     Unstable = 3,
     /// A coverage goal was not reached, or nothing was checked or compared.
     Coverage = 4,
-    /// Something never ends.
+    /// The run, an event or a connection never ends, or bytes are never read.
     Liveness = 5,
     /// A script cannot be read.
     Unreadable = 6,

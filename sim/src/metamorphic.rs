@@ -181,7 +181,7 @@ fn difference(outcome: &Outcome, variant: &Variant, other: &Outcome) -> Option<(
     let here = |conversation: &&Conversation| variant.link.is_none_or(|link| link == conversation.link);
     let mut mine: Vec<_> = outcome.conversations.iter().filter(here).collect();
     let mut others: Vec<_> = other.conversations.iter().collect();
-    // The order of connections of different links may differ. The sort is stable, so that of one link is kept.
+    // The order of connections of different links may differ. The sort is stable: it keeps the order within a link.
     mine.sort_by_key(|conversation| conversation.link);
     others.sort_by_key(|conversation| conversation.link);
     if mine.len() != others.len() {

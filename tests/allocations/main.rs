@@ -16,7 +16,7 @@ fn allocations(batch: u64, handle: impl Fn(Notify<'_>) -> Option<DeferredAnswer>
     turn();
     let count = measure(|| (0..READS).for_each(|_| turn())).count_total;
     let ack_len = 4 + 0x15;
-    assert_eq!(sent as u64, (READS + 1) * batch * ack_len, "bytes of an ACK with a score for every NOTIFY");
+    assert_eq!(sent as u64, (READS + 1) * batch * ack_len, "expected an ACK with a score for every NOTIFY");
     count
 }
 

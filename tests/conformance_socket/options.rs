@@ -143,7 +143,7 @@ fn a_peer_that_does_not_close_counts_as_connected_for_a_second() {
     assert!(start.elapsed() >= Duration::from_secs(1), "expected the agent to linger for a second");
 }
 
-/// The option `-t` is that of HAProxy's example agent, in milliseconds.
+/// The option `-t` means the same as in HAProxy's example agent: a delay in milliseconds.
 #[test]
 fn t_delays_answers() {
     let agent = Agent::spawn(&["-t", "50"]);

@@ -46,7 +46,10 @@ fn the_readme_is_short() {
 fn the_options_in_the_manual_are_those_of_the_program() {
     let help = Command::new(agent::binary()).arg("-h").output().expect("spoa can be run");
     let shown = format!("$ spoa -h\n{}", String::from_utf8_lossy(&help.stdout));
-    assert!(blocks(&read("runtime/OPERATING.md"), "text").contains(&shown), "expected this help in it:\n{shown}");
+    assert!(
+        blocks(&read("runtime/OPERATING.md"), "text").contains(&shown),
+        "expected this help in runtime/OPERATING.md:\n{shown}"
+    );
 }
 
 #[test]
@@ -88,14 +91,14 @@ fn every_path_in_the_documents_exists() {
     }
 }
 
-/// The contributors' guide names each package with its folder.
+/// The contributors' guide has a line for each package, with its name and folder.
 #[test]
 fn the_map_of_the_crates_is_complete() {
     let metadata = Command::new(env!("CARGO")).args(["metadata", "--format-version", "1", "--no-deps"]).output();
     let metadata = String::from_utf8(metadata.expect("cargo can be run").stdout).expect("JSON is UTF-8");
     let guide = read(".github/CONTRIBUTING.md");
     let names = metadata.split("\"manifest_path\":\"").skip(1).filter_map(|rest| rest.split_once("/Cargo.toml\""));
-    let root = root().canonicalize().expect("it is there");
+    let root = root().canonicalize().expect("the repository exists");
     let folders: Vec<_> = names
         .filter_map(|(path, _)| Path::new(path).canonicalize().ok()?.strip_prefix(&root).ok().map(Path::to_owned))
         .collect();

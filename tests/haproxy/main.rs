@@ -1,7 +1,7 @@
 //! Tests agents with real HAProxy: one trial per scenario and HAProxy version that `tests/haproxy/install` installed.
 //!
-//! Scenarios observe HAProxy: its variables, which it returns as response headers, and its SPOE log. Where these do not
-//! show enough, a relay between HAProxy and the agent observes the bytes that both send.
+//! Scenarios observe HAProxy: its variables, which it returns as response headers, and its SPOE log. If these are not
+//! enough, a relay between HAProxy and the agent observes the bytes that both send.
 
 mod agent;
 mod client;
@@ -88,8 +88,8 @@ const SCENARIOS: &[Scenario] = &[
     ("disconnect_ack_too_big", Needs::Engine(Engine::Applet), disconnect_status::ack_too_big),
     ("disconnect_not_fragmented", Needs::Engine(Engine::Applet), disconnect_status::not_fragmented),
     ("disconnect_by_agent", Needs::Any, disconnect_status::by_agent),
-    ("handler_fails_later", Needs::Any, no_reset::deferred_handler),
-    ("handler_fails_in_place", Needs::Any, no_reset::quick_handler),
+    ("handler_fails_deferred", Needs::Any, no_reset::deferred_handler),
+    ("handler_fails_immediate", Needs::Any, no_reset::quick_handler),
 ];
 
 fn main() -> ExitCode {
@@ -103,7 +103,7 @@ fn main() -> ExitCode {
         let run = move |install: &Install| scene::check_recording(name, install, &record(install));
         trials(&format!("record_{name}"), needs, &installs, ipv6, run)
     });
-    let relay = Trial::test("relay_tells_ends_apart", || {
+    let relay = Trial::test("relay_distinguishes_fin_and_reset", || {
         recorder::distinguishes_fin_and_reset();
         Ok(())
     });

@@ -40,7 +40,7 @@ fn build() -> PathBuf {
     path.into()
 }
 
-/// The part of the warning of an agent without lists by which [`Agent::warnings`] recognizes it.
+/// A part of the warning that an agent without lists logs. [`Agent::warnings`] leaves this warning out.
 pub const RANDOM: &str = "scores are random, because there is no list";
 
 /// A running agent, which is killed when dropped.
@@ -84,7 +84,7 @@ impl Agent {
         Self::spawn_by(shell, options)
     }
 
-    /// Starts `spoa` by a command to which only `options` are added.
+    /// Starts `spoa` with `command`, to which `options` and, unless they include it, `--listen` are appended.
     ///
     /// # Panics
     /// If it does not start.
@@ -204,7 +204,7 @@ impl Drop for Agent {
     }
 }
 
-/// Runs `spoa` with options that make it print something or fail, and returns its output when it has exited.
+/// Runs `spoa` with options with which it exits without a signal. Returns its output when it has exited.
 ///
 /// # Panics
 /// If it is still running after [`LIMIT`].
@@ -239,8 +239,8 @@ impl Log {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls `look` for the lines so far, now and after each new line, until it returns a value. `what` is for the
-    /// panic message.
+    /// Calls `look` with all lines logged so far, now and after each new line, until it returns a value. `what` is
+    /// named in the panic message.
     fn wait<T>(&self, what: &str, look: impl Fn(&[String]) -> Option<T>) -> T {
         let deadline = Instant::now() + LIMIT;
         let mut state = self.lock();

@@ -265,7 +265,7 @@ impl Frame {
     /// Reads all of `bytes` as frames.
     ///
     /// # Panics
-    /// If bytes are left that are no complete frame.
+    /// If the last frame is incomplete.
     pub fn read_all(mut bytes: &[u8]) -> Vec<Self> {
         let frames = std::iter::from_fn(|| Self::take(&mut bytes)).collect();
         assert!(bytes.is_empty(), "expected a complete frame, got {bytes:02x?}");

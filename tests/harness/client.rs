@@ -25,7 +25,7 @@ enum Stream {
 }
 
 impl Client {
-    /// Connects to an address in the notation of the agent's log.
+    /// Connects to an address, written as in the agent's log: `unix:PATH` or `IP:PORT`.
     ///
     /// # Errors
     /// If nothing listens there.
@@ -87,7 +87,7 @@ impl Client {
         }
     }
 
-    /// Sends `bytes` over and over until the socket accepts none for half a second, or about `max` bytes have been
+    /// Sends `bytes` repeatedly until the socket accepts no byte for half a second, or until at least `max` bytes are
     /// sent. Returns the number of bytes sent.
     ///
     /// # Panics
@@ -141,7 +141,7 @@ impl Client {
         Frame::take(&mut &bytes[..]).expect("the frame is well-formed")
     }
 
-    /// Reads until the agent closes the connection.
+    /// Reads until the agent closes the connection, and returns the bytes.
     ///
     /// # Errors
     /// If the connection is reset, or is still open after [`LIMIT`].

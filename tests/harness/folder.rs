@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A folder below the temporary folder, which is removed when dropped.
+/// A folder in the system's temporary folder. It is removed when dropped.
 #[derive(Debug)]
 pub struct Folder(PathBuf);
 
@@ -45,7 +45,8 @@ impl Folder {
         fs::remove_file(self.path(name)).expect("the file exists");
     }
 
-    /// Returns the value of an option `--list` for a file. The list has the name of the file; `options` is appended.
+    /// Returns the value of an option `--list` for a file. The list has the name of the file. `options`, such as
+    /// `,score=30`, is appended.
     pub fn list(&self, name: &str, options: &str) -> String {
         format!("{name}={}{options}", self.path(name).display())
     }
@@ -53,6 +54,6 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0); // a folder that is left over does not spoil other tests
+        let _ = fs::remove_dir_all(&self.0); // a folder that is left over does not affect other tests
     }
 }

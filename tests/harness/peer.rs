@@ -145,14 +145,14 @@ impl Peer {
         self.pump();
     }
 
-    /// Advances the clock. The driver calls the connection at each of its deadlines, and once more at the end.
+    /// Advances the clock. The driver calls the connection at each of its deadlines, and also at the end.
     pub fn advance(&mut self, by: Duration) {
         self.sleep(by);
         self.connection.handle_timeout(self.now);
         self.pump();
     }
 
-    /// Advances the clock. The driver sleeps: it calls the connection at its deadlines only.
+    /// Advances the clock. The driver calls the connection at each of its deadlines, but not at the end.
     pub fn sleep(&mut self, by: Duration) {
         let end = self.now + by;
         for turn in 0.. {
@@ -187,7 +187,7 @@ impl Peer {
         self.tickets.remove(at).1
     }
 
-    /// Returns stream-id and frame-id of the NOTIFYs whose tickets have not been taken, in the order of arrival.
+    /// Returns the stream-id and frame-id of each NOTIFY whose ticket has not been taken, in order of arrival.
     pub fn deferred(&self) -> Vec<(u64, u64)> {
         self.tickets.iter().map(|(ids, _)| *ids).collect()
     }
@@ -212,7 +212,7 @@ impl Peer {
         Frame::read_all(&self.take_bytes())
     }
 
-    /// Returns the reason for which the connection was closed, if that happened since the last
+    /// Returns the reason why the connection was closed, if it was closed after the last call of
     /// [`take_events`](Self::take_events).
     pub fn close_reason(&self) -> Option<CloseReason> {
         match self.events.last() {
@@ -326,8 +326,8 @@ impl Peer {
     }
 }
 
-/// Returns the documented bound of a connection's memory: two frames to receive, the mark of unsent bytes, a frame and
-/// a slot for each NOTIFY in flight, 256 bytes for control frames, and the limit of reassembly.
+/// Returns the documented bound of a connection's memory: two frames to receive, the limit of unsent bytes, a frame
+/// and a slot for each NOTIFY in flight, 256 bytes for control frames, and the limit of reassembly.
 pub fn memory_bound(config: &Config) -> usize {
     let frame = 4 + config.max_frame_size as usize;
     let fragments = config.capabilities.contains(Capabilities::FRAGMENTATION);

@@ -53,7 +53,7 @@ impl Steady {
     }
 
     /// Feeds `input` to the connection, in as many reads as its buffer requires, and passes the connection's bytes to
-    /// `out` after each read. The NOTIFYs that `handle` defers are then answered in a turn of their own.
+    /// `out` after each read. The NOTIFYs that `handle` defers are then answered in a separate turn.
     #[inline]
     pub fn turn(
         &mut self,

@@ -1,4 +1,4 @@
-//! Agents that use the library, over real sockets.
+//! Tests agents that use the library, over real sockets.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -156,8 +156,8 @@ impl Drop for SendOnDrop {
     }
 }
 
-/// The copies of deferred NOTIFYs are bounded by `deferred_max`: at the limit, the next NOTIFY waits, and is served
-/// later.
+/// The copies of deferred NOTIFYs are bounded by `deferred_max`: at the limit, the next NOTIFY waits until
+/// a copy is dropped.
 #[test]
 fn copies_of_deferred_notifys_are_bounded() {
     // The current and the highest number of copies.

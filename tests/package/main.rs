@@ -137,7 +137,7 @@ fn only_valid_lists_are_downloaded() {
     assert_eq!(downloads.run(&["good\x1b[2J /good"]).0, 1, "a name with control characters");
 }
 
-/// An answer 304 (not modified) is recorded as a check of the list. An empty file is not.
+/// A response 304 (not modified) is recorded as a check of the list. An empty file is not recorded.
 #[test]
 fn an_unmodified_list_is_recorded_as_checked_and_an_empty_one_is_not() {
     let downloads = Downloads::new();
@@ -187,7 +187,7 @@ fn an_unmodified_list_is_recorded_as_checked_and_an_empty_one_is_not() {
     }
 }
 
-/// The limit of size applies to compressed answers and to answers without a length.
+/// The size limit applies to compressed answers and to answers without a length.
 #[test]
 fn a_list_above_the_maximum_size_is_not_downloaded() {
     let downloads = Downloads::new();
@@ -225,7 +225,7 @@ fn units_are_valid() {
     assert!(errors.is_empty(), "{errors:#?}");
 }
 
-/// The installed configuration is valid with its commented-out lists, once these have been downloaded.
+/// The installed configuration is valid, including its commented-out lists once their files are downloaded.
 #[test]
 fn the_configuration_is_valid() {
     let text = fs::read_to_string(file("spoa.toml")).expect("the configuration can be read");

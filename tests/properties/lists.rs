@@ -209,7 +209,7 @@ proptest! {
         let lists = model.iter().enumerate().map(|(at, (score, allow, lines))| {
             folder.write(&at.to_string(), lines.join("\n").as_bytes());
             let allow = if *allow { ",allow" } else { "" };
-            // A limit of its own applies to a list of any size.
+            // The limit in the option of a list applies to a list of any size.
             let options = format!(",score={score},max-shrink={MAX_SHRINK}{allow}");
             folder.list(&at.to_string(), &options).parse().expect("the option is valid")
         });

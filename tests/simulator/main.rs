@@ -17,8 +17,8 @@ use spoa_sim::text::parse;
 use spoa_sim::world::run;
 
 /// Hash of the traces of the seeds 0..500. It changes with the generator, with the behaviour of the core and with the
-/// format of traces. If it changes, find out which of them is the reason, and increase the version of the generator if
-/// it is the generator.
+/// format of traces. If it changes, find out which of them is the reason. If it is the generator, increase the
+/// generator's version.
 const GOLDEN: &str = "1cfea703f4910b872851a3e688f76e27";
 
 #[test]
@@ -41,7 +41,7 @@ fn every_script_of_the_corpus_passes() {
     }
 }
 
-/// The short scripts of the corpus reach every coverage goal, so that this can be checked quickly.
+/// The scripts of the corpus reach every coverage goal. They are short, so this test is quick.
 #[test]
 fn the_corpus_reaches_every_goal() {
     let mut coverage = Coverage::default();

@@ -9,7 +9,7 @@ use spoa_sim_haproxy::Time;
 use spoa_sim_haproxy::recording::{LinkEvent, Recording, Side};
 use spoa_tests::bytes::{ACK, AGENT_DISCONNECT, AGENT_HELLO, Frame, Value};
 
-/// The time at which NOTIFYs are answered.
+/// The time when NOTIFYs are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answers {
     /// When they arrive, in the call of the handler.
@@ -50,8 +50,8 @@ pub(crate) fn replay(recording: &Recording, answers: Answers) -> Replayed {
     replayed
 }
 
-/// Returns the configuration that the AGENT-HELLO of each connection states. Connections whose values are not valid
-/// have none.
+/// Returns the configuration of each connection, from its AGENT-HELLO. Leaves out connections whose AGENT-HELLO has
+/// invalid values.
 fn configs(recording: &Recording) -> BTreeMap<u32, Config> {
     let mut configs = BTreeMap::new();
     let mut sent = BTreeMap::<u32, Vec<u8>>::new();
@@ -88,7 +88,7 @@ struct Link {
     core: Connection,
     /// Bytes of HAProxy that the core has not read yet.
     unread: Vec<u8>,
-    /// The received part of the recorded agent's next frame.
+    /// The recorded part of the recorded agent's next frame.
     recorded: Vec<u8>,
     tickets: Vec<((u64, u64), Ticket)>,
     is_fin_sent: bool,
@@ -129,13 +129,13 @@ impl Link {
                 self.recorded.extend_from_slice(bytes);
                 self.follow(now);
             }
-            // The core has no reason of its own to close the connection, so the replay calls it to do so.
+            // The core would keep the connection open, so the replay asks it to close the connection.
             LinkEvent::Fin(Side::Agent) | LinkEvent::Reset(Side::Agent) => self.core.disconnect(now, Duration::ZERO),
         }
         self.pump(at, replayed);
     }
 
-    /// Makes the core do what the recorded agent did.
+    /// Makes the core send the ACKs and disconnects that the recorded agent sent.
     fn follow(&mut self, now: Instant) {
         let mut recorded = &self.recorded[..];
         while let Some(frame) = Frame::take(&mut recorded) {

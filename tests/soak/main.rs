@@ -100,7 +100,7 @@ fn main() -> ExitCode {
     });
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let (notifies, acks, aborted) = (count(&counters.notifies), count(&counters.acks), count(&counters.aborted));
-    // Buffers may grow to the size that they need in the first sixth of the time, but not for more than a minute.
+    // The first sixth of the time, at most a minute, does not count: buffers still grow to the size that they need.
     let warm_up = memory.len().min(240 * 6) / 6;
     let (early, late) = (max(&memory[warm_up..memory.len() / 2]), max(&memory[memory.len() / 2..]));
     println!(

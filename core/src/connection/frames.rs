@@ -70,7 +70,7 @@ impl Connection {
             return None;
         }
         let Negotiated { max_frame_size, capabilities } = negotiated;
-        self.outbox.send.whole(|out| AgentHello { version: VERSION, max_frame_size, capabilities }.encode(out));
+        self.outbox.send.control_frame(|out| AgentHello { version: VERSION, max_frame_size, capabilities }.encode(out));
         if healthcheck {
             self.close(None, CloseReason::HealthCheck);
             return None;

@@ -81,7 +81,7 @@ pub enum NameError {
         "a variable name cannot have the byte {byte:#04x} (at {at}): only letters, digits, '_' and '.' are allowed"
     )]
     BadByte {
-        /// The first such byte.
+        /// The first byte that is not allowed.
         byte: u8,
         /// Its index in the name.
         at: usize,
@@ -181,7 +181,7 @@ pub enum Action<'b> {
     },
 }
 
-/// An iterator over the actions of an ACK. It ends after the first malformed one.
+/// An iterator over the actions of an ACK. It ends after the first malformed action.
 #[derive(Clone, Debug)]
 pub struct ActionIter<'b> {
     reader: Reader<'b>,
@@ -281,7 +281,7 @@ impl Actions {
         self.encoded.is_empty()
     }
 
-    /// Iterates over the actions, which are decoded again.
+    /// Iterates over the actions, which are decoded one by one.
     pub fn iter(&self) -> ActionIter<'_> {
         ActionIter::new(&self.encoded)
     }
@@ -291,7 +291,7 @@ impl Actions {
         &self.encoded
     }
 
-    /// Returns the encoded length of the first actions that fit into `room` bytes.
+    /// Returns the encoded length of as many of the first actions as fit into `room` bytes.
     pub(crate) fn prefix_len(&self, room: usize) -> usize {
         let mut iter = self.iter();
         let mut len = 0;
@@ -323,13 +323,13 @@ pub(crate) fn set_var_len(name: &str, value: &TypedData<'_>) -> Result<usize, Se
         TypedData::Uint64(value) if i64::try_from(value).is_err() => return Err(SetVarError::Integer(value)),
         _ => {}
     }
-    Ok(3 + name_len(name) + value.encoded_len())
+    Ok(3 + encoded_name_len(name) + value.encoded_len())
 }
 
 /// Returns the encoded length of an UNSET-VAR.
 #[inline]
 pub(crate) const fn unset_var_len(name: &str) -> usize {
-    3 + name_len(name)
+    3 + encoded_name_len(name)
 }
 
 /// Appends a SET-VAR that [`set_var_len`] accepted.
@@ -352,7 +352,7 @@ fn encode_name(name: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_bytes());
 }
 
-const fn name_len(name: &str) -> usize {
+const fn encoded_name_len(name: &str) -> usize {
     varint_len(name.len() as u64) + name.len()
 }
 
@@ -409,7 +409,7 @@ mod tests {
         assert_eq!(actions.set_var(Scope::Session, "x", TypedData::Null).unwrap_err(), SetVarError::Null);
         let big = 1 << 63;
         assert_eq!(actions.set_var(Scope::Session, "x", big).unwrap_err(), SetVarError::Integer(big));
-        assert!(actions.is_empty(), "an action that was refused is in the list");
+        assert!(actions.is_empty(), "expected no refused action in the list");
         actions.set_var(Scope::Session, &long[..52], big - 1).unwrap();
     }
 

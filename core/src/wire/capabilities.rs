@@ -15,7 +15,7 @@ impl Capabilities {
     /// The agent accepts NOTIFYs in fragments. HAProxy never lists this capability, because it accepts no fragments
     /// itself. HAProxy up to 3.0 sends fragments to an agent that lists it (#659).
     pub const FRAGMENTATION: Self = Self(2);
-    /// ACKs may be sent on any connection of their engine (HAProxy up to 3.0).
+    /// An ACK may be sent on any connection with the same engine-id (HAProxy up to 3.0).
     pub const ASYNC: Self = Self(4);
 
     const NAMES: [(Self, &'static str); 3] =

@@ -17,7 +17,7 @@ pub const MAX_FRAME_SIZE_MIN: u32 = 256;
 /// The size in bytes of the longest header: length, type, flags and two ids of ten bytes.
 pub(crate) const HEADER_LEN_MAX: usize = LENGTH_LEN + 5 + 2 * VARINT_LEN_MAX;
 
-/// A FRAME-TYPE, defined in SPOE.txt or not.
+/// A FRAME-TYPE. It may be unknown to SPOE.txt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FrameType(pub u8);
 
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_of_a_truncated_header_has_the_truncated_field() {
+    fn the_error_of_a_truncated_header_names_the_truncated_field() {
         let fields = [Field::FrameType, Field::Flags, Field::Flags, Field::Flags, Field::Flags, Field::StreamId];
         for (cut, field) in fields.into_iter().chain([Field::FrameId]).enumerate() {
             assert_eq!(Frame::decode(&EMPTY_ACK[4..4 + cut]).unwrap_err().field, field);

@@ -56,8 +56,7 @@ impl<'b> HaproxyHello<'b> {
         Ok(hello)
     }
 
-    /// True if `payload` is that of a health check, even if the rest of it is malformed: the items before the first
-    /// malformed one count.
+    /// True if `payload` is the HELLO of a health check, judged by the items before the first malformed one.
     pub fn is_healthcheck(payload: &[u8]) -> bool {
         KvList::new(payload)
             .map_while(Result::ok)

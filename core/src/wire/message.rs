@@ -22,14 +22,14 @@ impl<'b> Messages<'b> {
     /// Checks the whole payload of a NOTIFY. An empty payload is valid: HAProxy 3.1.0 sends it.
     ///
     /// # Errors
-    /// The first field that is truncated, overflows or has a reserved type.
+    /// A field is truncated, overflows or has a reserved type. The error names the first such field.
     #[inline]
     pub fn decode(payload: &'b [u8]) -> Result<Self, DecodeError> {
         Ok(Self::of_checked(payload, Self::check(payload)?))
     }
 
     /// Checks `payload` and returns the number of its messages.
-    #[inline(never)] // a separate function has all registers for its loop
+    #[inline(never)] // in a separate function, all registers are available to the loop
     fn check(payload: &[u8]) -> Result<u32, DecodeError> {
         let (mut reader, mut count) = (Reader::new(payload), 0);
         while !reader.is_empty() {
@@ -94,7 +94,7 @@ impl<'b> Message<'b> {
         self.args.clone()
     }
 
-    /// Returns the value of the first argument called `name`, or with `""` of the first unnamed argument.
+    /// Returns the value of the first argument called `name`. The name `""` finds the first unnamed argument.
     pub fn arg(&self, name: &str) -> Option<TypedData<'b>> {
         self.args().find(|(arg, _)| *arg == name.as_bytes()).map(|(_, value)| value)
     }
@@ -155,10 +155,11 @@ impl ExactSizeIterator for Args<'_> {}
 #[derive(Debug)]
 pub struct MessageEncoder<'o> {
     out: &'o mut Vec<u8>,
-    count: usize,
+    /// The index in `out` of the byte that holds the number of arguments.
+    count_at: usize,
 }
 
-/// The error of adding an argument to a message that has 255 already.
+/// The error returned when an argument is added to a message that already has 255.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a message can have at most 255 arguments")]
 pub struct ArgError;
@@ -169,8 +170,8 @@ impl<'o> MessageEncoder<'o> {
         encode_varint(name.len() as u64, out);
         out.extend_from_slice(name.as_bytes());
         out.push(0);
-        let count = out.len() - 1;
-        Self { out, count }
+        let count_at = out.len() - 1;
+        Self { out, count_at }
     }
 
     /// Appends an argument. An empty name makes it unnamed.
@@ -178,7 +179,7 @@ impl<'o> MessageEncoder<'o> {
     /// # Errors
     /// The message has 255 arguments already. It is unchanged.
     pub fn arg<'v>(&mut self, name: &str, value: impl Into<TypedData<'v>>) -> Result<&mut Self, ArgError> {
-        self.out[self.count] = self.out[self.count].checked_add(1).ok_or(ArgError)?;
+        self.out[self.count_at] = self.out[self.count_at].checked_add(1).ok_or(ArgError)?;
         encode_varint(name.len() as u64, self.out);
         self.out.extend_from_slice(name.as_bytes());
         value.into().encode(self.out);

@@ -21,7 +21,7 @@ const BINARY: u8 = 9;
 /// BOOL with its flag. HAProxy reads no other first byte as true.
 const TRUE: u8 = 0x10 | BOOL;
 
-/// A typed value: that of an argument, of a key or of a variable.
+/// The typed value of an argument, a key or a variable.
 ///
 /// Strings are bytes, as in HAProxy, because a path or a header may contain any bytes. HAProxy sends every integer as
 /// INT64, and an absent sample (no address, missing header, failed fetch) as NULL.
@@ -108,8 +108,8 @@ impl<'b> TypedData<'b> {
         }
     }
 
-    /// Appends the value. All flags are zero, except that of a true BOOL: HAProxy compares the first byte of a STRING
-    /// including its flags.
+    /// Appends the value. All flags are zero, except the flag of a true BOOL: HAProxy compares the first byte of a
+    /// STRING including its flags.
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
         let integer = |out: &mut Vec<u8>, kind, value| {

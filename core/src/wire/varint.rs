@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use crate::error::Fault;
 
-/// The size in bytes of the longest varint, that of `u64::MAX`.
+/// The size in bytes of the longest varint, which encodes `u64::MAX`.
 pub const VARINT_LEN_MAX: usize = 10;
 
 /// Appends `value` to `out`.

@@ -1,18 +1,18 @@
-//! Finds the addresses that a message asks about.
+//! Finds the addresses in a message.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str;
 
 use spoa_core::wire::{Message, TypedData};
 
-/// Calls `each` with every address that a message asks about, without conversion; returns false if `arguments` is not empty and
+/// Calls `each` with every address in a message that counts, without conversion. Returns false if `arguments` is not empty and
 /// the message has none of them.
 ///
 /// The addresses are in
 /// 1. the arguments that the message rule names (`arguments`), all of them;
 /// 2. if it names none, the arguments called `ip`;
-/// 3. if there are none, the first unnamed argument of an address type;
-/// 4. if there is none, the first argument of an address type.
+/// 3. if no argument is called `ip`, the first unnamed argument of an address type;
+/// 4. if there is no such argument either, the first argument of an address type.
 ///
 /// A string counts only in an argument of 1 or 2, or if it is the message's only argument: a client can write anything into
 /// a header, and must not be able to choose the address that it is judged by. A string may hold several addresses between

@@ -1,5 +1,5 @@
-//! Access to files of lists and of the configuration, and which file a thread is waiting for: a network file system that is
-//! gone never answers, and no system call on it has a timeout.
+//! Accesses files of lists and of the configuration, and records which file a thread is waiting for: an unreachable network
+//! file system never answers, and no system call on it has a timeout.
 
 use std::cell::RefCell;
 use std::fs::{File, Metadata};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
-/// The file operation that a thread is in. Clones share it.
+/// The file operation that a thread is executing. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct FileAccess(Arc<Mutex<Option<Operation>>>);
 

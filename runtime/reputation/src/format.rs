@@ -194,7 +194,8 @@ fn cpu_time() -> Duration {
 /// Opens a list, compressed with gzip or not.
 ///
 /// # Errors
-/// As [`RegularFile::open`], or the file cannot be read. The returned reader fails beyond [`SIZE_MAX`] and [`CPU_TIME_MAX`].
+/// The same as those of [`RegularFile::open`]; or the file cannot be read. The returned reader fails beyond [`SIZE_MAX`] and
+/// [`CPU_TIME_MAX`].
 pub fn open(path: &Path) -> io::Result<(Box<dyn BufRead>, Metadata)> {
     const BUFFER: usize = 1 << 16;
     let (file, metadata) = RegularFile::open(path)?;

@@ -1,4 +1,4 @@
-//! The IP reputation service: HAProxy asks about a client's address and gets a score from 0 (bad) to 100 (trusted).
+//! The IP reputation service: HAProxy sends a client's address and receives a score from 0 (bad) to 100 (trusted).
 
 mod address;
 mod embedded;

@@ -17,12 +17,12 @@ use spoa_runtime::{Families, Source, Unit};
 /// The lists and messages that are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The lists. Of two that decide alike the first counts.
+    /// The lists. If two of them have the same rank, the first one decides.
     pub lists: Vec<ListConfig>,
     /// The score of an address in no list.
     pub default_score: u32,
-    /// By how many percent a list of at least [`SHRINK_GUARD_MIN`](crate::SHRINK_GUARD_MIN) prefixes may shrink in one
-    /// reload: if it shrinks by more, its file may have been cut off. A list's own limit counts before this one.
+    /// The percentage by which a list of at least [`SHRINK_GUARD_MIN`](crate::SHRINK_GUARD_MIN) prefixes may shrink in one
+    /// reload: if it shrinks by more, its file may have been cut off. The limit in [`ListConfig`] has precedence.
     pub max_shrink: u8,
     /// The messages that are served.
     pub message_rules: Vec<MessageRule>,
@@ -70,7 +70,7 @@ pub struct Edition {
     pub config: Arc<Config>,
     /// The lists.
     pub lists: Lists,
-    /// Its number; that of the start is 1.
+    /// The number of this edition; the agent starts with number 1.
     pub generation: u64,
 }
 
@@ -150,8 +150,8 @@ impl Library {
         self.0.edition.load()
     }
 
-    /// Loads all lists of `config` in the background and swaps them in atomically; no lookup waits. Of a list that cannot be
-    /// used, or that shrank too much, the previous version stays. If nothing is new the generation stays too.
+    /// Loads all lists of `config` in the background and swaps them in atomically; no lookup waits. If a list cannot be
+    /// used or shrank too much, its previous version stays in use. If nothing changed, the generation stays the same.
     ///
     /// # Errors
     /// A list cannot be used, is not optional, and has no previous version of the same file. Nothing changes.
@@ -166,7 +166,7 @@ impl Library {
     /// Loads the lists whose files have changed, as [`replace`](Self::replace) does.
     ///
     /// # Errors
-    /// As [`replace`](Self::replace); but all these lists have a previous version.
+    /// The same as those of [`replace`](Self::replace), but these lists all have a previous version.
     pub fn refresh(&self) -> Result<Change, LoadError> {
         let _one_at_a_time = lock(&self.0.reloading);
         let before = self.0.edition.load();
@@ -177,7 +177,7 @@ impl Library {
                 None => now != list.stamp(),
             }
         };
-        // In a statement of its own: otherwise the lock would be held while lists load, and metrics would wait for it.
+        // A separate statement: otherwise the lock would be held while lists load, and metrics would wait for it.
         let refused = lock(&self.0.refused).clone();
         let next = Next::load(&before.config, &before.lists, refused, has_changed)?;
         Ok(self.publish(Arc::clone(&before.config), next))
@@ -309,7 +309,7 @@ impl Next {
             }
             Err(error) => error,
         };
-        // An optional list that was never loaded is no version: without `optional` its error counts.
+        // An optional list that was never loaded is not a previous version: if it is no longer optional, its error counts.
         let old = old.filter(|old| old.written().is_some());
         let Some(instead) = old.or_else(|| list.optional.then(|| List::absent(list.clone()))) else {
             return Err(error);

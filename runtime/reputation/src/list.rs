@@ -25,7 +25,7 @@ pub struct ListConfig {
     pub name: String,
     /// The file, compressed with gzip or not.
     pub path: PathBuf,
-    /// How the file is written.
+    /// The format of the file.
     pub format: Format,
     /// The score of its addresses, 0 to [`SCORE_MAX`].
     pub score: u32,
@@ -37,8 +37,8 @@ pub struct ListConfig {
     pub strict: bool,
     /// True if the agent may start while its file cannot be used; it is loaded once it can.
     pub optional: bool,
-    /// How much it may shrink in one reload, in percent of its prefixes; 100 allows an empty list too. `None` applies
-    /// [`Config::max_shrink`](crate::Config::max_shrink), to a list that had at least [`SHRINK_GUARD_MIN`] prefixes.
+    /// The percentage of its prefixes that it may lose in one reload; 100 allows an empty list too. If this is `None`,
+    /// [`Config::max_shrink`](crate::Config::max_shrink) applies to a list that had at least [`SHRINK_GUARD_MIN`] prefixes.
     pub max_shrink: Option<u8>,
 }
 
@@ -107,7 +107,7 @@ impl ListConfig {
     }
 }
 
-/// Why a text does not describe a list.
+/// The reason why a text does not describe a list.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListConfigError {
     /// It does not begin with `NAME=PATH`.
@@ -130,7 +130,7 @@ pub enum ListConfigError {
 /// The parts that may follow a list's path, for errors.
 const KEYS: &str = "score=N, category=TEXT, allow, strict, optional, max-shrink=N, format=F and column=C";
 
-/// Why lists cannot be used.
+/// The reason why lists cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// A file cannot be opened or read, or exceeds a limit.
@@ -220,14 +220,14 @@ pub enum LoadError {
     TooMany,
 }
 
-/// When a list that could not be loaded is loaded again.
+/// The occasion on which a list that could not be loaded is loaded again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retry {
     /// When its file changes.
     Changed,
     /// Also when another list is loaded: there may be room then.
     Room,
-    /// At each look at the files: the fault is not that of the file's content.
+    /// At each check of the files, because the fault is not in the content of the file.
     Always,
 }
 
@@ -245,8 +245,8 @@ impl LoadError {
 /// hand is smaller, and what is removed from it was removed on purpose.
 pub const SHRINK_GUARD_MIN: u64 = 100;
 
-/// The number of prefixes that all lists together may have. It bounds the memory that loading takes, to about 45 bytes for each of IPv4 and 160
-/// for each of IPv6, whatever a file unpacks to or its ranges are cut into.
+/// The number of prefixes that all lists together may have. It bounds the memory that loading takes, about 45 bytes per IPv4
+/// prefix and 160 per IPv6 prefix, even if a small file is unpacked or its ranges are split into many prefixes.
 pub const PREFIXES_MAX: usize = 16_000_000;
 
 /// The number of bad lines that are kept for reports.
@@ -392,8 +392,8 @@ impl List {
         Some(SystemTime::UNIX_EPOCH + since)
     }
 
-    /// Returns when a downloader last found its file to be the newest version: the time of `.NAME.checked` beside the file
-    /// `NAME`, which `spoa-lists` writes. `None` if there is no such file.
+    /// Returns the time when a downloader last found the file to be the newest version: the modification time of
+    /// `.NAME.checked`, which `spoa-lists` writes next to the file `NAME`. Returns `None` if there is no such file.
     pub fn checked(&self) -> Option<SystemTime> {
         let mut name = OsString::from(".");
         name.push(self.config.path.file_name()?);

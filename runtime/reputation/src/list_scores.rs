@@ -27,9 +27,9 @@ use spoa_runtime::{Handler, HandlerError, Reply};
 /// | `ip_prefix` | string | the prefix in that list, `192.0.2.0/24`; empty if there is none |
 /// | `ip_generation` | integer | the generation of the lists, from 1 |
 ///
-/// All of them are always set; without an address the verdict is `unknown`. Of several addresses in one message a listed one
-/// counts before any other, and an unknown one before an allowed one; then the lowest score. So a client cannot hide behind
-/// addresses that it wrote itself, as X-Forwarded-For may have.
+/// All of them are always set; without an address the verdict is `unknown`. If a message has several addresses, a
+/// listed one has precedence, then an unknown one, then an allowed one; among equals the lowest score decides. So a client
+/// cannot get a better verdict by adding addresses, for example in X-Forwarded-For.
 #[derive(Debug)]
 pub struct ListScores {
     library: Library,
@@ -88,7 +88,7 @@ impl ListScores {
     }
 }
 
-/// Each worker counts on its own.
+/// Each worker has its own counters, so a clone begins new ones.
 impl Clone for ListScores {
     fn clone(&self) -> Self {
         Self::new(self.library.clone())

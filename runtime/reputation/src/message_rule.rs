@@ -74,7 +74,7 @@ impl Default for Names {
     }
 }
 
-/// Why a message rule cannot be used.
+/// The reason why a message rule cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageRuleError {
     /// The message has no name; HAProxy sends no such message.
@@ -107,10 +107,12 @@ impl MessageRule {
         self
     }
 
-    /// Returns the rules that are used if none are configured: `check-client-ip`, the message of HAProxy's example agent,
-    /// and `get-ip-reputation`, that of SPOE.txt section 2.5, with variables of the session, which asks once for each
-    /// connection; and `check-request` with variables of the transaction, for events of requests. Requests of several
-    /// clients may share a session behind a proxy, so a verdict on one of them must not outlive it.
+    /// Returns the rules that are used if none are configured.
+    ///
+    /// `check-client-ip` (the message of HAProxy's example agent) and `get-ip-reputation` (SPOE.txt section 2.5) set variables
+    /// of the session, for one NOTIFY per connection. `check-request` sets variables of the transaction, for one NOTIFY per
+    /// request: behind a proxy, requests of several clients may share a session, so the verdict on one of them must not outlive
+    /// its request.
     ///
     /// # Panics
     /// Never: HAProxy accepts these names.

@@ -8,13 +8,13 @@ use spoa_core::wire::{Message, TypedData};
 use crate::message_rule::MessageRule;
 use spoa_runtime::text::Count;
 
-/// How often a kind of misfit that was reported before is reported again.
+/// The time between two reports of misfits of kinds that were reported before.
 const PERIOD: Duration = Duration::from_secs(60);
 
 /// The number of kinds that are reported as soon as they are seen. Peers choose names, so it is bounded.
 const KINDS_MAX: usize = 16;
 
-/// How much of a name is shown, in bytes.
+/// The number of bytes of a name that are shown.
 const NAME_MAX: usize = 64;
 
 /// Logs misfits: each kind when it is first seen, then one line per [`PERIOD`] for all of them.

@@ -61,7 +61,7 @@ pub enum ItemError {
     /// It is neither an IPv4 nor an IPv6 address.
     #[error("not an address")]
     Address,
-    /// After the slash is no number, or one above 32 or 128.
+    /// The text after the slash is not a number, or the number is above 32 (IPv4) or 128 (IPv6).
     #[error("not a prefix length from 0 to {0}")]
     Len(u8),
     /// The address has host bits: it was meant otherwise, or a digit of the prefix length was cut off.

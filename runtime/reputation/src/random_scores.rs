@@ -41,7 +41,7 @@ impl RandomScores {
         Arc::new(Messages(Arc::clone(&self.all_counts)))
     }
 
-    /// Returns the score that a message asks for, and the variable to set.
+    /// Returns the score for a message, and the variable to set.
     // Inlined into the path of immediate answers, which must not call a function because deferred answers share it.
     #[inline(always)]
     fn score(&self, message: &Message<'_>) -> Option<(Scope, &VarName, u32)> {
@@ -65,7 +65,7 @@ impl RandomScores {
     }
 }
 
-/// Each worker counts on its own.
+/// Each worker has its own counters, so a clone begins new ones.
 impl Clone for RandomScores {
     fn clone(&self) -> Self {
         let Self { scores, delay, rules, all_counts, .. } = self;

@@ -6,7 +6,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// The highest score, that of a trusted client.
+/// The highest score: the client is trusted.
 pub const SCORE_MAX: u32 = 100;
 
 /// Random scores, 0..=[`SCORE_MAX`], all equally likely.
@@ -44,8 +44,8 @@ fn key(seed: u64, address: IpAddr) -> [u8; 32] {
     key
 }
 
-/// Scales 64 random bits down to a score. The arithmetic is our own because that of `rand` changed between versions,
-/// and would change the score of every client.
+/// Scales 64 random bits down to a score. This does not use `rand`, whose arithmetic has changed between
+/// versions: another change would give every client another score.
 fn below(random: u64) -> u32 {
     ((u128::from(random) * u128::from(SCORE_MAX + 1)) >> 64) as u32
 }

@@ -283,7 +283,7 @@ impl<A: Bits> Ranges<A> {
         new
     }
 
-    /// Lets `hit` decide from `start` on. A range that began at the same address is empty, and is replaced.
+    /// Begins a range at `start` in which `hit` decides. A range that began at the same address is empty, and is replaced.
     fn begin(&mut self, start: A, hit: Option<Hit>) {
         let hit = hit.map_or(0, |hit| self.number(hit));
         if self.starts.last() == Some(&start) {

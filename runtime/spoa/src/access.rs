@@ -18,18 +18,19 @@ const PRIVATE_STATE: &str = "/var/lib/private";
 /// The number of symbolic links that Linux follows in one path.
 const LINKS_MAX: usize = 40;
 
-/// A user who has to read files. Without ids it is one that exists only while the service runs, and is in no group.
+/// A user who must be able to read files. `ids` is `None` for a dynamic user, who exists only while the service runs and is in
+/// no group.
 pub(crate) struct Reader {
     name: String,
     ids: Option<(Uid, Vec<Gid>)>,
 }
 
 impl Reader {
-    /// Returns the user called `name`, by default that of the service if this process is root's: root can read what the
-    /// service cannot.
+    /// Returns the user called `name`. Without a name, returns the user of the service if this process runs as root, because
+    /// root can read files that the service cannot read; otherwise `None`.
     ///
     /// # Errors
-    /// There is no user of that name.
+    /// There is no such user, or users cannot be looked up.
     pub(crate) fn of(name: Option<&str>) -> Result<Option<Self>, String> {
         let (name, is_default) = match name {
             Some(name) => (name, false),
@@ -48,9 +49,10 @@ impl Reader {
         Ok(Some(Self { name: name.into(), ids }))
     }
 
-    /// Returns why the user cannot read a file that this process can look at; `None` also if there is no such file.
+    /// Returns the reason why the user cannot read a file. Returns `None` if the user can read it, and also if it does not
+    /// exist or this process cannot examine it.
     pub(crate) fn cannot_read(&self, path: &Path) -> Option<String> {
-        let (folders, file) = way_to(path).ok()?;
+        let (folders, file) = resolve(path).ok()?;
         let denied = |at: &Path, what| {
             let mode = at.metadata().map_or(0, |metadata| metadata.mode() & 0o7777);
             format!("{}: the user {} cannot {what} {} (mode {mode:04o})", file.display(), self.name, at.display())
@@ -76,8 +78,9 @@ impl Reader {
     }
 }
 
-/// Returns the folders that the system enters to open a file, those of links on the way included, and the file itself.
-fn way_to(path: &Path) -> io::Result<(Vec<PathBuf>, PathBuf)> {
+/// Returns the folders that the system enters to open a file, including those of symbolic links, and the path of the file
+/// without links.
+fn resolve(path: &Path) -> io::Result<(Vec<PathBuf>, PathBuf)> {
     let (mut folders, mut at, mut links) = (Vec::new(), PathBuf::from("/"), 0);
     let mut rest: VecDeque<_> = path::absolute(path)?.components().map(|part| part.as_os_str().to_owned()).collect();
     while let Some(part) = rest.pop_front() {
@@ -115,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_way_to_a_file_leads_through_the_folders_of_links() {
+    fn a_resolved_path_includes_the_folders_of_links() {
         let root = std::env::temp_dir().canonicalize().unwrap().join(format!("spoa-way-{}", std::process::id()));
         let (private, public) = (root.join("private"), root.join("public"));
         fs::create_dir_all(&private).unwrap();
@@ -125,7 +128,7 @@ mod tests {
         symlink(public.join("list"), private.join("absolute")).unwrap();
         symlink("loop", private.join("loop")).unwrap();
         let way = |path: &str| {
-            let (folders, file) = way_to(&private.join(path))?;
+            let (folders, file) = resolve(&private.join(path))?;
             let names =
                 folders.iter().filter_map(|folder| folder.strip_prefix(&root).ok()?.to_str()).collect::<Vec<_>>();
             Ok::<_, io::Error>((names.join(" "), file == public.join("list")))

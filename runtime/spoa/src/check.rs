@@ -20,7 +20,7 @@ use crate::{Failure, complain, print};
 /// There are no lists, one cannot be used, or standard output cannot be written to.
 pub(crate) fn check(args: &ListArgs, addresses: &[IpAddr]) -> Result<(), Failure> {
     let options = args.options()?;
-    if !options.is_by_lists() {
+    if !options.has_lists() {
         return Err(Failure::Usage("check needs a --list, or a --config with a [[list]]".into()));
     }
     let config = options.reputation();
@@ -44,14 +44,14 @@ pub(crate) fn validate(args: &ListArgs, user: Option<&str>) -> Result<(), Failur
     let (reader, mut text, mut faults) = (Reader::of(user)?, String::new(), 0);
     match args.file() {
         Some(path) => {
-            let note = if options.is_by_lists() { "" } else { "; it has no list, so scores are random" };
+            let note = if options.has_lists() { "" } else { "; it has no list, so scores are random" };
             line(&mut text, format_args!("{} is valid{note}", path.display()));
             if let Some(wrong) = reader.as_ref().and_then(|reader| reader.cannot_read(path)) {
                 line(&mut text, format_args!("  {wrong}"));
                 faults += 1;
             }
         }
-        None if options.is_by_lists() => {}
+        None if options.has_lists() => {}
         None => return Err(Failure::Usage("validate needs a --list, or a --config".into())),
     }
     print(text)?;
@@ -149,7 +149,7 @@ fn report(config: &ListConfig, list: &Result<List, LoadError>) -> (String, u64) 
     (text, list.bad_lines())
 }
 
-/// Appends one line, whose text may be that of a file.
+/// Appends one line, escaped because it may contain text from a file.
 fn line(text: &mut String, line: fmt::Arguments<'_>) {
     text.push_str(&Escaped(line).to_string());
     text.push('\n');

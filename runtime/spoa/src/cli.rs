@@ -169,7 +169,7 @@ impl ListArgs {
     /// Returns the options that these are part of.
     ///
     /// # Errors
-    /// As [`Given::options`].
+    /// The same as those of [`Given::options`].
     pub(crate) fn options(&self) -> Result<Options, Failure> {
         let Self { file, lists, default_score } = self.clone();
         Given { file, options: Options::of_lists(lists, default_score) }.options()

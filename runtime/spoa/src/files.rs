@@ -1,4 +1,4 @@
-//! The limit of open files, of which each connection is one.
+//! Raises the limit of open files: each connection takes one.
 
 use rlimit::Resource;
 

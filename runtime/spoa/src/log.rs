@@ -78,7 +78,7 @@ impl Log {
         let layer = subscriber_fmt::layer()
             .with_writer(lines)
             .with_target(false)
-            // Errors of a log that nobody reads would be reported on that same log, with a panic.
+            // Errors of the log would be reported with `eprintln!`, which panics if standard error is closed.
             .log_internal_errors(false);
         let log = registry().with(filter);
         match format {
@@ -94,7 +94,7 @@ impl Log {
         let is_toggled = !self.is_toggled.fetch_xor(true, Ordering::Relaxed);
         let other = if self.level == LevelFilter::DEBUG { LevelFilter::INFO } else { LevelFilter::DEBUG };
         let level = if is_toggled { other } else { self.level };
-        // It fails only when there is no log any more.
+        // This fails only after the log has ended.
         let _ = self.filter.modify(|filter| *filter = level);
         tracing::info!(log_level = %level, "SIGUSR1: the log level is {level}");
     }

@@ -31,7 +31,7 @@ use spoa_runtime::text::Escaped;
 use spoa_runtime::{Heartbeat, Source};
 
 use cli::{Cli, Command, Given};
-use probe::Question;
+use probe::TestNotify;
 use reload::Signals;
 use values::Time;
 
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            // It is no failure if nobody reads it.
+            // An error means that the reader has closed the pipe, which is not a failure.
             let _ = error.print();
             return ExitCode::SUCCESS;
         }
@@ -54,17 +54,17 @@ fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let done = match &cli.command {
+    let result = match &cli.command {
         None => serve(&cli.given),
         Some(Command::Check { addresses, lists }) => check::check(lists, addresses),
         Some(Command::Generate { what }) => what.text().map_err(Failure::from).and_then(print),
         Some(Command::Probe { agent, notify, message, argument, expect, timeout: Time(timeout) }) => {
-            let question = notify.map(|address| Question { address, message, argument, expected: expect });
-            probe::run(agent, question.as_ref(), *timeout)
+            let notify = notify.map(|address| TestNotify { address, message, argument, expected: expect });
+            probe::run(agent, notify.as_ref(), *timeout)
         }
         Some(Command::Validate { lists, user }) => check::validate(lists, user.as_deref()),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(wrong)) => {
             complain(&wrong);
@@ -77,7 +77,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Returns what is wrong with the command line, in one line.
+/// Returns one line that says what is wrong with the command line.
 fn explain(error: &clap::Error) -> String {
     let text = error.to_string();
     let line = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
@@ -91,7 +91,7 @@ fn explain(error: &clap::Error) -> String {
     format!("{} ({hint})", line.trim_start_matches("error: "))
 }
 
-/// Why the program fails.
+/// The reason why the program fails.
 pub(crate) enum Failure {
     /// An option, or something in the configuration file, is wrong.
     Usage(String),
@@ -118,16 +118,16 @@ impl<E: Into<Box<dyn Error>>> From<E> for Failure {
 fn serve(given: &Given) -> Result<(), Failure> {
     let options = given.options()?;
     let (log, _flush) = options.log();
-    // Standard error may not be read; the log does not wait for it.
+    // Panics are logged, because writing to standard error blocks if nobody reads it, and the log does not.
     std::panic::set_hook(Box::new(spoa_runtime::log_panic));
     files::raise_limit();
     let signals = Signals::new()?;
     let heartbeat = Heartbeat::new("reload thread");
-    let (agent, is_handed_down) = systemd::sockets(options.agent())?;
-    // With sockets from systemd the default address is not opened.
-    let agent = if is_handed_down { options.listen_where_said(agent) } else { options.listen(agent) };
+    let (agent, has_sockets) = systemd::add_sockets(options.agent())?;
+    // The default address is opened only if systemd has opened no sockets.
+    let agent = if has_sockets { options.listen_if_given(agent) } else { options.listen(agent) };
     let agent = agent.build_info(env!("CARGO_PKG_VERSION"), env!("SPOA_COMMIT"));
-    let agent = systemd::follow(agent).depends_on(heartbeat.clone()).metrics(log.metrics());
+    let agent = systemd::notify_from(agent).depends_on(heartbeat.clone()).metrics(log.metrics());
     let start = |source: Arc<dyn Source>, library: Option<Library>| {
         let server = agent.metrics(source).bind()?;
         options.log_start();
@@ -138,7 +138,7 @@ fn serve(given: &Given) -> Result<(), Failure> {
         systemd::ready();
         Ok::<_, Failure>(server)
     };
-    let served = if options.is_by_lists() {
+    let served = if options.has_lists() {
         let library = Library::open(options.reputation())?;
         start(Arc::new(library.clone()), Some(library.clone()))?.run(ListScores::new(library))
     } else {
@@ -149,10 +149,10 @@ fn serve(given: &Given) -> Result<(), Failure> {
     Ok(served?)
 }
 
-/// Writes to standard output. A reader that has gone is no failure.
+/// Writes to standard output. Ignores that the reader has closed the pipe.
 ///
 /// # Errors
-/// It cannot be written to: the disk is full, for example.
+/// The text cannot be written, for example because the disk is full.
 pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
     let mut stdout = io::stdout();
     match stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()) {
@@ -163,10 +163,10 @@ pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
     }
 }
 
-/// Writes a line, which may have text of others in it, to standard output.
+/// Writes a line to standard output. It is escaped, because it may contain untrusted text.
 ///
 /// # Errors
-/// As [`print()`].
+/// The same as those of [`print()`].
 pub(crate) fn print_line(text: &str) -> Result<(), Failure> {
     print(format!("{}\n", Escaped(text)))
 }
@@ -174,7 +174,7 @@ pub(crate) fn print_line(text: &str) -> Result<(), Failure> {
 /// Writes a line that begins with the program's name to standard error.
 pub(crate) fn complain(what: &dyn Display) {
     let line = format!("spoa: {}\n", Escaped(what));
-    // On a thread of its own: the process has to end even if nobody reads standard error.
+    // On a separate thread, so that the process exits even if nobody reads standard error.
     let (done, written) = mpsc::channel();
     let write = move || {
         let _ = io::stderr().write_all(line.as_bytes());

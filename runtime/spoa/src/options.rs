@@ -249,9 +249,9 @@ impl Options {
     /// Returns the names of options that differ and take effect only at the next start.
     pub(crate) fn fixed_differences(&self, others: &Self) -> Vec<String> {
         let mut names = Vec::new();
-        if self.is_by_lists() != others.is_by_lists() {
+        if self.has_lists() != others.has_lists() {
             names.push("whether there are lists".into());
-        } else if !self.is_by_lists() && self.message_rules != others.message_rules {
+        } else if !self.has_lists() && self.message_rules != others.message_rules {
             names.push("message".into());
         }
         macro_rules! differ {
@@ -266,7 +266,7 @@ impl Options {
 
     /// Checks the options against each other.
     pub(crate) fn check(&self) -> Result<(), String> {
-        if self.is_by_lists() && (self.delay.is_some() || self.seed.is_some()) {
+        if self.has_lists() && (self.delay.is_some() || self.seed.is_some()) {
             return Err("delay and seed are for random scores, but there are lists".into());
         }
         let capabilities = self.capability.as_deref().unwrap_or_default();
@@ -284,7 +284,7 @@ impl Options {
     }
 
     /// True if scores come from lists, false if they are random.
-    pub(crate) fn is_by_lists(&self) -> bool {
+    pub(crate) fn has_lists(&self) -> bool {
         self.lists.as_ref().is_some_and(|lists| !lists.is_empty())
     }
 
@@ -359,7 +359,7 @@ impl Options {
             Count(workers, "worker"),
             Count(connections, "connection"),
         );
-        if !self.is_by_lists() {
+        if !self.has_lists() {
             tracing::warn!(
                 "scores are random, because there is no list: use this to try HAProxy's configuration only, since HAProxy refuses \
                  clients by these scores"
@@ -386,8 +386,8 @@ impl Options {
         self.addrs().into_iter().fold(agent, Agent::listen)
     }
 
-    /// Listens on the addresses of the options, if there are any.
-    pub(crate) fn listen_where_said(&self, agent: Agent) -> Agent {
+    /// Listens on the addresses in the options, but not on the default address.
+    pub(crate) fn listen_if_given(&self, agent: Agent) -> Agent {
         if self.port.is_some() || self.listen.is_some() { self.listen(agent) } else { agent }
     }
 
@@ -435,8 +435,8 @@ const PORT: u16 = 12345;
 /// The default of [`Options::silence_warning`].
 const SILENCE_WARNING: Duration = Duration::from_secs(300);
 
-/// Returns a number of workers that does not exceed that of processors: two on one processor answer fewer NOTIFYs than one,
-/// and the slowest of them several times later, because each takes whole time slices from the other.
+/// Limits the number of workers to the number of processors. Two workers on one processor answer fewer NOTIFYs than one, and
+/// the slowest answers take several times longer, because each worker takes whole time slices from the other.
 fn at_most_one_per_processor(workers: NonZeroUsize) -> NonZeroUsize {
     thread::available_parallelism().map_or(workers, |processors| workers.min(processors))
 }

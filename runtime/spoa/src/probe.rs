@@ -1,4 +1,4 @@
-//! `spoa probe`: sends what HAProxy sends, and checks the answers.
+//! `spoa probe`: sends the same frames as HAProxy and checks the answers.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -20,35 +20,35 @@ use crate::{Failure, print_line};
 /// The frame size that HAProxy offers with its default `tune.bufsize`.
 const FRAME_SIZE: u32 = 16_380;
 
-/// A NOTIFY to send, and what its answer has to set.
-pub(crate) struct Question<'q> {
+/// A NOTIFY to send, and the variables that its ACK must set.
+pub(crate) struct TestNotify<'q> {
     pub(crate) address: IpAddr,
     pub(crate) message: &'q str,
     pub(crate) argument: &'q str,
-    /// `NAME` or `NAME=VALUE` for each variable; without any, some variable has to be set.
+    /// `NAME` or `NAME=VALUE` for each variable. If this is empty, any variable is enough.
     pub(crate) expected: &'q [String],
 }
 
-/// Sends HAProxy's health check and, if there is a `question`, a NOTIFY on another connection; prints the answers.
+/// Sends HAProxy's health check and, if `notify` is given, a NOTIFY on another connection. Prints the answers.
 ///
 /// # Errors
-/// The agent does not answer within `timeout` or not as expected, or standard output cannot be written to.
-pub(crate) fn run(agent: &ListenAddr, question: Option<&Question<'_>>, timeout: Duration) -> Result<(), Failure> {
-    let until = Instant::now() + timeout;
-    let mut check = Conversation::start(agent, true, until)?;
+/// The agent does not answer within `timeout`, an answer is not as expected, or standard output cannot be written to.
+pub(crate) fn run(agent: &ListenAddr, notify: Option<&TestNotify<'_>>, timeout: Duration) -> Result<(), Failure> {
+    let deadline = Instant::now() + timeout;
+    let mut check = Conversation::start(agent, true, deadline)?;
     print_line(&check.receive(FrameType::AGENT_HELLO)?.1)?;
-    let Some(question) = question else { return Ok(()) };
-    let mut conversation = Conversation::start(agent, false, until)?;
+    let Some(notify) = notify else { return Ok(()) };
+    let mut conversation = Conversation::start(agent, false, deadline)?;
     conversation.receive(FrameType::AGENT_HELLO)?;
-    conversation.ask(question)?;
+    conversation.send_notify(notify)?;
     let (payload, text) = conversation.receive(FrameType::ACK)?;
     print_line(&text)?;
-    Ok(question.judge(&payload)?)
+    Ok(notify.check_answer(&payload)?)
 }
 
-impl Question<'_> {
+impl TestNotify<'_> {
     /// Checks the variables that an ACK sets.
-    fn judge(&self, ack: &[u8]) -> Result<(), Box<dyn Error>> {
+    fn check_answer(&self, ack: &[u8]) -> Result<(), Box<dyn Error>> {
         let set: Vec<_> = ActionIter::new(ack).map_while(Result::ok).filter_map(variable).collect();
         if set.is_empty() {
             let (message, argument) = (self.message, self.argument);
@@ -84,8 +84,9 @@ fn variable(action: Action<'_>) -> Option<(&'static str, String, String)> {
 /// HAProxy's end of a connection.
 struct Conversation {
     stream: Box<dyn Stream>,
-    until: Instant,
-    since: Instant,
+    deadline: Instant,
+    /// The time when the last frame was sent, or for the HELLO, when connecting began.
+    sent_at: Instant,
 }
 
 trait Stream: Read + Write {
@@ -106,9 +107,9 @@ impl Stream for UnixStream {
 
 impl Conversation {
     /// Connects and sends a HELLO.
-    fn start(agent: &ListenAddr, healthcheck: bool, until: Instant) -> Result<Self, Box<dyn Error>> {
-        let since = Instant::now();
-        let timeout = until.saturating_duration_since(since).max(Duration::from_millis(1));
+    fn start(agent: &ListenAddr, healthcheck: bool, deadline: Instant) -> Result<Self, Box<dyn Error>> {
+        let sent_at = Instant::now();
+        let timeout = deadline.saturating_duration_since(sent_at).max(Duration::from_millis(1));
         let stream: io::Result<Box<dyn Stream>> = match agent {
             ListenAddr::Tcp(addr) => TcpStream::connect_timeout(addr, timeout).map(|stream| Box::new(stream) as _),
             ListenAddr::Unix(socket) => connect_unix(&socket.path).map(|stream| Box::new(stream) as _),
@@ -123,23 +124,26 @@ impl Conversation {
             engine_id: None,
         }
         .encode(&mut hello);
-        let mut conversation = Self { stream, until, since };
+        let mut conversation = Self { stream, deadline, sent_at };
         conversation.send(&hello)?;
         Ok(conversation)
     }
 
-    fn ask(&mut self, question: &Question<'_>) -> Result<(), Box<dyn Error>> {
-        let mut notify = Vec::new();
-        let mut frame = FrameEncoder::begin(&mut notify, FrameType::NOTIFY, Flags::FIN, StreamId(1), FrameId(1));
-        MessageEncoder::begin(frame.payload(), question.message).arg(question.argument, question.address)?;
+    fn send_notify(&mut self, notify: &TestNotify<'_>) -> Result<(), Box<dyn Error>> {
+        let mut bytes = Vec::new();
+        let mut frame = FrameEncoder::begin(&mut bytes, FrameType::NOTIFY, Flags::FIN, StreamId(1), FrameId(1));
+        MessageEncoder::begin(frame.payload(), notify.message).arg(notify.argument, notify.address)?;
         frame.finish();
-        self.since = Instant::now();
-        self.send(&notify)
+        self.sent_at = Instant::now();
+        self.send(&bytes)
     }
 
-    /// Sets the timeout of the socket to the time that is left.
-    fn time_left(&self) -> Result<(), Box<dyn Error>> {
-        let left = self.until.saturating_duration_since(Instant::now());
+    /// Sets the timeout of the socket to the time until the deadline.
+    ///
+    /// # Errors
+    /// The deadline has passed.
+    fn set_timeout(&self) -> Result<(), Box<dyn Error>> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err("the agent did not answer in time".into());
         }
@@ -147,11 +151,11 @@ impl Conversation {
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
-        self.time_left()?;
+        self.set_timeout()?;
         self.stream.write_all(bytes).map_err(|error| format!("the agent does not read: {error}").into())
     }
 
-    /// Returns the payload of the next frame, and the frame as text with the time it took.
+    /// Receives a frame of type `wanted`. Returns its payload, and a line of text with the frame and its response time.
     fn receive(&mut self, wanted: FrameType) -> Result<(Vec<u8>, String), Box<dyn Error>> {
         let mut length = [0; LENGTH_LEN];
         self.fill(&mut length)?;
@@ -163,7 +167,7 @@ impl Conversation {
         self.fill(&mut bytes)?;
         let frame =
             Frame::decode(&bytes).map_err(|error| format!("this is not an agent: it sent a frame with {error}"))?;
-        let took = self.since.elapsed();
+        let took = self.sent_at.elapsed();
         if frame.frame_type == wanted {
             if wanted == FrameType::AGENT_HELLO {
                 AgentHello::decode(frame.payload).map_err(|error| format!("HAProxy refuses this HELLO: {error}"))?;
@@ -175,7 +179,7 @@ impl Conversation {
 
     fn fill(&mut self, mut into: &mut [u8]) -> Result<(), Box<dyn Error>> {
         while !into.is_empty() {
-            self.time_left()?;
+            self.set_timeout()?;
             match self.stream.read(into) {
                 Ok(0) => return Err("the agent closed the connection without an answer".into()),
                 Ok(len) => into = &mut into[len..],
@@ -190,7 +194,7 @@ impl Conversation {
     }
 }
 
-/// Connects without waiting: the backlog of an agent that hangs may be full, and then connect(2) would wait for ever.
+/// Connects without blocking, because connect(2) would wait for ever if the agent hangs and its backlog is full.
 fn connect_unix(path: &Path) -> io::Result<UnixStream> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;

@@ -24,15 +24,15 @@ use crate::systemd;
 /// SIGHUP and SIGUSR1, caught from the moment that this is made: before that, either ends the process.
 pub(crate) struct Signals(async_signal::Signals);
 
-/// How often the signal thread gives a sign of life and looks after the log and the loader.
+/// The period in which the signal thread records its heartbeat and checks the log and the loader.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How long loading may take before a warning, and between two of them.
+/// The time that loading may take before a warning, and the time between two warnings.
 const SLOW: Duration = Duration::from_secs(60);
 
-/// How long one file operation may take before the agent counts as unhealthy: a network file system that is gone never
-/// answers, and lists would not be reloaded ever again. Loading as a whole has no such limit, since it is done in the processor
-/// time that workers leave.
+/// The time that one file operation may take before the agent counts as unhealthy: an unreachable network file system never
+/// answers, and lists would never be reloaded again. Loading as a whole has no such limit, because it only gets the processor
+/// time that workers do not use.
 const FILE_WAIT_MAX: Duration = Duration::from_secs(60);
 
 impl Signals {
@@ -44,9 +44,9 @@ impl Signals {
         Ok(Self(async_signal::Signals::new([Signal::Hup, Signal::Usr1])?))
     }
 
-    /// Handles the signals on a thread of its own, which always responds, and loads lists on another, the loader. At SIGHUP
-    /// the configuration is read and all lists are loaded, when files change those lists are; SIGUSR1 switches the level of
-    /// `log`. The heartbeat is that of both threads.
+    /// Handles the signals on a separate thread, which always responds, and loads lists on another, the loader. SIGHUP
+    /// reads the configuration again and reloads all lists. A change of a file reloads its list. SIGUSR1 switches the level of
+    /// `log`. `heartbeat` stands for both threads.
     ///
     /// # Errors
     /// A thread cannot be started.
@@ -88,7 +88,7 @@ async fn handle_signals(
         };
         match future::or(signal, tick).await {
             Some(Ok(Signal::Usr1)) => log.toggle(),
-            // A SIGHUP that waits already stands for this one too.
+            // If a SIGHUP is queued already, its reload is enough for this one too.
             Some(Ok(_)) => _ = hangups.try_send(()),
             Some(Err(_)) | None => {}
         }
@@ -106,13 +106,13 @@ async fn handle_signals(
 /// Watches over the loader.
 #[derive(Default)]
 struct Supervision {
-    /// How long the current loading had taken at the last warning.
+    /// The time that the current loading had taken at the last warning.
     warned: Duration,
     is_end_reported: bool,
 }
 
 impl Supervision {
-    /// Returns true while the loader works as it should, and what to warn of. A loader whose thread `has_ended` has panicked.
+    /// Returns true while the loader is healthy, and a warning to log, if any. If its thread `has_ended`, it has panicked.
     fn look(&mut self, state: State, has_ended: bool) -> (bool, Option<String>) {
         if has_ended {
             let text = "lists and the configuration will not be reloaded until a restart: the thread that loads them has ended";
@@ -145,18 +145,18 @@ impl Supervision {
 /// The state of the loader at one time.
 #[derive(Default)]
 struct State {
-    /// How long loading has been going on; zero if it is not.
+    /// The time since loading began; zero if nothing is being loaded.
     loading: Duration,
-    /// The file that it waits for, and for how long it has.
+    /// The file that the loader waits for, and the time that it has waited.
     waiting: Option<(PathBuf, Duration)>,
 }
 
-/// When loading began and which file it waits for, for other threads. Clones share it.
+/// The start of loading and the file that the loader waits for, shared between threads by clones.
 #[derive(Clone, Default)]
 struct Loading {
-    /// When it began, if it is going on.
+    /// The time when loading began; `None` if nothing is being loaded.
     began: Arc<Mutex<Option<Instant>>>,
-    /// The file that it waits for.
+    /// The file that the loader waits for.
     files: FileAccess,
 }
 
@@ -254,7 +254,7 @@ impl Loader {
             tracing::warn!("SIGHUP: some changes take effect at the next start: {}", later.join(", "));
         }
         match &self.library {
-            Some(library) if options.is_by_lists() => match library.replace(options.reputation()) {
+            Some(library) if options.has_lists() => match library.replace(options.reputation()) {
                 Ok(change) => {
                     report(library, &change);
                     let generation = change.generation;
@@ -296,11 +296,11 @@ impl Loader {
     }
 }
 
-/// Lets workers run first. On Linux a priority is that of a thread.
+/// Gives this thread the lowest priority, so that workers run first. On Linux each thread has its own priority.
 #[cfg(target_os = "linux")]
 fn lower_priority() {
     const PRIORITY_LOWEST: i32 = 19;
-    // Without the permission to do so it keeps its priority.
+    // An error is ignored: without permission, the thread keeps its priority.
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), PRIORITY_LOWEST);
 }
 

@@ -1,4 +1,4 @@
-//! Sockets from systemd, and notifications to it. Without systemd nothing happens.
+//! Uses sockets that systemd has opened, and notifies systemd. Does nothing without systemd.
 
 use std::io;
 use std::mem;
@@ -10,11 +10,11 @@ use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use spoa_runtime::Agent;
 
-/// Listens on the sockets that systemd has opened (`spoa.socket`); false if there are none.
+/// Adds the sockets that systemd has opened (`spoa.socket`) to the agent. Also returns false if there are none.
 ///
 /// # Errors
-/// One of them is not a stream socket.
-pub(crate) fn sockets(mut agent: Agent) -> io::Result<(Agent, bool)> {
+/// A socket is not a stream socket.
+pub(crate) fn add_sockets(mut agent: Agent) -> io::Result<(Agent, bool)> {
     let mut sockets = ListenFd::from_env();
     for number in 0..sockets.len() {
         agent = match sockets.take_tcp_listener(number) {
@@ -28,12 +28,12 @@ pub(crate) fn sockets(mut agent: Agent) -> io::Result<(Agent, bool)> {
     Ok((agent, sockets.len() > 0))
 }
 
-/// Notifications for systemd. A thread of its own sends them, because sending waits while the manager does not read. A newer
-/// state replaces an unsent one, so that the last one always arrives.
+/// Sends notifications to systemd on a separate thread, because sending blocks while systemd does not read. A newer state
+/// replaces an unsent one, so that systemd receives the newest state as soon as it reads again.
 #[derive(Default)]
 struct Notifier {
     unsent: Mutex<Unsent>,
-    /// Notified when there is something to send, and when it was sent.
+    /// Notified when `unsent` changes.
     changed: Condvar,
 }
 
@@ -42,7 +42,7 @@ struct Unsent {
     state: Option<State>,
     watchdog: bool,
     is_sending: bool,
-    /// Set once the agent is stopping: from then on it never reports to be ready.
+    /// True once the agent is stopping. From then on no other state is reported.
     is_stopping: bool,
 }
 
@@ -53,10 +53,10 @@ enum State {
     Stopping,
 }
 
-/// How long the end of the process waits for the last notification to be sent.
+/// The longest time that the process waits before it exits until the last state is sent.
 const FLUSH_TIME: Duration = Duration::from_millis(200);
 
-/// `None` without systemd.
+/// The notifier; `None` without systemd, or if its thread cannot be started.
 static NOTIFIER: LazyLock<Option<Arc<Notifier>>> = LazyLock::new(Notifier::start);
 
 impl Notifier {
@@ -95,7 +95,7 @@ impl Notifier {
         self.changed.notify_all();
     }
 
-    /// Waits for a state or a sign of life to send; what was returned before counts as sent.
+    /// Marks the previously returned notification as sent. Then waits for the next state or watchdog notification to send.
     fn next(&self) -> (Option<State>, bool) {
         let mut unsent = self.lock();
         unsent.is_sending = false;
@@ -106,7 +106,7 @@ impl Notifier {
         (unsent.state.take(), mem::take(&mut unsent.watchdog))
     }
 
-    /// Waits until nothing is unsent, for at most `time`.
+    /// Waits until no state is unsent, for at most `time`.
     fn flush(&self, time: Duration) {
         let is_unsent = |unsent: &mut Unsent| unsent.is_sending || unsent.state.is_some();
         drop(self.changed.wait_timeout_while(self.lock(), time, is_unsent));
@@ -124,12 +124,12 @@ fn send(state: Option<State>, watchdog: bool) -> io::Result<()> {
     sd_notify::notify(&states)
 }
 
-/// Reports that the agent serves.
+/// Reports that the agent accepts connections.
 pub(crate) fn ready() {
     NOTIFIER.iter().for_each(|notifier| notifier.set(State::Ready));
 }
 
-/// Reports that the configuration is being read again; [`ready`] follows.
+/// Reports that the configuration is being read again. Call [`ready`] when this is done.
 pub(crate) fn reloading() {
     NOTIFIER.iter().for_each(|notifier| notifier.set(State::Reloading));
 }
@@ -138,13 +138,14 @@ fn stopping() {
     NOTIFIER.iter().for_each(|notifier| notifier.set(State::Stopping));
 }
 
-/// Waits until all notifications are sent, for a short time.
+/// Waits until the last state is sent, for at most [`FLUSH_TIME`].
 pub(crate) fn flush() {
     NOTIFIER.iter().for_each(|notifier| notifier.flush(FLUSH_TIME));
 }
 
-/// Has the agent notify systemd of its stop and, if there is a watchdog, of its health twice in the watchdog's time.
-pub(crate) fn follow(agent: Agent) -> Agent {
+/// Makes the agent notify systemd when it begins to stop. If systemd has a watchdog, a healthy agent also notifies it twice per
+/// watchdog period.
+pub(crate) fn notify_from(agent: Agent) -> Agent {
     let agent = agent.when_stopping(stopping);
     match sd_notify::watchdog_enabled() {
         Some(time) => agent.heartbeat(time / 2, || NOTIFIER.iter().for_each(|notifier| notifier.beat())),
@@ -157,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_state_replaces_one_that_waits() {
+    fn the_newest_state_replaces_an_unsent_one() {
         let notifier = Notifier::default();
         for _ in 0..60 {
             notifier.set(State::Reloading);
@@ -169,8 +170,12 @@ mod tests {
         assert_eq!(notifier.next(), (Some(State::Reloading), false));
         notifier.set(State::Stopping);
         notifier.set(State::Ready);
-        assert_eq!(notifier.next(), (Some(State::Stopping), false), "an agent that stops is never ready again");
+        assert_eq!(
+            notifier.next(),
+            (Some(State::Stopping), false),
+            "expected a stopping agent not to report that it is ready"
+        );
         notifier.flush(Duration::ZERO);
-        assert!(notifier.lock().is_sending, "a manager that does not read has not got it yet");
+        assert!(notifier.lock().is_sending, "expected the last state to be unsent until the next call");
     }
 }

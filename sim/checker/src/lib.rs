@@ -1,8 +1,8 @@
 //! The checker of the simulator: a second implementation of the rules for an agent.
 //!
 //! An [`Oracle`] receives every input of one connection and computes the events, output and deadlines that the agent
-//! must have. It shares no code with the core, not even the codec. Both may still misunderstand the specification in
-//! the same way, but a slip in one of them is found.
+//! must produce. It shares no code with the core, not even the codec. Both may still misunderstand the specification in
+//! the same way, but a mistake in only one of them is found.
 
 #![forbid(unsafe_code)]
 

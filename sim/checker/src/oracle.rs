@@ -117,7 +117,7 @@ pub enum Event<P> {
         unprocessed: bool,
     },
     /// The conversation ended for another reason. The value is the code of HAProxy's error or DISCONNECT, 13 if the
-    /// agent has no memory or refuses health checks, 0 if it has another reason of its own, or [`SILENT`].
+    /// agent has no memory or refuses health checks, 0 for any other reason of the agent, or [`SILENT`].
     Closed(u32),
 }
 
@@ -594,7 +594,8 @@ impl Oracle {
         Some(Event::Notify { ids, index, payload: payload_at })
     }
 
-    /// Sends an empty ACK for each overdue NOTIFY, and closes the connection if a deadline of its own has passed.
+    /// Sends an empty ACK for each overdue NOTIFY, and closes the connection if a deadline of the connection has
+    /// passed.
     fn expire(&mut self) {
         while let Some(at) = self.in_flight.iter().position(|notify| notify.deadline <= self.now) {
             let notify = self.in_flight.remove(at);

@@ -24,8 +24,8 @@ enum Progress {
     Queued,
     /// Some fragments are sent on this connection. `true`: the next one is encoded and can be sent.
     Sending(LinkId, bool),
-    /// Everything is sent, and the event waits for its ACK: in the queue of a connection, or in that of the thread
-    /// (`None`) in async mode. `counted` is the connection that counts the NOTIFY as in flight, if it still exists.
+    /// Everything is sent, and the event waits for its ACK: in the queue of a connection, or in async mode in the queue
+    /// of the thread (`None`). `counted` is the connection that counts the NOTIFY as in flight, if it still exists.
     Waiting { queue: Option<LinkId>, counted: Option<LinkId> },
 }
 

@@ -1,7 +1,8 @@
 //! Encodes and decodes SPOP frames as HAProxy does.
 //!
-//! Nothing here comes from the agent's codec: the simulator compares the bytes of both, so they must not share a mistake. Encoders write exactly what HAProxy writes (order of keys, types, lengths).
-//! Decoders are lenient exactly where HAProxy's decoders are.
+//! Nothing here comes from the agent's codec: the simulator compares the bytes of both, so they must not share a
+//! mistake. Encoders write exactly the bytes that HAProxy writes (order of keys, types, lengths). Decoders are lenient
+//! exactly where HAProxy's decoders are.
 
 mod action;
 mod cursor;

@@ -5,10 +5,10 @@
 //! rule: a section of SPOE.txt, a function of HAProxy, or an issue (`#1340` is haproxy/haproxy#1340).
 //!
 //! - [`Process`]: one HAProxy process with the [mux engine](Engine::Mux) or the [applet engine](Engine::Applet), and
-//!   optionally with [bugs](Defects) of single versions.
+//!   optionally with the [bugs](Defects) of particular versions.
 //! - [`codec`]: encoding and decoding of frames.
 //! - [`recording`] and [`accepts`]: recorded conversations of real HAProxy, and the check that the model could have
-//!   produced one.
+//!   produced a recording.
 
 #![forbid(unsafe_code)]
 

@@ -12,10 +12,10 @@
 //! 0.000470 2 > $1
 //! ```
 //!
-//! `>` marks events of HAProxy, `<` those of the agent. Each line with bytes holds the bytes of one read. `fin` ends
-//! one direction of a connection, `rst` the whole connection. Times never decrease. Lines that start with `!` precede
-//! all events and name the [conditions](Recording::conditions) of the recording. Empty lines and lines that start with
-//! `#` are ignored.
+//! `>` marks events of HAProxy, `<` marks events of the agent. Each line with bytes holds the bytes of one read. `fin`
+//! ends one direction of a connection, `rst` the whole connection. Times never decrease. Lines that start with `!`
+//! precede all events and name the [conditions](Recording::conditions) of the recording. Empty lines and lines that
+//! start with `#` are ignored.
 //!
 //! Bytes are pairs of hexadecimal digits, or text in double quotes, and may be separated by spaces. `61*500` after a
 //! space is the byte 0x61, 500 times. Bytes that occur again are written once as `$1=` and the bytes, and afterwards as
@@ -128,7 +128,7 @@ impl Recording {
         Ok(())
     }
 
-    /// Adds a step. Its line is that of the text that [`Display`](fmt::Display) would write.
+    /// Adds a step. Its `line` is the line number in the text that [`Display`](fmt::Display) writes.
     pub fn push(&mut self, at: Time, link: u32, event: LinkEvent) {
         let line = self.conditions.len() + self.steps.len() + 2;
         self.steps.push(Step { line, at, link, event });

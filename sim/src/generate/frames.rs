@@ -98,7 +98,7 @@ impl Generator {
         hello
     }
 
-    /// Draws a valid NOTIFY. Its ids may be those of the last one.
+    /// Draws a valid NOTIFY. It may have the ids of the last one.
     pub(super) fn good_notify(&mut self, at: usize) -> FrameSpec {
         let messages = self.messages();
         let again = self.faults.chance(self.swarm.fragment_faults, 400);

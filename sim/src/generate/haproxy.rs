@@ -155,7 +155,7 @@ impl Generator {
         self.push(Step::Ask(haproxy, EventSpec { thread, stream, messages }));
     }
 
-    /// Adds an event whose size is about that of a frame or far above, so that it needs fragments or is too big.
+    /// Adds an event that is about as large as a frame or much larger, so that it needs fragments or is too big.
     fn ask_large(&mut self, haproxy: Haproxy) {
         let frame = self.script.agent.max_frame_size.min(*self.workload.pick(&[256, 300, 1000, 16_380]));
         let len = match self.workload.below(3) {

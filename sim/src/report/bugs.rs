@@ -80,7 +80,7 @@ struct Found {
     fingerprint: String,
 }
 
-/// A copy of the workspace, with a target folder of its own beside it.
+/// A copy of the workspace, with a separate target folder next to it.
 struct Copy {
     source: PathBuf,
     build: PathBuf,

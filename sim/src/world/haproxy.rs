@@ -540,7 +540,7 @@ const fn is_complaint(status: u32, small: bool, cut_short: bool) -> bool {
     }
 }
 
-/// Converts messages to those of the model. HAProxy has only one type of integer.
+/// Converts messages to the types of the model. HAProxy has only one type of integer.
 fn messages(specs: &[MessageSpec]) -> Messages {
     let mut messages = Messages::new();
     for spec in specs {

@@ -49,7 +49,7 @@ pub(crate) fn serve() -> ! {
     }
 }
 
-/// Returns a listening socket with the options of that of `spoa`: connections send data without delay, and thousands
+/// Returns a listening socket with the same options as in `spoa`: connections send data without delay, and thousands
 /// may wait to be accepted.
 fn listen() -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;

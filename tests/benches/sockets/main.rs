@@ -1,13 +1,13 @@
 //! Measures `spoa` on real sockets: `cargo bench -p spoa-tests --bench sockets`, which takes a few minutes.
 //!
 //! Times cannot be compared between machines, and hardly between runs on the same machine. Throughput is therefore
-//! reported as a ratio to the *floor*, a program that does less than any agent and checks nothing. Both are measured in
-//! turns, and the result is the median of the ratios, with the lowest and the highest. If the client is slower than the
-//! server, as with the floor at 8 × 64, ratios are too close to one, and the server's processor time per ACK is more
-//! meaningful.
+//! reported as a ratio to the *floor*, a program that does less than any agent and checks nothing. Both are measured
+//! alternately, and the result is the median of the ratios, with the lowest and the highest. If the client is slower
+//! than the server, as with the floor at 8 × 64, ratios are too close to one, and the server's processor time per ACK
+//! is more meaningful.
 //!
-//! The server has one processor, the client another. On one processor `spoa` has one worker, whatever `-n` says. To
-//! measure several workers, clients would need more processors than the workers.
+//! The server has one processor, and the client has another. On one processor `spoa` runs one worker, whatever the
+//! value of `-n`. To measure several workers, clients would need more processors than the workers have.
 
 mod churn;
 mod figures;
@@ -106,7 +106,7 @@ fn main() {
     if let Some(rival) = options.be {
         rival.serve();
     }
-    // Ten thousand connections need as many file descriptors.
+    // Each of ten thousand idle connections needs a file descriptor.
     process::raise_file_limit();
     processors::pin_client();
     let wanted = |what| options.what.is_empty() || options.what.contains(&what);

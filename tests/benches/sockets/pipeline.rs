@@ -1,4 +1,4 @@
-//! Persistent connections with a fixed number of NOTIFYs in flight, as those of a HAProxy under load. Each ACK is
+//! Persistent connections with a fixed number of NOTIFYs in flight, as HAProxy has under load. Each ACK is
 //! followed by the next NOTIFY.
 
 use std::io::{ErrorKind, Read, Write};

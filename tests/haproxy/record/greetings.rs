@@ -76,7 +76,7 @@ pub(super) fn bad(install: &Install) -> Recording {
     run_cases(install, cases, greet, |scene| scene.with("processing 100ms").with_odd_agent())
 }
 
-/// The agent sends a valid AGENT-HELLO that differs from that of `spoa`.
+/// The agent sends a valid AGENT-HELLO that differs from the AGENT-HELLO of `spoa`.
 pub(super) fn unusual(install: &Install) -> Recording {
     let caps = || capabilities("pipelining");
     let hellos = [

@@ -141,7 +141,7 @@ impl Write for Line<'_> {
     }
 }
 
-/// Escapes what JSON allows to stand in a string, and a terminal should not see. `None` if there is no such character.
+/// Escapes characters that JSON allows in a string but that a terminal must not receive. Returns `None` if there are none.
 fn escaped_json(line: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(line).ok()?;
     let is_raw = |char: char| !char.is_ascii_control() && is_unsafe(char) || char == '\x7f';
