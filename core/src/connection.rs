@@ -251,6 +251,11 @@ impl Connection {
         }
     }
 
+    /// True if there are bytes to send.
+    pub fn has_output(&self) -> bool {
+        self.outbox.send.unsent() > 0
+    }
+
     /// Reports that the socket accepted the first `len` bytes of [`poll_transmit`](Self::poll_transmit).
     ///
     /// # Panics

@@ -88,6 +88,7 @@ mod ack;
 mod buffers;
 mod config;
 mod connection;
+pub mod endpoint;
 mod error;
 mod event;
 mod handshake;

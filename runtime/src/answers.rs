@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use slab::Slab;
+use spoa_core::endpoint::{Answer, Key};
 use spoa_core::wire::Actions;
 use spoa_core::{AckTooBig, Instant, Ticket, TicketId};
 
@@ -25,13 +26,13 @@ pub(crate) struct Answers {
     running: Vec<usize>,
     /// Futures to poll in the run after it, as reported by their wakers.
     ready: Arc<Ready>,
-    came: Vec<Answer>,
+    finished: Vec<Answer<HandlerError>>,
     log_limit: LogLimit,
 }
 
 /// A running future, and the NOTIFY that it answers.
 struct Work {
-    connection: usize,
+    key: Key,
     ticket: Ticket,
     since: Instant,
     later: Pin<Box<dyn Future<Output = Result<Actions, HandlerError>>>>,
@@ -43,25 +44,8 @@ struct Work {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WorkId {
     number: usize,
-    connection: usize,
+    key: Key,
     ticket: TicketId,
-}
-
-impl WorkId {
-    /// Returns the NOTIFY that it answers.
-    pub(crate) const fn ticket(self) -> TicketId {
-        self.ticket
-    }
-}
-
-/// The answer to one NOTIFY of a connection.
-pub(crate) struct Answer {
-    /// The key of the connection.
-    pub(crate) connection: usize,
-    pub(crate) ticket: Ticket,
-    /// The time when the NOTIFY was handed out.
-    pub(crate) since: Instant,
-    pub(crate) actions: Result<Actions, HandlerError>,
 }
 
 /// Returns the line to log about a handler that failed.
@@ -80,28 +64,28 @@ pub(crate) fn panicked(panic: &str) -> String {
 
 impl Answers {
     pub(crate) fn new(log_limit: LogLimit) -> Self {
-        Self { work: Slab::new(), running: Vec::new(), ready: Arc::default(), came: Vec::new(), log_limit }
+        Self { work: Slab::new(), running: Vec::new(), ready: Arc::default(), finished: Vec::new(), log_limit }
     }
 
-    /// Adds `later`, which answers the NOTIFY `ticket` of `connection`, handed out at `since`. The next
+    /// Adds `later`, which answers the NOTIFY `ticket` of connection `key`, handed out at `since`. The next
     /// [run](Self::run) polls it.
-    pub(crate) fn spawn<L>(&mut self, connection: usize, ticket: Ticket, since: Instant, later: L) -> WorkId
+    pub(crate) fn spawn<L>(&mut self, key: Key, ticket: Ticket, since: Instant, later: L) -> WorkId
     where
         L: Future<Output = Result<Actions, HandlerError>> + 'static,
     {
         let entry = self.work.vacant_entry();
         let number = entry.key();
-        let id = WorkId { number, connection, ticket: ticket.id() };
+        let id = WorkId { number, key, ticket: ticket.id() };
         let flag = Arc::new(Flag { number, is_up: AtomicBool::new(true), ready: Arc::clone(&self.ready) });
         let waker = Waker::from(Arc::clone(&flag));
-        entry.insert(Work { connection, ticket, since, later: Box::pin(later), flag, waker });
+        entry.insert(Work { key, ticket, since, later: Box::pin(later), flag, waker });
         self.running.push(number);
         id
     }
 
     /// Drops a future, unless it is finished.
     pub(crate) fn cancel(&mut self, id: WorkId) {
-        let is_there = |work: &Work| (work.connection, work.ticket.id()) == (id.connection, id.ticket);
+        let is_there = |work: &Work| (work.key, work.ticket.id()) == (id.key, id.ticket);
         if self.work.get(id.number).is_some_and(is_there) {
             drop_caught(&self.log_limit, self.work.remove(id.number));
         }
@@ -119,7 +103,7 @@ impl Answers {
     /// Polls each future that is ready, once; returns true if there are answers. The waker of `cx` is woken when one is
     /// ready again.
     pub(crate) fn run(&mut self, cx: &Context<'_>) -> bool {
-        let Self { work, running, ready, came, log_limit } = self;
+        let Self { work, running, ready, finished, log_limit } = self;
         ready.lock().hand_over(running, cx.waker());
         for number in running.drain(..) {
             // An index may be that of a future that is gone, or of a new one with the same index, which is then polled
@@ -135,16 +119,16 @@ impl Answers {
                 Ok(Poll::Ready(actions)) => actions,
                 Err(_) => Err(format!("it panicked: {}", panics::take()).into()),
             };
-            let Work { connection, ticket, since, later, .. } = work.remove(number);
+            let Work { key, ticket, since, later, .. } = work.remove(number);
             drop_caught(log_limit, later);
-            came.push(Answer { connection, ticket, since, actions });
+            finished.push(Answer { key, ticket, since, actions });
         }
-        !came.is_empty()
+        !finished.is_empty()
     }
 
     /// Takes the finished answers.
-    pub(crate) fn take(&mut self) -> impl Iterator<Item = Answer> {
-        self.came.drain(..)
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = Answer<HandlerError>> {
+        self.finished.drain(..)
     }
 }
 
@@ -227,6 +211,10 @@ mod tests {
     use spoa_core::wire::HaproxyHello;
     use spoa_core::{Config, Connection, Event};
 
+    fn key(serial: u32) -> Key {
+        Key::new(0, serial)
+    }
+
     /// Returns the tickets of `count` NOTIFYs.
     fn tickets(count: u8) -> Vec<Ticket> {
         let mut input = Vec::new();
@@ -266,7 +254,7 @@ mod tests {
                 .into_iter()
                 .map(|ticket| {
                     let counts = CountsDrops(Rc::clone(&drops));
-                    answers.spawn(round, ticket, Instant::ZERO, async move {
+                    answers.spawn(key(round), ticket, Instant::ZERO, async move {
                         let _counts = counts;
                         future::pending().await
                     })
@@ -274,7 +262,7 @@ mod tests {
                 .collect();
             answers.run(&Context::from_waker(Waker::noop()));
             spawned.into_iter().for_each(|id| answers.cancel(id));
-            assert_eq!(drops.get(), round * 64);
+            assert_eq!(drops.get(), round as usize * 64);
         }
         assert!(!answers.are_pending());
     }
@@ -291,28 +279,30 @@ mod tests {
             kept.set(Some(cx.waker().clone()));
             Poll::Pending
         });
-        let id = answers.spawn(1, tickets.next().unwrap(), Instant::ZERO, restless);
+        let id = answers.spawn(key(1), tickets.next().unwrap(), Instant::ZERO, restless);
         for run in 1..=3 {
             assert!(!answers.run(&Context::from_waker(Waker::noop())));
             assert_eq!(runs.get(), run);
         }
         answers.cancel(id);
-        let next = answers.spawn(2, tickets.next().unwrap(), Instant::ZERO, future::ready(Ok(Actions::new())));
+        let next = answers.spawn(key(2), tickets.next().unwrap(), Instant::ZERO, future::ready(Ok(Actions::new())));
         assert_eq!(next.number, id.number);
         answers.cancel(id);
         waker.take().unwrap().wake();
-        assert!(answers.run(&Context::from_waker(Waker::noop())), "the answer of the other one came");
-        assert_eq!(answers.take().map(|answer| answer.connection).collect::<Vec<_>>(), [2]);
+        assert!(answers.run(&Context::from_waker(Waker::noop())), "the answer of the other one finished");
+        assert_eq!(answers.take().map(|answer| answer.key).collect::<Vec<_>>(), [key(2)]);
     }
 
     /// Futures of peers that disconnect at once are added and cancelled before anything runs.
     #[test]
     fn what_never_ran_leaves_no_number_behind() {
         let (mut answers, runs) = (Answers::new(LogLimit::default()), Rc::new(Cell::new(0)));
-        let kept = answers.spawn(0, tickets(1).remove(0), Instant::ZERO, future::pending());
+        let kept = answers.spawn(key(0), tickets(1).remove(0), Instant::ZERO, future::pending());
         for round in 1..=100 {
-            let ids: Vec<_> =
-                tickets(64).into_iter().map(|t| answers.spawn(round, t, Instant::ZERO, future::pending())).collect();
+            let ids: Vec<_> = tickets(64)
+                .into_iter()
+                .map(|t| answers.spawn(key(round), t, Instant::ZERO, future::pending()))
+                .collect();
             ids.into_iter().for_each(|id| answers.cancel(id));
         }
         let seen = Rc::clone(&runs);
@@ -320,11 +310,11 @@ mod tests {
             seen.set(seen.get() + 1);
             Poll::Pending
         });
-        let counted = answers.spawn(101, tickets(1).remove(0), Instant::ZERO, counting);
+        let counted = answers.spawn(key(101), tickets(1).remove(0), Instant::ZERO, counting);
         answers.run(&Context::from_waker(Waker::noop()));
         assert_eq!(runs.get(), 1, "once, for all of the numbers it shares");
         [kept, counted].into_iter().for_each(|id| answers.cancel(id));
-        let id = answers.spawn(1, tickets(1).remove(0), Instant::ZERO, future::pending());
+        let id = answers.spawn(key(1), tickets(1).remove(0), Instant::ZERO, future::pending());
         answers.cancel(id);
         assert_eq!((answers.running.len(), answers.are_pending()), (0, false));
     }
@@ -338,16 +328,16 @@ mod tests {
             }
         }
         let (mut answers, mut tickets) = (Answers::new(LogLimit::default()), tickets(3).into_iter());
-        answers.spawn(1, tickets.next().unwrap(), Instant::ZERO, poll_fn(|_| panic!("as a handler may")));
+        answers.spawn(key(1), tickets.next().unwrap(), Instant::ZERO, poll_fn(|_| panic!("as a handler may")));
         let kept = PanicsWhenDropped;
-        let id = answers.spawn(1, tickets.next().unwrap(), Instant::ZERO, async move {
+        let id = answers.spawn(key(1), tickets.next().unwrap(), Instant::ZERO, async move {
             let _kept = kept;
             future::pending().await
         });
-        answers.spawn(2, tickets.next().unwrap(), Instant::ZERO, future::ready(Ok(Actions::new())));
+        answers.spawn(key(2), tickets.next().unwrap(), Instant::ZERO, future::ready(Ok(Actions::new())));
         assert!(answers.run(&Context::from_waker(Waker::noop())));
         answers.cancel(id);
-        let came: Vec<_> = answers.take().map(|answer| (answer.connection, answer.actions.is_ok())).collect();
-        assert_eq!(came, [(1, false), (2, true)]);
+        let finished: Vec<_> = answers.take().map(|answer| (answer.key, answer.actions.is_ok())).collect();
+        assert_eq!(finished, [(key(1), false), (key(2), true)]);
     }
 }

@@ -244,7 +244,7 @@ pub(crate) struct How {
     /// It was counted as refused.
     pub(crate) was_refused: bool,
     /// An AGENT-DISCONNECT can still be sent.
-    pub(crate) is_told: bool,
+    pub(crate) can_send: bool,
 }
 
 /// One of this many immediate answers is measured: reading the clock takes longer than many of them.
@@ -353,7 +353,7 @@ impl Counters {
             CloseReason::Local(LocalReason::NotifyMax) => (End::NotifyMax, Some(Status::NORMAL)),
             CloseReason::Local(LocalReason::Idle) => (End::Idle, Some(Status::NORMAL)),
             CloseReason::Local(LocalReason::SendTimeout) => (End::SendTimeout, None),
-            CloseReason::Local(LocalReason::NoMemory) => (End::NoMemory, how.is_told.then_some(Status::RESOURCE)),
+            CloseReason::Local(LocalReason::NoMemory) => (End::NoMemory, how.can_send.then_some(Status::RESOURCE)),
         };
         self.ended.add(end);
         if let Some(status) = said {

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use mio::{Registry, Token, Waker};
 use smol::channel::{Receiver, Sender, unbounded};
 use socket2::Socket;
+use spoa_core::endpoint::Drain;
 
 use crate::health::Heartbeat;
-use crate::shared::Drain;
 
 /// Everything that a worker shares with the accepting thread. It is not touched while frames are served.
 ///
@@ -31,7 +31,7 @@ pub(crate) enum Command {
     /// Serve this connection, or reject it if it is not welcome.
     Serve { socket: Socket, number: u64, peer: String, welcome: bool },
     /// Refuse health checks, and serve everything else.
-    Leave,
+    RefuseChecks,
     /// Answer the NOTIFYs in flight, then end.
     Drain(Drain),
     /// End now.

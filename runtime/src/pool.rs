@@ -8,6 +8,7 @@ use std::thread;
 
 use smol::channel::{Receiver, bounded};
 use socket2::Socket;
+use spoa_core::endpoint::Drain;
 
 use crate::counters::{Counter, Counters, Hello};
 use crate::error::Error;
@@ -16,7 +17,6 @@ use crate::health::Heartbeat;
 use crate::mailbox::{Command, Mailbox};
 use crate::panics;
 use crate::settings::Settings;
-use crate::shared::Drain;
 use crate::text::Count;
 use crate::worker::{Sockets, Worker};
 
@@ -176,7 +176,7 @@ impl Pool {
     /// Begins the lame-duck period: health checks are refused from now on, so that HAProxy uses other servers.
     pub(crate) fn refuse_checks(&self) {
         self.refuses_checks.store(true, Ordering::Relaxed);
-        self.workers.iter().for_each(|worker| worker.mailbox.tell(Command::Leave));
+        self.workers.iter().for_each(|worker| worker.mailbox.tell(Command::RefuseChecks));
     }
 
     /// Makes every worker drain its connections.

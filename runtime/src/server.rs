@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_lite::future;
 use smol::channel::Receiver;
 use smol::{LocalExecutor, Timer};
+use spoa_core::endpoint::Drain;
 
 use crate::addr::ListenAddr;
 #[cfg(feature = "metrics")]
@@ -19,7 +20,6 @@ use crate::listener::Listener;
 use crate::metrics::{Metrics, Sources};
 use crate::pool::Pool;
 use crate::settings::Settings;
-use crate::shared::Drain;
 use crate::shutdown::{Stop, Stopper};
 use crate::text::{Count, Span};
 

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use spoa_core::Config;
+use spoa_core::endpoint::Limits;
 use spoa_core::wire::Capabilities;
 
 use crate::error::Error;
@@ -60,6 +61,11 @@ impl Settings {
     pub(crate) fn worker_bytes_max(&self) -> usize {
         let default = BYTES_MAX.max(self.connection_bytes_max().saturating_mul(2));
         self.total_bytes_max.map_or(default, |total| share(total, self.workers))
+    }
+
+    /// Returns the limits of all connections of a worker together.
+    pub(crate) fn worker_limits(&self) -> Limits {
+        Limits { in_flight_max: self.worker_in_flight_max(), bytes_max: self.worker_bytes_max() }
     }
 
     /// Checks the limits.

@@ -1,26 +1,26 @@
-//! The timers of a worker: when each connection is due.
+//! The timers of an endpoint: when each connection is due.
 
-use std::collections::BTreeSet;
+use alloc::collections::BTreeSet;
 
-use spoa_core::Instant;
+use crate::time::Instant;
 
 /// At most one time per connection.
 ///
 /// A time is changed only if the new one is earlier: most deadlines are never needed, and a connection that is woken too early
 /// sets its timer again.
 #[derive(Debug, Default)]
-pub(crate) struct Timers {
+pub(super) struct Timers {
     armed: BTreeSet<(Instant, usize)>,
 }
 
 /// The armed time of one connection, which the connection stores.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Armed(Option<Instant>);
+pub(super) struct Armed(Option<Instant>);
 
 impl Timers {
     /// Arms the timer of connection `key`, so that it is due at `at` or earlier.
     #[inline]
-    pub(crate) fn arm(&mut self, key: usize, armed: &mut Armed, at: Option<Instant>) {
+    pub(super) fn arm(&mut self, key: usize, armed: &mut Armed, at: Option<Instant>) {
         let Some(at) = at else { return };
         if armed.0.is_none_or(|armed| at < armed) {
             self.disarm(key, armed);
@@ -30,14 +30,14 @@ impl Timers {
     }
 
     /// Removes the timer of connection `key`, which has ended.
-    pub(crate) fn disarm(&mut self, key: usize, armed: &mut Armed) {
+    pub(super) fn disarm(&mut self, key: usize, armed: &mut Armed) {
         if let Some(at) = armed.0.take() {
             self.armed.remove(&(at, key));
         }
     }
 
     /// Removes and returns a connection that is due at `now`. Its `Armed` has to be [cleared](Armed::clear).
-    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<usize> {
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<usize> {
         let &(at, key) = self.armed.first()?;
         if at > now {
             return None;
@@ -46,15 +46,24 @@ impl Timers {
         Some(key)
     }
 
+    /// Returns the number of armed times.
+    pub(super) fn len(&self) -> usize {
+        self.armed.len()
+    }
+
     /// Returns the earliest time.
-    pub(crate) fn first(&self) -> Option<Instant> {
+    pub(super) fn first(&self) -> Option<Instant> {
         self.armed.first().map(|(at, _)| *at)
     }
 }
 
 impl Armed {
-    pub(crate) fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.0 = None;
+    }
+
+    pub(super) const fn is_armed(self) -> bool {
+        self.0.is_some()
     }
 }
 

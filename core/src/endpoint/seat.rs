@@ -1,0 +1,423 @@
+//! One connection of an endpoint: the state machine on its socket.
+
+use alloc::vec::Vec;
+use core::mem;
+
+use crate::connection::Connection;
+use crate::endpoint::admission::{Permit, Usage};
+use crate::endpoint::handover::{Handover, TurnSummary};
+use crate::endpoint::host::{Answer, Handled, Host, Io, Readiness, Report, Socket};
+use crate::endpoint::queue::Position;
+use crate::endpoint::readiness::{Inbound, Outbound};
+use crate::endpoint::timers::Armed;
+use crate::endpoint::{Drain, Key, Shared};
+use crate::event::{CloseReason, Event};
+use crate::in_flight::TicketId;
+use crate::stats::Stats;
+use crate::time::Instant;
+
+/// How often a connection reads in one turn, before the other connections have theirs.
+const READS_MAX: usize = 8;
+
+/// A connection, its socket, and its state among the others.
+///
+/// In each turn it sends finished answers, reads, hands out events, and writes all frames that are ready at once, until nothing
+/// is left to do. The rules of SPOP are those of [`Connection`].
+pub(super) struct Seat<H: Host> {
+    pub(super) key: Key,
+    pub(super) socket: H::Socket,
+    pub(super) connection: Connection,
+    /// It is in the ready set.
+    pub(super) is_ready: bool,
+    pub(super) armed: Armed,
+    /// Its queue position, while it waits for a permit.
+    pub(super) position: Option<Position>,
+    /// A permit that it was granted for its next turn.
+    pub(super) permit: Option<Permit>,
+    /// Its usage, as far as it is counted.
+    pub(super) usage: Usage,
+    /// Since when it has waited for its peer with bytes in its buffers, without progress.
+    pub(super) stalled_since: Option<Instant>,
+    /// The deferred NOTIFYs whose answers are in the making, and the answers that have arrived.
+    deferred: Vec<(TicketId, H::Work)>,
+    answers: Vec<Answer<H::Error>>,
+    inbound: Inbound,
+    outbound: Outbound,
+    ending: Ending,
+    /// A HELLO was accepted.
+    was_ready: bool,
+    /// Its refusal was reported.
+    was_refused: bool,
+    /// A NOTIFY arrived since the counters were last looked at.
+    notified: bool,
+    /// Deferred answers that were sent and are not reported yet.
+    sent_deferred: u64,
+    /// Since when a limit holds its NOTIFYs back.
+    held_since: Option<Instant>,
+    /// The counters that were reported.
+    reported: Stats,
+}
+
+/// The way of a connection to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// It is served.
+    No,
+    /// The agent drains; it is closed at the best moment.
+    Handover(Handover),
+    /// It was told to end, or has ended.
+    Begun,
+}
+
+/// The step of a connection after its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It has more to do.
+    Turn,
+    /// It waits for its socket, an answer or its timer.
+    Wait,
+    /// It is closed.
+    Closed,
+}
+
+impl<H: Host> Seat<H> {
+    pub(super) fn new(key: Key, socket: H::Socket, connection: Connection) -> Self {
+        Self {
+            key,
+            socket,
+            connection,
+            is_ready: false,
+            armed: Armed::default(),
+            position: None,
+            permit: None,
+            usage: Usage::default(),
+            stalled_since: None,
+            deferred: Vec::new(),
+            answers: Vec::new(),
+            inbound: Inbound::Drained,
+            outbound: Outbound::Open,
+            ending: Ending::No,
+            was_ready: false,
+            was_refused: false,
+            notified: false,
+            sent_deferred: 0,
+            held_since: None,
+            reported: Stats::default(),
+        }
+    }
+
+    pub(super) fn report_readiness(&mut self, readiness: Readiness) {
+        self.inbound.report(readiness);
+        self.outbound.report(readiness);
+    }
+
+    /// True if it has to know when its socket has room. Not always: a unix socket reports room whenever HAProxy has read an ACK.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.outbound == Outbound::Blocked
+    }
+
+    /// Returns the time of its next turn, if nothing happens before.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let handover = match self.ending {
+            Ending::Handover(handover) => Some(handover.due(self.connection.is_idle())),
+            Ending::No | Ending::Begun => None,
+        };
+        self.connection.poll_timeout().into_iter().chain(handover).min()
+    }
+
+    /// Takes the answer to one of its NOTIFYs, for its next turn.
+    pub(super) fn answer(&mut self, answer: Answer<H::Error>) {
+        self.answers.push(answer);
+    }
+
+    /// Does everything that there is to do, in buffers that are lent for the turn.
+    pub(super) fn turn(&mut self, now: Instant, shared: &mut Shared, host: &mut H) -> Next {
+        self.connection.lend_buffers(&mut shared.spare);
+        let next = self.serve(now, shared, host);
+        self.rest(now, shared);
+        if self.deferred.is_empty() {
+            (self.deferred, self.answers) = (Vec::new(), Vec::new());
+        }
+        next
+    }
+
+    /// Returns buffers that are not needed between turns, and counts the rest.
+    fn rest(&mut self, now: Instant, shared: &mut Shared) {
+        self.connection.release_buffers(&mut shared.spare);
+        let usage = Usage::of(&self.connection, self.socket.memory());
+        shared.admission.change(&mut self.usage, usage);
+        if !self.connection.waits_for_peer() {
+            self.stalled_since = None;
+        } else if self.stalled_since.is_none() {
+            self.stalled_since = Some(now);
+        }
+    }
+
+    /// Closes it to free memory.
+    pub(super) fn shed(&mut self, now: Instant, shared: &mut Shared, host: &mut H) {
+        let (bytes, max) = (self.usage.bytes(), shared.admission.limits().bytes_max);
+        host.report(&mut self.socket, Report::Shed { bytes, max });
+        self.connection.shed(now);
+        self.hand_out_events(shared, host);
+        self.rest(now, shared);
+    }
+
+    /// Gives everything back that it holds.
+    pub(super) fn release(&mut self, shared: &mut Shared, host: &mut H) {
+        self.cancel_work(host);
+        shared.admission.change(&mut self.usage, Usage::default());
+        if let Some(permit) = self.permit.take() {
+            shared.admission.put_back(permit);
+        }
+        if let Some(position) = self.position.take() {
+            shared.admission.leave(position);
+        }
+    }
+
+    /// Queues it if its turn has left a NOTIFY without a permit.
+    pub(super) fn settle_permit(&mut self, shared: &mut Shared, host: &mut H) {
+        let unused = self.permit.take();
+        match (self.connection.needs_permit(), self.position) {
+            (true, None) => {
+                self.position = Some(shared.admission.queue(self.key, unused));
+                host.report(&mut self.socket, Report::Queued(shared.admission.congestion()));
+                return;
+            }
+            (false, Some(position)) => {
+                shared.admission.leave(position);
+                self.position = None;
+            }
+            _ => {}
+        }
+        if let Some(permit) = unused {
+            shared.admission.put_back(permit);
+        }
+    }
+
+    fn serve(&mut self, now: Instant, shared: &mut Shared, host: &mut H) -> Next {
+        self.send_answers(now, host);
+        self.begin_drain(now, shared.drain);
+        if matches!(self.ending, Ending::Handover(_)) {
+            // A NOTIFY may have arrived since the last read.
+            self.inbound.suspect();
+        }
+        for _ in 0..READS_MAX {
+            self.read(now);
+            // Input that has arrived counts before a deadline that has passed meanwhile.
+            self.hand_out_events(shared, host);
+            self.expire(now, shared, host);
+            self.hand_over(now, shared, host);
+            while self.write(now) {
+                // Sending made room for NOTIFYs that were held back.
+                self.hand_out_events(shared, host);
+            }
+            if !self.wants_read() {
+                break;
+            }
+        }
+        if self.connection.is_closed() {
+            // A failed write may have closed it.
+            self.hand_out_events(shared, host);
+        } else if self.connection.is_send_finished() && self.outbound != Outbound::Shut {
+            self.socket.shut_down();
+            self.outbound = Outbound::Shut;
+        }
+        self.count_held(now, host);
+        if self.connection.is_closed() {
+            Next::Closed
+        } else if self.wants_read() {
+            Next::Turn
+        } else {
+            Next::Wait
+        }
+    }
+
+    /// Counts the time in which a limit held NOTIFYs back.
+    fn count_held(&mut self, now: Instant, host: &mut H) {
+        if let Some(since) = self.held_since {
+            host.report(&mut self.socket, Report::HeldBack(now.saturating_since(since)));
+        }
+        self.held_since = self.connection.is_held_back().then_some(now);
+    }
+
+    /// Cancels its pending deferred answers.
+    fn cancel_work(&mut self, host: &mut H) {
+        self.deferred.drain(..).for_each(|(_, work)| host.cancel(work));
+    }
+
+    /// Writes finished answers.
+    fn send_answers(&mut self, now: Instant, host: &mut H) {
+        let mut answers = mem::take(&mut self.answers);
+        for Answer { ticket, since, actions, .. } in answers.drain(..) {
+            if let Some(done) = self.deferred.iter().position(|(id, _)| *id == ticket.id()) {
+                self.deferred.swap_remove(done);
+            }
+            let Ok(mut ack) = self.connection.ack(now, ticket) else { continue };
+            match actions {
+                Ok(actions) => {
+                    self.sent_deferred += 1;
+                    ack.actions(&actions);
+                    let cut = ack.finish();
+                    host.report(&mut self.socket, Report::Answered(now.saturating_since(since)));
+                    if let Err(cut) = cut {
+                        host.report(&mut self.socket, Report::AckCut(cut));
+                    }
+                }
+                // The unfinished ACK is sent empty.
+                Err(error) => host.report(&mut self.socket, Report::Failed(&error)),
+            }
+        }
+        self.answers = answers;
+    }
+
+    fn begin_drain(&mut self, now: Instant, drain: Option<Drain>) {
+        if let Some(drain) = drain
+            && self.ending == Ending::No
+        {
+            if self.was_ready && !drain.patience.is_zero() {
+                self.ending = Ending::Handover(Handover::new(now, drain));
+            } else {
+                self.ending = Ending::Begun;
+                self.connection.disconnect(now, drain.grace);
+            }
+        }
+    }
+
+    /// Closes a draining connection at the best moment.
+    fn hand_over(&mut self, now: Instant, shared: &mut Shared, host: &mut H) {
+        let Ending::Handover(handover) = &mut self.ending else { return };
+        let (unsent, is_idle) = (self.connection.poll_transmit().is_some(), self.connection.is_idle());
+        if handover.should_close(TurnSummary { time: now, unsent, is_idle, notified: self.notified }) {
+            let grace = handover.grace(now);
+            self.ending = Ending::Begun;
+            self.connection.disconnect(now, grace);
+            self.hand_out_events(shared, host);
+        }
+    }
+
+    /// True while ACKs are held back, to be sent together with AGENT-DISCONNECT.
+    const fn holds_acks(&self) -> bool {
+        matches!(&self.ending, Ending::Handover(handover) if handover.holds_acks())
+    }
+
+    fn wants_read(&self) -> bool {
+        self.inbound.is_readable() && self.connection.wants_input()
+    }
+
+    /// Reads once, if there may be something to read.
+    fn read(&mut self, now: Instant) {
+        if !self.wants_read() {
+            return;
+        }
+        let buf = self.connection.recv_buf();
+        match self.socket.read(buf) {
+            Io::Done(0) | Io::Failed => self.connection.handle_eof(now),
+            Io::Done(len) => {
+                if len < buf.len() {
+                    self.inbound.was_short();
+                }
+                self.connection.handle_input(now, len);
+            }
+            Io::WouldBlock => self.inbound.was_empty(),
+        }
+    }
+
+    /// Writes output as far as the socket takes it; returns true if it took any.
+    fn write(&mut self, now: Instant) -> bool {
+        let mut wrote = false;
+        while self.outbound == Outbound::Open
+            && !self.holds_acks()
+            && let Some(bytes) = self.connection.poll_transmit()
+        {
+            match self.socket.write(bytes) {
+                Io::Done(len) => {
+                    if len < bytes.len() {
+                        self.outbound = Outbound::Blocked;
+                    }
+                    self.connection.transmitted(now, len);
+                    wrote |= len > 0;
+                }
+                Io::WouldBlock => self.outbound = Outbound::Blocked,
+                Io::Failed => self.connection.handle_eof(now),
+            }
+        }
+        wrote
+    }
+
+    fn expire(&mut self, now: Instant, shared: &mut Shared, host: &mut H) {
+        if self.connection.poll_timeout().is_some_and(|at| at <= now) {
+            self.connection.handle_timeout(now);
+            let Self { connection, deferred, .. } = self;
+            deferred.retain(|(ticket, work)| {
+                let is_live = connection.is_live(*ticket);
+                if !is_live {
+                    host.cancel(*work);
+                }
+                is_live
+            });
+            self.hand_out_events(shared, host);
+        }
+    }
+
+    /// Holds NOTIFYs back while the limits of all connections are reached, or others are queued for a permit.
+    fn apply_limits(&mut self, shared: &mut Shared) {
+        let usage = self.usage.during_turn(&self.connection);
+        shared.admission.change(&mut self.usage, usage);
+        self.connection.hold_back(!shared.admission.admits(self.permit.is_some()));
+    }
+
+    fn hand_out_events(&mut self, shared: &mut Shared, host: &mut H) {
+        self.apply_limits(shared);
+        while let Some(event) = self.connection.poll_event() {
+            match event {
+                Event::Ready { negotiated, engine_id } => {
+                    self.was_ready = true;
+                    host.report(&mut self.socket, Report::Ready { negotiated, engine_id });
+                }
+                Event::Notify(notify) => {
+                    if let Handled::Deferred(ticket, work) = host.notify(self.key, &mut self.socket, notify) {
+                        self.deferred.push((ticket, work));
+                        if let Some(permit) = self.permit.take() {
+                            shared.admission.put_back(permit);
+                        }
+                        self.apply_limits(shared);
+                    }
+                }
+                Event::Closed(reason) => self.closed(reason, host),
+            }
+        }
+        self.count(host);
+    }
+
+    fn closed(&mut self, reason: CloseReason, host: &mut H) {
+        // Whichever side closed it, remaining output is sent now.
+        self.ending = Ending::Begun;
+        self.cancel_work(host);
+        let (was_ready, was_refused) = (self.was_ready, self.was_refused);
+        let (can_send, stats) = (!self.connection.is_closed(), self.connection.stats());
+        host.report(&mut self.socket, Report::Closed { reason, was_ready, was_refused, can_send, stats: &stats });
+    }
+
+    /// Reports what was counted since the last call, and a refusal as soon as it is decided, because HAProxy may close before it
+    /// is sent.
+    pub(super) fn count(&mut self, host: &mut H) {
+        let (before, now) = (self.reported, self.connection.stats());
+        self.notified = before.notifies < now.notifies;
+        if before == now {
+            return;
+        }
+        self.reported = now;
+        self.report_refusal(host);
+        let deferred = mem::take(&mut self.sent_deferred);
+        host.report(&mut self.socket, Report::Counted { before: &before, now: &now, deferred });
+    }
+
+    pub(super) fn report_refusal(&mut self, host: &mut H) {
+        if let Some(reason) = self.connection.refusal()
+            && !self.was_refused
+        {
+            self.was_refused = true;
+            host.report(&mut self.socket, Report::Refused(reason));
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The agent around the connections of one worker: the handler, the log and the counters.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use spoa_core::Notify;
+use spoa_core::endpoint::{Handled, Host, Key, Report};
+
+use crate::answers::{Answers, WorkId, failed, panicked};
+use crate::clock::Clock;
+use crate::counters::{Counters, SAMPLE};
+use crate::handler::{Handler, HandlerError, Reply};
+use crate::log_limit::LogLimit;
+use crate::panics;
+use crate::report::Reporter;
+use crate::settings::Settings;
+use crate::socket::ServedSocket;
+
+/// The state of one worker beside its endpoint, which no other thread sees.
+pub(crate) struct Shell<H> {
+    pub(crate) clock: Clock,
+    handler: H,
+    pub(crate) answers: Answers,
+    pub(crate) reporter: Reporter,
+    /// The number of NOTIFYs handed to the handler.
+    handled: u64,
+}
+
+impl<H> Shell<H> {
+    pub(crate) fn new(settings: Settings, handler: H, counters: Arc<Counters>) -> Self {
+        let (clock, log_limit) = (Clock::new(), LogLimit::default());
+        let answers = Answers::new(log_limit.clone());
+        Self { clock, handler, answers, reporter: Reporter::new(settings, log_limit, counters), handled: 0 }
+    }
+}
+
+impl<H: Handler> Host for Shell<H> {
+    type Socket = ServedSocket;
+    type Error = HandlerError;
+    type Work = WorkId;
+
+    /// Calls the handler. If it panics, that costs this one answer.
+    #[inline]
+    fn notify(&mut self, key: Key, socket: &mut ServedSocket, notify: Notify<'_>) -> Handled<WorkId> {
+        self.handled = self.handled.wrapping_add(1);
+        let start = self.handled.is_multiple_of(SAMPLE).then(Instant::now);
+        // The result of `catch_unwind` is copied in wide pieces right after it was written in narrow ones, which stalls
+        // the processor: for an immediate answer it is a single byte.
+        let mut other = None;
+        let is_done = catch_unwind(AssertUnwindSafe(|| match self.handler.handle(notify) {
+            Ok(Reply::Done) => true,
+            reply => {
+                other = Some(reply);
+                false
+            }
+        }));
+        match (is_done, other) {
+            (Ok(true), _) => {
+                if let Some(start) = start {
+                    self.reporter.counters.in_place.add(start.elapsed());
+                }
+            }
+            (_, Some(Ok(Reply::Later(ticket, later)))) => {
+                let id = ticket.id();
+                return Handled::Deferred(id, self.answers.spawn(key, ticket, self.clock.now(), later));
+            }
+            (_, Some(Err(error))) => self.reporter.warn(&socket.name, "handler_failed", &failed(&error)),
+            _ => self.reporter.warn(&socket.name, "handler_panicked", &panicked(&panics::take())),
+        }
+        Handled::Done
+    }
+
+    fn cancel(&mut self, work: WorkId) {
+        self.answers.cancel(work);
+    }
+
+    fn report(&mut self, socket: &mut ServedSocket, report: Report<'_, HandlerError>) {
+        self.reporter.report(socket, &report, &self.clock);
+    }
+}

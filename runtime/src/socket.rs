@@ -1,0 +1,124 @@
+//! The socket of one connection, with its name and its frames in the log.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Poll, Token};
+use socket2::Socket as SystemSocket;
+use spoa_core::Connection;
+use spoa_core::endpoint::{Io, Readiness, Socket};
+
+use crate::counters::Counters;
+use crate::frame_log::FrameLog;
+use crate::name::{Name, tell};
+
+/// A connected socket of a worker.
+pub(crate) struct ServedSocket {
+    socket: SystemSocket,
+    pub(crate) name: Name,
+    /// It is served, not rejected.
+    pub(crate) welcome: bool,
+    /// The readiness that it is watched for.
+    interest: Interest,
+    frame_log: Option<Box<FrameLog>>,
+    counters: Arc<Counters>,
+}
+
+impl ServedSocket {
+    /// Takes a socket that was accepted.
+    pub(crate) fn connected(socket: SystemSocket, name: Name, welcome: bool, counters: Arc<Counters>) -> Self {
+        tell!(debug, name, "connected");
+        counters.accepted.add(1);
+        Self { socket, name, welcome, interest: Interest::READABLE, frame_log: None, counters }
+    }
+
+    /// Watches the socket, whose readiness shows as `token`.
+    pub(crate) fn register(&self, poll: &Poll, token: Token) -> io::Result<()> {
+        poll.registry().register(&mut SourceFd(&self.socket.as_raw_fd()), token, self.interest)
+    }
+
+    /// Watches the socket for room to write too, while it `is_blocked`.
+    pub(crate) fn watch(&mut self, poll: &Poll, token: Token, is_blocked: bool) -> io::Result<()> {
+        let interest = if is_blocked { Interest::READABLE.add(Interest::WRITABLE) } else { Interest::READABLE };
+        if interest != self.interest {
+            poll.registry().reregister(&mut SourceFd(&self.socket.as_raw_fd()), token, interest)?;
+            self.interest = interest;
+        }
+        Ok(())
+    }
+
+    /// Starts or stops logging frames, between two frames of the connection.
+    pub(crate) fn log_frames(&mut self, wanted: bool, connection: &Connection, frame_max: u32) {
+        if !wanted {
+            self.frame_log = None;
+        } else if self.frame_log.is_none() && connection.is_idle() && !connection.has_output() {
+            self.frame_log = Some(Box::new(FrameLog::new(self.name.clone(), frame_max)));
+        }
+    }
+
+    fn failed(&self, error: &io::Error) -> Io {
+        tell!(debug, self.name, "{error}");
+        Io::Failed
+    }
+}
+
+impl Socket for ServedSocket {
+    fn read(&mut self, buf: &mut [u8]) -> Io {
+        match uninterrupted(|| (&self.socket).read(buf)) {
+            Ok(len) => {
+                self.counters.bytes_received.add(len as u64);
+                if let Some(log) = &mut self.frame_log {
+                    log.received(&buf[..len]);
+                }
+                Io::Done(len)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Io::WouldBlock,
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Io {
+        match uninterrupted(|| (&self.socket).write(bytes)) {
+            Ok(len) => {
+                self.counters.bytes_sent.add(len as u64);
+                if let Some(log) = &mut self.frame_log {
+                    log.sent(&bytes[..len]);
+                }
+                Io::Done(len)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Io::WouldBlock,
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn shut_down(&mut self) {
+        let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    fn memory(&self) -> usize {
+        self.frame_log.as_ref().map_or(0, |log| log.memory())
+    }
+}
+
+/// Repeats a system call that a signal interrupted.
+fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Converts an event of a socket.
+pub(crate) fn readiness(event: &mio::event::Event) -> Readiness {
+    Readiness {
+        readable: event.is_readable(),
+        writable: event.is_writable(),
+        ended: event.is_read_closed(),
+        reset: event.is_error(),
+    }
+}
