@@ -16,7 +16,7 @@ fn main() -> Result<(), Error> {
         let mut actions = Actions::new();
         for message in notify.messages() {
             let Some(host) = message.arg("host").and_then(|value| value.as_str()) else { continue };
-            // An unknown name is an error: it is logged, and HAProxy gets an empty ACK.
+            // An unknown name is an error: HAProxy gets an empty ACK, and a subscriber of tracing the reason.
             if let Some(address) = resolve((host, 0)).await?.first() {
                 actions.set_var(Scope::Transaction, "backend_ip", address.ip())?;
             }

@@ -382,7 +382,7 @@ fn validate_reports_an_invalid_configuration_with_line_and_column() {
     let path = folder.path("spoa.toml").display().to_string();
     for (text, wanted) in [
         ("port = 7\nprt = 1\n", ":2:1: unknown key \"prt\"; did you mean \"port\"?"),
-        ("grace = '5x'\n", ":1:9: expected a whole number with a unit: us, ms, s, m or h"),
+        ("grace = '5x'\n", ":1:9: expected a whole number of ms, or one with a unit: us, ms, s, m or h"),
         ("listen = ['127.0.0.1:1', 'x']\n", ":1:26: 'x' is not an address"),
         ("max-frame-size = 3\n", ": the maximum frame size must be"),
         ("[[list]]\nname = 'x'\n", ":1:1: missing field `path`"),

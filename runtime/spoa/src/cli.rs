@@ -51,7 +51,7 @@ pub(crate) enum Command {
     /// Show the verdict of lists on addresses, and the lines that decide
     Check {
         /// The addresses
-        #[arg(required = true, value_name = "IP")]
+        #[arg(required = true, value_name = "IP", value_parser = address)]
         addresses: Vec<IpAddr>,
 
         #[command(flatten)]
@@ -71,7 +71,7 @@ pub(crate) enum Command {
         agent: ListenAddr,
 
         /// Send a NOTIFY about this address too; fail if its answer sets no variable
-        #[arg(long, value_name = "IP")]
+        #[arg(long, value_name = "IP", value_parser = address)]
         notify: Option<IpAddr>,
 
         /// Name of the message in the NOTIFY
@@ -133,6 +133,10 @@ impl Generated {
         generate(shell, &mut command, "spoa", &mut text);
         Ok(text)
     }
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "expected an IPv4 or IPv6 address, without a port or prefix length".into())
 }
 
 /// The lists of `check` and `validate`.

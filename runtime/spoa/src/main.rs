@@ -24,8 +24,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser};
 use spoa_reputation::{Library, ListScores};
 use spoa_runtime::text::Escaped;
 use spoa_runtime::{Heartbeat, Source};
@@ -87,7 +87,15 @@ fn explain(error: &clap::Error) -> String {
         ContextValue::Strings(words) => words.first().cloned(),
         _ => None,
     });
-    let hint = suggested.map_or_else(|| "spoa -h lists the options".into(), |word| format!("did you mean '{word}'?"));
+    let hint = suggested.map_or_else(
+        || match std::env::args().nth(1) {
+            Some(command) if Cli::command().find_subcommand(&command).is_some() => {
+                format!("spoa {command} -h lists the options")
+            }
+            _ => "spoa -h lists the options".into(),
+        },
+        |word| format!("did you mean '{word}'?"),
+    );
     format!("{} ({hint})", line.trim_start_matches("error: "))
 }
 

@@ -18,7 +18,7 @@ impl FromStr for Time {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
-        const WRONG: &str = "expected a whole number with a unit: us, ms, s, m or h";
+        const WRONG: &str = "expected a whole number of ms, or one with a unit: us, ms, s, m or h";
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
         let micros = match unit {

@@ -31,6 +31,7 @@ mod scrape;
 mod server;
 mod storm;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -51,6 +52,9 @@ struct Options {
     /// Seconds per turn
     #[arg(long, default_value_t = 1.0)]
     secs: f64,
+    /// Compare with this other build of `spoa`, instead of with the floor: throughput and processor time per pattern of load
+    #[arg(long, value_name = "PROGRAM")]
+    before: Option<PathBuf>,
     /// Serve as this rival, on a free port that is printed
     #[arg(long, hide = true)]
     be: Option<Rival>,
@@ -111,6 +115,9 @@ fn main() {
     processors::pin_client();
     let wanted = |what| options.what.is_empty() || options.what.contains(&what);
     let (turns, time) = (options.turns, Duration::from_secs_f64(options.secs));
+    if let Some(before) = options.before {
+        return compare(&before, turns, time);
+    }
     if wanted(Measurement::Throughput) {
         throughput(turns, time);
     }
@@ -168,6 +175,32 @@ fn throughput(turns: usize, time: Duration) {
         "\nPeak memory of `spoa -n 1` at 64 × 16: {:.1} MiB.\n",
         process::memory_peak(server.pid()) as f64 / 1_048_576.0
     );
+}
+
+/// Compares `spoa` with another build of it, turn by turn.
+fn compare(before: &Path, turns: usize, time: Duration) {
+    println!("| connections × in flight | ACKs/s, after to before | processor time per ACK, after to before |");
+    println!("|---|---|---|");
+    for pattern in PATTERNS {
+        let (mut old, mut new) = (Vec::new(), Vec::new());
+        for turn in 0..turns {
+            let run = |loads: &mut Vec<Load>, server: Spoa| loads.push(pattern.load(&server, time));
+            // Each comes first in every other turn.
+            if turn.is_multiple_of(2) {
+                run(&mut old, Spoa::start_other(before, &["-n", "1"]));
+                run(&mut new, Spoa::start(&["-n", "1"]));
+            } else {
+                run(&mut new, Spoa::start(&["-n", "1"]));
+                run(&mut old, Spoa::start_other(before, &["-n", "1"]));
+            }
+        }
+        let of = |figure: fn(&Load) -> f64| {
+            let series = |loads: &[Load]| loads.iter().map(figure).collect::<Vec<_>>();
+            Ratio::of(&series(&new), &series(&old))
+        };
+        let (rate, cpu) = (of(|load| load.acks_per_sec), of(|load| load.cpu.as_secs_f64()));
+        println!("| {} | {rate} | {cpu} |", pattern.name());
+    }
 }
 
 impl Pattern {

@@ -1,6 +1,7 @@
 //! The servers that are measured: `spoa` and its rivals.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use clap::ValueEnum;
@@ -30,6 +31,11 @@ pub(crate) struct Spoa(Agent);
 impl Spoa {
     pub(crate) fn start(options: &[&str]) -> Self {
         Self(start_server(|| Agent::spawn(options)))
+    }
+
+    /// Starts another build of the program.
+    pub(crate) fn start_other(program: &Path, options: &[&str]) -> Self {
+        Self(start_server(|| Agent::spawn_by(Command::new(program), options)))
     }
 
     /// Returns the process, for helpers that need more than a [`Server`].
