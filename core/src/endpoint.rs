@@ -111,6 +111,8 @@ struct Shared {
     spare: Buffers,
     /// Set once, when the agent drains.
     drain: Option<Drain>,
+    /// Other connections wait for their turn.
+    is_contended: bool,
 }
 
 impl<H: Host> Endpoint<H> {
@@ -130,7 +132,7 @@ impl<H: Host> Endpoint<H> {
             ready: VecDeque::new(),
             turns_left: 0,
             timers: Timers::default(),
-            shared: Shared { admission, spare: Buffers::default(), drain: None },
+            shared: Shared { admission, spare: Buffers::default(), drain: None, is_contended: false },
         }
     }
 
@@ -235,6 +237,7 @@ impl<H: Host> Endpoint<H> {
         let Self { seats, ready, timers, shared, .. } = self;
         let seat = &mut *seats[key.index()];
         debug_assert!(seat.key == key, "a turn is given to the connection that it was announced for");
+        shared.is_contended = !ready.is_empty();
         match seat.turn(now, shared, host) {
             Next::Closed => {
                 let socket = self.remove(key, host).expect("the connection has just had its turn");
@@ -249,9 +252,13 @@ impl<H: Host> Endpoint<H> {
         Turn::Open { is_blocked: seat.is_blocked() }
     }
 
-    /// Ends a pass: grants free permits to the connections that have been queued for longest, and closes connections if all
-    /// together hold too many bytes.
+    /// Ends a pass: closes connections if all together hold too many bytes, and grants free permits to the connections that have
+    /// been queued for longest.
     pub fn end_pass(&mut self, now: Instant, host: &mut H) {
+        // Before permits are granted, because it makes room for NOTIFYs.
+        if self.shared.admission.excess() > 0 {
+            self.shed(now, host);
+        }
         while let Some((key, permit)) = self.shared.admission.grant() {
             let seat = &mut *self.seats[key.index()];
             debug_assert!(seat.key == key && seat.permit.is_none(), "a queued connection is open and has no permit");
@@ -259,24 +266,21 @@ impl<H: Host> Endpoint<H> {
             seat.permit = Some(permit);
             make_ready(seat, &mut self.ready);
         }
-        if self.shared.admission.excess() > 0 {
-            self.shed(now, host);
-        }
         if cfg!(debug_assertions) {
             self.check_invariants();
         }
     }
 
-    /// Closes the connections that have been stalled for longest; one whose HAProxy keeps up is stalled for moments. Stops when a
-    /// quarter of the limit is free, because scanning every connection is expensive.
+    /// Closes connections in the order of [`Seat::shed_order`]. Stops when a quarter of the limit is free, because scanning every
+    /// connection is expensive.
     #[cold]
     fn shed(&mut self, now: Instant, host: &mut H) {
         let Self { seats, ready, shared, .. } = self;
-        let stalled = seats.iter().filter_map(|(index, seat)| Some((seat.stalled_since?, index)));
-        let mut stalled: Vec<_> = stalled.collect();
-        stalled.sort_unstable();
+        let candidates = seats.iter().filter_map(|(index, seat)| Some((seat.shed_order(now)?, index)));
+        let mut candidates: Vec<_> = candidates.collect();
+        candidates.sort_unstable();
         let mut surplus = shared.admission.excess() + shared.admission.limits().bytes_max / 4;
-        for (_, index) in stalled {
+        for (_, index) in candidates {
             if surplus == 0 {
                 return;
             }

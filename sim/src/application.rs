@@ -52,15 +52,23 @@ pub fn handle(notify: Notify<'_>) -> (Plan, Option<(Ticket, DeferredAnswer)>) {
 }
 
 impl DeferredAnswer {
+    /// Returns the actions of the answer; `None` if the handler fails.
+    pub fn actions(&self) -> Option<Actions> {
+        let mut actions = Actions::new();
+        match self.plan.answer {
+            Answer::Drop | Answer::Half => return None,
+            _ => write(self.plan, self.messages.messages(), &mut actions),
+        }
+        Some(actions)
+    }
+
     /// Sends the answer.
     pub fn send(&self, mut ack: Ack<'_>) {
         match self.plan.answer {
             Answer::Drop => {}
             Answer::Half => half(&mut ack),
             _ => {
-                let mut actions = Actions::new();
-                write(self.plan, self.messages.messages(), &mut actions);
-                ack.actions(&actions);
+                ack.actions(&self.actions().unwrap_or_default());
                 let _ = ack.finish();
             }
         }

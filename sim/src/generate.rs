@@ -32,13 +32,15 @@ struct Generator {
 }
 
 /// The state of the conversation on a link.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Conversation {
     open: bool,
     /// The stream-id for the next NOTIFY is one more than this.
     stream_id: u64,
     /// The ids of the last NOTIFY, which may be used again.
     used: Option<(u64, u64)>,
+    /// The rest of a frame of which the first bytes were sent.
+    rest: Vec<u8>,
 }
 
 impl Generator {
@@ -67,6 +69,10 @@ impl Generator {
             let at = self.workload.below(self.links.len() as u64) as usize;
             if !self.links[at].open {
                 self.open(at);
+                continue;
+            }
+            if !self.links[at].rest.is_empty() || self.swarm.splits > 0 && self.cuts.chance(self.swarm.splits, 100) {
+                self.split(at);
                 continue;
             }
             let link = Link::Scripted(at as u8 + 1);
@@ -145,6 +151,25 @@ impl Generator {
         if together {
             self.push(Step::Release(link));
         }
+    }
+
+    /// Sends the rest of a frame, perhaps whole NOTIFYs, and perhaps the first bytes of another: a peer that is inside a frame
+    /// most of the time.
+    fn split(&mut self, at: usize) {
+        if self.workload.chance(1, 3) {
+            return self.wait();
+        }
+        let mut bytes = std::mem::take(&mut self.links[at].rest);
+        for _ in 0..self.workload.below(3) {
+            bytes.extend(self.good_notify(at).to_bytes());
+        }
+        if self.workload.chance(3, 4) {
+            let mut next = self.good_notify(at).to_bytes();
+            let len = self.cuts.between(1, next.len() as u64 - 1) as usize;
+            self.links[at].rest = next.split_off(len);
+            bytes.append(&mut next);
+        }
+        self.push(Step::Raw(Link::Scripted(at as u8 + 1), bytes));
     }
 
     /// Sends a NOTIFY in fragments, sometimes with a fault in the last one.

@@ -12,6 +12,7 @@ pub mod coverage;
 pub mod digest;
 pub mod distil;
 mod encode;
+mod endpoint;
 pub mod failure;
 pub mod generate;
 pub mod link;

@@ -116,6 +116,11 @@ pub struct Outlet {
 }
 
 impl Outlet {
+    /// True if the socket accepts at least one byte.
+    pub fn has_room(&self) -> bool {
+        self.room != Some(0) && self.take != Some(0)
+    }
+
     /// Writes bytes to the socket. Returns the number of bytes that it accepted.
     pub fn write(&mut self, bytes: &[u8]) -> usize {
         let limit = |limit: Option<u32>| limit.map_or(usize::MAX, |limit| limit as usize);

@@ -49,6 +49,18 @@ pub struct AgentSetup {
     pub refuse_healthchecks: u32,
     pub linger: Nanos,
     pub send_timeout: Nanos,
+    /// Anything but 0 to drive the connections through an endpoint. The settings below are of such runs alone.
+    pub endpoint: u32,
+    /// The largest number of bytes that all connections hold.
+    pub total_bytes_max: u32,
+    /// How long a drain waits for the best moment to close a connection.
+    pub patience: Nanos,
+    /// How much later than its deadlines the endpoint is woken.
+    pub late: Nanos,
+    /// The number of steps between two passes of the endpoint.
+    pub lazy: u32,
+    /// A false report of readiness precedes each pass whose number is a multiple of this; 0 for none.
+    pub spurious: u32,
 }
 
 /// One millisecond.
@@ -75,6 +87,12 @@ impl Default for AgentSetup {
             refuse_healthchecks: 0,
             linger: 1_000 * MS,
             send_timeout: 30_000 * MS,
+            endpoint: 0,
+            total_bytes_max: 64 << 20,
+            patience: 0,
+            late: 0,
+            lazy: 1,
+            spurious: 0,
         }
     }
 }

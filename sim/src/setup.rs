@@ -40,6 +40,11 @@ impl AgentSetup {
         }
     }
 
+    /// Returns the largest number of bytes that all connections hold.
+    pub(crate) fn total_bytes_max(&self) -> usize {
+        (self.total_bytes_max as usize).max(1)
+    }
+
     /// True if the limit of NOTIFYs in flight on all connections is set below its default.
     pub(crate) fn limits_total(&self) -> bool {
         self.total_in_flight_max < Self::default().total_in_flight_max

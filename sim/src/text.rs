@@ -53,6 +53,12 @@ macro_rules! limits {
         $visit!("refuse-healthchecks", refuse_healthchecks, number);
         $visit!("linger", linger, time);
         $visit!("send-timeout", send_timeout, time);
+        $visit!("endpoint", endpoint, number);
+        $visit!("total-bytes-max", total_bytes_max, number);
+        $visit!("patience", patience, time);
+        $visit!("late", late, time);
+        $visit!("lazy", lazy, number);
+        $visit!("spurious", spurious, number);
     };
 }
 use limits;

@@ -16,6 +16,7 @@ mod haproxy;
 use crate::application::{DeferredAnswer, handle};
 use crate::conversation::Conversation;
 use crate::coverage::{Coverage, Mark, Observer};
+use crate::endpoint;
 use crate::failure::{Failure, panic_text};
 use crate::link::{Inlet, Outlet};
 use crate::plan::Answer;
@@ -50,6 +51,9 @@ pub struct Outcome {
 
 /// Runs `script`. Keeps the records of the trace if `recording` is true. A panic of the core is reported as a failure.
 pub fn run(script: &Script, recording: bool) -> Outcome {
+    if script.agent.endpoint > 0 {
+        return endpoint::run(script, recording);
+    }
     run_until(script, recording, 0)
 }
 
@@ -61,6 +65,9 @@ pub fn run_until(script: &Script, recording: bool, end: Nanos) -> Outcome {
 
 /// Runs `script` as [`run`] does, but reuses `buffers`, and keeps neither records nor conversations.
 pub fn run_in(buffers: &mut Buffers, script: &Script) -> Outcome {
+    if script.agent.endpoint > 0 {
+        return endpoint::run(script, false);
+    }
     let world = World::new(&script.agent, Keep::default(), mem::take(buffers));
     play(buffers, world, script)
 }
@@ -752,7 +759,7 @@ impl World {
 
 /// Displays a deadline in a failure. The unit is always nanoseconds, so that the words of a fingerprint do not depend
 /// on the value.
-struct Deadline(Option<Nanos>);
+pub(crate) struct Deadline(pub(crate) Option<Nanos>);
 
 impl fmt::Display for Deadline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -764,7 +771,7 @@ impl fmt::Display for Deadline {
 }
 
 /// True if the counters of the core and of the checker are equal.
-fn is_same(stats: &Stats, counts: &Counts) -> bool {
+pub(crate) fn is_same(stats: &Stats, counts: &Counts) -> bool {
     let Counts { notifies, acks, acks_unanswered, acks_declined, acks_expired, acks_cut, .. } = *counts;
     let acked = (stats.acks, stats.acks_unanswered, stats.acks_declined, stats.acks_expired, stats.acks_cut);
     stats.notifies == notifies
@@ -780,7 +787,7 @@ fn instant(now: Nanos) -> Instant {
 }
 
 /// Converts an event of the core to the type of the checker. `delivered` NOTIFYs were handed out before it.
-fn seen<'e>(event: &Event<'e>, delivered: u64) -> Expected<&'e [u8]> {
+pub(crate) fn seen<'e>(event: &Event<'e>, delivered: u64) -> Expected<&'e [u8]> {
     match event {
         Event::Ready { negotiated, .. } => Expected::Ready {
             max_frame_size: negotiated.max_frame_size,

@@ -29,6 +29,17 @@ fn traces_of_seeds_never_change() {
     assert_eq!(format!("{:032x}", findings.digest), GOLDEN);
 }
 
+/// Hash of the traces of the seeds 0..500 of the profile endpoint.
+const GOLDEN_ENDPOINT: &str = "c85d5deb5014d0a548f9dd953febc990";
+
+#[test]
+fn traces_of_endpoints_never_change() {
+    let findings = search(0..500, Profile::Endpoint, 2, usize::MAX, |_| {});
+    assert_eq!(findings.failures, []);
+    assert_eq!(findings.unstable, [0; 0]);
+    assert_eq!(format!("{:032x}", findings.digest), GOLDEN_ENDPOINT);
+}
+
 #[test]
 fn every_script_of_the_corpus_passes() {
     for (path, text) in corpus() {
@@ -57,8 +68,8 @@ fn the_corpus_reaches_every_goal() {
 
 #[test]
 fn a_script_passes_without_any_one_of_its_steps() {
-    for seed in 0..60 {
-        let whole = generate(seed, Profile::Standard);
+    for (seed, profile) in (0..60).flat_map(|seed| [(seed, Profile::Standard), (seed, Profile::Endpoint)]) {
+        let whole = generate(seed, profile);
         for at in 0..whole.steps.len() {
             let mut script = whole.clone();
             script.steps.remove(at);
@@ -71,8 +82,8 @@ fn a_script_passes_without_any_one_of_its_steps() {
 
 #[test]
 fn a_generated_script_equals_the_script_parsed_from_its_text() {
-    for seed in 0..300 {
-        let script = generate(seed, Profile::Standard);
+    for (seed, profile) in (0..300).flat_map(|seed| [(seed, Profile::Standard), (seed, Profile::Endpoint)]) {
+        let script = generate(seed, profile);
         let parsed = parse(&script.to_string()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         assert_eq!(parsed, script, "seed {seed}");
         assert_eq!(run(&parsed, true).trace.digest(), run(&script, false).trace.digest(), "seed {seed}");

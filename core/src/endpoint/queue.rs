@@ -15,6 +15,13 @@ pub(super) struct Queue {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position(u64);
 
+impl Position {
+    /// Returns its number: a lower one was queued earlier.
+    pub(super) const fn number(self) -> u64 {
+        self.0
+    }
+}
+
 impl Queue {
     /// Queues a connection at the end, or at the position that it had before.
     pub(super) fn push(&mut self, key: Key, before: Option<Position>) -> Position {

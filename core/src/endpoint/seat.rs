@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use core::mem;
+use core::time::Duration;
 
 use crate::connection::Connection;
 use crate::endpoint::admission::{Permit, Usage};
@@ -16,8 +17,13 @@ use crate::in_flight::TicketId;
 use crate::stats::Stats;
 use crate::time::Instant;
 
-/// How often a connection reads in one turn, before the other connections have theirs.
+/// How often a connection reads in one turn while no other has one.
 const READS_MAX: usize = 8;
+/// How often it does while others wait for theirs: their latency is this much of everyone's input.
+const READS_MAX_CONTENDED: usize = 1;
+
+/// The time after which a stalled peer is shed before queued ones.
+const STALL_TIME: Duration = Duration::from_secs(1);
 
 /// A connection, its socket, and its state among the others.
 ///
@@ -36,7 +42,8 @@ pub(super) struct Seat<H: Host> {
     pub(super) permit: Option<Permit>,
     /// Its usage, as far as it is counted.
     pub(super) usage: Usage,
-    /// Since when it has waited for its peer with bytes in its buffers, without progress.
+    /// Since when it has waited for its peer with bytes in its buffers. A whole NOTIFY, and bytes that the socket takes, are
+    /// progress, after which the time starts again.
     pub(super) stalled_since: Option<Instant>,
     /// The deferred NOTIFYs whose answers are in the making, and the answers that have arrived.
     deferred: Vec<(TicketId, H::Work)>,
@@ -52,6 +59,8 @@ pub(super) struct Seat<H: Host> {
     notified: bool,
     /// Deferred answers that were sent and are not reported yet.
     sent_deferred: u64,
+    /// The socket has taken bytes in this turn.
+    wrote: bool,
     /// Since when a limit holds its NOTIFYs back.
     held_since: Option<Instant>,
     /// The counters that were reported.
@@ -101,6 +110,7 @@ impl<H: Host> Seat<H> {
             was_refused: false,
             notified: false,
             sent_deferred: 0,
+            wrote: false,
             held_since: None,
             reported: Stats::default(),
         }
@@ -133,7 +143,12 @@ impl<H: Host> Seat<H> {
     /// Does everything that there is to do, in buffers that are lent for the turn.
     pub(super) fn turn(&mut self, now: Instant, shared: &mut Shared, host: &mut H) -> Next {
         self.connection.lend_buffers(&mut shared.spare);
+        let before = self.connection.stats().notifies;
+        self.wrote = false;
         let next = self.serve(now, shared, host);
+        if self.wrote || self.connection.stats().notifies > before {
+            self.stalled_since = None;
+        }
         self.rest(now, shared);
         if self.deferred.is_empty() {
             (self.deferred, self.answers) = (Vec::new(), Vec::new());
@@ -174,6 +189,19 @@ impl<H: Host> Seat<H> {
         }
     }
 
+    /// Returns the order in which connections are shed, the first one first; `None` if it must not be.
+    ///
+    /// First those whose peers have been stalled for long: HAProxy completes a frame, and reads, within moments. Then queued ones, of
+    /// which the last would wait longest. An honest peer whose frame arrives in two pieces comes last.
+    pub(super) fn shed_order(&self, now: Instant) -> Option<(u8, u64)> {
+        match (self.stalled_since, self.position) {
+            (Some(since), _) if now.saturating_since(since) >= STALL_TIME => Some((0, since.as_nanos())),
+            (_, Some(position)) => Some((1, u64::MAX - position.number())),
+            (Some(since), None) => Some((2, since.as_nanos())),
+            (None, None) => None,
+        }
+    }
+
     /// Queues it if its turn has left a NOTIFY without a permit.
     pub(super) fn settle_permit(&mut self, shared: &mut Shared, host: &mut H) {
         let unused = self.permit.take();
@@ -201,7 +229,8 @@ impl<H: Host> Seat<H> {
             // A NOTIFY may have arrived since the last read.
             self.inbound.suspect();
         }
-        for _ in 0..READS_MAX {
+        let reads_max = if shared.is_contended { READS_MAX_CONTENDED } else { READS_MAX };
+        for _ in 0..reads_max {
             self.read(now);
             // Input that has arrived counts before a deadline that has passed meanwhile.
             self.hand_out_events(shared, host);
@@ -214,6 +243,10 @@ impl<H: Host> Seat<H> {
             if !self.wants_read() {
                 break;
             }
+        }
+        if self.inbound == Inbound::Reset && !self.connection.wants_input() {
+            // Its input is full, so that no read would find the end; and nobody waits for an answer.
+            self.connection.handle_eof(now);
         }
         if self.connection.is_closed() {
             // A failed write may have closed it.
@@ -336,6 +369,7 @@ impl<H: Host> Seat<H> {
                     }
                     self.connection.transmitted(now, len);
                     wrote |= len > 0;
+                    self.wrote |= len > 0;
                 }
                 Io::WouldBlock => self.outbound = Outbound::Blocked,
                 Io::Failed => self.connection.handle_eof(now),

@@ -345,6 +345,38 @@ impl Oracle {
         is_all_parsed && self.output().is_empty() && self.in_flight.is_empty() && !self.fragments.is_open()
     }
 
+    /// True if no NOTIFY is in flight and no frame, partial frame or fragment is buffered.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_empty() && self.parsed == self.input.len() && !self.fragments.is_open()
+    }
+
+    /// True if the conversation has ended, whether or not its last bytes were sent.
+    pub fn is_ended(&self) -> bool {
+        matches!(self.state, State::Closing { .. } | State::Closed)
+    }
+
+    /// True if the connection holds bytes until HAProxy acts: part of a frame, fragments or unsent bytes.
+    pub fn waits_for_peer(&self) -> bool {
+        let has_part = self.parsed < self.input.len() && !self.holds_frame();
+        has_part || self.fragments.is_open() || !self.output().is_empty()
+    }
+
+    /// True if a NOTIFY has arrived that only the limit of all connections holds back.
+    pub fn needs_permit(&self) -> bool {
+        let is_held = self.is_limit_reached && self.state == State::Running;
+        is_held && !self.is_at_own_limit() && self.is_notify_next() && self.holds_frame()
+    }
+
+    /// Returns the total payload of the NOTIFYs in flight, in bytes.
+    pub fn in_flight_bytes(&self) -> usize {
+        self.in_flight.iter().map(|notify| notify.payload_len).sum()
+    }
+
+    /// True if the NOTIFY with this index is in flight.
+    pub fn is_in_flight(&self, index: u64) -> bool {
+        self.in_flight.iter().any(|notify| notify.index == index)
+    }
+
     /// Returns the number of deferred NOTIFYs in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
@@ -382,16 +414,18 @@ impl Oracle {
 
     /// True if a limit does not allow another NOTIFY now.
     fn is_at_limit(&self) -> bool {
+        // A connection that drains is not subject to the limit of all connections: it declines NOTIFYs immediately.
+        self.is_limit_reached && self.state == State::Running || self.is_at_own_limit()
+    }
+
+    /// True if a limit of this connection does not allow another NOTIFY now.
+    fn is_at_own_limit(&self) -> bool {
         if matches!(self.state, State::Hello { .. }) {
             return false;
         }
         let in_flight_max = if self.pipelining { self.limits.in_flight_max } else { 1 };
-        let payload_len: usize = self.in_flight.iter().map(|notify| notify.payload_len).sum();
-        // A connection that drains is not subject to the limit of all connections: it declines NOTIFYs immediately.
-        let is_limit_reached = self.is_limit_reached && self.state == State::Running;
-        is_limit_reached
-            || self.in_flight.len() >= in_flight_max
-            || payload_len >= self.limits.deferred_max
+        self.in_flight.len() >= in_flight_max
+            || self.in_flight_bytes() >= self.limits.deferred_max
             || self.output().len() >= self.limits.unsent_max
     }
 

@@ -20,6 +20,8 @@ pub enum Profile {
     Mux,
     /// Runs with a model of HAProxy 3.0 or earlier, on a network with faults.
     Applet,
+    /// Runs of many connections through an endpoint.
+    Endpoint,
 }
 
 impl Profile {
@@ -30,6 +32,7 @@ impl Profile {
             "calm" => Some(Self::Calm),
             "mux" => Some(Self::Mux),
             "applet" => Some(Self::Applet),
+            "endpoint" => Some(Self::Endpoint),
             _ => None,
         }
     }
@@ -41,6 +44,7 @@ impl Profile {
             Self::Calm => "calm",
             Self::Mux => "mux",
             Self::Applet => "applet",
+            Self::Endpoint => "endpoint",
         }
     }
 }
@@ -86,6 +90,8 @@ pub(super) struct Swarm {
     pub(super) odd_answers: u64,
     /// The percentage of arguments that are large.
     pub(super) large_args: u64,
+    /// The percentage of steps after which a peer is inside a frame until its next step.
+    pub(super) splits: u64,
 }
 
 impl Swarm {
@@ -115,6 +121,7 @@ impl Swarm {
                 1 => Some(Engine::Applet),
                 _ => None,
             },
+            Profile::Endpoint => None,
         };
         let mut percent = |max: u64| if calm || random.chance(1, 2) { 0 } else { random.between(1, max) };
         Self {
@@ -127,7 +134,11 @@ impl Swarm {
             large_args: percent(20),
             cuts_first: random.chance(1, 2),
             steps: random.magnitude(3, 32),
-            links: 1 + random.weighted(&[8, 4, 2, 1]),
+            links: match profile {
+                Profile::Endpoint => random.between(1, 10) as usize,
+                _ => 1 + random.weighted(&[8, 4, 2, 1]),
+            },
+            splits: if profile == Profile::Endpoint && random.chance(1, 2) { random.between(5, 60) } else { 0 },
             weights,
         }
     }
@@ -135,6 +146,36 @@ impl Swarm {
 
 /// Draws the limits of the agent: the defaults, or usual, tiny and unusual values.
 pub(super) fn agent(random: &mut Random, profile: Profile) -> AgentSetup {
+    let connection = connection(random, profile);
+    if profile == Profile::Endpoint { endpoint(random, &connection) } else { connection }
+}
+
+/// Draws the limits of all connections, and the faults of the endpoint's driver.
+fn endpoint(random: &mut Random, connection: &AgentSetup) -> AgentSetup {
+    let defaults = AgentSetup::default();
+    let (few, all) = (random.between(1, 4) as u32, defaults.total_in_flight_max);
+    // A NOTIFY in fragments then takes as much room as several of the largest frames.
+    let has_small_frames = random.chance(1, 4);
+    AgentSetup {
+        max_frame_size: if has_small_frames { 256 } else { connection.max_frame_size },
+        fragmentation: has_small_frames || connection.fragmentation,
+        endpoint: 1,
+        total_in_flight_max: if random.chance(1, 2) { few } else { all },
+        total_bytes_max: if random.chance(1, 2) {
+            random.magnitude(100, if has_small_frames { 4000 } else { 50_000 }) as u32
+        } else {
+            defaults.total_bytes_max
+        },
+        patience: if random.chance(1, 2) { random.magnitude(MS, 50 * MS) } else { 0 },
+        late: if random.chance(1, 3) { random.magnitude(1, 20 * MS) } else { 0 },
+        lazy: if random.chance(1, 3) { random.between(2, 8) as u32 } else { 1 },
+        spurious: if random.chance(1, 3) { random.between(1, 4) as u32 } else { 0 },
+        ..connection.clone()
+    }
+}
+
+/// Draws the limits of each connection.
+fn connection(random: &mut Random, profile: Profile) -> AgentSetup {
     let defaults = AgentSetup::default();
     if profile == Profile::Calm || random.chance(1, 4) {
         return defaults;
@@ -163,5 +204,6 @@ pub(super) fn agent(random: &mut Random, profile: Profile) -> AgentSetup {
         } else {
             defaults.total_in_flight_max
         },
+        ..defaults
     }
 }

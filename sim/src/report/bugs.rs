@@ -7,7 +7,7 @@ use std::{env, fs, io};
 
 use spoa_sim::planted::{Place, PlantedBug};
 
-/// The seeds within which each has to be found.
+/// The seeds within which each has to be found: of the profile endpoint, if the bug is in the endpoint, else standard.
 const SEEDS: &str = "0..100000";
 /// Their folder, from the workspace's root.
 const FOLDER: &str = "sim/bugs";
@@ -108,8 +108,10 @@ impl Copy {
         let cannot_write = |error| format!("cannot write {}: {error}", file.display());
         let original = fs::read(&file).map_err(cannot_write)?;
         fs::write(&file, text).map_err(cannot_write)?;
+        let profile = if file.to_string_lossy().contains("endpoint") { "endpoint" } else { "standard" };
         let found = Command::new(cargo())
             .args(["run", "--quiet", "--release", "-p", "spoa-sim", "--", "run", "--jobs", "1", "--seeds", SEEDS])
+            .args(["--profile", profile])
             .current_dir(&self.source)
             .env("CARGO_TARGET_DIR", &self.build)
             // A build a bug: quick ones.

@@ -8,7 +8,7 @@ use crate::script::{
 };
 
 /// Returns changes of the agent's limits, each of which sets one limit to its default.
-pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 18] {
+pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 24] {
     macro_rules! default {
         ($field:ident) => {
             |agent| agent.$field = AgentSetup::default().$field
@@ -33,6 +33,12 @@ pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 18] {
         default!(refuse_healthchecks),
         default!(linger),
         default!(send_timeout),
+        default!(endpoint),
+        default!(total_bytes_max),
+        default!(patience),
+        default!(late),
+        default!(lazy),
+        default!(spurious),
     ]
 }
 
@@ -48,7 +54,7 @@ pub(super) fn rounder_agents(agent: &AgentSetup) -> Vec<AgentSetup> {
             })*
         };
     }
-    round!(hello_timeout idle_timeout ack_timeout refuse_delay linger send_timeout);
+    round!(hello_timeout idle_timeout ack_timeout refuse_delay linger send_timeout patience late);
     rounder
 }
 
