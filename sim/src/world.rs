@@ -681,12 +681,12 @@ impl World {
                 let pipelining = negotiated.capabilities.contains(Capabilities::PIPELINING);
                 socket.observer.ready(negotiated.max_frame_size, pipelining);
             }
+            if let Some(conversation) = &mut socket.conversation {
+                conversation.event(&event);
+            }
             if let Event::Closed(reason) = event {
                 self.check_close(at, reason)?;
                 continue;
-            }
-            if let Some(conversation) = &mut socket.conversation {
-                conversation.event(&event);
             }
             if let Event::Notify(notify) = event {
                 let index = socket.delivered;
