@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use spoa_core::table::{Input, StateName};
 use spoa_core::wire::Capabilities;
-use spoa_core::{CloseReason, Config, Connection, Event, Instant, LocalReason, Stats, Status, Ticket};
-use spoa_sim_checker::{Counts, Event as Expected, Limits, Oracle, SILENT};
+use spoa_core::{CloseReason, Config, Connection, Event, Instant, LocalReason, Stats, Ticket};
+use spoa_sim_checker::{Counts, Event as Expected, Limits, Oracle, Reason};
 
 mod codec;
 mod haproxy;
@@ -730,6 +730,15 @@ impl World {
             Some(("deadline", format!("expected {}, got {}", Deadline(oracle.deadline()), Deadline(deadline))))
         } else if connection.in_flight() != oracle.in_flight() {
             Some(("in-flight", format!("expected {} in flight, got {}", oracle.in_flight(), connection.in_flight())))
+        } else if connection.in_flight_bytes() != oracle.in_flight_bytes() {
+            let (expected, actual) = (oracle.in_flight_bytes(), connection.in_flight_bytes());
+            Some(("in-flight", format!("expected {expected} bytes in flight, got {actual}")))
+        } else if connection.waits_for_peer() != oracle.waits_for_peer() {
+            Some(("stalled", flag("waits_for_peer", oracle.waits_for_peer())))
+        } else if connection.is_idle() != oracle.is_idle() {
+            Some(("idle", flag("is_idle", oracle.is_idle())))
+        } else if connection.refusal().is_some() != oracle.is_refusing() {
+            Some(("refusal", flag("refusal", oracle.is_refusing())))
         } else if !is_same(&connection.stats(), oracle.counts()) {
             Some(("stats", format!("expected {:?}, got {:?}", oracle.counts(), connection.stats())))
         } else if connection.memory() > self.limits.memory_max() {
@@ -801,11 +810,19 @@ pub(crate) fn seen<'e>(event: &Event<'e>, delivered: u64) -> Expected<&'e [u8]> 
         },
         &Event::Closed(CloseReason::Eof { in_flight, unprocessed }) => Expected::Eof { in_flight, unprocessed },
         Event::Closed(reason) => Expected::Closed(match reason {
-            CloseReason::HealthCheck | CloseReason::Eof { .. } | CloseReason::Local(LocalReason::SendTimeout) => SILENT,
-            CloseReason::Peer(status) => status.known_or_unknown().0,
-            CloseReason::Local(LocalReason::HealthCheckRefused | LocalReason::NoMemory) => Status::RESOURCE.0,
-            CloseReason::Local(_) => 0,
-            CloseReason::Error(error) => error.status().0,
+            CloseReason::HealthCheck => Reason::HealthCheck,
+            CloseReason::Peer(status) => Reason::Peer(status.0),
+            CloseReason::Error(error) => Reason::Error(error.status().0),
+            CloseReason::Eof { .. } => unreachable!("it is converted above"),
+            CloseReason::Local(reason) => match reason {
+                LocalReason::Requested => Reason::Requested,
+                LocalReason::ConnectionLimit => Reason::ConnectionLimit,
+                LocalReason::HealthCheckRefused => Reason::HealthCheckRefused,
+                LocalReason::NotifyMax => Reason::NotifyMax,
+                LocalReason::Idle => Reason::Idle,
+                LocalReason::SendTimeout => Reason::SendTimeout,
+                LocalReason::NoMemory => Reason::NoMemory,
+            },
         }),
     }
 }

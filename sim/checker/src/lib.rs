@@ -18,4 +18,4 @@ pub mod write;
 pub use answers::Answer;
 pub use counts::Counts;
 pub use limits::Limits;
-pub use oracle::{Event, Oracle, SILENT};
+pub use oracle::{Event, Oracle, Reason};

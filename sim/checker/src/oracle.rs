@@ -59,12 +59,13 @@ enum State {
     /// AGENT-DISCONNECT will be sent with `code`, and the event will have `reported`.
     Refusing {
         code: u32,
-        reported: u32,
+        reported: Reason,
         until: u64,
     },
     Running,
     Draining {
         until: u64,
+        reported: Reason,
     },
     Closing {
         until: u64,
@@ -75,7 +76,7 @@ enum State {
 /// The end of a conversation.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    Code(u32),
+    Reason(Reason),
     Eof { in_flight: usize, unprocessed: bool },
 }
 
@@ -116,9 +117,33 @@ pub enum Event<P> {
         /// True if bytes were left that the agent had not parsed.
         unprocessed: bool,
     },
-    /// The conversation ended for another reason. The value is the code of HAProxy's error or DISCONNECT, 13 if the
-    /// agent has no memory or refuses health checks, 0 for any other reason of the agent, or [`SILENT`].
-    Closed(u32),
+    /// The conversation ended for another reason.
+    Closed(Reason),
+}
+
+/// The reason of an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// HAProxy violated the protocol; the value is the code of our AGENT-DISCONNECT.
+    Error(u32),
+    /// HAProxy sent HAPROXY-DISCONNECT with this code.
+    Peer(u32),
+    /// A health check was answered.
+    HealthCheck,
+    /// A health check was refused.
+    HealthCheckRefused,
+    /// The connection was above the limit of connections.
+    ConnectionLimit,
+    /// The agent is stopping.
+    Requested,
+    /// The largest number of NOTIFYs was reached.
+    NotifyMax,
+    /// The idle timeout has passed.
+    Idle,
+    /// HAProxy does not read.
+    SendTimeout,
+    /// The agent needs the memory.
+    NoMemory,
 }
 
 /// The position of the payload of a NOTIFY.
@@ -127,9 +152,6 @@ enum PayloadAt {
     Input(Range<usize>),
     Reassembled,
 }
-
-/// The code of an end without AGENT-DISCONNECT: after a health check, or because HAProxy does not read.
-pub const SILENT: u32 = u32::MAX;
 
 const NEVER_DUE: u64 = u64::MAX;
 
@@ -162,7 +184,8 @@ impl Oracle {
 
     /// Changes a connection that was just accepted to one above the limit of connections, which has to be rejected.
     pub fn rejected(self) -> Self {
-        let state = State::Refusing { code: 13, reported: 0, until: self.now + self.limits.refuse_delay };
+        let state =
+            State::Refusing { code: 13, reported: Reason::ConnectionLimit, until: self.now + self.limits.refuse_delay };
         Self { state, ..self }
     }
 
@@ -200,13 +223,15 @@ impl Oracle {
     pub fn stop(&mut self, now: u64, grace: u64) {
         self.tick(now);
         match &mut self.state {
-            State::Hello { .. } => self.close(Some(13), 0),
+            State::Hello { .. } => self.close(Some(13), Reason::Requested),
             State::Refusing { code, reported, .. } => {
                 let (code, reported) = (*code, *reported);
                 self.close(Some(code), reported);
             }
-            State::Running => self.state = State::Draining { until: now + grace },
-            State::Draining { until } => *until = (*until).min(now + grace),
+            State::Running => {
+                self.state = State::Draining { until: now + grace, reported: Reason::Requested };
+            }
+            State::Draining { until, .. } => *until = (*until).min(now + grace),
             State::Closing { .. } | State::Closed => {}
         }
     }
@@ -222,9 +247,9 @@ impl Oracle {
         match self.state {
             State::Refusing { code, reported, .. } => self.close(Some(code), reported),
             State::Hello { .. } | State::Running | State::Draining { .. } if self.output().is_empty() => {
-                self.close(Some(13), 13);
+                self.close(Some(13), Reason::NoMemory);
             }
-            _ => self.terminate(End::Code(13)),
+            _ => self.terminate(End::Reason(Reason::NoMemory)),
         }
     }
 
@@ -232,10 +257,12 @@ impl Oracle {
     pub fn timeout(&mut self, now: u64) {
         self.tick(now);
         match self.state {
-            State::Hello { until } if until <= now => self.close(Some(2), 2),
+            State::Hello { until } if until <= now => self.fail(2),
             State::Refusing { code, reported, until } if until <= now => self.close(Some(code), reported),
             State::Running | State::Draining { .. } => self.expire(),
-            State::Closing { until } if until.min(self.stalled_at()) <= now => self.terminate(End::Code(SILENT)),
+            State::Closing { until } if until.min(self.stalled_at()) <= now => {
+                self.terminate(End::Reason(Reason::SendTimeout));
+            }
             _ => {}
         }
     }
@@ -273,7 +300,7 @@ impl Oracle {
             Event::Notify { ids, index, payload } => {
                 Event::Notify { ids, index, payload: payload.bytes(&self.input, &self.reassembled) }
             }
-            Event::Closed(code) => Event::Closed(code),
+            Event::Closed(reason) => Event::Closed(reason),
             Event::Eof { in_flight, unprocessed } => Event::Eof { in_flight, unprocessed },
         })
     }
@@ -281,7 +308,7 @@ impl Oracle {
     fn advance(&mut self) -> Option<Event<PayloadAt>> {
         loop {
             match self.end.take() {
-                Some(End::Code(code)) => return Some(Event::Closed(code)),
+                Some(End::Reason(reason)) => return Some(Event::Closed(reason)),
                 Some(End::Eof { in_flight, unprocessed }) => return Some(Event::Eof { in_flight, unprocessed }),
                 None => {}
             }
@@ -292,8 +319,10 @@ impl Oracle {
                 if self.end.is_some() {
                     continue;
                 }
-                if matches!(self.state, State::Draining { .. }) && self.in_flight.is_empty() {
-                    self.close(Some(0), 0);
+                if let State::Draining { reported, .. } = self.state
+                    && self.in_flight.is_empty()
+                {
+                    self.close(Some(0), reported);
                     continue;
                 }
                 return None;
@@ -322,7 +351,7 @@ impl Oracle {
             State::Closed => return None,
             State::Hello { until } | State::Refusing { until, .. } | State::Closing { until } => until,
             State::Running => self.idle_at(),
-            State::Draining { until } => until,
+            State::Draining { until, .. } => until,
         };
         let answers = self.in_flight.iter().map(|notify| notify.deadline).min().unwrap_or(NEVER_DUE);
         let first = own.min(answers).min(self.stalled_at());
@@ -348,6 +377,11 @@ impl Oracle {
     /// True if no NOTIFY is in flight and no frame, partial frame or fragment is buffered.
     pub fn is_idle(&self) -> bool {
         self.in_flight.is_empty() && self.parsed == self.input.len() && !self.fragments.is_open()
+    }
+
+    /// True if the connection is refused, and the AGENT-DISCONNECT is still to come.
+    pub fn is_refusing(&self) -> bool {
+        matches!(self.state, State::Refusing { .. })
     }
 
     /// True if the conversation has ended, whether or not its last bytes were sent.
@@ -454,11 +488,11 @@ impl Oracle {
         }
         let length = u32::from_be_bytes(unparsed.get(..4)?.try_into().ok()?);
         if length > self.max_frame_size {
-            self.close(Some(3), 3);
+            self.fail(3);
             return None;
         }
         if length < 7 {
-            self.close(Some(4), 4);
+            self.fail(4);
             return None;
         }
         if unparsed.len() - 4 < length as usize {
@@ -474,7 +508,7 @@ impl Oracle {
         let kind = bytes.byte()?;
         let flags = u32::from_be_bytes(bytes.take(4)?.try_into().ok()?);
         let (Some(stream_id), Some(frame_id)) = (bytes.varint(), bytes.varint()) else {
-            self.close(Some(4), 4);
+            self.fail(4);
             return None;
         };
         let ids = (stream_id, frame_id);
@@ -482,7 +516,7 @@ impl Oracle {
         match (self.state, kind) {
             (_, 2) => self.disconnect(flags, ids, payload),
             (State::Hello { .. }, 1) => return self.hello(flags, ids, payload),
-            (State::Hello { .. }, _) | (_, 1 | 101..=103) => self.close(Some(4), 4),
+            (State::Hello { .. }, _) | (_, 1 | 101..=103) => self.fail(4),
             (_, 3) => return self.notify(flags, ids, payload),
             (_, 0) => return self.unset(flags, ids, payload),
             _ => self.counts.frames_skipped += 1,
@@ -495,15 +529,15 @@ impl Oracle {
             Decision::Refuse { code, healthcheck } => {
                 let delay = if healthcheck { 0 } else { self.limits.refuse_delay };
                 if delay == 0 {
-                    self.close(Some(code), code);
+                    self.fail(code);
                 } else {
-                    self.state = State::Refusing { code, reported: code, until: self.now + delay };
+                    self.state = State::Refusing { code, reported: Reason::Error(code), until: self.now + delay };
                     self.forget_input();
                 }
                 None
             }
             Decision::Accept { healthcheck: true, .. } if self.limits.refuse_healthchecks => {
-                self.close(Some(13), 13);
+                self.close(Some(13), Reason::HealthCheckRefused);
                 None
             }
             Decision::Accept { max_frame_size, pipelining, fragmentation, asynchronous, healthcheck } => {
@@ -515,7 +549,7 @@ impl Oracle {
                     .collect();
                 write::hello(max_frame_size, &names, &mut self.output);
                 if healthcheck {
-                    self.close(None, SILENT);
+                    self.close(None, Reason::HealthCheck);
                     return None;
                 }
                 self.state = State::Running;
@@ -529,7 +563,7 @@ impl Oracle {
 
     fn disconnect(&mut self, flags: u32, ids: (u64, u64), payload: Range<usize>) {
         if flags & 1 == 0 {
-            return self.close(Some(10), 10);
+            return self.fail(10);
         }
         let mut code = Some(0);
         let well_formed = ids == (0, 0)
@@ -543,23 +577,23 @@ impl Oracle {
                 _ => true,
             });
         if !well_formed {
-            return self.close(Some(4), 4);
+            return self.fail(4);
         }
         let echo = code.filter(|code| *code <= 13 || *code == 99).unwrap_or(99);
-        self.close(Some(echo), echo);
+        self.close(Some(echo), Reason::Peer(code.unwrap_or(99)));
     }
 
     fn notify(&mut self, flags: u32, ids: (u64, u64), payload: Range<usize>) -> Option<Event<PayloadAt>> {
         if flags & 1 == 0 {
             if !self.fragmentation {
-                self.close(Some(10), 10);
+                self.fail(10);
                 return None;
             }
             let reassembly = self.fragments.first(ids, &self.input[payload], self.limits.reassembly_max);
             return self.fragment(ids, reassembly);
         }
         if self.fragments.is_open() {
-            self.close(Some(11), 11);
+            self.fail(11);
             return None;
         }
         self.fragments.forget();
@@ -568,7 +602,7 @@ impl Oracle {
 
     fn unset(&mut self, flags: u32, ids: (u64, u64), payload: Range<usize>) -> Option<Event<PayloadAt>> {
         if !self.fragmentation {
-            self.close(Some(10), 10);
+            self.fail(10);
             return None;
         }
         let reassembly = if flags & 2 == 0 {
@@ -593,7 +627,7 @@ impl Oracle {
                 self.counts.aborted_by_agent += 1;
                 write::frame(103, 3, ids, &mut self.output, |_| {});
             }
-            Reassembly::OutOfSequence => self.close(Some(11), 11),
+            Reassembly::OutOfSequence => self.fail(11),
         }
         None
     }
@@ -603,7 +637,7 @@ impl Oracle {
         let payload = payload_at.bytes(&self.input, &self.reassembled);
         let payload_len = payload.len();
         if !self.answer.read(payload) {
-            self.close(Some(4), 4);
+            self.fail(4);
             return None;
         }
         self.counts.notifies += 1;
@@ -615,7 +649,10 @@ impl Oracle {
             return None;
         }
         if self.limits.notify_max > 0 && self.counts.notifies >= self.limits.notify_max {
-            self.state = State::Draining { until: self.now + self.limits.ack_timeout };
+            let until = self.now + self.limits.ack_timeout;
+            if !matches!(self.state, State::Draining { .. }) {
+                self.state = State::Draining { until, reported: Reason::NotifyMax };
+            }
         }
         let index = self.delivered;
         self.delivered += 1;
@@ -639,16 +676,16 @@ impl Oracle {
             self.last_active = self.now;
         }
         if self.stalled_at() <= self.now {
-            self.terminate(End::Code(SILENT));
+            self.terminate(End::Reason(Reason::SendTimeout));
             return;
         }
-        let close_at = match self.state {
-            State::Running => self.idle_at(),
-            State::Draining { until } => until,
-            _ => NEVER_DUE,
+        let (close_at, reported) = match self.state {
+            State::Running => (self.idle_at(), Reason::Idle),
+            State::Draining { until, reported } => (until, reported),
+            _ => return,
         };
         if close_at <= self.now {
-            self.close(Some(0), 0);
+            self.close(Some(0), reported);
         }
     }
 
@@ -663,12 +700,17 @@ impl Oracle {
         if self.output().is_empty() { NEVER_DUE } else { self.last_sent + self.limits.send_timeout }
     }
 
+    /// Ends the conversation because of an error of HAProxy.
+    fn fail(&mut self, code: u32) {
+        self.close(Some(code), Reason::Error(code));
+    }
+
     /// Ends the conversation: sends AGENT-DISCONNECT with the code `sent`, if there is one, and reports `reported`.
-    fn close(&mut self, sent: Option<u32>, reported: u32) {
+    fn close(&mut self, sent: Option<u32>, reported: Reason) {
         if let Some(code) = sent {
             write::disconnect(code, &mut self.output);
         }
-        self.cancel(End::Code(reported));
+        self.cancel(End::Reason(reported));
         self.state = State::Closing { until: self.now + self.limits.send_timeout };
     }
 
