@@ -7,17 +7,23 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mio::net::{TcpListener, UnixListener};
 use nix::unistd::{Group, User};
 use smol::Async;
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::addr::{ListenAddr, UnixSocket};
 use crate::error::Error;
 
 /// The number of connections that may wait to be accepted: a reloaded HAProxy opens all of its connections at once.
 const BACKLOG: i32 = 4096;
+
+/// Finds connections whose peer is gone without an end: its machine has failed, or a firewall has forgotten them. Connections
+/// inherit this from their listener.
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
 
 /// An open socket. The file of a unix socket is removed when it is dropped.
 #[derive(Debug)]
@@ -39,6 +45,7 @@ impl Listener {
                 socket.set_reuse_address(true).map_err(failed)?;
                 // An ACK must not wait until TCP has acknowledged the one before it. Connections inherit this from their listener.
                 socket.set_tcp_nodelay(true).map_err(failed)?;
+                socket.set_tcp_keepalive(&KEEPALIVE).map_err(failed)?;
                 socket.bind(&(*tcp).into()).map_err(failed)?;
                 socket.listen(BACKLOG).map_err(failed)?;
                 let bound = socket.local_addr().map_err(failed)?.as_socket().unwrap_or(*tcp);
@@ -65,6 +72,7 @@ impl Listener {
         match socket {
             Inherited::Tcp(socket) => {
                 SockRef::from(socket).set_tcp_nodelay(true)?;
+                SockRef::from(socket).set_tcp_keepalive(&KEEPALIVE)?;
                 let addr = ListenAddr::Tcp(socket.local_addr()?);
                 Self::of(ListeningSocket::Tcp(TcpListener::from_std(socket.try_clone()?)), addr, None)
             }
@@ -227,7 +235,7 @@ mod tests {
         let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
         let client = TcpStream::connect(listener.addr().to_string()).unwrap();
         let (socket, peer) = smol::block_on(listener.accept()).unwrap();
-        assert!(socket.tcp_nodelay().unwrap() && socket.nonblocking().unwrap());
+        assert!(socket.tcp_nodelay().unwrap() && socket.nonblocking().unwrap() && socket.keepalive().unwrap());
         assert_eq!(peer, client.local_addr().unwrap().to_string());
     }
 }

@@ -1,18 +1,18 @@
 //! A worker thread: waits for its sockets, its commands and its deferred answers, and gives the connections of its endpoint
 //! their turns.
 
+mod sockets;
 mod wait;
 
 use std::io;
-use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
-use smol::Async;
 use smol::channel::Receiver;
 use socket2::Socket;
+use spoa_core::Instant;
 use spoa_core::endpoint::{Endpoint, Key, Turn};
 use tracing::Level;
 
@@ -24,6 +24,8 @@ use crate::panics;
 use crate::settings::Settings;
 use crate::shell::Shell;
 use crate::socket::{ServedSocket, readiness};
+use sockets::MAILBOX;
+pub(crate) use sockets::Sockets;
 use wait::{Waiter, Wakeup};
 
 /// Serves its connections on one thread.
@@ -50,33 +52,8 @@ enum End {
     Now,
 }
 
-/// The token of the mailbox. The token of a connection is its index.
-const MAILBOX: Token = Token(usize::MAX);
-
 /// The number of events that one wait returns.
 const EVENTS_MAX: usize = 256;
-
-/// The objects that a worker waits on, created before its thread so that an error can be returned.
-pub(crate) struct Sockets {
-    poll: Poll,
-    waiter: Waiter,
-    mailbox: Arc<Mailbox>,
-    commands: Receiver<Command>,
-}
-
-impl Sockets {
-    pub(crate) fn new(number: usize) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let waiter = Waiter::new(Async::new_nonblocking(poll.registry().as_fd().try_clone_to_owned()?)?);
-        let (mailbox, commands) = Mailbox::new(number, poll.registry(), MAILBOX)?;
-        Ok(Self { poll, waiter, mailbox, commands })
-    }
-
-    /// Returns the mailbox of the worker.
-    pub(crate) const fn mailbox(&self) -> &Arc<Mailbox> {
-        &self.mailbox
-    }
-}
 
 impl<H: Handler> Worker<H> {
     /// Returns a worker, on the thread that will run it.
@@ -168,11 +145,9 @@ impl<H: Handler> Worker<H> {
     }
 
     fn pass(&mut self) {
-        if self.endpoint.next_deadline().is_some() {
-            self.endpoint.begin_pass(self.shell.clock.now());
-        } else {
-            self.endpoint.begin_pass(spoa_core::Instant::ZERO);
-        }
+        // The clock is read only if there are deadlines.
+        let now = self.endpoint.next_deadline().map_or(Instant::ZERO, |_| self.shell.clock.now());
+        self.endpoint.begin_pass(now);
         let logs_frames = self.shell.reporter.settings.log_frames && tracing::enabled!(Level::DEBUG);
         while let Some(key) = self.endpoint.next_turn() {
             self.turn(key, logs_frames);
