@@ -58,6 +58,10 @@ impl Key {
     }
 }
 
+/// Identifies the peer of a connection: a hash of its address, for example. Peers take turns when connections are queued.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin(pub u64);
+
 /// The limits of all connections of an endpoint together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -136,15 +140,16 @@ impl<H: Host> Endpoint<H> {
         }
     }
 
-    /// Adds a connection that was accepted; above the limit of connections it is not `welcome`, and is rejected with code 13.
-    pub fn accept(&mut self, now: Instant, socket: H::Socket, welcome: bool, host: &mut H) -> Key {
+    /// Adds a connection that was accepted from the peer `origin`; above the limit of connections it is not `welcome`, and is
+    /// rejected with code 13.
+    pub fn accept(&mut self, now: Instant, socket: H::Socket, origin: Origin, welcome: bool, host: &mut H) -> Key {
         let connection =
             if welcome { Connection::new(self.config, now) } else { Connection::rejected(self.config, now) };
         let entry = self.seats.vacant_entry();
         self.serial = self.serial.wrapping_add(1);
         let index = u32::try_from(entry.key()).expect("there are fewer connections than file descriptors");
         let key = Key { index, serial: self.serial };
-        let seat = entry.insert(Box::new(Seat::new(key, socket, connection)));
+        let seat = entry.insert(Box::new(Seat::new(key, socket, origin, connection)));
         seat.report_refusal(host);
         // For its first deadline.
         make_ready(seat, &mut self.ready);
@@ -252,8 +257,8 @@ impl<H: Host> Endpoint<H> {
         Turn::Open { is_blocked: seat.is_blocked() }
     }
 
-    /// Ends a pass: closes connections if all together hold too many bytes, and grants free permits to the connections that have
-    /// been queued for longest.
+    /// Ends a pass: closes connections if all together hold too many bytes, and grants free permits to the connections at the head
+    /// of the queue.
     pub fn end_pass(&mut self, now: Instant, host: &mut H) {
         // Before permits are granted, because it makes room for NOTIFYs.
         if self.shared.admission.excess() > 0 {

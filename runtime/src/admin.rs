@@ -103,7 +103,7 @@ async fn accept(admin: Rc<Admin>, listener: Listener, executor: &LocalExecutor<'
     let mut open = VecDeque::<Task<()>>::new();
     loop {
         let socket = match listener.accept().await {
-            Ok((socket, _)) => socket,
+            Ok(accepted) => accepted.socket,
             Err(error) => {
                 tracing::debug!("cannot accept connections on {}: {error}; retrying", listener.addr());
                 Timer::after(Duration::from_millis(100)).await;

@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use mio::net::{TcpListener, UnixListener};
 use nix::unistd::{Group, User};
 use smol::Async;
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use spoa_core::endpoint::Origin;
 
 use crate::addr::{ListenAddr, UnixSocket};
 use crate::error::Error;
@@ -100,14 +102,30 @@ impl Listener {
         &self.addr
     }
 
-    /// Returns the next connection, and a name for it in logs.
-    pub(crate) async fn accept(&self) -> io::Result<(Socket, String)> {
+    /// Returns the next connection.
+    pub(crate) async fn accept(&self) -> io::Result<Accepted> {
         let (socket, peer) = self.socket.read_with(ListeningSocket::accept).await?;
         self.accepted.set(self.accepted.get() + 1);
         let number = || format!("{}#{}", self.addr, self.accepted.get());
-        let name = peer.map_or_else(number, |peer| peer.to_string());
-        Ok((socket, name))
+        let origin = peer.map_or_else(Origin::default, |peer| origin_of(peer.ip()));
+        Ok(Accepted { socket, peer: peer.map_or_else(number, |peer| peer.to_string()), origin })
     }
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) socket: Socket,
+    /// A name for it in logs.
+    pub(crate) peer: String,
+    pub(crate) origin: Origin,
+}
+
+/// Returns the identity of a peer in the queue for permits: connections from one address are of one peer.
+fn origin_of(address: IpAddr) -> Origin {
+    let mut hasher = DefaultHasher::new();
+    address.to_canonical().hash(&mut hasher);
+    Origin(hasher.finish())
 }
 
 /// A socket that another process opened, systemd for example.
@@ -234,7 +252,12 @@ mod tests {
     fn connections_neither_block_nor_delay() {
         let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
         let client = TcpStream::connect(listener.addr().to_string()).unwrap();
-        let (socket, peer) = smol::block_on(listener.accept()).unwrap();
+        let Accepted { socket, peer, origin } = smol::block_on(listener.accept()).unwrap();
+        assert_eq!(
+            origin,
+            origin_of("::ffff:127.0.0.1".parse().unwrap()),
+            "an IPv4 address has one origin in either form"
+        );
         assert!(socket.tcp_nodelay().unwrap() && socket.nonblocking().unwrap() && socket.keepalive().unwrap());
         assert_eq!(peer, client.local_addr().unwrap().to_string());
     }

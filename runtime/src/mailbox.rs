@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use mio::{Registry, Token, Waker};
 use smol::channel::{Receiver, Sender, unbounded};
-use socket2::Socket;
 use spoa_core::endpoint::Drain;
 
 use crate::health::Heartbeat;
+use crate::listener::Accepted;
 
 /// Everything that a worker shares with the accepting thread. It is not touched while frames are served.
 ///
@@ -29,7 +29,7 @@ pub(crate) struct Mailbox {
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Serve this connection, or reject it if it is not welcome.
-    Serve { socket: Socket, number: u64, peer: String, welcome: bool },
+    Serve { accepted: Accepted, number: u64, welcome: bool },
     /// Refuse health checks, and serve everything else.
     RefuseChecks,
     /// Answer the NOTIFYs in flight, then end.
@@ -69,9 +69,9 @@ impl Mailbox {
     }
 
     /// Assigns a connection to it.
-    pub(crate) fn assign(&self, socket: Socket, number: u64, peer: String, welcome: bool) {
+    pub(crate) fn assign(&self, accepted: Accepted, number: u64, welcome: bool) {
         self.count(welcome).fetch_add(1, Ordering::Relaxed);
-        self.tell(Command::Serve { socket, number, peer, welcome });
+        self.tell(Command::Serve { accepted, number, welcome });
     }
 
     pub(crate) fn tell(&self, command: Command) {

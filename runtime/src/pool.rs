@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use smol::channel::{Receiver, bounded};
-use socket2::Socket;
 use spoa_core::endpoint::Drain;
 
 use crate::counters::{Counter, Counters, Hello};
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::health::Heartbeat;
+use crate::listener::Accepted;
 use crate::mailbox::{Command, Mailbox};
 use crate::panics;
 use crate::settings::Settings;
@@ -95,7 +95,7 @@ impl Pool {
 
     /// Assigns a connection to the worker that has the fewest. Above the limit, a bounded number of connections is rejected
     /// with code 13 at a time. Further ones are only closed, because a flood of them would take resources from served ones.
-    pub(crate) fn assign(&self, socket: Socket, peer: String) {
+    pub(crate) fn assign(&self, accepted: Accepted) {
         let max = self.settings.connections_max;
         let welcome = self.connections() < max;
         let turned_away = || self.working().map(|worker| worker.turned_away()).sum::<usize>();
@@ -112,7 +112,7 @@ impl Pool {
         }
         if let Some(worker) = self.working().min_by_key(|worker| worker.connections() + worker.turned_away()) {
             self.assigned.add(1);
-            worker.assign(socket, self.assigned.get(), peer, welcome);
+            worker.assign(accepted, self.assigned.get(), welcome);
         }
     }
 

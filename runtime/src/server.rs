@@ -281,9 +281,9 @@ async fn accept(listener: Listener, pool: Arc<Pool>) {
             future::yield_now().await;
         }
         match listener.accept().await {
-            Ok((socket, peer)) => {
+            Ok(accepted) => {
                 failing = false;
-                pool.assign(socket, peer);
+                pool.assign(accepted);
             }
             Err(error) if is_of_the_peer(&error) => {
                 tracing::debug!("a connection was lost before it was accepted: {error}");

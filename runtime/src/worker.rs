@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 use smol::channel::Receiver;
-use socket2::Socket;
 use spoa_core::Instant;
 use spoa_core::endpoint::{Endpoint, Key, Turn};
 use tracing::Level;
 
 use crate::counters::{Counters, End as Ended};
 use crate::handler::Handler;
+use crate::listener::Accepted;
 use crate::mailbox::{Command, Mailbox};
 use crate::name::Name;
 use crate::panics;
@@ -120,9 +120,7 @@ impl<H: Handler> Worker<H> {
         self.mailbox.heard();
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Serve { socket, number, peer, welcome } => {
-                    self.serve(socket, Name::new(number, peer), welcome);
-                }
+                Command::Serve { accepted, number, welcome } => self.serve(accepted, number, welcome),
                 Command::RefuseChecks => self.endpoint.refuse_healthchecks(),
                 Command::Drain(drain) => {
                     self.endpoint.drain(drain);
@@ -133,10 +131,11 @@ impl<H: Handler> Worker<H> {
         }
     }
 
-    fn serve(&mut self, socket: Socket, name: Name, welcome: bool) {
+    fn serve(&mut self, accepted: Accepted, number: u64, welcome: bool) {
+        let Accepted { socket, peer, origin } = accepted;
         let counters = &self.shell.reporter.counters;
-        let socket = ServedSocket::connected(socket, name, welcome, Arc::clone(counters));
-        let key = self.endpoint.accept(self.shell.clock.now(), socket, welcome, &mut self.shell);
+        let socket = ServedSocket::connected(socket, Name::new(number, peer), welcome, Arc::clone(counters));
+        let key = self.endpoint.accept(self.shell.clock.now(), socket, origin, welcome, &mut self.shell);
         let registered =
             self.endpoint.get_mut(key).map_or(Ok(()), |(_, socket)| socket.register(&self.poll, Token(key.index())));
         if let Err(error) = registered {

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use spoa_core::Instant;
-use spoa_core::endpoint::{Answer, Drain, Endpoint, Key, Limits, Readiness, Turn};
+use spoa_core::endpoint::{Answer, Drain, Endpoint, Key, Limits, Origin, Readiness, Turn};
 
 use crate::failure::panic_text;
 use crate::script::{AgentSetup, Link, Nanos, Script, Step};
@@ -171,11 +171,13 @@ impl World {
     }
 
     fn accept(&mut self, link: Link) {
+        let Link::Scripted(number) = link else { return };
+        let origin = number % self.agent.origins.clamp(1, 255) as u8;
         let welcome = self.endpoint.len() < self.agent.connections_max as usize;
         let (at, now) = {
             let mut state = self.state.borrow_mut();
             let (at, now) = (state.peers.len(), state.now);
-            let mut peer = Peer::new(link, self.agent.limits(), now);
+            let mut peer = Peer::new(link, origin, self.agent.limits(), now);
             if !welcome {
                 peer.oracle = peer.oracle.rejected();
             }
@@ -184,7 +186,8 @@ impl World {
             (at, now)
         };
         let socket = SimSocket { at, state: Rc::clone(&self.state) };
-        let key = self.endpoint.accept(Instant::from_nanos(now), socket, welcome, &mut self.host);
+        let key =
+            self.endpoint.accept(Instant::from_nanos(now), socket, Origin(origin.into()), welcome, &mut self.host);
         self.state.borrow_mut().peers[at].key = Some(key);
         self.changes.push(Readiness::default());
     }

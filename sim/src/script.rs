@@ -53,6 +53,8 @@ pub struct AgentSetup {
     pub endpoint: u32,
     /// The largest number of bytes that all connections hold.
     pub total_bytes_max: u32,
+    /// The number of peers that connections are of, one after the other.
+    pub origins: u32,
     /// How long a drain waits for the best moment to close a connection.
     pub patience: Nanos,
     /// How much later than its deadlines the endpoint is woken.
@@ -89,6 +91,7 @@ impl Default for AgentSetup {
             send_timeout: 30_000 * MS,
             endpoint: 0,
             total_bytes_max: 64 << 20,
+            origins: 1,
             patience: 0,
             late: 0,
             lazy: 1,

@@ -55,6 +55,7 @@ macro_rules! limits {
         $visit!("send-timeout", send_timeout, time);
         $visit!("endpoint", endpoint, number);
         $visit!("total-bytes-max", total_bytes_max, number);
+        $visit!("origins", origins, number);
         $visit!("patience", patience, time);
         $visit!("late", late, time);
         $visit!("lazy", lazy, number);

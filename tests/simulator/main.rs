@@ -30,7 +30,7 @@ fn traces_of_seeds_never_change() {
 }
 
 /// Hash of the traces of the seeds 0..500 of the profile endpoint.
-const GOLDEN_ENDPOINT: &str = "c85d5deb5014d0a548f9dd953febc990";
+const GOLDEN_ENDPOINT: &str = "3e1e2f77e3404597e0619fe210bcd229";
 
 #[test]
 fn traces_of_endpoints_never_change() {

@@ -3,7 +3,7 @@
 use crate::connection::Connection;
 use crate::endpoint::host::Congestion;
 use crate::endpoint::queue::{Position, Queue};
-use crate::endpoint::{Key, Limits};
+use crate::endpoint::{Key, Limits, Origin};
 
 /// The resources that a connection holds, or several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,9 +95,9 @@ impl Admission {
     }
 
     /// Queues a connection: at its position of before, if it was granted a permit that it could not use.
-    pub(super) fn queue(&mut self, key: Key, unused: Option<Permit>) -> Position {
+    pub(super) fn queue(&mut self, key: Key, origin: Origin, unused: Option<Permit>) -> Position {
         let position = unused.map(|permit| self.put_back(permit));
-        self.queue.push(key, position)
+        self.queue.push(key, origin, position)
     }
 
     /// Removes a connection from the queue.
@@ -105,7 +105,7 @@ impl Admission {
         self.queue.remove(position);
     }
 
-    /// Grants a free permit to the connection that has been queued for longest, and returns it.
+    /// Grants a free permit to the connection at the head of the queue, and returns it.
     pub(super) fn grant(&mut self) -> Option<(Key, Permit)> {
         if self.granted >= self.free() {
             return None;
@@ -205,8 +205,8 @@ mod tests {
     fn a_permit_is_for_the_connection_that_it_was_granted_to() {
         let (mut admission, mut one) = (admission(), Usage::default());
         admission.change(&mut one, Usage { in_flight: 2, ..Usage::default() });
-        admission.queue(key(7), None);
-        let second = admission.queue(key(8), None);
+        admission.queue(key(7), Origin(1), None);
+        let second = admission.queue(key(8), Origin(1), None);
         assert!(!admission.admits(false), "others are queued");
         let (first, permit) = admission.grant().expect("one permit is free");
         assert!(first == key(7) && admission.grant().is_none(), "only one permit is free");
@@ -220,10 +220,10 @@ mod tests {
     fn a_connection_that_cannot_use_its_permit_keeps_its_position() {
         let mut admission = admission();
         for index in [7, 8] {
-            admission.queue(key(index), None);
+            admission.queue(key(index), Origin(1), None);
         }
         let (_, permit) = admission.grant().expect("a permit is free");
-        admission.queue(key(7), Some(permit));
+        admission.queue(key(7), Origin(1), Some(permit));
         assert_eq!((admission.granted(), admission.grant().map(|(first, _)| first)), (0, Some(key(7))));
     }
 }

@@ -1,6 +1,7 @@
 //! One connection of an endpoint: the state machine on its socket.
 
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::mem;
 use core::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::endpoint::host::{Answer, Handled, Host, Io, Readiness, Report, Socket
 use crate::endpoint::queue::Position;
 use crate::endpoint::readiness::{Inbound, Outbound};
 use crate::endpoint::timers::Armed;
-use crate::endpoint::{Drain, Key, Shared};
+use crate::endpoint::{Drain, Key, Origin, Shared};
 use crate::event::{CloseReason, Event};
 use crate::in_flight::TicketId;
 use crate::stats::Stats;
@@ -32,6 +33,7 @@ const STALL_TIME: Duration = Duration::from_secs(1);
 pub(super) struct Seat<H: Host> {
     pub(super) key: Key,
     pub(super) socket: H::Socket,
+    origin: Origin,
     pub(super) connection: Connection,
     /// It is in the ready set.
     pub(super) is_ready: bool,
@@ -78,6 +80,17 @@ enum Ending {
     Begun,
 }
 
+/// The order in which connections are shed. An honest peer whose frame arrives in two pieces comes last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum ShedOrder {
+    /// The peer has been stalled for [`STALL_TIME`], since this time: HAProxy completes a frame, and reads, within moments.
+    Stalled(Instant),
+    /// It is queued. The last one would wait longest, and its peer has the most connections before it.
+    Queued(Reverse<Position>),
+    /// The peer has been stalled for moments.
+    JustStalled(Instant),
+}
+
 /// The step of a connection after its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -90,10 +103,11 @@ pub(super) enum Next {
 }
 
 impl<H: Host> Seat<H> {
-    pub(super) fn new(key: Key, socket: H::Socket, connection: Connection) -> Self {
+    pub(super) fn new(key: Key, socket: H::Socket, origin: Origin, connection: Connection) -> Self {
         Self {
             key,
             socket,
+            origin,
             connection,
             is_ready: false,
             armed: Armed::default(),
@@ -189,15 +203,12 @@ impl<H: Host> Seat<H> {
         }
     }
 
-    /// Returns the order in which connections are shed, the first one first; `None` if it must not be.
-    ///
-    /// First those whose peers have been stalled for long: HAProxy completes a frame, and reads, within moments. Then queued ones, of
-    /// which the last would wait longest. An honest peer whose frame arrives in two pieces comes last.
-    pub(super) fn shed_order(&self, now: Instant) -> Option<(u8, u64)> {
+    /// Returns its place in the order in which connections are shed; `None` if it must not be.
+    pub(super) fn shed_order(&self, now: Instant) -> Option<ShedOrder> {
         match (self.stalled_since, self.position) {
-            (Some(since), _) if now.saturating_since(since) >= STALL_TIME => Some((0, since.as_nanos())),
-            (_, Some(position)) => Some((1, u64::MAX - position.number())),
-            (Some(since), None) => Some((2, since.as_nanos())),
+            (Some(since), _) if now.saturating_since(since) >= STALL_TIME => Some(ShedOrder::Stalled(since)),
+            (_, Some(position)) => Some(ShedOrder::Queued(Reverse(position))),
+            (Some(since), None) => Some(ShedOrder::JustStalled(since)),
             (None, None) => None,
         }
     }
@@ -207,7 +218,7 @@ impl<H: Host> Seat<H> {
         let unused = self.permit.take();
         match (self.connection.needs_permit(), self.position) {
             (true, None) => {
-                self.position = Some(shared.admission.queue(self.key, unused));
+                self.position = Some(shared.admission.queue(self.key, self.origin, unused));
                 host.report(&mut self.socket, Report::Queued(shared.admission.congestion()));
                 return;
             }

@@ -8,12 +8,19 @@ pub(super) struct Admission {
     in_flight_max: usize,
     copies_max: usize,
     notify_len: usize,
-    /// The queued connections, each with the number that it drew when it was queued first.
-    queue: Vec<(u64, usize)>,
-    /// The connections with a permit, each with its number from the queue.
-    permits: Vec<(u64, usize)>,
+    /// The queued connections, each with the place that it got when it was queued first.
+    queue: Vec<(Place, usize)>,
+    /// The connections with a permit, each with its place from the queue.
+    permits: Vec<(Place, usize)>,
+    /// The last round of each peer.
+    last_rounds: Vec<(u8, u64)>,
+    /// The latest round of a connection that was granted a permit.
+    round: u64,
     drawn: u64,
 }
+
+/// A place in the queue: each peer has one connection in each round; within a round the first to come is first.
+pub(super) type Place = (u64, u64);
 
 /// The NOTIFYs in flight on all connections, and the bytes of their payloads.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,27 +58,38 @@ impl Admission {
         self.permits.retain(|(_, holder)| *holder != at);
     }
 
-    /// The turn of a connection has ended; `needs` is true if it has a NOTIFY that it may not take.
-    pub(super) fn turn_ended(&mut self, at: usize, needs: bool) {
+    /// The turn of a connection has ended; `needs` is true if it has a NOTIFY that it may not take. Its peer is `origin`.
+    pub(super) fn turn_ended(&mut self, at: usize, origin: u8, needs: bool) {
         let unused =
             self.permits.iter().position(|(_, holder)| *holder == at).map(|place| self.permits.remove(place).0);
         let is_queued = self.queue.iter().any(|(_, queued)| *queued == at);
         if needs && !is_queued {
-            let number = unused.unwrap_or_else(|| {
-                self.drawn += 1;
-                self.drawn
-            });
-            let place = self.queue.partition_point(|(other, _)| *other < number);
-            self.queue.insert(place, (number, at));
+            let place = unused.unwrap_or_else(|| self.new_place(origin));
+            let index = self.queue.partition_point(|(other, _)| *other < place);
+            self.queue.insert(index, (place, at));
         } else if !needs {
             self.queue.retain(|(_, queued)| *queued != at);
         }
     }
 
+    fn new_place(&mut self, origin: u8) -> Place {
+        let known = self.last_rounds.iter().position(|(peer, _)| *peer == origin);
+        let at = known.unwrap_or_else(|| {
+            self.last_rounds.push((origin, 0));
+            self.last_rounds.len() - 1
+        });
+        let (_, last) = &mut self.last_rounds[at];
+        *last = (*last + 1).max(self.round);
+        self.drawn += 1;
+        (*last, self.drawn)
+    }
+
     /// The pass has ended: free permits go to the connections at the head of the queue.
     pub(super) fn pass_ended(&mut self, load: Load) {
         while self.permits.len() < self.free(load) && !self.queue.is_empty() {
-            self.permits.push(self.queue.remove(0));
+            let first = self.queue.remove(0);
+            self.round = self.round.max(first.0.0);
+            self.permits.push(first);
         }
     }
 
@@ -81,9 +99,9 @@ impl Admission {
         self.queue.retain(|(_, queued)| *queued != at);
     }
 
-    /// Returns the number that a queued connection drew.
-    pub(super) fn number(&self, at: usize) -> Option<u64> {
-        self.queue.iter().find(|(_, queued)| *queued == at).map(|(number, _)| *number)
+    /// Returns the place of a queued connection.
+    pub(super) fn place(&self, at: usize) -> Option<Place> {
+        self.queue.iter().find(|(_, queued)| *queued == at).map(|(place, _)| *place)
     }
 
     pub(super) fn queued(&self) -> usize {

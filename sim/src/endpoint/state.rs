@@ -21,6 +21,8 @@ use crate::world::seen;
 /// One connection, as the checker and HAProxy see it.
 pub(super) struct Peer {
     pub(super) link: Link,
+    /// The number of the peer.
+    pub(super) origin: u8,
     pub(super) key: Option<Key>,
     pub(super) oracle: Oracle,
     pub(super) inlet: Inlet,
@@ -54,9 +56,10 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(link: Link, limits: Limits, now: Nanos) -> Self {
+    pub(super) fn new(link: Link, origin: u8, limits: Limits, now: Nanos) -> Self {
         Self {
             link,
+            origin,
             key: None,
             oracle: Oracle::new(limits, now),
             inlet: Inlet::default(),
@@ -263,10 +266,11 @@ impl State {
         if needs {
             self.coverage.reach(Mark::HeldForOthers);
         }
+        let origin = peer.origin;
         if unsent && !is_blocked && !holds_acks {
             self.fail(at, "output", "bytes are left unsent though the socket has room".into());
         }
-        self.admission.turn_ended(at, needs);
+        self.admission.turn_ended(at, origin, needs);
     }
 
     /// Ends a turn after which the connection is removed.
@@ -377,12 +381,15 @@ impl State {
 
     /// Returns the order in which connections are shed: peers that have been stalled for a second, the first one first; queued
     /// ones, the last one first; other stalled peers.
-    pub(super) fn shed_order(&self, at: usize) -> Option<(u8, u64)> {
+    pub(super) fn shed_order(&self, at: usize) -> Option<(u8, u64, u64)> {
         let peer = &self.peers[at];
-        let number = self.admission.number(at).filter(|_| peer.is_open);
+        let place = self.admission.place(at).filter(|_| peer.is_open);
         match peer.stalled_since.filter(|_| peer.is_open) {
-            Some(since) if self.now - since >= 1_000_000_000 => Some((0, since)),
-            stalled => number.map(|number| (1, u64::MAX - number)).or(stalled.map(|since| (2, since))),
+            Some(since) if self.now - since >= 1_000_000_000 => Some((0, since, 0)),
+            stalled => {
+                let queued = place.map(|(round, number)| (1, u64::MAX - round, u64::MAX - number));
+                queued.or(stalled.map(|since| (2, since, 0)))
+            }
         }
     }
 

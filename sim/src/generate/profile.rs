@@ -166,6 +166,7 @@ fn endpoint(random: &mut Random, connection: &AgentSetup) -> AgentSetup {
         } else {
             defaults.total_bytes_max
         },
+        origins: if random.chance(1, 2) { random.between(2, 4) as u32 } else { 1 },
         patience: if random.chance(1, 2) { random.magnitude(MS, 50 * MS) } else { 0 },
         late: if random.chance(1, 3) { random.magnitude(1, 20 * MS) } else { 0 },
         lazy: if random.chance(1, 3) { random.between(2, 8) as u32 } else { 1 },

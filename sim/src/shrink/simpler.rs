@@ -8,7 +8,7 @@ use crate::script::{
 };
 
 /// Returns changes of the agent's limits, each of which sets one limit to its default.
-pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 24] {
+pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 25] {
     macro_rules! default {
         ($field:ident) => {
             |agent| agent.$field = AgentSetup::default().$field
@@ -35,6 +35,7 @@ pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 24] {
         default!(send_timeout),
         default!(endpoint),
         default!(total_bytes_max),
+        default!(origins),
         default!(patience),
         default!(late),
         default!(lazy),
