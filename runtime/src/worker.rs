@@ -145,26 +145,26 @@ impl<H: Handler> Worker<H> {
 
     fn pass(&mut self) {
         // The clock is read only if there are deadlines.
-        let now = self.endpoint.next_deadline().map_or(Instant::ZERO, |_| self.shell.clock.now());
+        let mut now = self.endpoint.next_deadline().map_or(Instant::ZERO, |_| self.shell.clock.now());
         self.endpoint.begin_pass(now);
         let logs_frames = self.shell.reporter.settings.log_frames && tracing::enabled!(Level::DEBUG);
         while let Some(key) = self.endpoint.next_turn() {
-            self.turn(key, logs_frames);
+            now = self.shell.clock.now();
+            self.turn(key, now, logs_frames);
         }
-        self.endpoint.end_pass(self.shell.clock.now(), &mut self.shell);
+        self.endpoint.end_pass(now, &mut self.shell);
         let (counters, usage) = (&self.shell.reporter.counters, self.endpoint.usage());
         counters.in_flight.set(usage.in_flight as u64);
         counters.held_bytes.set(usage.bytes() as u64);
         counters.on_hold.set(self.endpoint.queued() as u64);
     }
 
-    fn turn(&mut self, key: Key, logs_frames: bool) {
+    fn turn(&mut self, key: Key, now: Instant, logs_frames: bool) {
         let Self { endpoint, shell, poll, .. } = self;
         if let Some((connection, socket)) = endpoint.get_mut(key) {
             socket.log_frames(logs_frames, connection, shell.reporter.settings.connection.max_frame_size);
         }
         // A bug of the agent costs one connection, not the thread and all of its connections.
-        let now = shell.clock.now();
         match catch_unwind(AssertUnwindSafe(|| endpoint.turn(key, now, shell))) {
             Ok(Turn::Open { is_blocked }) => {
                 let watched = endpoint
