@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use spoa_sim::generate::Profile;
 
-/// Plays HAProxy against the core, from seeds or scripts, and checks every byte
+/// Plays HAProxy against the agent, from seeds or scripts, and checks every byte
 #[derive(Debug, Parser)]
 #[command(name = "spoa-sim", version)]
 pub(crate) struct Cli {
@@ -21,7 +21,7 @@ pub(crate) enum Command {
         /// The seeds from FIRST to END - 1, written FIRST..END
         #[arg(long, default_value = "0..10000", value_parser = range)]
         seeds: Range<u64>,
-        /// The kind of runs: standard, calm, mux, applet or endpoint
+        /// The kind of runs: standard, calm, mux, applet, endpoint or fleet
         #[arg(long, default_value = "standard", value_parser = profile)]
         profile: Profile,
         /// The number of threads [default: one per processor]
@@ -35,7 +35,7 @@ pub(crate) enum Command {
     Replay {
         /// The seed
         seed: u64,
-        /// The kind of run: standard, calm, mux, applet or endpoint
+        /// The kind of run: standard, calm, mux, applet, endpoint or fleet
         #[arg(long, default_value = "standard", value_parser = profile)]
         profile: Profile,
         /// The format of the trace
@@ -46,7 +46,7 @@ pub(crate) enum Command {
     Show {
         /// The seed
         seed: u64,
-        /// The kind of run: standard, calm, mux, applet or endpoint
+        /// The kind of run: standard, calm, mux, applet, endpoint or fleet
         #[arg(long, default_value = "standard", value_parser = profile)]
         profile: Profile,
     },
@@ -64,7 +64,7 @@ pub(crate) enum Command {
         /// A seed, or a file with a script
         #[arg(value_name = "FILE_OR_SEED")]
         source: String,
-        /// The kind of run of a seed: standard, calm, mux, applet or endpoint
+        /// The kind of run of a seed: standard, calm, mux, applet, endpoint or fleet
         #[arg(long, default_value = "standard", value_parser = profile)]
         profile: Profile,
         /// The file for the small script [default: standard output]
@@ -87,6 +87,9 @@ pub(crate) enum Command {
         /// The seeds from FIRST to END - 1, written FIRST..END
         #[arg(long, default_value = "0..100000", value_parser = range)]
         seeds: Range<u64>,
+        /// The kind of runs: standard, calm, mux, applet, endpoint or fleet
+        #[arg(long, default_value = "standard", value_parser = profile)]
+        profile: Profile,
         /// Write a small script for each coverage goal to this folder
         #[arg(long)]
         distil: Option<PathBuf>,
@@ -112,5 +115,5 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 }
 
 fn profile(name: &str) -> Result<Profile, &'static str> {
-    Profile::from_name(name).ok_or("expected standard, calm, mux, applet or endpoint")
+    Profile::from_name(name).ok_or("expected standard, calm, mux, applet, endpoint or fleet")
 }

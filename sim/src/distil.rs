@@ -4,19 +4,19 @@ use std::ops::Range;
 
 use crate::coverage::Goal;
 use crate::generate::{Profile, generate};
+use crate::run::run;
 use crate::script::Script;
 use crate::shrink::reduce;
-use crate::world::run;
 
-/// Returns scripts that together reach every goal that `seeds` reach. For each goal that the scripts so far do not
+/// Returns scripts that together reach every goal that `seeds` of this profile reach. For each goal that the scripts so far do not
 /// reach, the first seed that reaches it is shrunk.
-pub fn distil(seeds: Range<u64>) -> Vec<Script> {
+pub fn distil(seeds: Range<u64>, profile: Profile) -> Vec<Script> {
     let mut first: Vec<(Goal, Option<u64>)> = Goal::all().map(|goal| (goal, None)).collect();
     for seed in seeds {
         if first.iter().all(|(_, seed)| seed.is_some()) {
             break;
         }
-        let coverage = run(&generate(seed, Profile::Standard), false).coverage;
+        let coverage = run(&generate(seed, profile), false).coverage;
         let reached = first.iter_mut().filter(|(goal, found)| found.is_none() && coverage.has(*goal));
         reached.for_each(|(_, found)| *found = Some(seed));
     }
@@ -28,7 +28,7 @@ pub fn distil(seeds: Range<u64>) -> Vec<Script> {
             let outcome = run(script, false);
             outcome.failure.is_none() && outcome.coverage.has(goal)
         };
-        let mut script = reduce(&generate(seed, Profile::Standard), reaches).script;
+        let mut script = reduce(&generate(seed, profile), reaches).script;
         let coverage = run(&script, false).coverage;
         let (reached, left) = open.iter().partition::<Vec<Goal>, _>(|goal| coverage.has(**goal));
         // The story begins with the goal for which the script was made.
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn distilled_scripts_reach_every_goal_that_the_seeds_reach() {
         let seeds = 0..40;
-        let scripts = distil(seeds.clone());
+        let scripts = distil(seeds.clone(), Profile::Standard);
         let reached = |goal: Goal| scripts.iter().any(|script| run(script, false).coverage.has(goal));
         let all =
             |goal: Goal| seeds.clone().any(|seed| run(&generate(seed, Profile::Standard), false).coverage.has(goal));

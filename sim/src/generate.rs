@@ -4,6 +4,7 @@
 //! steps. If every kind existed in every seed, some fault would end each connection early, and rare states would not be
 //! reached.
 
+mod fleet;
 mod frames;
 mod haproxy;
 mod profile;
@@ -47,7 +48,7 @@ impl Generator {
     fn new(seed: u64, profile: Profile) -> Self {
         let mut random = Random::new(seed, Purpose::Profile);
         let swarm = profile::Swarm::draw(&mut random, profile);
-        let agent = profile::agent(&mut random, profile);
+        let agent = profile::agent(&mut random, profile, swarm.play);
         // Most draws add one or two steps; a burst adds a dozen.
         let steps = Vec::with_capacity(2 * swarm.steps as usize + 16);
         Self {
@@ -62,8 +63,10 @@ impl Generator {
     }
 
     fn fill(&mut self) {
-        if let Some(engine) = self.swarm.engine {
-            return self.fill_with_haproxy(engine);
+        match self.swarm.play {
+            profile::Play::Script => {}
+            profile::Play::Model(engine) => return self.fill_with_haproxy(engine),
+            profile::Play::Fleet => return self.fill_with_fleet(),
         }
         for _ in 0..self.swarm.steps {
             let at = self.workload.below(self.links.len() as u64) as usize;
@@ -91,6 +94,7 @@ impl Generator {
                 profile::FIN => self.end(at, Step::Fin(link)),
                 profile::CUT_OFF => self.cut_off(at),
                 profile::RESET => self.end(at, Step::Reset(link)),
+                profile::SHED if self.script.agent.endpoint > 0 => self.end(at, Step::Lose(link)),
                 profile::SHED => self.push(Step::Shed(link)),
                 _ => self.stop(),
             }

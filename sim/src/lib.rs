@@ -1,18 +1,19 @@
 //! Plays HAProxy against [`spoa_core`] deterministically, and compares the core with an independent checker.
 //!
 //! A seed is a short name for a [script](script::Script), which contains everything that happens: nothing is random
-//! while a script [runs](world::run). Some scripts are [compared](metamorphic) with other scripts that must have the
+//! while a script [runs](run::run). Some scripts are [compared](metamorphic) with other scripts that must have the
 //! same result. A script that fails is [shrunk](shrink::shrink) to a few lines, and is kept as a test.
 
 #![forbid(unsafe_code)]
 
 pub mod application;
+mod bare;
+mod compare;
 pub mod conversation;
 pub mod coverage;
 pub mod digest;
 pub mod distil;
 mod encode;
-mod endpoint;
 pub mod failure;
 pub mod generate;
 pub mod link;
@@ -20,10 +21,11 @@ pub mod metamorphic;
 pub mod plan;
 pub mod planted;
 pub mod random;
+pub mod run;
 pub mod script;
 pub mod search;
 mod setup;
 pub mod shrink;
 pub mod text;
 pub mod trace;
-pub mod world;
+mod world;

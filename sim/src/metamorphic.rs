@@ -52,8 +52,8 @@ mod fragments;
 
 use crate::conversation::Conversation;
 use crate::failure::{Failure, compare_output};
+use crate::run::{Outcome, run, run_until};
 use crate::script::{Link, Script, Step};
-use crate::world::{Outcome, run, run_until};
 
 /// A relation between a script and another one that must have the same result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

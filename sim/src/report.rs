@@ -16,11 +16,11 @@ use spoa_sim::distil::distil;
 use spoa_sim::failure::Failure;
 use spoa_sim::generate::{GENERATOR_VERSION, Profile, generate};
 use spoa_sim::metamorphic::examine;
+use spoa_sim::run::{Outcome, run};
 use spoa_sim::script::Script;
 use spoa_sim::search::{Findings, search};
 use spoa_sim::shrink::{shrink, shrink_failure};
 use spoa_sim::text::{VERSION, parse};
-use spoa_sim::world::{Outcome, run};
 
 use crate::Exit;
 use crate::cli::{Command, TraceFormat};
@@ -62,9 +62,9 @@ pub(crate) fn command(command: &Command) -> Exit {
                 Exit::Usage
             }
         },
-        Command::Coverage { seeds, distil: Some(folder) } => write_distilled(seeds, folder),
-        Command::Coverage { seeds, distil: None } => {
-            let findings = run_search(seeds, Profile::Standard, None);
+        Command::Coverage { seeds, distil: Some(folder), profile } => write_distilled(seeds, *profile, folder),
+        Command::Coverage { seeds, distil: None, profile } => {
+            let findings = run_search(seeds, *profile, None);
             show_coverage(&findings.coverage);
             coverage_exit(&findings.coverage)
         }
@@ -285,8 +285,8 @@ fn show_coverage(coverage: &Coverage) {
     }
 }
 
-fn write_distilled(seeds: &Range<u64>, folder: &Path) -> Exit {
-    for script in distil(seeds.clone()) {
+fn write_distilled(seeds: &Range<u64>, profile: Profile, folder: &Path) -> Exit {
+    for script in distil(seeds.clone(), profile) {
         let words = script.story.first().map_or("", String::as_str);
         let name: String =
             words.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();

@@ -55,6 +55,10 @@ pub struct AgentSetup {
     pub total_bytes_max: u32,
     /// The number of peers that connections are of, one after the other.
     pub origins: u32,
+    /// The number of agents.
+    pub agents: u32,
+    /// The number of workers of each agent, which divide its limits.
+    pub workers: u32,
     /// How long a drain waits for the best moment to close a connection.
     pub patience: Nanos,
     /// How much later than its deadlines the endpoint is woken.
@@ -92,6 +96,8 @@ impl Default for AgentSetup {
             endpoint: 0,
             total_bytes_max: 64 << 20,
             origins: 1,
+            agents: 1,
+            workers: 1,
             patience: 0,
             late: 0,
             lazy: 1,
@@ -109,7 +115,13 @@ pub enum Link {
     Of(Haproxy, u32),
     /// `h1`: all connections of this process, including later ones.
     All(Haproxy),
+    /// `a1`: an agent, which traces name where no connection is concerned.
+    Agent(AgentId),
 }
+
+/// An agent, from 1. HAProxy's servers are the agents in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AgentId(pub u8);
 
 /// A HAProxy process that a model plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,8 +151,11 @@ pub enum Step {
     Fin(Link),
     /// HAProxy resets the connection. Bytes that the agent has not read are lost.
     Reset(Link),
-    /// The agent sheds the connection: it closes it to free its memory.
+    /// The agent sheds the connection: it closes it to free its memory. On an endpoint the limits choose which one is shed, and
+    /// this step does nothing.
     Shed(Link),
+    /// The agent loses the connection to a fault of its own, whatever its state.
+    Lose(Link),
     /// A HAProxy process starts.
     Start(Haproxy, Box<Settings>),
     /// A client's transaction reaches an event of this process.
@@ -149,9 +164,21 @@ pub enum Step {
     Check(Haproxy),
     /// The process starts a soft-stop, as the old process does at a reload.
     SoftStop(Haproxy),
+    /// An agent refuses health checks, and serves everything else.
+    LameDuck(AgentId),
+    /// An agent drains all its connections within this grace period, then ends.
+    Drain(AgentId, Nanos),
+    /// An agent ends at once.
+    Kill(AgentId),
+    /// An agent does nothing until it is resumed, but the kernel accepts connections for it.
+    Hang(AgentId),
+    /// An agent goes on.
+    Resume(AgentId),
+    /// An agent that has ended starts again.
+    Launch(AgentId),
     /// Time passes.
     Wait(Nanos),
-    /// The agent drains all its connections, and still accepts new ones.
+    /// All agents drain all their connections. Bare connections drain each for itself, and later ones are served.
     Stop {
         /// The grace period: the longest time to wait for the answers to NOTIFYs in flight.
         grace: Nanos,
@@ -172,13 +199,33 @@ impl Step {
             | Self::Take(link, _)
             | Self::Fin(link)
             | Self::Reset(link)
-            | Self::Shed(link) => Some(*link),
+            | Self::Shed(link)
+            | Self::Lose(link) => Some(*link),
             Self::Start(..)
             | Self::Ask(..)
             | Self::Check(_)
             | Self::SoftStop(_)
+            | Self::LameDuck(_)
+            | Self::Drain(..)
+            | Self::Kill(_)
+            | Self::Hang(_)
+            | Self::Resume(_)
+            | Self::Launch(_)
             | Self::Wait(_)
             | Self::Stop { .. } => None,
+        }
+    }
+
+    /// Returns the agent that the step concerns alone.
+    pub const fn agent(&self) -> Option<AgentId> {
+        match self {
+            Self::LameDuck(agent)
+            | Self::Drain(agent, _)
+            | Self::Kill(agent)
+            | Self::Hang(agent)
+            | Self::Resume(agent)
+            | Self::Launch(agent) => Some(*agent),
+            _ => None,
         }
     }
 
@@ -208,14 +255,16 @@ impl Step {
             | Self::Take(at, _)
             | Self::Fin(at)
             | Self::Reset(at)
-            | Self::Shed(at) => match at {
+            | Self::Shed(at)
+            | Self::Lose(at) => match at {
                 Link::Scripted(number) => *number = link(*number),
                 Link::Of(haproxy, _) | Link::All(haproxy) => haproxy.0 = process(haproxy.0),
+                Link::Agent(_) => {}
             },
             Self::Start(haproxy, _) | Self::Ask(haproxy, _) | Self::Check(haproxy) | Self::SoftStop(haproxy) => {
                 haproxy.0 = process(haproxy.0);
             }
-            Self::Wait(_) | Self::Stop { .. } => {}
+            _ => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Scripts as text, with one step per line.
 //!
 //! ```text
-//! spop-script 3
+//! spop-script 4
 //! # An answer after HAProxy's DISCONNECT.
 //! agent ack-timeout=50ms
 //! connect c1
@@ -16,7 +16,7 @@
 //! ```
 //!
 //! `c1` is a connection on which the script itself says what HAProxy sends. `h1` is a process that a model of HAProxy
-//! plays, and `h1.0` is its first connection.
+//! plays, and `h1.0` is its first connection. `a1` is an agent.
 
 mod read;
 mod settings;
@@ -28,9 +28,9 @@ pub use read::{ScriptError, parse};
 
 /// The version of the language that this program writes. It reads this version and all earlier ones.
 ///
-/// Version 2 added HAProxy's processes and `connections-max`, version 3 added `shed` and `total-in-flight-max`. Scripts
-/// of version 1 keep their meaning.
-pub const VERSION: u32 = 3;
+/// Version 2 added HAProxy's processes and `connections-max`, version 3 added `shed` and `total-in-flight-max`, version 4
+/// added agents, servers and `lose`. Scripts of earlier versions keep their meaning.
+pub const VERSION: u32 = 4;
 
 /// The first word of a script.
 const MAGIC: &str = "spop-script";
@@ -56,6 +56,8 @@ macro_rules! limits {
         $visit!("endpoint", endpoint, number);
         $visit!("total-bytes-max", total_bytes_max, number);
         $visit!("origins", origins, number);
+        $visit!("agents", agents, number);
+        $visit!("workers", workers, number);
         $visit!("patience", patience, time);
         $visit!("late", late, time);
         $visit!("lazy", lazy, number);
@@ -141,6 +143,13 @@ mod tests {
                 Step::Wait(1_000_000),
                 Step::Wait(1_001_000),
                 Step::Wait(5_000_000_000),
+                Step::Lose(link),
+                Step::LameDuck(AgentId(1)),
+                Step::Drain(AgentId(2), 5 * MS),
+                Step::Kill(AgentId(3)),
+                Step::Hang(AgentId(1)),
+                Step::Resume(AgentId(1)),
+                Step::Launch(AgentId(3)),
                 Step::Stop { grace: 0 },
                 Step::Start(h1, Box::new(Settings::mux())),
                 Step::Start(h2, Box::new(odd)),
@@ -187,7 +196,7 @@ mod tests {
     fn an_error_names_its_line_and_cause() {
         for (text, line, what) in [
             ("", 1, "spop-script"),
-            ("spop-script 4", 1, "version"),
+            ("spop-script 5", 1, "version"),
             ("spop-script 1\nconnect", 2, "link"),
             ("spop-script 1\n\n# x\njump c1", 4, "jump"),
             ("spop-script 1\nsend c1 notify sid=x", 2, "sid"),
@@ -202,6 +211,8 @@ mod tests {
             ("spop-script 1\nhaproxy h1 engine=mux speed=9", 2, "speed"),
             ("spop-script 1\nhaproxy h1 engine=mux defects=all", 2, "all"),
             ("spop-script 1\nask h1 thread=x m()", 2, "thread"),
+            ("spop-script 1\nkill a0", 2, "a1"),
+            ("spop-script 1\ndrain a1", 2, "grace"),
         ] {
             let error = parse(text).unwrap_err();
             assert_eq!(error.line, line, "{text:?}: {error}");

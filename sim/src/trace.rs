@@ -57,6 +57,12 @@ pub enum Kind {
     Answered,
     Checked,
     SoftStop,
+    Lost,
+    LameDuck,
+    Killed,
+    Hung,
+    Resumed,
+    Launched,
 }
 
 impl Kind {
@@ -78,6 +84,12 @@ impl Kind {
             Self::Answered => "answered",
             Self::Checked => "checked",
             Self::SoftStop => "stopping",
+            Self::Lost => "lost",
+            Self::LameDuck => "lame duck",
+            Self::Killed => "killed",
+            Self::Hung => "hangs",
+            Self::Resumed => "resumed",
+            Self::Launched => "launched",
         }
     }
 }
@@ -158,6 +170,7 @@ const fn link_word(link: Link) -> u64 {
         Link::Scripted(number) => number as u64,
         Link::Of(haproxy, number) => 1 << 40 | (haproxy.0 as u64) << 32 | number as u64,
         Link::All(haproxy) => 2 << 40 | haproxy.0 as u64,
+        Link::Agent(agent) => 3 << 40 | agent.0 as u64,
     }
 }
 

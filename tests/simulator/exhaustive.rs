@@ -2,9 +2,9 @@
 
 use spoa_core::table::{Input, StateName, Step as Reaction, step};
 use spoa_sim::coverage::Coverage;
+use spoa_sim::run::run;
 use spoa_sim::script::{Cuts, Link, Script, Step};
 use spoa_sim::text::parse;
-use spoa_sim::world::run;
 
 const LINK: Link = Link::Scripted(1);
 const HELLO: &str =

@@ -12,32 +12,27 @@ use spoa_sim::coverage::{Coverage, Goal};
 use spoa_sim::generate::{Profile, generate};
 use spoa_sim::metamorphic::examine;
 use spoa_sim::planted::PlantedBug;
+use spoa_sim::run::run;
 use spoa_sim::search::search;
 use spoa_sim::text::parse;
-use spoa_sim::world::run;
 
-/// Hash of the traces of the seeds 0..500. It changes with the generator, with the behaviour of the core and with the
-/// format of traces. If it changes, find out which of them is the reason. If it is the generator, increase the
+/// Hash of the traces of the first seeds of each profile. A hash changes with the generator, with the behaviour of the agent and
+/// with the format of traces. If it changes, find out which of them is the reason. If it is the generator, increase the
 /// generator's version.
-const GOLDEN: &str = "1cfea703f4910b872851a3e688f76e27";
+const GOLDEN: [(Profile, u64, &str); 3] = [
+    (Profile::Standard, 500, "4c24685da903f71f68226fa9bcc9e4a0"),
+    (Profile::Endpoint, 500, "1ae1ceb95212220b6dd07c8c462bb6f3"),
+    (Profile::Fleet, 50, "dea8c46800ac7fb2072ceb7cf7a58c4b"),
+];
 
 #[test]
 fn traces_of_seeds_never_change() {
-    let findings = search(0..500, Profile::Standard, 2, usize::MAX, |_| {});
-    assert_eq!(findings.failures, []);
-    assert_eq!(findings.unstable, [0; 0]);
-    assert_eq!(format!("{:032x}", findings.digest), GOLDEN);
-}
-
-/// Hash of the traces of the seeds 0..500 of the profile endpoint.
-const GOLDEN_ENDPOINT: &str = "3e1e2f77e3404597e0619fe210bcd229";
-
-#[test]
-fn traces_of_endpoints_never_change() {
-    let findings = search(0..500, Profile::Endpoint, 2, usize::MAX, |_| {});
-    assert_eq!(findings.failures, []);
-    assert_eq!(findings.unstable, [0; 0]);
-    assert_eq!(format!("{:032x}", findings.digest), GOLDEN_ENDPOINT);
+    for (profile, seeds, golden) in GOLDEN {
+        let findings = search(0..seeds, profile, 2, usize::MAX, |_| {});
+        assert_eq!(findings.failures, [], "{}", profile.name());
+        assert_eq!(findings.unstable, [0; 0], "{}", profile.name());
+        assert_eq!(format!("{:032x}", findings.digest), golden, "{}", profile.name());
+    }
 }
 
 #[test]
@@ -68,7 +63,8 @@ fn the_corpus_reaches_every_goal() {
 
 #[test]
 fn a_script_passes_without_any_one_of_its_steps() {
-    for (seed, profile) in (0..60).flat_map(|seed| [(seed, Profile::Standard), (seed, Profile::Endpoint)]) {
+    let runs = (0..60).flat_map(|seed| [(seed, Profile::Standard), (seed, Profile::Endpoint)]);
+    for (seed, profile) in runs.chain((0..2).map(|seed| (seed, Profile::Fleet))) {
         let whole = generate(seed, profile);
         for at in 0..whole.steps.len() {
             let mut script = whole.clone();
@@ -82,7 +78,8 @@ fn a_script_passes_without_any_one_of_its_steps() {
 
 #[test]
 fn a_generated_script_equals_the_script_parsed_from_its_text() {
-    for (seed, profile) in (0..300).flat_map(|seed| [(seed, Profile::Standard), (seed, Profile::Endpoint)]) {
+    let runs = (0..300).flat_map(|seed| [(seed, Profile::Standard), (seed, Profile::Endpoint)]);
+    for (seed, profile) in runs.chain((0..30).map(|seed| (seed, Profile::Fleet))) {
         let script = generate(seed, profile);
         let parsed = parse(&script.to_string()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         assert_eq!(parsed, script, "seed {seed}");

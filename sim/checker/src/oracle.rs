@@ -183,19 +183,18 @@ impl Oracle {
     }
 
     /// Changes a connection that was just accepted to one above the limit of connections, which has to be rejected.
-    pub fn rejected(self) -> Self {
-        let state =
-            State::Refusing { code: 13, reported: Reason::ConnectionLimit, until: self.now + self.limits.refuse_delay };
-        Self { state, ..self }
+    pub fn reject(&mut self) {
+        let until = self.now + self.limits.refuse_delay;
+        self.state = State::Refusing { code: 13, reported: Reason::ConnectionLimit, until };
     }
 
-    /// Returns the state of a connection that was just accepted, and reuses the memory of this one.
-    pub fn recycled(mut self, limits: Limits, now: u64) -> Self {
-        self.input.clear();
-        self.output.clear();
-        self.in_flight.clear();
-        let Self { input, output, in_flight, answer, .. } = self;
-        Self { input, output, in_flight, answer, ..Self::new(limits, now) }
+    /// Starts again with a connection that was just accepted, and reuses the memory of this one.
+    pub fn restart(&mut self, limits: Limits, now: u64) {
+        let Self { mut input, mut output, mut in_flight, answer, .. } = mem::replace(self, Self::new(limits, now));
+        input.clear();
+        output.clear();
+        in_flight.clear();
+        *self = Self { input, output, in_flight, answer, ..Self::new(limits, now) };
     }
 
     /// Input: the agent read these bytes.

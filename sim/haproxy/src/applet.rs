@@ -12,6 +12,7 @@ mod rate;
 
 use crate::codec::{EngineId, HEADER_RESERVE, Hello, Messages, code, encode_disconnect, encode_hello};
 use crate::output::{EventId, LinkId, Output};
+use crate::servers::Servers;
 use crate::settings::Settings;
 use crate::time::Time;
 use link::{Link, State};
@@ -66,6 +67,7 @@ struct Thread {
 /// All threads of one process.
 #[derive(Debug)]
 pub(crate) struct Applet {
+    pub(crate) servers: Servers,
     threads: Vec<Thread>,
     links: Vec<Link>,
     contexts: Vec<Context>,
@@ -79,7 +81,7 @@ pub(crate) struct Applet {
 }
 
 impl Applet {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings, now: Time) -> Self {
         let thread = |tid| Thread {
             engine_id: settings.engine_id(tid),
             frame_size: settings.max_frame_size,
@@ -87,6 +89,7 @@ impl Applet {
             rate: Rate::default(),
         };
         Self {
+            servers: Servers::new(settings, now),
             threads: (0..settings.threads.max(1)).map(thread).collect(),
             links: Vec::new(),
             contexts: Vec::new(),
@@ -168,20 +171,29 @@ impl Applet {
         }
     }
 
-    /// Opens a connection and sends HELLO. If the server has reached its `maxconn`, the connection is queued.
+    /// Opens a connection to the next server and sends HELLO. If the server has reached its `maxconn`, the connection is
+    /// queued. If no server is up, it fails.
     fn open(&mut self, settings: &Settings, out: &mut Output, now: Time, at: usize) {
         if settings.maxconn > 0 && self.served() >= settings.maxconn {
             self.links[at].state = State::Queued;
             self.links[at].expire = None;
             return;
         }
+        let server = match self.links[at].refused_by {
+            Some(last) => self.servers.after_failure(settings, last),
+            None => self.servers.next(settings),
+        };
+        let Some(server) = server else {
+            return self.release(settings, out, now, at, code::IO);
+        };
         let link = &mut self.links[at];
+        link.server = Some(server);
         let hello = Hello {
             max_frame_size: settings.max_frame_size,
             capabilities: settings.capabilities(),
             engine_id: Some(&self.threads[link.thread as usize].engine_id),
         };
-        out.open(link.id);
+        out.open(link.id, server);
         out.send(link.id, |bytes| _ = encode_hello(bytes, &hello));
         link.state = State::Connecting;
         link.expire = Some(now.saturating_add(settings.hello_timeout));
@@ -290,6 +302,9 @@ impl Applet {
         bytes: &[u8],
     ) -> bool {
         let Some(at) = self.find(link) else { return false };
+        if let Some(server) = self.links[at].server {
+            self.servers.connected(settings, server, true);
+        }
         self.links[at].input.extend_from_slice(bytes);
         self.run(settings, out, now, link, false);
         self.close_idle(settings, out, now);
@@ -315,6 +330,29 @@ impl Applet {
         let Some(at) = self.find(link) else { return false };
         let is_fin_sent = self.links[at].state == State::End;
         self.release(settings, out, now, at, if is_fin_sent { 0 } else { 1 });
+        true
+    }
+
+    /// Handles a connection that the server's host refused. The stream of the applet tries again: at once if on another
+    /// server, otherwise after a pause (`back_handle_st_cer`). The handshake has its full time again, unlike in HAProxy.
+    pub(crate) fn handle_refused(&mut self, settings: &Settings, out: &mut Output, now: Time, link: LinkId) -> bool {
+        let Some(at) = self.find(link) else { return false };
+        let Link { server: Some(server), retries, thread, .. } = self.links[at] else { return false };
+        self.servers.connected(settings, server, false);
+        if retries >= settings.retries {
+            self.release(settings, out, now, at, code::IO);
+            return true;
+        }
+        // A connection of the model is one attempt, so the next attempt has another number.
+        self.links.remove(at);
+        let again = Link::new(out.reserve(), thread, settings.max_frame_size);
+        self.links.push(Link { refused_by: Some(server), retries: retries + 1, ..again });
+        let at = self.links.len() - 1;
+        if settings.redispatch && self.servers.up_count(settings) > 1 {
+            self.open(settings, out, now, at);
+        } else {
+            self.links[at].expire = Some(now.saturating_add(settings.retry_delay));
+        }
         true
     }
 

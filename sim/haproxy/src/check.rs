@@ -2,6 +2,7 @@
 
 use crate::codec::{Header, HelloRules, Kind, code, decode_agent_disconnect, decode_agent_hello, encode_healthcheck};
 use crate::output::{LinkId, Output};
+use crate::servers::ServerId;
 use crate::settings::{Engine, Settings};
 use crate::time::Time;
 
@@ -18,11 +19,14 @@ const OFFER: u32 = 16380;
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
     open: Vec<Check>,
+    /// The results that were not taken yet: true for a check that passed.
+    ended: Vec<(ServerId, bool)>,
 }
 
 #[derive(Debug)]
 struct Check {
     link: LinkId,
+    server: ServerId,
     deadline: Time,
     input: Vec<u8>,
 }
@@ -31,15 +35,15 @@ struct Check {
 type CheckResult = Option<Result<(), &'static str>>;
 
 impl Checks {
-    pub(crate) fn start(&mut self, settings: &Settings, out: &mut Output, now: Time) {
+    pub(crate) fn start(&mut self, settings: &Settings, out: &mut Output, now: Time, server: ServerId) {
         let offer = match settings.engine {
             Engine::Mux => OFFER,
             Engine::Applet => settings.bufsize - 4,
         };
-        let link = out.connect();
+        let link = out.connect(server);
         out.send(link, |bytes| _ = encode_healthcheck(bytes, offer));
         let deadline = now.saturating_add(settings.check_timeout);
-        self.open.push(Check { link, deadline, input: Vec::new() });
+        self.open.push(Check { link, server, deadline, input: Vec::new() });
     }
 
     pub(crate) fn handle_bytes(&mut self, settings: &Settings, out: &mut Output, link: LinkId, bytes: &[u8]) {
@@ -62,6 +66,18 @@ impl Checks {
         self.end(out, at, result.unwrap_or(Err("empty response")));
     }
 
+    /// Handles a connection that the server's host refused.
+    pub(crate) fn handle_refused(&mut self, out: &mut Output, link: LinkId) {
+        if let Some(at) = self.open.iter().position(|check| check.link == link) {
+            self.end(out, at, Err("connection refused"));
+        }
+    }
+
+    /// Takes the result of a check that has ended: the server, and true if the check passed.
+    pub(crate) fn take_result(&mut self) -> Option<(ServerId, bool)> {
+        self.ended.pop()
+    }
+
     pub(crate) fn handle_timeout(&mut self, out: &mut Output, now: Time) {
         while let Some(at) = self.open.iter().position(|check| check.deadline <= now) {
             out.reset(self.open[at].link);
@@ -75,6 +91,7 @@ impl Checks {
 
     fn end(&mut self, out: &mut Output, at: usize, result: Result<(), &'static str>) {
         let check = self.open.remove(at);
+        self.ended.push((check.server, result.is_ok()));
         out.check_done(check.link, result.is_ok(), result.err().unwrap_or(CHECK_UP));
     }
 }
@@ -157,7 +174,7 @@ mod tests {
         process.healthcheck(0);
         let mut result = None;
         let link = LinkId(0);
-        assert!(matches!(process.poll_action(), Some(Action::Connect(LinkId(0)))));
+        assert!(matches!(process.poll_action(), Some(Action::Connect(LinkId(0), ServerId(0)))));
         assert!(matches!(process.poll_action(), Some(Action::Send(_, bytes)) if bytes.len() == 82));
         for reply in replies {
             process.handle_bytes(1, link, reply);

@@ -21,6 +21,7 @@ mod mux;
 mod output;
 mod process;
 pub mod recording;
+mod servers;
 mod settings;
 mod time;
 
@@ -28,6 +29,7 @@ pub use accept::{Mismatch, Variant, accepts};
 pub use check::{CHECK_CRASHED, CHECK_UP};
 pub use output::{Action, EventId, LinkId, Outcome};
 pub use process::Process;
+pub use servers::ServerId;
 pub use settings::{Defects, Engine, Settings};
 pub use time::{MICROSECOND, MILLISECOND, SECOND, Time};
 

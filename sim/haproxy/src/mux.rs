@@ -9,6 +9,7 @@ mod link;
 use crate::codec::{EngineId, Hello, Messages, code, encode_hello, encode_notify, varint_len};
 use crate::codec::{FRAME_LEN_MIN, HEADER_RESERVE};
 use crate::output::{EventId, LinkId, Output};
+use crate::servers::{ServerId, Servers};
 use crate::settings::Settings;
 use crate::time::Time;
 use link::{Link, State};
@@ -27,6 +28,8 @@ struct Stream {
     retry_at: Option<Time>,
     thread: u32,
     link: Option<LinkId>,
+    /// The server of its last attempt.
+    server: Option<ServerId>,
     /// Its stream-id, or 0 until the NOTIFY is sent.
     sid: i32,
     /// The number of its ACKs in the current read.
@@ -38,6 +41,7 @@ struct Stream {
 /// All connections and events of one process.
 #[derive(Debug)]
 pub(crate) struct Mux {
+    pub(crate) servers: Servers,
     engine_id: EngineId,
     links: Vec<Link>,
     streams: Vec<Stream>,
@@ -49,10 +53,11 @@ pub(crate) struct Mux {
 }
 
 impl Mux {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings, now: Time) -> Self {
+        let servers = Servers::new(settings, now);
         let engine_id = settings.engine_id(0);
         let (links, streams, spare, ready) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { engine_id, links, streams, stopping: false, spare, ready }
+        Self { servers, engine_id, links, streams, stopping: false, spare, ready }
     }
 
     pub(crate) fn event(
@@ -75,17 +80,25 @@ impl Mux {
         let mut bytes = self.spare.pop().unwrap_or_default();
         bytes.extend_from_slice(messages.bytes());
         let deadline = now.saturating_add(settings.processing_timeout);
-        let (retries, retry_at, sid, acks) = (0, None, 0, 0);
-        self.streams.push(Stream { event, deadline, retries, retry_at, thread, link: None, sid, acks, bytes });
+        let (retries, retry_at, link, server, sid, acks) = (0, None, None, None, 0, 0);
+        self.streams.push(Stream { event, deadline, retries, retry_at, thread, link, server, sid, acks, bytes });
         self.attach(settings, out, now, self.streams.len() - 1);
     }
 
-    /// Assigns a connection to a stream. The NOTIFY is sent immediately if the handshake of the connection is complete.
+    /// Assigns a server and a connection to a stream. The NOTIFY is sent immediately if the handshake of the connection is
+    /// complete. The stream fails if no server is up.
     fn attach(&mut self, settings: &Settings, out: &mut Output, now: Time, stream: usize) {
-        let thread = self.streams[stream].thread;
-        let picked = self.pick(settings, thread);
+        let Stream { thread, server: last, .. } = self.streams[stream];
+        let server = match last {
+            Some(last) => self.servers.after_failure(settings, last),
+            None => self.servers.next(settings),
+        };
+        let Some(server) = server else {
+            return self.finish(settings, out, now, stream, 256 + code::IO);
+        };
+        let picked = self.pick(settings, thread, server);
         let at = picked.unwrap_or_else(|| {
-            let id = out.connect();
+            let id = out.connect(server);
             let hello = Hello {
                 max_frame_size: settings.max_frame_size,
                 capabilities: settings.capabilities(),
@@ -94,29 +107,29 @@ impl Mux {
             out.send(id, |bytes| _ = encode_hello(bytes, &hello));
             let limit = if settings.pipelining { STREAMS_MAX } else { 1 };
             let input = self.spare.pop().unwrap_or_default();
-            self.links.push(Link::new(id, thread, settings.max_frame_size, limit, input));
+            self.links.push(Link::new((id, server), thread, settings.max_frame_size, limit, input));
             self.links.len() - 1
         });
         let link = &mut self.links[at];
         link.thread = thread;
         link.streams += 1;
         link.idle_since = None;
-        self.streams[stream].link = Some(link.id);
+        (self.streams[stream].link, self.streams[stream].server) = (Some(link.id), Some(server));
         if link.state == State::Running {
             self.send_notify(settings, out, now, stream);
         }
     }
 
-    /// Returns a connection of the thread that already carries events, or else an idle connection: one of the thread if
-    /// possible, or else of another thread.
+    /// Returns a connection to the server: one of the thread that already carries events, or else an idle one, of the thread
+    /// if possible, or else of another thread.
     ///
     /// A new connection is not shared until it has been idle once. A burst of 45 events without a connection opens 45
     /// connections. With one idle connection, 20 of the events share it and 25 open their own.
-    fn pick(&self, settings: &Settings, thread: u32) -> Option<usize> {
+    fn pick(&self, settings: &Settings, thread: u32, server: ServerId) -> Option<usize> {
         if !settings.reuse {
             return None;
         }
-        let free = |link: &Link| link.available() > 0;
+        let free = |link: &Link| link.server == server && link.available() > 0;
         let own = |link: &Link| link.thread == thread;
         let busy = self.links.iter().position(|link| link.streams > 0 && link.shared && own(link) && free(link));
         let idle = |link: &Link| link.streams == 0 && free(link);
@@ -197,6 +210,7 @@ impl Mux {
     ) -> bool {
         let Some(at) = self.find(link) else { return false };
         let link = &mut self.links[at];
+        self.servers.connected(settings, link.server, true);
         let full = link.input.len() + bytes.len() >= settings.bufsize as usize;
         link.stuck |= full && settings.defects.full_read_sticks;
         if !link.stuck {
@@ -221,6 +235,30 @@ impl Mux {
         let link = self.links.remove(at);
         let status = 256 + if link.is_inside_frame() { code::INVALID } else { code::IO };
         self.fail_streams(settings, out, now, link.id, status);
+        self.recycle(link);
+        true
+    }
+
+    /// Handles a connection that the server's host refused. Its streams try again: at once if on another server, otherwise
+    /// after a pause (`back_handle_st_cer`).
+    pub(crate) fn handle_refused(&mut self, settings: &Settings, out: &mut Output, now: Time, link: LinkId) -> bool {
+        let Some(at) = self.find(link) else { return false };
+        let link = self.links.remove(at);
+        self.servers.connected(settings, link.server, false);
+        let at_once = settings.redispatch && self.servers.up_count(settings) > 1;
+        let mut at = 0;
+        while at < self.streams.len() {
+            let before = self.streams.len();
+            let stream = &mut self.streams[at];
+            if stream.link == Some(link.id) {
+                stream.link = None;
+                stream.retry_at = Some(now.saturating_add(settings.retry_delay));
+                if at_once {
+                    self.retry(settings, out, now, at);
+                }
+            }
+            at += usize::from(self.streams.len() == before);
+        }
         self.recycle(link);
         true
     }

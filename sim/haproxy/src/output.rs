@@ -1,6 +1,7 @@
 //! The queue of the actions of a process, in order, until its driver takes them.
 
 use crate::codec::AppliedActions;
+use crate::servers::ServerId;
 
 /// A connection to the agent. Connections are numbered from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,8 +24,8 @@ pub struct Outcome<'a> {
 /// An action of a process.
 #[derive(Clone, Debug)]
 pub enum Action<'a> {
-    /// Opens a connection. Bytes may follow immediately; they are sent when the connection is established.
-    Connect(LinkId),
+    /// Opens a connection to a server. Bytes may follow immediately; they are sent when the connection is established.
+    Connect(LinkId, ServerId),
     /// Sends all of these bytes.
     Send(LinkId, &'a [u8]),
     /// Closes with FIN. HAProxy reads nothing more, but the applet still notices the agent's own FIN.
@@ -46,7 +47,7 @@ pub enum Action<'a> {
 
 #[derive(Clone, Copy, Debug)]
 enum Queued {
-    Connect(LinkId),
+    Connect(LinkId, ServerId),
     Send { link: LinkId, start: usize, end: usize },
     Fin(LinkId),
     Reset(LinkId),
@@ -83,11 +84,9 @@ impl Output {
         }
     }
 
-    pub(crate) fn connect(&mut self) -> LinkId {
-        self.recycle();
-        let link = LinkId(self.links);
-        self.links += 1;
-        self.push(Queued::Connect(link));
+    pub(crate) fn connect(&mut self, server: ServerId) -> LinkId {
+        let link = self.reserve();
+        self.open(link, server);
         link
     }
 
@@ -98,9 +97,9 @@ impl Output {
         link
     }
 
-    pub(crate) fn open(&mut self, link: LinkId) {
+    pub(crate) fn open(&mut self, link: LinkId, server: ServerId) {
         self.recycle();
-        self.push(Queued::Connect(link));
+        self.push(Queued::Connect(link, server));
     }
 
     /// Sends the bytes that `write` appends. Consecutive frames of a connection are sent together, as from HAProxy's
@@ -147,7 +146,7 @@ impl Output {
         let entry = *self.queue.get(self.taken)?;
         self.taken += 1;
         Some(match entry {
-            Queued::Connect(link) => Action::Connect(link),
+            Queued::Connect(link, server) => Action::Connect(link, server),
             Queued::Send { link, start, end } => Action::Send(link, &self.bytes[start..end]),
             Queued::Fin(link) => Action::Fin(link),
             Queued::Reset(link) => Action::Reset(link),
@@ -167,12 +166,12 @@ mod tests {
     #[test]
     fn consecutive_frames_of_a_link_are_sent_together() {
         let mut out = Output::new(5);
-        let (a, b) = (out.connect(), out.connect());
+        let (a, b) = (out.connect(ServerId(0)), out.connect(ServerId(1)));
         out.send(a, |bytes| bytes.extend_from_slice(b"one"));
         out.send(a, |bytes| bytes.extend_from_slice(b"two"));
         out.send(b, |bytes| bytes.extend_from_slice(b"three"));
-        assert!(matches!(out.poll(), Some(Action::Connect(LinkId(0)))));
-        assert!(matches!(out.poll(), Some(Action::Connect(LinkId(1)))));
+        assert!(matches!(out.poll(), Some(Action::Connect(LinkId(0), ServerId(0)))));
+        assert!(matches!(out.poll(), Some(Action::Connect(LinkId(1), ServerId(1)))));
         assert!(matches!(out.poll(), Some(Action::Send(LinkId(0), b"onetwo"))));
         assert!(matches!(out.poll(), Some(Action::Send(LinkId(1), b"three"))));
         assert!(out.poll().is_none());

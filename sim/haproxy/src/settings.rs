@@ -84,9 +84,9 @@ pub struct Settings {
     pub hello_timeout: Time,
     /// `timeout idle`, which the mux ignores.
     pub idle_timeout: Time,
-    /// Mux: `retries`.
+    /// `retries`.
     pub retries: u32,
-    /// Mux: the pause before each retry.
+    /// The pause before each retry on the same server.
     pub retry_delay: Time,
     /// Mux: the time after which an idle connection is closed.
     pub pool_purge: Time,
@@ -101,8 +101,23 @@ pub struct Settings {
     pub reconnect_gap: Time,
     /// Applet: the pause between two fragments, because the stream has to be scheduled to encode the next one.
     pub fragment_gap: Time,
+    /// The time that bytes take between HAProxy and the agent, in each direction. The driver of the model delays them.
+    pub latency: Time,
     /// `timeout check`.
     pub check_timeout: Time,
+    /// The number of servers in the backend, each at least one. They take turns (`balance roundrobin`).
+    pub servers: u32,
+    /// `inter`: the pause between two health checks of a server; 0 for no checks but requested ones.
+    pub check_inter: Time,
+    /// `fall`: the number of failed checks in a row after which a server is down.
+    pub fall: u32,
+    /// `rise`: the number of checks in a row that must pass before a server is up again.
+    pub rise: u32,
+    /// `option redispatch 1`: an attempt to connect that fails is repeated on another server.
+    pub redispatch: bool,
+    /// `observe layer4 on-error mark-down error-limit N`: a server is down after this many failed attempts to connect;
+    /// 0 if they are not observed.
+    pub error_limit: u32,
     /// The length of `option var-prefix` in bytes.
     pub prefix_len: usize,
     /// The seed of the engine-ids. Each process needs a different one.
@@ -135,7 +150,14 @@ impl Settings {
             maxconn: 0,
             reconnect_gap: 400 * MICROSECOND,
             fragment_gap: 0,
+            latency: 0,
             check_timeout: 10 * SECOND,
+            servers: 1,
+            check_inter: 0,
+            fall: 3,
+            rise: 2,
+            redispatch: false,
+            error_limit: 0,
             prefix_len: 5,
             engine_seed: 0,
             engine_of_process: false,

@@ -31,7 +31,7 @@ impl Harness {
         let mut acts = Vec::new();
         while let Some(action) = self.process.poll_action() {
             acts.push(match action {
-                Action::Connect(link) => Act::Connect(link.0),
+                Action::Connect(link, _) => Act::Connect(link.0),
                 Action::Send(link, bytes) => Act::Send(link.0, bytes.to_vec()),
                 Action::Fin(link) => Act::Fin(link.0),
                 Action::Reset(link) => Act::Reset(link.0),
@@ -67,6 +67,12 @@ impl Harness {
 
     pub(crate) fn reset(&mut self, link: u32) -> Vec<Act> {
         self.process.handle_reset(self.now, LinkId(link));
+        self.acts()
+    }
+
+    /// The server's host refuses a connection.
+    pub(crate) fn refuse(&mut self, link: u32) -> Vec<Act> {
+        self.process.handle_refused(self.now, LinkId(link));
         self.acts()
     }
 

@@ -85,7 +85,7 @@ impl World {
     fn collect(&mut self) {
         while let Some(action) = self.process.poll_action() {
             match action {
-                Action::Connect(link) => {
+                Action::Connect(link, _) => {
                     self.links.push((link, Vec::new()));
                     self.recording.push(self.now, link.0, LinkEvent::Open);
                 }

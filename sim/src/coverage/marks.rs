@@ -22,6 +22,11 @@ macro_rules! marks {
                 match self { $($(Self::$mark => $words),*),* }
             }
 
+            /// True if a large number of seeds has to reach the mark, not only the corpus.
+            pub fn is_frequent(self) -> bool {
+                self.group() != "rare"
+            }
+
             /// Returns the group of the mark.
             pub const fn group(self) -> &'static str {
                 match self { $($(Self::$mark)|* => $group),* }
@@ -143,6 +148,17 @@ marks! {
         SoftStopInFlight "a soft-stop of a process that waits for answers"
         Defects "an event of a version with known bugs answered"
         Engines "connections of several processes at once"
+        ConnectionRefused "a connection refused because no agent listens"
+    }
+    "fleet" {
+        HandedOver "a connection closed at the best moment of a drain"
+        Drained "an agent that has drained its last connection"
+        Launched "an agent started again"
+        Hung "an agent that hung and went on"
+        KeptInDrain "an event of HAProxy 3.1 or later that crossed a drain and must not be lost"
+    }
+    "rare" {
+        LostInDrain "an event of HAProxy 3.0 or earlier lost because it crossed a drain"
     }
 }
 

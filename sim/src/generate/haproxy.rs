@@ -143,7 +143,7 @@ impl Generator {
         }
     }
 
-    fn ask(&mut self, haproxy: Haproxy) {
+    pub(super) fn ask(&mut self, haproxy: Haproxy) {
         let messages = self.messages();
         self.push_ask(haproxy, messages);
     }

@@ -6,7 +6,7 @@ use crate::random::Random;
 use crate::script::{AgentSetup, MS};
 
 /// The version of the generator. A seed has the same script only within one version.
-pub const GENERATOR_VERSION: u32 = 4;
+pub const GENERATOR_VERSION: u32 = 5;
 
 /// The kind of runs to generate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Profile {
     Applet,
     /// Runs of many connections through an endpoint.
     Endpoint,
+    /// Runs of several agents behind models of HAProxy.
+    Fleet,
 }
 
 impl Profile {
@@ -33,6 +35,7 @@ impl Profile {
             "mux" => Some(Self::Mux),
             "applet" => Some(Self::Applet),
             "endpoint" => Some(Self::Endpoint),
+            "fleet" => Some(Self::Fleet),
             _ => None,
         }
     }
@@ -45,6 +48,7 @@ impl Profile {
             Self::Mux => "mux",
             Self::Applet => "applet",
             Self::Endpoint => "endpoint",
+            Self::Fleet => "fleet",
         }
     }
 }
@@ -67,11 +71,21 @@ pub(super) const CUT_OFF: usize = 14;
 pub(super) const SHED: usize = 15;
 const KINDS: usize = 16;
 
+/// The player of HAProxy in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Play {
+    /// The script itself says what HAProxy sends.
+    Script,
+    /// Models of this engine, with one agent.
+    Model(Engine),
+    /// Models, with several agents.
+    Fleet,
+}
+
 /// The kinds of steps and faults of a seed, and their frequency.
 #[derive(Clone, Debug)]
 pub(super) struct Swarm {
-    /// The engine of the model of HAProxy; `None` if the script itself says what HAProxy sends.
-    pub(super) engine: Option<Engine>,
+    pub(super) play: Play,
     /// True if there are no faults.
     pub(super) calm: bool,
     pub(super) steps: u64,
@@ -113,19 +127,22 @@ impl Swarm {
         if calm {
             weights[FIN] = 1;
         }
-        let engine = match profile {
-            Profile::Mux => Some(Engine::Mux),
-            Profile::Applet => Some(Engine::Applet),
-            Profile::Standard | Profile::Calm => match random.below(24) {
-                0 => Some(Engine::Mux),
-                1 => Some(Engine::Applet),
-                _ => None,
+        let play = match profile {
+            Profile::Mux => Play::Model(Engine::Mux),
+            Profile::Applet => Play::Model(Engine::Applet),
+            // A fleet takes as long as 20 other runs.
+            Profile::Standard | Profile::Calm => match random.below(480) {
+                0..12 => Play::Model(Engine::Mux),
+                12..24 => Play::Model(Engine::Applet),
+                24 => Play::Fleet,
+                _ => Play::Script,
             },
-            Profile::Endpoint => None,
+            Profile::Endpoint => Play::Script,
+            Profile::Fleet => Play::Fleet,
         };
         let mut percent = |max: u64| if calm || random.chance(1, 2) { 0 } else { random.between(1, max) };
         Self {
-            engine,
+            play,
             calm,
             bad_hello: percent(30),
             no_hello: percent(10),
@@ -145,18 +162,50 @@ impl Swarm {
 }
 
 /// Draws the limits of the agent: the defaults, or usual, tiny and unusual values.
-pub(super) fn agent(random: &mut Random, profile: Profile) -> AgentSetup {
-    let connection = connection(random, profile);
-    if profile == Profile::Endpoint { endpoint(random, &connection) } else { connection }
+pub(super) fn agent(random: &mut Random, profile: Profile, play: Play) -> AgentSetup {
+    match profile {
+        _ if play == Play::Fleet => fleet(random),
+        Profile::Endpoint => {
+            let connection = connection(random, profile);
+            endpoint(random, &connection)
+        }
+        Profile::Mux | Profile::Applet => {
+            let connection = connection(random, profile);
+            driver(random, &connection)
+        }
+        Profile::Standard | Profile::Calm | Profile::Fleet => connection(random, profile),
+    }
 }
 
-/// Draws the limits of all connections, and the faults of the endpoint's driver.
+/// Draws several agents. A connection has the default limits, so that only the stops of agents can lose events.
+fn fleet(random: &mut Random) -> AgentSetup {
+    let agents = random.between(2, 3) as u32;
+    let agent = AgentSetup { agents, ack_timeout: random.magnitude(100 * MS, 1000 * MS), ..AgentSetup::default() };
+    let agent = if random.chance(1, 2) { driver(random, &agent) } else { agent };
+    // A drain with patience closes connections at the best moment.
+    let patience = if random.chance(7, 8) { random.magnitude(MS, 1000 * MS) } else { 0 };
+    AgentSetup { patience, ..agent }
+}
+
+/// Draws the faults of the endpoint's driver, and the number of workers.
+fn driver(random: &mut Random, agent: &AgentSetup) -> AgentSetup {
+    AgentSetup {
+        workers: if random.chance(1, 3) { random.between(2, 3) as u32 } else { 1 },
+        patience: if random.chance(1, 2) { random.magnitude(MS, 50 * MS) } else { 0 },
+        late: if random.chance(1, 3) { random.magnitude(1, 20 * MS) } else { 0 },
+        lazy: if random.chance(1, 3) { random.between(2, 8) as u32 } else { 1 },
+        spurious: if random.chance(1, 3) { random.between(1, 4) as u32 } else { 0 },
+        ..agent.clone()
+    }
+}
+
+/// Draws the limits of all connections together.
 fn endpoint(random: &mut Random, connection: &AgentSetup) -> AgentSetup {
     let defaults = AgentSetup::default();
     let (few, all) = (random.between(1, 4) as u32, defaults.total_in_flight_max);
     // A NOTIFY in fragments then takes as much room as several of the largest frames.
     let has_small_frames = random.chance(1, 4);
-    AgentSetup {
+    let agent = AgentSetup {
         max_frame_size: if has_small_frames { 256 } else { connection.max_frame_size },
         fragmentation: has_small_frames || connection.fragmentation,
         endpoint: 1,
@@ -167,12 +216,9 @@ fn endpoint(random: &mut Random, connection: &AgentSetup) -> AgentSetup {
             defaults.total_bytes_max
         },
         origins: if random.chance(1, 2) { random.between(2, 4) as u32 } else { 1 },
-        patience: if random.chance(1, 2) { random.magnitude(MS, 50 * MS) } else { 0 },
-        late: if random.chance(1, 3) { random.magnitude(1, 20 * MS) } else { 0 },
-        lazy: if random.chance(1, 3) { random.between(2, 8) as u32 } else { 1 },
-        spurious: if random.chance(1, 3) { random.between(1, 4) as u32 } else { 0 },
         ..connection.clone()
-    }
+    };
+    driver(random, &agent)
 }
 
 /// Draws the limits of each connection.

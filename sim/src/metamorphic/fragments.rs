@@ -1,8 +1,8 @@
 //! Scripts with whole NOTIFYs exchanged for fragmented ones, and fragmented NOTIFYs for whole ones.
 
 use super::cuts::positions;
+use crate::run::Outcome;
 use crate::script::{Damage, FrameKind, FrameSpec, Link, Script, Step};
-use crate::world::Outcome;
 
 /// The frame type of NOTIFY.
 const NOTIFY: u8 = 3;
@@ -124,8 +124,8 @@ fn frame_max(script: &Script, outcome: &Outcome, link: Link) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::run;
     use crate::text::parse;
-    use crate::world::run;
 
     const HELLO: &str = "connect c1\nsend c1 hello supported-versions=\"2.0\" max-frame-size=u32:300 capabilities=\"\"";
 

@@ -3,9 +3,9 @@
 
 use std::fmt::Write;
 
+use spoa_sim::run::Outcome;
 use spoa_sim::script::{Nanos, Script};
 use spoa_sim::trace::{Detail, Kind, Record};
-use spoa_sim::world::Outcome;
 
 /// Pixels between two rows.
 const ROW: usize = 26;
@@ -81,7 +81,8 @@ fn row(page: &mut String, y: usize, record: &Record) {
     match record.kind {
         Kind::Received | Kind::Connect | Kind::Fin | Kind::Reset => arrow(page, y, "in", LEFT, RIGHT, &text),
         Kind::Sent => arrow(page, y, "out", RIGHT, LEFT, &text),
-        Kind::Event | Kind::Deadline | Kind::Stop | Kind::Shed | Kind::Eof => note(page, RIGHT, y, &text),
+        Kind::Event | Kind::Deadline | Kind::Stop | Kind::Shed | Kind::Eof | Kind::Lost => note(page, RIGHT, y, &text),
+        Kind::LameDuck | Kind::Killed | Kind::Hung | Kind::Resumed | Kind::Launched => note(page, RIGHT, y, &text),
         Kind::Started | Kind::Asked | Kind::Answered | Kind::Checked | Kind::SoftStop => note(page, LEFT, y, &text),
     }
 }

@@ -72,6 +72,9 @@ pub(super) fn simpler_steps(step: &Step) -> Vec<Step> {
             simpler_events(event).into_iter().map(|event| Step::Ask(*haproxy, event)).collect()
         }
         Step::Wait(time) => simpler_times(*time).into_iter().map(Step::Wait).collect(),
+        Step::Drain(agent, grace) => {
+            simpler_times(*grace).into_iter().map(|grace| Step::Drain(*agent, grace)).collect()
+        }
         Step::Stop { grace } => simpler_times(*grace).into_iter().map(|grace| Step::Stop { grace }).collect(),
         Step::Room(link, Some(room)) if *room > 0 => {
             vec![Step::Room(*link, Some(0)), Step::Room(*link, Some(room / 2))]
@@ -97,7 +100,7 @@ fn simpler_settings(settings: &Settings) -> Vec<Settings> {
     }
     default!(threads max_frame_size pipelining asynchronous fragmentation max_waiting_frames processing_timeout);
     default!(hello_timeout idle_timeout check_timeout retries retry_delay pool_purge reuse maxconn reconnect_gap);
-    default!(fragment_gap engine_of_process defects);
+    default!(fragment_gap engine_of_process defects latency servers check_inter fall rise redispatch error_limit);
     macro_rules! round {
         ($($field:ident)*) => {
             $(if settings.$field != defaults.$field {
@@ -105,7 +108,7 @@ fn simpler_settings(settings: &Settings) -> Vec<Settings> {
             })*
         };
     }
-    round!(processing_timeout hello_timeout idle_timeout check_timeout retry_delay pool_purge reconnect_gap fragment_gap);
+    round!(processing_timeout hello_timeout idle_timeout check_timeout retry_delay pool_purge reconnect_gap fragment_gap latency check_inter);
     simpler
 }
 

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use super::{MAGIC, VERSION, limits, settings};
 use crate::plan::{Answer, Plan};
 use crate::script::{
-    AgentSetup, Bytes, Cuts, Damage, EventSpec, FrameKind, FrameSpec, Haproxy, Link, MessageSpec, Nanos, Script, Step,
-    Value,
+    AgentId, AgentSetup, Bytes, Cuts, Damage, EventSpec, FrameKind, FrameSpec, Haproxy, Link, MessageSpec, Nanos,
+    Script, Step, Value,
 };
 
 /// The error in a text that is not a script.
@@ -76,11 +76,15 @@ fn read_line(line: &str, script: &mut Script) -> Result<(), String> {
         "ask" => ask(&mut words)?,
         "check" => Step::Check(words.haproxy()?),
         "soft-stop" => Step::SoftStop(words.haproxy()?),
+        "lose" => Step::Lose(words.link()?),
+        "lame-duck" => Step::LameDuck(words.agent()?),
+        "drain" => Step::Drain(words.agent()?, words.grace()?),
+        "kill" => Step::Kill(words.agent()?),
+        "hang" => Step::Hang(words.agent()?),
+        "resume" => Step::Resume(words.agent()?),
+        "launch" => Step::Launch(words.agent()?),
         "wait" => Step::Wait(time(words.need("a time")?)?),
-        "stop" => {
-            let grace = words.need("grace=TIME")?;
-            Step::Stop { grace: time(grace.strip_prefix("grace=").ok_or("expected grace=TIME")?)? }
-        }
+        "stop" => Step::Stop { grace: words.grace()? },
         _ => return Err(format!("'{verb}' is not a step")),
     };
     if let Some(more) = words.next_word() {
@@ -287,6 +291,16 @@ impl<'t> Words<'t> {
     fn haproxy(&mut self) -> Result<Haproxy, String> {
         let word = self.need("the process (h1, h2, ...)")?;
         haproxy(word).ok_or(format!("expected a process (h1, h2, ...), got '{word}'"))
+    }
+
+    fn agent(&mut self) -> Result<AgentId, String> {
+        let word = self.need("the agent (a1, a2, ...)")?;
+        let number = word.strip_prefix('a').and_then(|number| number.parse().ok()).filter(|number| *number > 0);
+        number.map(AgentId).ok_or(format!("expected an agent (a1, a2, ...), got '{word}'"))
+    }
+
+    fn grace(&mut self) -> Result<Nanos, String> {
+        time(self.need("grace=TIME")?.strip_prefix("grace=").ok_or("expected grace=TIME")?)
     }
 
     /// Takes the next word if it is `NAME=VALUE` with a known name, and returns name and value.

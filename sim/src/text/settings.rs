@@ -22,6 +22,13 @@ macro_rules! settings {
         $visit!("timeout-hello", hello_timeout, time);
         $visit!("timeout-idle", idle_timeout, time);
         $visit!("timeout-check", check_timeout, time);
+        $visit!("latency", latency, time);
+        $visit!("servers", servers, number);
+        $visit!("inter", check_inter, time);
+        $visit!("fall", fall, number);
+        $visit!("rise", rise, number);
+        $visit!("redispatch", redispatch, switch);
+        $visit!("error-limit", error_limit, number);
         $visit!("retries", retries, number);
         $visit!("retry-delay", retry_delay, time);
         $visit!("pool-purge-delay", pool_purge, time);

@@ -7,7 +7,8 @@ use super::settings::Setup;
 use super::{MAGIC, VERSION, limits};
 use crate::plan::Plan;
 use crate::script::{
-    AgentSetup, Cuts, Damage, EventSpec, FrameKind, FrameSpec, Haproxy, Link, MessageSpec, Nanos, Script, Step, Value,
+    AgentId, AgentSetup, Cuts, Damage, EventSpec, FrameKind, FrameSpec, Haproxy, Link, MessageSpec, Nanos, Script,
+    Step, Value,
 };
 
 impl Display for Script {
@@ -57,7 +58,14 @@ impl Display for Link {
             Self::Scripted(number) => write!(f, "c{number}"),
             Self::Of(haproxy, number) => write!(f, "{haproxy}.{number}"),
             Self::All(haproxy) => write!(f, "{haproxy}"),
+            Self::Agent(agent) => write!(f, "{agent}"),
         }
+    }
+}
+
+impl Display for AgentId {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "a{}", self.0)
     }
 }
 
@@ -81,6 +89,13 @@ impl Display for Step {
             Self::Fin(link) => write!(f, "fin {link}"),
             Self::Reset(link) => write!(f, "reset {link}"),
             Self::Shed(link) => write!(f, "shed {link}"),
+            Self::Lose(link) => write!(f, "lose {link}"),
+            Self::LameDuck(agent) => write!(f, "lame-duck {agent}"),
+            Self::Drain(agent, grace) => write!(f, "drain {agent} grace={}", Time(*grace)),
+            Self::Kill(agent) => write!(f, "kill {agent}"),
+            Self::Hang(agent) => write!(f, "hang {agent}"),
+            Self::Resume(agent) => write!(f, "resume {agent}"),
+            Self::Launch(agent) => write!(f, "launch {agent}"),
             Self::Start(haproxy, settings) => write!(f, "haproxy {haproxy} {}", Setup(settings)),
             Self::Ask(haproxy, event) => write!(f, "ask {haproxy}{event}"),
             Self::Check(haproxy) => write!(f, "check {haproxy}"),

@@ -41,7 +41,7 @@ impl Fixture {
     fn collect(&mut self) {
         while let Some(action) = self.process.poll_action() {
             match action {
-                Action::Connect(link) => self.recording.push(self.now, link.0, LinkEvent::Open),
+                Action::Connect(link, _) => self.recording.push(self.now, link.0, LinkEvent::Open),
                 Action::Fin(link) => self.recording.push(self.now, link.0, LinkEvent::Fin(Side::Haproxy)),
                 Action::Reset(link) => self.recording.push(self.now, link.0, LinkEvent::Reset(Side::Haproxy)),
                 Action::Send(link, bytes) => {

@@ -7,6 +7,7 @@ use crate::codec::{
     Capabilities, FRAME_LEN_MIN, HelloRules, Kind, code, decode_agent_disconnect, decode_agent_hello, encode_disconnect,
 };
 use crate::output::{EventId, LinkId, Output};
+use crate::servers::ServerId;
 use crate::settings::Settings;
 use crate::time::Time;
 
@@ -46,6 +47,12 @@ pub(super) enum Fragment {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) id: LinkId,
+    /// The server, once it is opened.
+    pub(super) server: Option<ServerId>,
+    /// The server that refused the last attempt.
+    pub(super) refused_by: Option<ServerId>,
+    /// The number of attempts before this one.
+    pub(super) retries: u32,
     pub(super) thread: u32,
     pub(super) state: State,
     /// The end of `timeout hello`, or of `timeout idle`, which starts again with each frame in either direction.
@@ -66,6 +73,9 @@ impl Link {
         let capabilities = Capabilities { pipelining: false, asynchronous: false, fragmentation: false };
         Self {
             id,
+            server: None,
+            refused_by: None,
+            retries: 0,
             thread,
             state: State::Delayed,
             expire: None,

@@ -396,3 +396,16 @@ fn with_several_threads_a_server_at_maxconn_disconnects_after_the_ack() {
     let acts = harness.bytes(0, &ack(100, 1, SCORE));
     assert_eq!(acts, [Act::Done(0, 0, 1), Act::Send(0, haproxy_disconnect(0))], "#1340");
 }
+
+#[test]
+fn a_refused_connection_is_redispatched_at_once_and_given_up_after_some_retries() {
+    let mut haproxy = Harness::new(Settings { servers: 2, redispatch: true, ..Settings::applet() });
+    haproxy.event();
+    for link in 0..3 {
+        let (acts, next) = (haproxy.refuse(link), link + 1);
+        assert!(matches!(acts[..], [Act::Connect(to), Act::Send(..)] if to == next), "{acts:?}");
+    }
+    // The thread opens another connection after that.
+    assert_eq!(haproxy.refuse(3), []);
+    assert!(matches!(haproxy.timeout()[..], [Act::Connect(4), Act::Send(4, _)]));
+}

@@ -7,6 +7,7 @@
 use super::Stream;
 use crate::codec::{Header, HelloRules, Kind, code, decode_agent_disconnect, decode_agent_hello, encode_disconnect};
 use crate::output::{EventId, LinkId, Output};
+use crate::servers::ServerId;
 use crate::settings::{Defects, Settings};
 use crate::time::Time;
 
@@ -37,6 +38,7 @@ struct Pending {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) id: LinkId,
+    pub(super) server: ServerId,
     pub(super) thread: u32,
     pub(super) state: State,
     /// True if the connection has been idle once. Only then may several events share it.
@@ -58,9 +60,16 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) const fn new(id: LinkId, thread: u32, max_frame_size: u32, limit: u32, input: Vec<u8>) -> Self {
+    pub(super) const fn new(
+        (id, server): (LinkId, ServerId),
+        thread: u32,
+        max_frame_size: u32,
+        limit: u32,
+        input: Vec<u8>,
+    ) -> Self {
         Self {
             id,
+            server,
             thread,
             state: State::Hello,
             shared: false,

@@ -381,3 +381,57 @@ fn an_event_without_messages_sends_nothing() {
     harness.event_of(&Messages::new());
     assert_eq!(harness.bytes(0, &hello()), [Act::Send(0, agent_frame(3, 1, &[1, 1], b""))]);
 }
+
+/// Two servers, of which the first refuses connections: the stream goes to the other one at once, as if nothing had happened.
+#[test]
+fn a_refused_connection_is_redispatched_at_once() {
+    let mut haproxy = Harness::new(Settings { servers: 2, redispatch: true, ..Settings::mux() });
+    let acts = haproxy.event();
+    assert!(matches!(acts[..], [Act::Connect(0), Act::Send(0, _)]), "{acts:?}");
+    let acts = haproxy.refuse(0);
+    assert!(matches!(acts[..], [Act::Connect(1), Act::Send(1, _)]), "{acts:?}");
+    haproxy.bytes(1, &hello());
+    assert_eq!(haproxy.bytes(1, &ack(1, 1, SCORE)), [Act::Done(0, 0, 1)]);
+}
+
+/// Without `option redispatch`, or if no other server is up, HAProxy pauses before each retry, and then gives up.
+#[test]
+fn a_refused_connection_is_retried_after_a_pause() {
+    let alone = Settings { processing_timeout: 60 * SECOND, ..Settings::mux() };
+    let two = Settings { servers: 2, ..alone.clone() };
+    let marked_down = Settings { redispatch: true, error_limit: 1, ..two.clone() };
+    // When the second server is down too, there is nothing left to try.
+    for (settings, attempts) in [(alone, 4), (two, 4), (marked_down, 2)] {
+        let mut haproxy = Harness::new(settings);
+        haproxy.event();
+        for link in 0..attempts - 1 {
+            assert_eq!(haproxy.refuse(link), []);
+            let before = haproxy.now;
+            let acts = haproxy.timeout();
+            assert_eq!(haproxy.now - before, SECOND);
+            assert!(matches!(acts[..], [Act::Connect(_), Act::Send(..)]), "{acts:?}");
+        }
+        assert_eq!(haproxy.refuse(attempts - 1), []);
+        assert_eq!(haproxy.timeout(), [Act::Done(0, 257, 0)]);
+    }
+}
+
+/// A stream uses connections of its own server only, and none of a server that is down.
+#[test]
+fn servers_take_turns_until_one_is_down() {
+    let settings = Settings { servers: 2, check_inter: SECOND, fall: 1, ..Settings::mux() };
+    let mut haproxy = Harness::new(settings);
+    haproxy.event();
+    haproxy.event();
+    for link in [0, 1] {
+        haproxy.bytes(link, &hello());
+        haproxy.bytes(link, &ack(1, 1, SCORE));
+    }
+    assert_eq!(haproxy.event(), [Act::Send(0, notify(3, 1))]);
+    let acts = haproxy.timeout();
+    assert!(matches!(acts[..], [Act::Connect(2), Act::Send(2, _)]), "a check of the first server: {acts:?}");
+    haproxy.refuse(2);
+    for sid in [3, 5] {
+        assert_eq!(haproxy.event(), [Act::Send(1, notify(sid, 1))]);
+    }
+}

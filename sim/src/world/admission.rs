@@ -1,11 +1,11 @@
 //! The checker's idea of the limits of all connections: a list of who waits, and a number of permits.
 
-use crate::script::AgentSetup;
+use spoa_core::endpoint::Limits;
 
 /// The queue and the permits. Connections are named by their number.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Admission {
-    in_flight_max: usize,
+    limits: Limits,
     copies_max: usize,
     notify_len: usize,
     /// The queued connections, each with the place that it got when it was queued first.
@@ -30,24 +30,33 @@ pub(super) struct Load {
 }
 
 impl Admission {
-    pub(super) fn new(agent: &AgentSetup) -> Self {
+    pub(super) fn new(limits: Limits, notify_len: usize) -> Self {
         Self {
-            in_flight_max: agent.total_in_flight_max.max(1) as usize,
-            copies_max: agent.total_bytes_max() / 2,
-            notify_len: agent.config().max_frame_size as usize,
-            ..Self::default()
+            limits,
+            copies_max: limits.bytes_max / 2,
+            notify_len,
+            queue: Vec::new(),
+            permits: Vec::new(),
+            last_rounds: Vec::new(),
+            round: 0,
+            drawn: 0,
         }
+    }
+
+    /// Returns the limits.
+    pub(super) const fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Returns the number of NOTIFYs of the largest size that fit under both limits.
     fn free(&self, load: Load) -> usize {
         let by_bytes = self.copies_max.saturating_sub(load.copies).div_ceil(self.notify_len);
-        by_bytes.min(self.in_flight_max.saturating_sub(load.in_flight))
+        by_bytes.min(self.limits.in_flight_max.saturating_sub(load.in_flight))
     }
 
     /// True if a connection may take a NOTIFY.
     pub(super) fn admits(&self, at: usize, load: Load) -> bool {
-        let has_room = load.in_flight < self.in_flight_max && load.copies < self.copies_max;
+        let has_room = load.in_flight < self.limits.in_flight_max && load.copies < self.copies_max;
         let is_granted = self.permits.iter().any(|(_, holder)| *holder == at);
         let is_spare = self.permits.is_empty() || self.permits.len() < self.free(load);
         has_room && (is_granted || self.queue.is_empty() && is_spare)

@@ -1,0 +1,62 @@
+//! One bare connection: the core, the checker, and the two directions of its socket.
+
+use spoa_core::{Config, Connection, Instant};
+use spoa_sim_checker::Oracle;
+
+use crate::conversation::Conversation;
+use crate::coverage::Observer;
+use crate::link::{Inlet, Outlet};
+use crate::script::{Link, Nanos};
+
+/// One connection, from its accept to its end.
+pub(super) struct Socket {
+    pub(super) link: Link,
+    pub(super) connection: Connection,
+    pub(super) oracle: Oracle,
+    pub(super) observer: Observer,
+    pub(super) inlet: Inlet,
+    pub(super) outlet: Outlet,
+    /// True once HAProxy has closed or reset the connection.
+    pub(super) peer_closed: bool,
+    /// The time of the last `hold`.
+    pub(super) held_at: Nanos,
+    /// True once the core was notified that HAProxy has closed the connection.
+    pub(super) eof_reported: bool,
+    /// The number of NOTIFYs that were handed out.
+    pub(super) delivered: u64,
+    /// The conversation, if it is kept.
+    pub(super) conversation: Option<Conversation>,
+}
+
+impl Socket {
+    /// Returns a connection that was just accepted. Its conversation is kept if `keeps_conversation` is true.
+    pub(super) fn accepted(
+        link: Link,
+        config: Config,
+        oracle: Oracle,
+        inlet: Inlet,
+        now: Nanos,
+        keeps_conversation: bool,
+    ) -> Self {
+        Self {
+            link,
+            connection: Connection::new(config, Instant::from_nanos(now)),
+            oracle,
+            observer: Observer::new(config.max_frame_size),
+            inlet,
+            outlet: Outlet::default(),
+            peer_closed: false,
+            held_at: now,
+            eof_reported: false,
+            delivered: 0,
+            conversation: keeps_conversation.then(|| Conversation::new(link)),
+        }
+    }
+
+    /// Records in the conversation that input waits in the socket although the connection is open, if `waits` is true.
+    pub(super) fn mark_full(&mut self, waits: bool) {
+        if let Some(conversation) = &mut self.conversation {
+            conversation.was_full |= waits && !self.connection.is_closed();
+        }
+    }
+}

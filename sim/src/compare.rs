@@ -1,0 +1,98 @@
+//! Compares a connection of the core with the checker.
+
+use std::fmt;
+
+use spoa_core::wire::Capabilities;
+use spoa_core::{CloseReason, Connection, Event, Instant, LocalReason, Stats};
+use spoa_sim_checker::{Counts, Event as Expected, Oracle, Reason};
+
+use crate::script::Nanos;
+
+/// A difference: the name of the check, and a description.
+pub(crate) type Difference = (&'static str, String);
+
+/// Returns the first difference between the state of a connection and the checker.
+pub(crate) fn state(connection: &Connection, oracle: &Oracle) -> Option<Difference> {
+    let deadline = connection.poll_timeout().map(Instant::as_nanos);
+    let flags = [
+        ("closed", "is_closed", connection.is_closed(), oracle.is_closed()),
+        ("back-pressure", "wants_input", connection.wants_input(), oracle.wants_input()),
+        ("finished", "is_send_finished", connection.is_send_finished(), oracle.is_send_finished()),
+        ("admission", "needs_permit", connection.needs_permit(), oracle.needs_permit()),
+        ("stalled", "waits_for_peer", connection.waits_for_peer(), oracle.waits_for_peer()),
+        ("idle", "is_idle", connection.is_idle(), oracle.is_idle()),
+        ("refusal", "refusal", connection.refusal().is_some(), oracle.is_refusing()),
+    ];
+    if let Some((check, name, actual, expected)) = flags.into_iter().find(|(.., actual, expected)| actual != expected) {
+        return Some((check, format!("expected {name} to be {expected}, got {actual}")));
+    }
+    if deadline != oracle.deadline() {
+        return Some(("deadline", format!("expected {}, got {}", Deadline(oracle.deadline()), Deadline(deadline))));
+    }
+    let numbers = [
+        ("", connection.in_flight(), oracle.in_flight()),
+        ("bytes ", connection.in_flight_bytes(), oracle.in_flight_bytes()),
+    ];
+    if let Some((unit, actual, expected)) = numbers.into_iter().find(|(_, actual, expected)| actual != expected) {
+        return Some(("in-flight", format!("expected {expected} {unit}in flight, got {actual}")));
+    }
+    let stats = connection.stats();
+    (!is_same(&stats, oracle.counts())).then(|| ("stats", format!("expected {:?}, got {stats:?}", oracle.counts())))
+}
+
+/// Displays a deadline in a failure. The unit is always nanoseconds, so that the words of a fingerprint do not depend
+/// on the value.
+pub(crate) struct Deadline(pub(crate) Option<Nanos>);
+
+impl fmt::Display for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(at) => write!(f, "at {at} ns"),
+            None => f.write_str("none"),
+        }
+    }
+}
+
+/// True if the counters of the core and of the checker are equal.
+fn is_same(stats: &Stats, counts: &Counts) -> bool {
+    let Counts { notifies, acks, acks_unanswered, acks_declined, acks_expired, acks_cut, .. } = *counts;
+    let acked = (stats.acks, stats.acks_unanswered, stats.acks_declined, stats.acks_expired, stats.acks_cut);
+    stats.notifies == notifies
+        && acked == (acks, acks_unanswered, acks_declined, acks_expired, acks_cut)
+        && stats.frames_received == counts.frames_received
+        && stats.aborted_by_agent == counts.aborted_by_agent
+        && stats.aborted_by_haproxy == counts.aborted_by_haproxy
+        && stats.frames_skipped == counts.frames_skipped
+}
+
+/// Converts an event of the core to the type of the checker. `delivered` NOTIFYs were handed out before it.
+pub(crate) fn event<'e>(event: &Event<'e>, delivered: u64) -> Expected<&'e [u8]> {
+    match event {
+        Event::Ready { negotiated, .. } => Expected::Ready {
+            max_frame_size: negotiated.max_frame_size,
+            capabilities: [Capabilities::PIPELINING, Capabilities::FRAGMENTATION, Capabilities::ASYNC]
+                .map(|one| negotiated.capabilities.contains(one)),
+        },
+        Event::Notify(notify) => Expected::Notify {
+            ids: (notify.stream_id().0, notify.frame_id().0),
+            index: delivered,
+            payload: notify.payload(),
+        },
+        &Event::Closed(CloseReason::Eof { in_flight, unprocessed }) => Expected::Eof { in_flight, unprocessed },
+        Event::Closed(reason) => Expected::Closed(match reason {
+            CloseReason::HealthCheck => Reason::HealthCheck,
+            CloseReason::Peer(status) => Reason::Peer(status.0),
+            CloseReason::Error(error) => Reason::Error(error.status().0),
+            CloseReason::Eof { .. } => unreachable!("it is converted above"),
+            CloseReason::Local(reason) => match reason {
+                LocalReason::Requested => Reason::Requested,
+                LocalReason::ConnectionLimit => Reason::ConnectionLimit,
+                LocalReason::HealthCheckRefused => Reason::HealthCheckRefused,
+                LocalReason::NotifyMax => Reason::NotifyMax,
+                LocalReason::Idle => Reason::Idle,
+                LocalReason::SendTimeout => Reason::SendTimeout,
+                LocalReason::NoMemory => Reason::NoMemory,
+            },
+        }),
+    }
+}

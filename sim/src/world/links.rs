@@ -1,0 +1,192 @@
+//! The connections of a run: how they are opened, how bytes arrive, and how HAProxy ends them.
+
+use std::rc::Rc;
+
+use spoa_core::Instant;
+use spoa_core::endpoint::{Origin, Readiness};
+
+use super::host::SimSocket;
+use super::peer::Peer;
+use super::state::State;
+use super::{Failed, World};
+use crate::conversation::Conversation;
+use crate::coverage::Mark;
+use crate::script::{Link, Step};
+use crate::trace::Kind;
+use spoa_sim_checker::Limits;
+
+impl World {
+    /// Returns the number of the open connection of a link.
+    pub(super) fn find(&self, link: Link) -> Option<usize> {
+        let state = self.state.borrow();
+        let is_open = |at: &&usize| state.peers[**at].link == link && !state.peers[**at].has_closed;
+        state.open.iter().rev().find(is_open).copied()
+    }
+
+    /// Executes a step that concerns one open connection.
+    pub(super) fn execute_at(&mut self, at: usize, step: &Step) -> Result<(), Failed> {
+        let mut state = self.state.borrow_mut();
+        let State { peers, coverage, now, .. } = &mut *state;
+        let Peer { inlet, outlet, held_at, .. } = &mut peers[at];
+        match step {
+            Step::Send(_, frame) => {
+                coverage.sent(frame);
+                frame.encode(inlet.send_buf());
+            }
+            Step::Raw(_, bytes) => inlet.send_buf().extend_from_slice(bytes),
+            Step::Cut(_, cuts) => inlet.cut(cuts),
+            Step::Hold(_) => {
+                inlet.hold();
+                *held_at = *now;
+            }
+            Step::Release(_) if inlet.release() && *now > *held_at => coverage.reach(Mark::Delayed),
+            Step::Room(_, room) => outlet.room = *room,
+            Step::Take(_, take) => outlet.take = *take,
+            _ => {}
+        }
+        drop(state);
+        match step {
+            Step::Room(..) | Step::Take(..) => self.change_to_writable(at),
+            Step::Fin(_) => return self.finish(at),
+            Step::Reset(_) => {
+                self.reset(at);
+                return self.reset_by_network(at);
+            }
+            Step::Lose(_) => return self.lose(at),
+            _ => return self.deliver(at),
+        }
+        Ok(())
+    }
+
+    /// Opens a connection to an agent, and returns its number.
+    pub(super) fn connect(&mut self, link: Link, agent: usize) -> usize {
+        let origin = match link {
+            Link::Scripted(number) => u32::from(number) % self.setup.origins.clamp(1, 255),
+            Link::Of(haproxy, _) | Link::All(haproxy) => haproxy.0.into(),
+            Link::Agent(_) => 0,
+        } as u8;
+        let workers = self.agents[agent].workers.clone();
+        let worker = workers.min_by_key(|worker| self.workers[*worker].endpoint.len()).expect("an agent has a worker");
+        let mut state = self.state.borrow_mut();
+        let (at, now) = (state.peers.len(), state.now);
+        let limits = self.setup.limits();
+        let (oracle, inlet) = self.buffers.take(limits, now);
+        let mut peer = Peer::new(link, (origin, worker), oracle, inlet, limits.max_frame_size);
+        peer.conversation = self.keep.conversations.then(|| Conversation::new(link));
+        state.peers.push(peer);
+        state.open.push(at);
+        state.trace.note(now, link, Kind::Connect, &[]);
+        let (last, count) = state.accepted;
+        state.accepted = (now, if last == now { count + 1 } else { 1 });
+        if state.accepted.1 == 8 {
+            state.coverage.reach(Mark::Crowd);
+        }
+        drop(state);
+        self.changes.push(NO_CHANGE);
+        if self.agents[agent].is_hung {
+            self.agents[agent].backlog.push(at);
+        } else {
+            self.accept(at);
+        }
+        at
+    }
+
+    /// Hands a connection to its worker. A connection above the limit will be rejected.
+    pub(super) fn accept(&mut self, at: usize) {
+        let mut state = self.state.borrow_mut();
+        let State { peers, now, .. } = &mut *state;
+        let (peer, now) = (&mut peers[at], *now);
+        let worker = peer.worker;
+        let agent = &self.agents[self.workers[worker].agent];
+        let open: usize = agent.workers.clone().map(|worker| self.workers[worker].endpoint.len()).sum();
+        let welcome = open < self.setup.connections_max as usize;
+        peer.refuses_checks = agent.is_lame || self.setup.refuse_healthchecks > 0;
+        let limits = Limits { refuse_healthchecks: peer.refuses_checks, ..self.setup.limits() };
+        peer.oracle.restart(limits, now);
+        if !welcome {
+            peer.oracle.reject();
+        }
+        let origin = Origin(peer.origin.into());
+        drop(state);
+        let socket = SimSocket { at, state: Rc::clone(&self.state) };
+        let endpoint = &mut self.workers[worker].endpoint;
+        let key = endpoint.accept(Instant::from_nanos(now), socket, origin, welcome, &mut self.host);
+        self.state.borrow_mut().peers[at].key = Some(key);
+    }
+
+    /// Notes a change of a socket, which is reported before the next pass.
+    pub(super) fn change(&mut self, at: usize, change: Readiness) {
+        let Readiness { readable, writable, ended, reset } = &mut self.changes[at];
+        if !(*readable || *writable || *ended || *reset) {
+            self.changed.push(at);
+        }
+        *readable |= change.readable;
+        *writable |= change.writable;
+        *ended |= change.ended;
+        *reset |= change.reset;
+    }
+
+    pub(super) fn change_to_writable(&mut self, at: usize) {
+        self.change(at, Readiness { writable: true, ..NO_CHANGE });
+    }
+
+    /// Delivers bytes in transit, piece by piece.
+    pub(super) fn deliver(&mut self, at: usize) -> Result<(), Failed> {
+        let mut pieces = 0;
+        while self.arrive(at, pieces) {
+            self.change(at, Readiness { readable: true, ..NO_CHANGE });
+            if self.is_prompt() {
+                self.run_passes()?;
+            }
+            pieces += 1;
+        }
+        Ok(())
+    }
+
+    fn arrive(&self, at: usize, piece: usize) -> bool {
+        self.state.borrow_mut().peers[at].inlet.arrive(piece)
+    }
+
+    pub(super) fn finish(&mut self, at: usize) -> Result<(), Failed> {
+        self.state.borrow_mut().peers[at].inlet.release();
+        self.deliver(at)?;
+        let mut state = self.state.borrow_mut();
+        let State { peers, trace, now, .. } = &mut *state;
+        trace.note(*now, peers[at].link, Kind::Fin, &[]);
+        peers[at].inlet.finish();
+        peers[at].has_closed = true;
+        drop(state);
+        self.change(at, Readiness { ended: true, ..NO_CHANGE });
+        Ok(())
+    }
+
+    pub(super) fn reset(&mut self, at: usize) {
+        let mut state = self.state.borrow_mut();
+        let State { peers, trace, coverage, now, .. } = &mut *state;
+        let peer = &mut peers[at];
+        trace.note(*now, peer.link, Kind::Reset, &[]);
+        coverage.reach(if peer.inlet.reset() { Mark::ResetQueued } else { Mark::ResetIdle });
+        (peer.has_closed, peer.was_reset) = (true, true);
+        drop(state);
+        self.change(at, Readiness { readable: true, writable: true, ended: true, reset: true });
+    }
+
+    /// Ends a connection by a fault of the agent: its endpoint removes it in whatever state it is.
+    pub(super) fn lose(&mut self, at: usize) -> Result<(), Failed> {
+        let mut state = self.state.borrow_mut();
+        let State { peers, trace, now, .. } = &mut *state;
+        let Peer { link, key, worker, .. } = peers[at];
+        trace.note(*now, link, Kind::Lost, &[]);
+        peers[at].was_lost = true;
+        state.dropped(at);
+        drop(state);
+        if let Some(key) = key
+            && self.workers[worker].endpoint.remove(key, &mut self.host).is_none()
+        {
+            return self.fail(at, "key", "the endpoint does not know an open connection".into());
+        }
+        self.check_work(worker)
+    }
+}
+
+const NO_CHANGE: Readiness = Readiness { readable: false, writable: false, ended: false, reset: false };

@@ -1,0 +1,168 @@
+//! A process of HAProxy in a run: its model, its connections, its events, and the faults of its network.
+
+use spoa_sim_checker::Answer;
+use spoa_sim_haproxy::{Defects, Engine, EventId, LinkId, Process, ServerId, Settings};
+
+use crate::script::{AgentSetup, Cuts, EventSpec, Haproxy, MS, Nanos, Step};
+
+/// A HAProxy process in a run.
+pub(super) struct Player {
+    pub(super) name: Haproxy,
+    pub(super) process: Process,
+    /// Its open connections, and their numbers.
+    pub(super) sockets: Vec<(LinkId, usize)>,
+    /// The events that have not ended.
+    pub(super) events: Vec<PendingEvent>,
+    /// The number of events so far.
+    pub(super) event_count: u32,
+    /// The streams of clients, by their number.
+    pub(super) streams: Vec<Stream>,
+    /// The faults of all its connections, including later ones.
+    pub(super) faults: LinkFaults,
+    /// True once something has happened that can cause the loss of an event.
+    pub(super) may_lose_events: bool,
+    /// True once an answer was deferred.
+    pub(super) has_deferred: bool,
+    /// True once a connection may have ended inside a frame.
+    pub(super) cut_short: bool,
+    pub(super) stopping: bool,
+}
+
+/// The stream of a client. Its events follow each other on one thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stream {
+    pub(super) thread: u32,
+    /// True while an event has not ended.
+    pub(super) busy: bool,
+    /// True if an event failed. The applet engine uses its ids again for the next event, and accepts a late ACK of the
+    /// first for the second.
+    pub(super) has_failed: bool,
+}
+
+/// The faults of the connections of a process.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LinkFaults {
+    pub(super) cuts: Cuts,
+    pub(super) held: bool,
+    pub(super) room: Option<u32>,
+    pub(super) take: Option<u32>,
+}
+
+/// An event that has not ended.
+pub(super) struct PendingEvent {
+    pub(super) id: EventId,
+    /// The index of its stream.
+    pub(super) stream: usize,
+    /// The time at which its processing timeout ends.
+    pub(super) due: Nanos,
+    /// The answer of the handler to its messages.
+    pub(super) answer: Answer,
+    /// The size of its messages in bytes.
+    pub(super) size: usize,
+    /// An agent drains or has drained since it began. The applet engine may lose it then.
+    pub(super) crosses_drain: bool,
+}
+
+/// The longest time that an answer may take without a risk for other events.
+pub(super) const DELAY_MAX: Nanos = 50 * MS;
+/// The largest number of bytes of a frame besides its messages.
+pub(super) const FRAME_OVERHEAD: usize = 64;
+impl Player {
+    pub(super) fn new(name: Haproxy, settings: &Settings, now: Nanos) -> Self {
+        let max_frame_size = settings.max_frame_size.clamp(256, 1 << 20);
+        let settings = Settings {
+            threads: settings.threads.clamp(1, 64),
+            max_frame_size,
+            bufsize: settings.bufsize.max(max_frame_size + 4),
+            max_waiting_frames: settings.max_waiting_frames.clamp(1, 1 << 16),
+            // Without a pause between attempts, a run with many reconnections would not end.
+            reconnect_gap: settings.reconnect_gap.max(100_000),
+            retry_delay: settings.retry_delay.max(100_000),
+            engine_seed: u64::from(name.0),
+            ..settings.clone()
+        };
+        let may_lose_events = settings.defects != Defects::default() || settings.maxconn > 0;
+        Self {
+            name,
+            process: Process::new(settings, now),
+            sockets: Vec::new(),
+            events: Vec::new(),
+            event_count: 0,
+            streams: Vec::new(),
+            faults: LinkFaults::default(),
+            may_lose_events,
+            has_deferred: false,
+            cut_short: false,
+            stopping: false,
+        }
+    }
+
+    pub(super) fn socket(&self, link: LinkId) -> Option<usize> {
+        self.sockets.iter().find(|(other, _)| *other == link).map(|(_, at)| *at)
+    }
+
+    /// Returns the index of the stream of an event, which is busy from now on: the one that the event names if it
+    /// exists, otherwise a new one. Returns `None` if the stream is already busy.
+    pub(super) fn stream(&mut self, spec: &EventSpec) -> Option<usize> {
+        let index = spec.stream.map_or(self.streams.len(), |number| number as usize).min(self.streams.len());
+        if index == self.streams.len() {
+            self.streams.push(Stream { thread: spec.thread, busy: false, has_failed: false });
+        }
+        let stream = &mut self.streams[index];
+        (!std::mem::replace(&mut stream.busy, true)).then_some(index)
+    }
+
+    pub(super) fn has_defects(&self) -> bool {
+        self.process.settings().defects != Defects::default()
+    }
+
+    /// Returns the size of the largest frame that HAProxy and the agent agree on.
+    pub(super) fn frame_max(&self, agent: &AgentSetup) -> usize {
+        agent.max_frame_size.min(self.process.settings().max_frame_size) as usize
+    }
+
+    /// True if a correct agent must answer this event completely and in time, whatever other events there are.
+    pub(super) fn must_be_answered(&self, event: &PendingEvent, agent: &AgentSetup) -> bool {
+        let ample = agent.in_flight_max >= 64 && agent.deferred_max >= 1 << 20 && agent.unsent_max >= 64 << 10;
+        let ample = ample && !agent.limits_total() && agent.notify_max == 0 && agent.lazy <= 1;
+        let fits = event.size + FRAME_OVERHEAD <= self.frame_max(agent);
+        let may_cross = event.crosses_drain && self.process.settings().engine == Engine::Applet;
+        !self.may_lose_events && !may_cross && ample && fits
+    }
+
+    /// True if an answer comes in time, and delays no other event. The applet engine sends other NOTIFYs only after it.
+    pub(super) fn is_harmless(&self, answer: &Answer, agent: &AgentSetup) -> bool {
+        let settings = self.process.settings();
+        let in_time = |delay: Nanos| delay < agent.ack_timeout && delay + DELAY_MAX < settings.processing_timeout;
+        match answer.delay() {
+            Some(0) => true,
+            Some(delay) => settings.engine == Engine::Mux && delay <= DELAY_MAX && in_time(delay),
+            None => false,
+        }
+    }
+
+    /// True if the events of an agent that leaves can go elsewhere without a loss: another server is up, HAProxy tries it in
+    /// time if one refuses a connection, and it waits for ACKs that are held back.
+    pub(super) fn can_do_without(&self, agent: usize, serves: impl Fn(usize) -> bool, held_max: Nanos) -> bool {
+        let settings = self.process.settings();
+        let other_is_up = (0..settings.servers as usize)
+            .any(|server| server != agent && serves(server) && self.process.is_up(ServerId(server as u32)));
+        // HAProxy pauses before it tries the last server that is up.
+        let pauses = settings.retry_delay.saturating_mul(u64::from(settings.servers));
+        let in_time = settings.processing_timeout > held_max.saturating_add(pauses);
+        other_is_up && in_time && settings.redispatch && settings.retries >= settings.servers
+    }
+}
+
+impl LinkFaults {
+    pub(super) fn apply(&mut self, step: &Step) {
+        match step {
+            Step::Cut(_, cuts) => self.cuts.clone_from(cuts),
+            Step::Hold(_) => self.held = true,
+            Step::Release(_) => self.held = false,
+            Step::Room(_, room) => self.room = *room,
+            Step::Take(_, take) => self.take = *take,
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The checker's idea of which connections are shed, and in which order.
+
+use spoa_core::table::Input;
+
+use super::state::State;
+use crate::trace::Kind;
+
+impl State {
+    /// Returns the order in which connections are shed: peers that have been stalled for a second, the first one first; queued
+    /// ones, the last one first; other stalled peers.
+    pub(super) fn shed_order(&self, at: usize) -> Option<(u8, u64, u64)> {
+        let peer = &self.peers[at];
+        let place = self.admissions[peer.worker].place(at).filter(|_| peer.is_open);
+        match peer.stalled_since.filter(|_| peer.is_open) {
+            Some(since) if self.now - since >= 1_000_000_000 => Some((0, since, 0)),
+            stalled => {
+                let queued = place.map(|(round, number)| (1, u64::MAX - round, u64::MAX - number));
+                queued.or(stalled.map(|since| (2, since, 0)))
+            }
+        }
+    }
+
+    /// Checks the choice of a connection that is shed.
+    pub(super) fn shed(&mut self, at: usize) {
+        let pass = Some(self.pass);
+        let worker = self.peers[at].worker;
+        let is_candidate = |&other: &usize| self.peers[other].worker == worker && self.peers[other].shed_in != pass;
+        let candidates = self.open.iter().copied().filter(is_candidate);
+        let first = candidates.filter_map(|other| self.shed_order(other)).min();
+        if self.shed_order(at) != first {
+            let detail = format!("expected the one with {first:?}, got the one with {:?}", self.shed_order(at));
+            self.fail(at, "shed", detail);
+        }
+        self.peers[at].shed_in = pass;
+        let (now, peer) = (self.now, &mut self.peers[at]);
+        peer.is_settled = true;
+        self.coverage.cell(peer.state(), Input::Shed);
+        self.trace.note(now, peer.link, Kind::Shed, &[]);
+        peer.oracle.shed(now);
+    }
+}
