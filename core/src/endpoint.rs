@@ -1,5 +1,5 @@
-//! Many connections together: who has a turn, who may have one more NOTIFY in flight, who is closed to free memory, and how all
-//! of them end.
+//! Many connections together: chooses which connection has a turn, which may have one more NOTIFY in flight, which is closed to
+//! free memory, and when each is closed in a drain.
 //!
 //! An [`Endpoint`] serves the connections of one thread. As [`Connection`] it does no I/O: its caller, the [`Host`], reports the
 //! readiness of sockets and lends them for a turn. So a simulator runs the same policy as a server.
@@ -67,7 +67,8 @@ pub struct Origin(pub u64);
 pub struct Limits {
     /// The number of NOTIFYs in flight.
     pub in_flight_max: usize,
-    /// The bytes that connections hold: parts of frames, unsent output, and copies of NOTIFYs in flight, which take at most half.
+    /// The bytes that connections hold: parts of frames, unsent output, and copies of NOTIFYs in flight. When the copies take half,
+    /// no further NOTIFY is accepted.
     pub bytes_max: usize,
 }
 
@@ -194,7 +195,8 @@ impl<H: Host> Endpoint<H> {
         self.config.refuse_healthchecks = true;
     }
 
-    /// Drains all connections: answers the NOTIFYs in flight, then closes each at the best moment.
+    /// Drains all connections: answers the NOTIFYs in flight, then closes each at the best moment. A second call changes nothing
+    /// for connections that have begun to drain.
     pub fn drain(&mut self, drain: Drain) {
         self.shared.drain = Some(drain);
         for (_, seat) in &mut self.seats {
@@ -281,7 +283,9 @@ impl<H: Host> Endpoint<H> {
     #[cold]
     fn shed(&mut self, now: Instant, host: &mut H) {
         let Self { seats, ready, shared, .. } = self;
-        let candidates = seats.iter().filter_map(|(index, seat)| Some((seat.shed_order(now)?, index)));
+        let ranks = shared.admission.ranks();
+        let order = |index, seat: &Seat<H>| Some((seat.shed_order(now, ranks.get(&index))?, index));
+        let candidates = seats.iter().filter_map(|(index, seat)| order(index, seat));
         let mut candidates: Vec<_> = candidates.collect();
         candidates.sort_unstable();
         let mut surplus = shared.admission.excess() + shared.admission.limits().bytes_max / 4;

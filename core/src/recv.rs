@@ -112,9 +112,14 @@ impl RecvBuf {
         self.start == self.end
     }
 
+    /// Returns the number of buffered bytes.
+    pub(crate) const fn len(&self) -> usize {
+        self.end - self.start
+    }
+
     /// True if there is no room for another byte.
     pub(crate) const fn is_full(&self) -> bool {
-        self.end - self.start == self.len_max
+        self.len() == self.len_max
     }
 
     /// Returns the type of the next frame, once its first byte has arrived.

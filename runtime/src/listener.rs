@@ -121,10 +121,14 @@ pub(crate) struct Accepted {
     pub(crate) origin: Origin,
 }
 
-/// Returns the identity of a peer in the queue for permits: connections from one address are of one peer.
+/// Returns the identity of a peer in the queue for permits: connections from one IPv4 address, or from one IPv6 network of 64 bits,
+/// are of one peer. A host can have every address of such a network.
 fn origin_of(address: IpAddr) -> Origin {
     let mut hasher = DefaultHasher::new();
-    address.to_canonical().hash(&mut hasher);
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.hash(&mut hasher),
+        IpAddr::V6(address) => (address.to_bits() >> 64).hash(&mut hasher),
+    }
     Origin(hasher.finish())
 }
 

@@ -101,8 +101,36 @@ impl Mailbox {
         &self.heartbeat
     }
 
+    /// Closes the mailbox of a worker that has ended, and drops the commands that it has not read: the connections in them are
+    /// closed, so that HAProxy does not wait for them.
+    pub(crate) fn close(commands: &Receiver<Command>) {
+        commands.close();
+        while commands.try_recv().is_ok() {}
+    }
+
     /// Called by the worker when a connection has ended.
     pub(crate) fn ended(&self, welcome: bool) {
         self.count(welcome).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mio::Poll;
+
+    use super::*;
+
+    #[test]
+    fn a_closed_mailbox_keeps_no_command() {
+        let poll = Poll::new().expect("the test can wait");
+        let (mailbox, commands) = Mailbox::new(0, poll.registry(), Token(0)).expect("the mailbox can wake it");
+        mailbox.tell(Command::RefuseChecks);
+        // A worker that ends drops its receiver.
+        drop(commands.clone());
+        assert_eq!((mailbox.is_closed(), commands.len()), (false, 1));
+        Mailbox::close(&commands);
+        assert_eq!((mailbox.is_closed(), commands.len()), (true, 0));
+        mailbox.tell(Command::Abort);
+        assert_eq!(commands.len(), 0);
     }
 }

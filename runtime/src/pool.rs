@@ -23,7 +23,7 @@ use crate::worker::{Sockets, Worker};
 /// The workers, which end when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    workers: Vec<Seat>,
+    workers: Vec<WorkerHandle>,
     settings: Settings,
     /// The number of connections that were closed without an answer.
     dropped: Counter,
@@ -37,7 +37,7 @@ pub(crate) struct Pool {
 
 /// A worker, as seen by other threads.
 #[derive(Debug)]
-struct Seat {
+struct WorkerHandle {
     mailbox: Arc<Mailbox>,
     counters: Arc<Counters>,
 }
@@ -74,8 +74,8 @@ impl Pool {
         for (number, handler) in vec![handler; settings.workers.get()].into_iter().enumerate() {
             let sockets = Sockets::new(number).map_err(Error::Worker)?;
             let (mailbox, counters) = (Arc::clone(sockets.mailbox()), Arc::<Counters>::default());
-            pool.workers.push(Seat { mailbox, counters: Arc::clone(&counters) });
-            let (settings, working) = (settings.clone(), working.clone());
+            pool.workers.push(WorkerHandle { mailbox, counters: Arc::clone(&counters) });
+            let (settings, working, commands) = (settings.clone(), working.clone(), sockets.commands().clone());
             let body = move || {
                 panics::capture_on_this_thread();
                 let serve = || Worker::new(settings, handler, sockets, counters).run();
@@ -86,6 +86,7 @@ impl Pool {
                         "worker {number} ended in a panic, with its connections: {panic}; please report it"
                     );
                 }
+                Mailbox::close(&commands);
                 drop(working);
             };
             thread::Builder::new().name(format!("spoa-{number}")).spawn(body).map_err(Error::Worker)?;

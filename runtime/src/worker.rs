@@ -19,7 +19,7 @@ use crate::counters::{Counters, End as Ended};
 use crate::handler::Handler;
 use crate::listener::Accepted;
 use crate::mailbox::{Command, Mailbox};
-use crate::name::Name;
+use crate::name::{Name, tell};
 use crate::panics;
 use crate::settings::Settings;
 use crate::shell::Shell;
@@ -41,6 +41,8 @@ pub(crate) struct Worker<H: Handler> {
     commands: Receiver<Command>,
     endpoint: Endpoint<Shell<H>>,
     shell: Shell<H>,
+    /// The time of the last turn.
+    now: Instant,
     end: End,
 }
 
@@ -60,7 +62,8 @@ impl<H: Handler> Worker<H> {
     pub(crate) fn new(settings: Settings, handler: H, sockets: Sockets, counters: Arc<Counters>) -> Self {
         let Sockets { poll, waiter, mailbox, commands } = sockets;
         let endpoint = Endpoint::new(settings.connection, settings.worker_limits());
-        Self { poll, waiter, mailbox, commands, endpoint, shell: Shell::new(settings, handler, counters), end: End::No }
+        let shell = Shell::new(settings, handler, counters);
+        Self { poll, waiter, mailbox, commands, endpoint, shell, now: Instant::ZERO, end: End::No }
     }
 
     /// Serves until it is stopped.
@@ -144,28 +147,30 @@ impl<H: Handler> Worker<H> {
     }
 
     fn pass(&mut self) {
-        // The clock is read only if there are deadlines.
-        let mut now = self.endpoint.next_deadline().map_or(Instant::ZERO, |_| self.shell.clock.now());
-        self.endpoint.begin_pass(now);
+        // The clock is read only if there are deadlines, or a turn.
+        if self.endpoint.next_deadline().is_some() {
+            self.now = self.shell.clock.now();
+        }
+        self.endpoint.begin_pass(self.now);
         let logs_frames = self.shell.reporter.settings.log_frames && tracing::enabled!(Level::DEBUG);
         while let Some(key) = self.endpoint.next_turn() {
-            now = self.shell.clock.now();
-            self.turn(key, now, logs_frames);
+            self.now = self.shell.clock.now();
+            self.turn(key, logs_frames);
         }
-        self.endpoint.end_pass(now, &mut self.shell);
+        self.endpoint.end_pass(self.now, &mut self.shell);
         let (counters, usage) = (&self.shell.reporter.counters, self.endpoint.usage());
         counters.in_flight.set(usage.in_flight as u64);
         counters.held_bytes.set(usage.bytes() as u64);
         counters.on_hold.set(self.endpoint.queued() as u64);
     }
 
-    fn turn(&mut self, key: Key, now: Instant, logs_frames: bool) {
-        let Self { endpoint, shell, poll, .. } = self;
+    fn turn(&mut self, key: Key, logs_frames: bool) {
+        let Self { endpoint, shell, poll, now, .. } = self;
         if let Some((connection, socket)) = endpoint.get_mut(key) {
             socket.log_frames(logs_frames, connection, shell.reporter.settings.connection.max_frame_size);
         }
         // A bug of the agent costs one connection, not the thread and all of its connections.
-        match catch_unwind(AssertUnwindSafe(|| endpoint.turn(key, now, shell))) {
+        match catch_unwind(AssertUnwindSafe(|| endpoint.turn(key, *now, shell))) {
             Ok(Turn::Open { is_blocked }) => {
                 let watched = endpoint
                     .get_mut(key)
@@ -187,11 +192,11 @@ impl<H: Handler> Worker<H> {
 
     /// Closes a connection that cannot be served, and logs why.
     fn lose(&mut self, key: Key, why: &dyn std::fmt::Display) {
-        if self.shell.reporter.log_limit.allows() {
-            tracing::error!("{why}");
-        }
         self.shell.reporter.counters.ended.add(Ended::Lost);
         if let Some(socket) = self.endpoint.remove(key, &mut self.shell) {
+            if self.shell.reporter.log_limit.allows() {
+                tell!(error, socket.name, "{why}");
+            }
             self.mailbox.ended(socket.welcome);
         }
     }

@@ -168,12 +168,28 @@ impl Generator {
             bytes.extend(self.good_notify(at).to_bytes());
         }
         if self.workload.chance(3, 4) {
-            let mut next = self.good_notify(at).to_bytes();
+            let mut next = if self.cuts.chance(1, 2) { self.large_notify(at) } else { self.good_notify(at).to_bytes() };
             let len = self.cuts.between(1, next.len() as u64 - 1) as usize;
             self.links[at].rest = next.split_off(len);
             bytes.append(&mut next);
         }
         self.push(Step::Raw(Link::Scripted(at as u8 + 1), bytes));
+    }
+
+    /// Returns the bytes of a NOTIFY in several fragments.
+    fn large_notify(&mut self, at: usize) -> Vec<u8> {
+        let whole = self.good_notify(at);
+        let FrameKind::Notify(messages) = &whole.kind else { return whole.to_bytes() };
+        let len = crate::encode::encoded_len(messages);
+        let size = (len / self.cuts.between(1, 6) as u32).max(1);
+        let starts = (0..len.max(1)).step_by(size as usize);
+        let fragments = starts.map(|start| {
+            let end = (start + size).min(len);
+            let kind =
+                if start == 0 { FrameKind::Notify(messages.clone()) } else { FrameKind::Unset(messages.clone()) };
+            FrameSpec { kind, flags: u32::from(end == len), slice: Some((start, end)), ..whole }.to_bytes()
+        });
+        fragments.flatten().collect()
     }
 
     /// Sends a NOTIFY in fragments, sometimes with a fault in the last one.

@@ -21,7 +21,7 @@ use spoa_sim::text::parse;
 /// generator's version.
 const GOLDEN: [(Profile, u64, &str); 3] = [
     (Profile::Standard, 500, "4c24685da903f71f68226fa9bcc9e4a0"),
-    (Profile::Endpoint, 500, "1ae1ceb95212220b6dd07c8c462bb6f3"),
+    (Profile::Endpoint, 500, "5efd2a9d45012dbb9bd6b524f8917088"),
     (Profile::Fleet, 50, "dea8c46800ac7fb2072ceb7cf7a58c4b"),
 ];
 

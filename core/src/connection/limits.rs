@@ -28,8 +28,23 @@ impl Connection {
     /// True if the connection holds bytes until the peer acts: part of a frame, fragments of an incomplete NOTIFY, or
     /// bytes to send that the socket has not accepted yet.
     pub fn waits_for_peer(&self) -> bool {
-        let part = !self.recv.is_empty() && !self.has_frame();
-        part || self.reassembly.is_pending() || self.outbox.send.unsent() > 0
+        self.waits_for_input() || self.outbox.send.unsent() > 0
+    }
+
+    /// True if the connection holds part of a frame, or fragments of an incomplete NOTIFY, until more bytes arrive. A whole frame
+    /// that is held back is not waited for.
+    pub fn waits_for_input(&self) -> bool {
+        (!self.recv.is_empty() || self.reassembly.is_pending()) && !self.has_frame()
+    }
+
+    /// True between the first and the last fragment of a NOTIFY.
+    pub const fn is_reassembling(&self) -> bool {
+        self.reassembly.is_pending()
+    }
+
+    /// Returns the number of received bytes that were not processed yet.
+    pub const fn unprocessed(&self) -> usize {
+        self.recv.len()
     }
 
     /// True while NOTIFYs are held back and the next frame is a NOTIFY, a fragment of one, or of a type that is not

@@ -1,8 +1,10 @@
 //! The limits of all connections together: who may have one more NOTIFY in flight, and how many bytes are held.
 
+use alloc::collections::BTreeMap;
+
 use crate::connection::Connection;
 use crate::endpoint::host::Congestion;
-use crate::endpoint::queue::{Position, Queue};
+use crate::endpoint::queue::{Position, Queue, Rank};
 use crate::endpoint::{Key, Limits, Origin};
 
 /// The resources that a connection holds, or several.
@@ -50,8 +52,8 @@ impl Usage {
     }
 }
 
-/// The right to take one NOTIFY although others are queued. It is given back after the next turn of its connection, and cannot be
-/// copied.
+/// The right to take NOTIFYs although others are queued, up to the first that is deferred. It is given back after the next turn of
+/// its connection, and cannot be copied.
 #[derive(Debug)]
 pub(super) struct Permit {
     /// The queue position before it was granted, for a connection that cannot use it.
@@ -94,9 +96,15 @@ impl Admission {
         }
     }
 
-    /// Queues a connection: at its position of before, if it was granted a permit that it could not use.
-    pub(super) fn queue(&mut self, key: Key, origin: Origin, unused: Option<Permit>) -> Position {
-        let position = unused.map(|permit| self.put_back(permit));
+    /// Queues a connection: at its position of before, if it was granted a permit that it could not use, or if it has kept one.
+    pub(super) fn queue(
+        &mut self,
+        key: Key,
+        origin: Origin,
+        unused: Option<Permit>,
+        kept: Option<Position>,
+    ) -> Position {
+        let position = unused.map(|permit| self.put_back(permit)).or(kept);
         self.queue.push(key, origin, position)
     }
 
@@ -134,11 +142,16 @@ impl Admission {
         self.usage.in_flight < self.limits.in_flight_max && self.usage.copies < self.copies_max
     }
 
-    /// Returns the number of permits that there are for deferred NOTIFYs of the largest size.
+    /// Returns the number of deferred NOTIFYs of the largest size for which there is room, granted permits included.
     const fn free(&self) -> usize {
-        let by_bytes = self.copies_max.saturating_sub(self.usage.copies).div_ceil(self.notify_len);
-        let by_number = self.limits.in_flight_max.saturating_sub(self.usage.in_flight);
+        let (by_number, by_bytes) = self.room();
         if by_bytes < by_number { by_bytes } else { by_number }
+    }
+
+    /// Returns the number of deferred NOTIFYs for which there is room under the limit of their number, and under that of bytes.
+    const fn room(&self) -> (usize, usize) {
+        let by_bytes = self.copies_max.saturating_sub(self.usage.copies).div_ceil(self.notify_len);
+        (self.limits.in_flight_max.saturating_sub(self.usage.in_flight), by_bytes)
     }
 
     /// Returns the number of bytes above the limit.
@@ -158,8 +171,13 @@ impl Admission {
         self.granted
     }
 
-    pub(super) fn queued(&self) -> usize {
+    pub(super) const fn queued(&self) -> usize {
         self.queue.len()
+    }
+
+    /// Returns the rank of each queued connection, by its index.
+    pub(super) fn ranks(&self) -> BTreeMap<usize, Rank> {
+        self.queue.ranks()
     }
 
     /// Returns the key that is queued at a position.
@@ -168,8 +186,8 @@ impl Admission {
     }
 
     pub(super) fn congestion(&self) -> Congestion {
-        let Usage { in_flight, .. } = self.usage;
-        Congestion { queued: self.queue.len(), in_flight, is_by_number: in_flight >= self.limits.in_flight_max }
+        let (by_number, by_bytes) = self.room();
+        Congestion { queued: self.queue.len(), in_flight: self.usage.in_flight, is_by_number: by_number <= by_bytes }
     }
 }
 
@@ -205,8 +223,8 @@ mod tests {
     fn a_permit_is_for_the_connection_that_it_was_granted_to() {
         let (mut admission, mut one) = (admission(), Usage::default());
         admission.change(&mut one, Usage { in_flight: 2, ..Usage::default() });
-        admission.queue(key(7), Origin(1), None);
-        let second = admission.queue(key(8), Origin(1), None);
+        admission.queue(key(7), Origin(1), None, None);
+        let second = admission.queue(key(8), Origin(1), None, None);
         assert!(!admission.admits(false), "others are queued");
         let (first, permit) = admission.grant().expect("one permit is free");
         assert!(first == key(7) && admission.grant().is_none(), "only one permit is free");
@@ -220,10 +238,10 @@ mod tests {
     fn a_connection_that_cannot_use_its_permit_keeps_its_position() {
         let mut admission = admission();
         for index in [7, 8] {
-            admission.queue(key(index), Origin(1), None);
+            admission.queue(key(index), Origin(1), None, None);
         }
         let (_, permit) = admission.grant().expect("a permit is free");
-        admission.queue(key(7), Origin(1), Some(permit));
+        admission.queue(key(7), Origin(1), Some(permit), None);
         assert_eq!((admission.granted(), admission.grant().map(|(first, _)| first)), (0, Some(key(7))));
     }
 }

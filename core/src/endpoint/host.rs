@@ -13,10 +13,12 @@ use crate::wire::Actions;
 
 /// A non-blocking stream socket.
 pub trait Socket {
-    /// Reads into `buf`, which is not empty. `Done(0)` is the end.
+    /// Reads into `buf`, which is not empty. `Done(0)` is the end. After fewer bytes than `buf` has room for, or `WouldBlock`, the
+    /// host reports later bytes as [readable](Readiness::readable).
     fn read(&mut self, buf: &mut [u8]) -> Io;
 
-    /// Writes the first bytes of `bytes`.
+    /// Writes the first bytes of `bytes`. After fewer than all of them, or `WouldBlock`, the host reports room as
+    /// [writable](Readiness::writable).
     fn write(&mut self, bytes: &[u8]) -> Io;
 
     /// Sends the end of the stream. A failure means that the peer has closed, which the next read reports.
@@ -58,7 +60,7 @@ pub struct Readiness {
 /// The outcome of a NOTIFY that was handed to the program.
 #[derive(Clone, Copy, Debug)]
 pub enum Handled<W> {
-    /// It was answered, or dropped, which sends an empty ACK.
+    /// It was answered, or dropped, which sends an empty ACK; immediately, or at the deadline if its answer was deferred before.
     Done,
     /// The answer for this ticket follows, from this work.
     Deferred(TicketId, W),
@@ -127,7 +129,7 @@ pub enum Report<'r, E> {
     HeldBack(Duration),
     /// The connection was queued, because a limit of all connections is reached.
     Queued(Congestion),
-    /// The connection is shed: all connections together hold more bytes than `max`, this one `bytes`.
+    /// The connection is shed, which holds `bytes`: all connections together held more than `max`.
     Shed {
         /// The bytes that the connection holds.
         bytes: usize,
@@ -156,6 +158,6 @@ pub struct Congestion {
     pub queued: usize,
     /// The number of NOTIFYs in flight.
     pub in_flight: usize,
-    /// True if the limit of NOTIFYs in flight is reached, false if that of bytes is.
+    /// True if the limit of NOTIFYs in flight is nearer, false if that of bytes is.
     pub is_by_number: bool,
 }

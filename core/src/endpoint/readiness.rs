@@ -6,7 +6,7 @@ use crate::endpoint::host::Readiness;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Inbound {
     /// It has none until it is reported readable.
-    Drained,
+    Empty,
     /// It may have some.
     Readable,
     /// It may have some, and then it ends. The end was reported once and is not reported again, so that reading goes on until it
@@ -39,7 +39,7 @@ impl Inbound {
 
     /// True if a read may find something.
     pub(super) const fn is_readable(self) -> bool {
-        !matches!(self, Self::Drained)
+        !matches!(self, Self::Empty)
     }
 
     /// Notes a read that did not fill the buffer: later bytes are reported again, but an end that was reported together with
@@ -49,18 +49,18 @@ impl Inbound {
     /// or a deadline.)
     pub(super) fn was_short(&mut self) {
         if *self == Self::Readable {
-            *self = Self::Drained;
+            *self = Self::Empty;
         }
     }
 
     /// Notes that the socket had nothing to read, not even the end.
     pub(super) const fn was_empty(&mut self) {
-        *self = Self::Drained;
+        *self = Self::Empty;
     }
 
     /// Assumes that bytes have arrived without a report.
     pub(super) fn suspect(&mut self) {
-        if *self == Self::Drained {
+        if *self == Self::Empty {
             *self = Self::Readable;
         }
     }
@@ -82,16 +82,16 @@ mod tests {
 
     #[test]
     fn an_end_that_was_reported_is_read_until_it_is_found() {
-        let mut inbound = Inbound::Drained;
+        let mut inbound = Inbound::Empty;
         inbound.report(Readiness { readable: true, ..NONE });
         inbound.was_short();
-        assert_eq!(inbound, Inbound::Drained);
+        assert_eq!(inbound, Inbound::Empty);
         inbound.report(Readiness { ended: true, ..NONE });
         inbound.was_short();
         inbound.report(Readiness { readable: true, ..NONE });
         assert_eq!(inbound, Inbound::Ended);
         inbound.was_empty();
-        assert_eq!(inbound, Inbound::Drained, "a false report is not repeated");
+        assert_eq!(inbound, Inbound::Empty, "a false report is not repeated");
         inbound.report(Readiness { reset: true, ..NONE });
         inbound.report(Readiness { ended: true, readable: true, ..NONE });
         assert_eq!(inbound, Inbound::Reset);

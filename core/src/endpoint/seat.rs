@@ -9,7 +9,7 @@ use crate::connection::Connection;
 use crate::endpoint::admission::{Permit, Usage};
 use crate::endpoint::handover::{Handover, TurnSummary};
 use crate::endpoint::host::{Answer, Handled, Host, Io, Readiness, Report, Socket};
-use crate::endpoint::queue::Position;
+use crate::endpoint::queue::{Position, Rank};
 use crate::endpoint::readiness::{Inbound, Outbound};
 use crate::endpoint::timers::Armed;
 use crate::endpoint::{Drain, Key, Origin, Shared};
@@ -44,9 +44,10 @@ pub(super) struct Seat<H: Host> {
     pub(super) permit: Option<Permit>,
     /// Its usage, as far as it is counted.
     pub(super) usage: Usage,
-    /// Since when it has waited for its peer with bytes in its buffers. A whole NOTIFY, and bytes that the socket takes, are
-    /// progress, after which the time starts again.
-    pub(super) stalled_since: Option<Instant>,
+    /// Its queue position before a permit was of no use, because the rest of a NOTIFY in fragments has not arrived.
+    kept: Option<Position>,
+    /// Its wait for its peer, with bytes in its buffers.
+    stall: Option<Stall>,
     /// The deferred NOTIFYs whose answers are in the making, and the answers that have arrived.
     deferred: Vec<(TicketId, H::Work)>,
     answers: Vec<Answer<H::Error>>,
@@ -61,8 +62,8 @@ pub(super) struct Seat<H: Host> {
     notified: bool,
     /// Deferred answers that were sent and are not reported yet.
     sent_deferred: u64,
-    /// The socket has taken bytes in this turn.
-    wrote: bool,
+    /// The bytes that the socket has taken in this turn.
+    wrote: usize,
     /// Since when a limit holds its NOTIFYs back.
     held_since: Option<Instant>,
     /// The counters that were reported.
@@ -80,13 +81,28 @@ enum Ending {
     Begun,
 }
 
-/// The order in which connections are shed. An honest peer whose frame arrives in two pieces comes last.
+/// A wait for the peer: for the rest of a frame, or until it reads.
+///
+/// It ends when nothing is left of what was waited for at its start. A peer that reads a few bytes now and then, or completes one
+/// frame and begins the next but never reads, does not end it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stall {
+    since: Instant,
+    /// The bytes that were unsent at the start and still are.
+    unsent: usize,
+    /// The NOTIFY that was incomplete at the start still is.
+    is_incomplete: bool,
+}
+
+/// The order in which connections are shed. An honest peer whose frame arrives in two pieces is shed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ShedOrder {
     /// The peer has been stalled for [`STALL_TIME`], since this time: HAProxy completes a frame, and reads, within moments.
     Stalled(Instant),
-    /// It is queued. The last one would wait longest, and its peer has the most connections before it.
-    Queued(Reverse<Position>),
+    /// A limit of its own holds frames back, this many bytes. HAProxy waits for ACKs before it sends so much.
+    HeldBack(Reverse<usize>),
+    /// It is queued. The one that would be served last waits longest, and its peer has the most connections before it.
+    Queued(Reverse<Rank>),
     /// The peer has been stalled for moments.
     JustStalled(Instant),
 }
@@ -114,17 +130,18 @@ impl<H: Host> Seat<H> {
             position: None,
             permit: None,
             usage: Usage::default(),
-            stalled_since: None,
+            kept: None,
+            stall: None,
             deferred: Vec::new(),
             answers: Vec::new(),
-            inbound: Inbound::Drained,
+            inbound: Inbound::Empty,
             outbound: Outbound::Open,
             ending: Ending::No,
             was_ready: false,
             was_refused: false,
             notified: false,
             sent_deferred: 0,
-            wrote: false,
+            wrote: 0,
             held_since: None,
             reported: Stats::default(),
         }
@@ -158,27 +175,37 @@ impl<H: Host> Seat<H> {
     pub(super) fn turn(&mut self, now: Instant, shared: &mut Shared, host: &mut H) -> Next {
         self.connection.lend_buffers(&mut shared.spare);
         let before = self.connection.stats().notifies;
-        self.wrote = false;
+        self.wrote = 0;
         let next = self.serve(now, shared, host);
-        if self.wrote || self.connection.stats().notifies > before {
-            self.stalled_since = None;
-        }
-        self.rest(now, shared);
+        self.note_progress(self.connection.stats().notifies > before);
+        self.settle_usage(now, shared);
         if self.deferred.is_empty() {
             (self.deferred, self.answers) = (Vec::new(), Vec::new());
         }
         next
     }
 
-    /// Returns buffers that are not needed between turns, and counts the rest.
-    fn rest(&mut self, now: Instant, shared: &mut Shared) {
+    /// Ends the wait for the peer if nothing is left of what was waited for. `notified` is true if a NOTIFY was completed.
+    const fn note_progress(&mut self, notified: bool) {
+        if let Some(stall) = &mut self.stall {
+            stall.unsent = stall.unsent.saturating_sub(self.wrote);
+            stall.is_incomplete &= !notified;
+            if stall.unsent == 0 && !stall.is_incomplete {
+                self.stall = None;
+            }
+        }
+    }
+
+    /// Returns buffers that are not needed between turns, and counts what the connection holds.
+    fn settle_usage(&mut self, now: Instant, shared: &mut Shared) {
         self.connection.release_buffers(&mut shared.spare);
         let usage = Usage::of(&self.connection, self.socket.memory());
         shared.admission.change(&mut self.usage, usage);
         if !self.connection.waits_for_peer() {
-            self.stalled_since = None;
-        } else if self.stalled_since.is_none() {
-            self.stalled_since = Some(now);
+            self.stall = None;
+        } else if self.stall.is_none() {
+            let unsent = self.connection.poll_transmit().map_or(0, <[u8]>::len);
+            self.stall = Some(Stall { since: now, unsent, is_incomplete: self.connection.waits_for_input() });
         }
     }
 
@@ -187,8 +214,11 @@ impl<H: Host> Seat<H> {
         let (bytes, max) = (self.usage.bytes(), shared.admission.limits().bytes_max);
         host.report(&mut self.socket, Report::Shed { bytes, max });
         self.connection.shed(now);
+        if let Some(position) = self.position.take() {
+            shared.admission.leave(position);
+        }
         self.hand_out_events(shared, host);
-        self.rest(now, shared);
+        self.settle_usage(now, shared);
     }
 
     /// Gives everything back that it holds.
@@ -203,22 +233,25 @@ impl<H: Host> Seat<H> {
         }
     }
 
-    /// Returns its place in the order in which connections are shed; `None` if it must not be.
-    pub(super) fn shed_order(&self, now: Instant) -> Option<ShedOrder> {
-        match (self.stalled_since, self.position) {
+    /// Returns its place in the order in which connections are shed; `None` if it must not be. `rank` is its rank in the queue.
+    pub(super) fn shed_order(&self, now: Instant, rank: Option<&Rank>) -> Option<ShedOrder> {
+        let since = self.stall.map(|stall| stall.since);
+        match (since, rank) {
             (Some(since), _) if now.saturating_since(since) >= STALL_TIME => Some(ShedOrder::Stalled(since)),
-            (_, Some(position)) => Some(ShedOrder::Queued(Reverse(position))),
+            (_, Some(rank)) => Some(ShedOrder::Queued(Reverse(*rank))),
+            _ if self.connection.is_held_back() => Some(ShedOrder::HeldBack(Reverse(self.connection.unprocessed()))),
             (Some(since), None) => Some(ShedOrder::JustStalled(since)),
             (None, None) => None,
         }
     }
 
-    /// Queues it if its turn has left a NOTIFY without a permit.
+    /// Queues it if its turn has left a NOTIFY without a permit, and takes it out of the queue if it needs none any more. A permit
+    /// that it was granted is given back.
     pub(super) fn settle_permit(&mut self, shared: &mut Shared, host: &mut H) {
         let unused = self.permit.take();
         match (self.connection.needs_permit(), self.position) {
             (true, None) => {
-                self.position = Some(shared.admission.queue(self.key, self.origin, unused));
+                self.position = Some(shared.admission.queue(self.key, self.origin, unused, self.kept.take()));
                 host.report(&mut self.socket, Report::Queued(shared.admission.congestion()));
                 return;
             }
@@ -228,9 +261,9 @@ impl<H: Host> Seat<H> {
             }
             _ => {}
         }
-        if let Some(permit) = unused {
-            shared.admission.put_back(permit);
-        }
+        let position = unused.map(|permit| shared.admission.put_back(permit));
+        // A large NOTIFY takes several turns. Its place among the connections of its peer is kept until it is whole.
+        self.kept = position.map(Position::in_next_turn).or(self.kept).filter(|_| self.connection.is_reassembling());
     }
 
     fn serve(&mut self, now: Instant, shared: &mut Shared, host: &mut H) -> Next {
@@ -380,7 +413,7 @@ impl<H: Host> Seat<H> {
                     }
                     self.connection.transmitted(now, len);
                     wrote |= len > 0;
-                    self.wrote |= len > 0;
+                    self.wrote += len;
                 }
                 Io::WouldBlock => self.outbound = Outbound::Blocked,
                 Io::Failed => self.connection.handle_eof(now),
@@ -420,8 +453,12 @@ impl<H: Host> Seat<H> {
                     host.report(&mut self.socket, Report::Ready { negotiated, engine_id });
                 }
                 Event::Notify(notify) => {
+                    self.kept = None;
                     if let Handled::Deferred(ticket, work) = host.notify(self.key, &mut self.socket, notify) {
                         self.deferred.push((ticket, work));
+                    }
+                    // A handler may also defer its answer and then fail, so that the NOTIFY stays in flight until its deadline.
+                    if self.connection.in_flight() > self.usage.in_flight {
                         if let Some(permit) = self.permit.take() {
                             shared.admission.put_back(permit);
                         }

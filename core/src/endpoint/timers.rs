@@ -18,32 +18,32 @@ pub(super) struct Timers {
 pub(super) struct Armed(Option<Instant>);
 
 impl Timers {
-    /// Arms the timer of connection `key`, so that it is due at `at` or earlier.
+    /// Arms the timer of connection `index`, so that it is due at `at` or earlier.
     #[inline]
-    pub(super) fn arm(&mut self, key: usize, armed: &mut Armed, at: Option<Instant>) {
+    pub(super) fn arm(&mut self, index: usize, armed: &mut Armed, at: Option<Instant>) {
         let Some(at) = at else { return };
         if armed.0.is_none_or(|armed| at < armed) {
-            self.disarm(key, armed);
-            self.armed.insert((at, key));
+            self.disarm(index, armed);
+            self.armed.insert((at, index));
             armed.0 = Some(at);
         }
     }
 
-    /// Removes the timer of connection `key`, which has ended.
-    pub(super) fn disarm(&mut self, key: usize, armed: &mut Armed) {
+    /// Removes the timer of connection `index`, which has ended.
+    pub(super) fn disarm(&mut self, index: usize, armed: &mut Armed) {
         if let Some(at) = armed.0.take() {
-            self.armed.remove(&(at, key));
+            self.armed.remove(&(at, index));
         }
     }
 
     /// Removes and returns a connection that is due at `now`. Its `Armed` has to be [cleared](Armed::clear).
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<usize> {
-        let &(at, key) = self.armed.first()?;
+        let &(at, index) = self.armed.first()?;
         if at > now {
             return None;
         }
         self.armed.pop_first();
-        Some(key)
+        Some(index)
     }
 
     /// Returns the number of armed times.

@@ -30,6 +30,11 @@ impl Sockets {
         Ok(Self { poll, waiter, mailbox, commands })
     }
 
+    /// Returns the receiving end of the mailbox, which also receives what the worker leaves unread.
+    pub(crate) const fn commands(&self) -> &Receiver<Command> {
+        &self.commands
+    }
+
     /// Returns the mailbox of the worker.
     pub(crate) const fn mailbox(&self) -> &Arc<Mailbox> {
         &self.mailbox

@@ -390,8 +390,27 @@ impl Oracle {
 
     /// True if the connection holds bytes until HAProxy acts: part of a frame, fragments or unsent bytes.
     pub fn waits_for_peer(&self) -> bool {
-        let has_part = self.parsed < self.input.len() && !self.holds_frame();
-        has_part || self.fragments.is_open() || !self.output().is_empty()
+        self.waits_for_input() || !self.output().is_empty()
+    }
+
+    /// True if the connection holds part of a frame, or fragments of an incomplete NOTIFY, until more bytes arrive.
+    pub fn waits_for_input(&self) -> bool {
+        (self.unprocessed() > 0 || self.fragments.is_open()) && !self.holds_frame()
+    }
+
+    /// True between the first and the last fragment of a NOTIFY.
+    pub fn is_reassembling(&self) -> bool {
+        self.fragments.is_open()
+    }
+
+    /// Returns the number of bytes that the agent has read and not parsed.
+    pub fn unprocessed(&self) -> usize {
+        self.input.len() - self.parsed
+    }
+
+    /// True if a NOTIFY has arrived that a limit holds back.
+    pub fn is_held_back(&self) -> bool {
+        self.is_at_limit() && self.is_notify_next() && self.holds_frame()
     }
 
     /// True if a NOTIFY has arrived that only the limit of all connections holds back.

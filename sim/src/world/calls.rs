@@ -79,7 +79,7 @@ impl State {
             conversation.sent.extend_from_slice(&bytes[..len]);
         }
         peer.oracle.sent(now, len);
-        peer.wrote = true;
+        peer.wrote += len;
         Io::Done(len)
     }
 
@@ -100,10 +100,12 @@ impl State {
         let index = peer.delivered;
         peer.delivered += 1;
         peer.notified = true;
+        let worker = peer.worker;
+        self.admissions[worker].taken(at);
         let (plan, deferred) = handle(notify);
         self.coverage.planned(plan);
         let Some((ticket, answer)) = deferred else { return Handled::Done };
-        self.admissions[self.peers[at].worker].deferred(at);
+        self.admissions[worker].deferred(at);
         self.work_ids += 1;
         let (id, ticket_id) = (self.work_ids, ticket.id());
         let due = (plan.answer != Answer::Never).then(|| now + plan.delay);

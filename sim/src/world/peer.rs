@@ -52,19 +52,40 @@ pub(super) struct Peer {
     pub(super) is_settled: bool,
     /// The endpoint has sent the end of the stream.
     pub(super) is_shut: bool,
-    /// Bytes were sent in this turn.
-    pub(super) wrote: bool,
+    /// The bytes that were sent in this turn.
+    pub(super) wrote: usize,
     /// The number of NOTIFYs before this turn.
     pub(super) notifies_before: u64,
-    /// Since when HAProxy has neither completed a NOTIFY nor read, although there is a part of a frame or unsent bytes.
-    pub(super) stalled_since: Option<Nanos>,
+    /// Since when HAProxy has left something undone.
+    pub(super) stall: Option<Stall>,
     /// The pass in which it was shed.
     pub(super) shed_in: Option<u32>,
     /// The conversation, if it is kept.
     pub(super) conversation: Option<Conversation>,
 }
 
+/// Something that HAProxy has left undone since some time: bytes that it has not read, or a NOTIFY that is incomplete.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stall {
+    pub(super) since: Nanos,
+    unread: usize,
+    is_incomplete: bool,
+}
+
 impl Peer {
+    /// Ends a turn: what was left undone before it may be done now, and something else left undone.
+    pub(super) fn note_stall(&mut self, now: Nanos) {
+        let is_complete = self.oracle.counts().notifies > self.notifies_before;
+        if let Some(stall) = &mut self.stall {
+            stall.unread = stall.unread.saturating_sub(self.wrote);
+            stall.is_incomplete &= !is_complete;
+        }
+        self.stall = self.stall.filter(|stall| stall.unread > 0 || stall.is_incomplete);
+        let waits = self.oracle.waits_for_peer();
+        let (unread, is_incomplete) = (self.oracle.output().len(), self.oracle.waits_for_input());
+        self.stall = waits.then(|| self.stall.unwrap_or(Stall { since: now, unread, is_incomplete }));
+    }
+
     /// Returns a connection that HAProxy has just opened, to an agent with frames of at most `frame_max` bytes.
     pub(super) fn new(link: Link, (origin, worker): (u8, usize), oracle: Oracle, inlet: Inlet, frame_max: u32) -> Self {
         Self {
@@ -91,9 +112,9 @@ impl Peer {
             has_read: false,
             is_settled: false,
             is_shut: false,
-            wrote: false,
+            wrote: 0,
             notifies_before: 0,
-            stalled_since: None,
+            stall: None,
             shed_in: None,
             conversation: None,
         }

@@ -6,18 +6,21 @@ use super::state::State;
 use crate::trace::Kind;
 
 impl State {
-    /// Returns the order in which connections are shed: peers that have been stalled for a second, the first one first; queued
-    /// ones, the last one first; other stalled peers.
+    /// Returns the order in which connections are shed: peers that have been stalled for a second, the first one first; those with
+    /// most bytes that a limit of their own holds back; queued ones, the last one first; other stalled peers.
     pub(super) fn shed_order(&self, at: usize) -> Option<(u8, u64, u64)> {
-        let peer = &self.peers[at];
-        let place = self.admissions[peer.worker].place(at).filter(|_| peer.is_open);
-        match peer.stalled_since.filter(|_| peer.is_open) {
-            Some(since) if self.now - since >= 1_000_000_000 => Some((0, since, 0)),
-            stalled => {
-                let queued = place.map(|(round, number)| (1, u64::MAX - round, u64::MAX - number));
-                queued.or(stalled.map(|since| (2, since, 0)))
-            }
+        let peer = Some(&self.peers[at]).filter(|peer| peer.is_open)?;
+        let since = peer.stall.map(|stall| stall.since);
+        if let Some(since) = since.filter(|since| self.now - since >= 1_000_000_000) {
+            return Some((0, since, 0));
         }
+        if let Some((place, turn)) = self.admissions[peer.worker].rank(at) {
+            return Some((2, u64::MAX - place as u64, u64::MAX - turn));
+        }
+        if peer.oracle.is_held_back() {
+            return Some((1, u64::MAX - peer.oracle.unprocessed() as u64, 0));
+        }
+        since.map(|since| (3, since, 0))
     }
 
     /// Checks the choice of a connection that is shed.
@@ -32,6 +35,7 @@ impl State {
             self.fail(at, "shed", detail);
         }
         self.peers[at].shed_in = pass;
+        self.admissions[worker].shed(at);
         let (now, peer) = (self.now, &mut self.peers[at]);
         peer.is_settled = true;
         self.coverage.cell(peer.state(), Input::Shed);

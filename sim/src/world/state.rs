@@ -110,7 +110,7 @@ impl State {
     /// Begins a turn: answers that have arrived are sent first, then a drain begins.
     pub(super) fn begin_turn(&mut self, at: usize, drain: Option<(Nanos, Nanos)>) {
         let (now, peer) = (self.now, &mut self.peers[at]);
-        (peer.has_read, peer.is_settled, peer.wrote) = (false, false, false);
+        (peer.has_read, peer.is_settled, peer.wrote) = (false, false, 0);
         peer.notifies_before = peer.oracle.counts().notifies;
         for index in std::mem::take(&mut peer.answers) {
             if !peer.oracle.answer(now, index) {
@@ -221,11 +221,8 @@ impl State {
         self.settle(at);
         let (now, peer) = (self.now, &mut self.peers[at]);
         let (unsent, holds_acks) = (!peer.oracle.output().is_empty(), peer.ending.holds_acks());
-        let notifies = peer.oracle.counts().notifies;
-        if peer.wrote || notifies > peer.notifies_before {
-            peer.stalled_since = None;
-        }
-        peer.stalled_since = peer.oracle.waits_for_peer().then(|| peer.stalled_since.unwrap_or(now));
+        peer.note_stall(now);
+        let is_amid = peer.oracle.is_reassembling();
         let needs = peer.oracle.needs_permit();
         if needs {
             self.coverage.reach(Mark::HeldForOthers);
@@ -234,7 +231,7 @@ impl State {
         if unsent && !is_blocked && !holds_acks {
             self.fail(at, "output", "bytes are left unsent though the socket has room".into());
         }
-        self.admissions[worker].turn_ended(at, origin, needs);
+        self.admissions[worker].turn_ended(at, origin, needs, is_amid);
     }
 
     /// Ends a connection that its endpoint has removed, whatever its state.
