@@ -47,11 +47,27 @@ pub struct Connection {
 /// The states of the [table](crate::table), each with its own data.
 #[derive(Clone, Copy, Debug)]
 enum State {
-    AwaitHello { until: Instant },
-    Refusing { status: Status, reason: CloseReason, until: Instant },
-    Running { negotiated: Negotiated },
-    Draining { negotiated: Negotiated, reason: LocalReason, until: Instant },
-    Closing { until: Instant },
+    AwaitHello {
+        until: Instant,
+        /// The connection is above a limit, and only answers a health check.
+        is_above_limit: bool,
+    },
+    Refusing {
+        status: Status,
+        reason: CloseReason,
+        until: Instant,
+    },
+    Running {
+        negotiated: Negotiated,
+    },
+    Draining {
+        negotiated: Negotiated,
+        reason: LocalReason,
+        until: Instant,
+    },
+    Closing {
+        until: Instant,
+    },
     Closed,
 }
 
@@ -86,6 +102,9 @@ enum EventRanges {
     Closed(CloseReason),
 }
 
+/// The reason to end a connection above a limit.
+const ABOVE_LIMIT: CloseReason = CloseReason::Local(LocalReason::ConnectionLimit);
+
 /// The location of the payload of a NOTIFY.
 enum Payload {
     /// In the receive buffer.
@@ -105,7 +124,7 @@ impl Connection {
         }
         Self {
             config,
-            state: State::AwaitHello { until: now + config.hello_timeout },
+            state: State::AwaitHello { until: now + config.hello_timeout, is_above_limit: false },
             now,
             on_hold: false,
             recv: RecvBuf::new(config.recv_memory_max()),
@@ -118,15 +137,15 @@ impl Connection {
         }
     }
 
-    /// Creates the state of a connection above a limit. It is rejected with an AGENT-DISCONNECT with code 13 after the
-    /// [`refuse_delay`](Config::refuse_delay).
+    /// Creates the state of a connection above a limit: a health check is answered, so that HAProxy does not take the agent
+    /// for dead, and every other connection is rejected with code 13 after the [`refuse_delay`](Config::refuse_delay), or
+    /// after the [`hello_timeout`](Config::hello_timeout) if no HELLO has arrived by then.
     ///
     /// # Panics
     /// If `config` is [out of range](Config::validate).
     pub fn rejected(config: Config, now: Instant) -> Self {
-        let reason = CloseReason::Local(LocalReason::ConnectionLimit);
-        let state = State::Refusing { status: Status::RESOURCE, reason, until: now + config.refuse_delay };
-        Self { state, ..Self::new(config, now) }
+        let until = now + config.refuse_delay.min(config.hello_timeout);
+        Self { state: State::AwaitHello { until, is_above_limit: true }, ..Self::new(config, now) }
     }
 
     /// Returns the buffer for bytes from the socket. If it is empty, do not read now: unread bytes make the peer wait.
@@ -177,6 +196,7 @@ impl Connection {
         match step(self.state.name(), Input::Deadline) {
             Step::Expire => self.expire(),
             Step::HelloTimeout | Step::Refuse | Step::End if self.poll_timeout().is_none_or(|at| at > self.now) => {}
+            Step::HelloTimeout if self.is_above_limit() => self.close(Some(Status::RESOURCE), ABOVE_LIMIT),
             Step::HelloTimeout => self.fail(PeerError::HelloTimeout),
             Step::Refuse => self.refuse(),
             Step::End => self.end(CloseReason::Local(LocalReason::SendTimeout)),
@@ -204,8 +224,17 @@ impl Connection {
     /// An AGENT-DISCONNECT with code 13 is sent unless earlier bytes are still unsent. In that case they are dropped,
     /// and the socket can be closed.
     pub fn shed(&mut self, now: Instant) {
+        self.give_up(now, LocalReason::NoMemory);
+    }
+
+    /// Ends the conversation immediately to make room for another connection, as [`shed`](Self::shed) does.
+    pub fn evict(&mut self, now: Instant) {
+        self.give_up(now, LocalReason::Evicted);
+    }
+
+    fn give_up(&mut self, now: Instant, reason: LocalReason) {
         self.tick(now);
-        let reason = CloseReason::Local(LocalReason::NoMemory);
+        let reason = CloseReason::Local(reason);
         match step(self.state.name(), Input::Shed) {
             Step::Shed if self.outbox.send.unsent() == 0 => self.close(Some(Status::RESOURCE), reason),
             Step::Shed | Step::End => self.end(reason),
@@ -277,7 +306,7 @@ impl Connection {
     /// means never.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let own = match self.state {
-            State::AwaitHello { until } | State::Refusing { until, .. } | State::Closing { until } => Some(until),
+            State::AwaitHello { until, .. } | State::Refusing { until, .. } | State::Closing { until } => Some(until),
             State::Running { .. } => self.idle_deadline(),
             State::Draining { until, .. } => Some(until),
             State::Closed => return None,
@@ -510,6 +539,11 @@ impl Connection {
     /// True in the states that process frames. In the others input is dropped.
     const fn parses_input(&self) -> bool {
         matches!(self.state, State::AwaitHello { .. } | State::Running { .. } | State::Draining { .. })
+    }
+
+    /// True if the connection is above a limit, and has not sent its HELLO yet.
+    const fn is_above_limit(&self) -> bool {
+        matches!(self.state, State::AwaitHello { is_above_limit: true, .. })
     }
 
     fn takes_fragments(&self) -> bool {

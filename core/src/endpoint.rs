@@ -21,7 +21,7 @@ mod seat;
 mod timers;
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -105,8 +105,13 @@ pub struct Endpoint<H: Host> {
     /// The number of them that have their turn in this pass.
     turns_left: usize,
     timers: Timers,
+    /// The connections above the limit, by their serial numbers.
+    rejected: BTreeMap<u32, Key>,
     shared: Shared,
 }
+
+/// The time after which a connection that has sent no NOTIFY may give way to another.
+pub const UNUSED_TIME: Duration = Duration::from_secs(1);
 
 /// The state that all connections share.
 #[derive(Debug)]
@@ -114,10 +119,21 @@ struct Shared {
     admission: Admission,
     /// The buffers of the connection that has its turn.
     spare: Buffers,
+    /// The connections that have sent no NOTIFY, by the time at which they were accepted.
+    unused: BTreeSet<(Instant, u32)>,
     /// Set once, when the agent drains.
     drain: Option<Drain>,
     /// Other connections wait for their turn.
     is_contended: bool,
+}
+
+impl Shared {
+    /// Notes that a connection which was unused since this time has sent a NOTIFY, or has ended.
+    fn forget_unused(&mut self, since: Option<Instant>, key: Key) {
+        if let Some(since) = since {
+            self.unused.remove(&(since, key.index));
+        }
+    }
 }
 
 impl<H: Host> Endpoint<H> {
@@ -137,13 +153,20 @@ impl<H: Host> Endpoint<H> {
             ready: VecDeque::new(),
             turns_left: 0,
             timers: Timers::default(),
-            shared: Shared { admission, spare: Buffers::default(), drain: None, is_contended: false },
+            rejected: BTreeMap::new(),
+            shared: Shared {
+                admission,
+                spare: Buffers::default(),
+                unused: BTreeSet::new(),
+                drain: None,
+                is_contended: false,
+            },
         }
     }
 
-    /// Adds a connection that was accepted from the peer `origin`; above the limit of connections it is not `welcome`, and is
-    /// rejected with code 13.
-    pub fn accept(&mut self, now: Instant, socket: H::Socket, origin: Origin, welcome: bool, host: &mut H) -> Key {
+    /// Adds a connection that was accepted from the peer `origin`. Above the limit of connections it is not `welcome`: only a health
+    /// check is answered, and every other connection is [rejected](Connection::rejected) with code 13.
+    pub fn accept(&mut self, now: Instant, socket: H::Socket, origin: Origin, welcome: bool) -> Key {
         let connection =
             if welcome { Connection::new(self.config, now) } else { Connection::rejected(self.config, now) };
         let entry = self.seats.vacant_entry();
@@ -151,10 +174,34 @@ impl<H: Host> Endpoint<H> {
         let index = u32::try_from(entry.key()).expect("there are fewer connections than file descriptors");
         let key = Key { index, serial: self.serial };
         let seat = entry.insert(Box::new(Seat::new(key, socket, origin, connection)));
-        seat.report_refusal(host);
+        if welcome {
+            seat.unused_since = Some(now);
+            self.shared.unused.insert((now, index));
+        } else {
+            self.rejected.insert(key.serial, key);
+        }
         // For its first deadline.
         make_ready(seat, &mut self.ready);
         key
+    }
+
+    /// Ends the connection that has been open for longest without a NOTIFY, at least for [`UNUSED_TIME`], to make room for another,
+    /// and returns its socket. HAProxy sends a NOTIFY as soon as it has opened a connection.
+    pub fn evict(&mut self, now: Instant, host: &mut H) -> Option<H::Socket> {
+        let &(since, index) = self.shared.unused.first()?;
+        if now.saturating_since(since) < UNUSED_TIME {
+            return None;
+        }
+        let seat = &mut self.seats[index as usize];
+        let key = seat.key;
+        seat.evict(now, &mut self.shared, host);
+        self.remove(key, host)
+    }
+
+    /// Removes the connection that has been waiting for longest to be rejected, and returns its socket.
+    pub fn drop_rejected(&mut self, host: &mut H) -> Option<H::Socket> {
+        let (_, key) = self.rejected.pop_first()?;
+        self.remove(key, host)
     }
 
     /// Returns the key of the connection with this index, if there is one.
@@ -305,6 +352,7 @@ impl<H: Host> Endpoint<H> {
         self.seat(key)?;
         let mut seat = self.seats.remove(key.index());
         seat.release(&mut self.shared, host);
+        self.rejected.remove(&key.serial);
         self.timers.disarm(key.index(), &mut seat.armed);
         Some(seat.socket)
     }
@@ -345,6 +393,8 @@ impl<H: Host> Endpoint<H> {
         assert_eq!(queued, admission.queued(), "only open connections are queued");
         let ready = seats().filter(|seat| seat.is_ready).count();
         assert!(self.ready.len() >= ready, "a connection that is ready has a turn");
+        let unused = seats().filter(|seat| seat.unused_since.is_some()).count();
+        assert_eq!(unused, self.shared.unused.len(), "only open connections are unused");
         let armed = seats().filter(|seat| seat.armed.is_armed()).count();
         assert_eq!(armed, self.timers.len(), "only open connections have timers");
     }

@@ -146,4 +146,6 @@ pub enum LocalReason {
     SendTimeout,
     /// [`shed`](crate::Connection::shed) was called.
     NoMemory,
+    /// The connection had never sent a NOTIFY, and gave way to another above the limit of connections.
+    Evicted,
 }

@@ -78,6 +78,7 @@ labels! {
         Idle = "idle",
         SendTimeout = "send_timeout",
         NoMemory = "no_memory",
+        Evicted = "evicted",
         Error = "error",
         /// A panic of the agent, or a socket that could not be watched.
         Lost = "lost",
@@ -354,6 +355,7 @@ impl Counters {
             CloseReason::Local(LocalReason::Idle) => (End::Idle, Some(Status::NORMAL)),
             CloseReason::Local(LocalReason::SendTimeout) => (End::SendTimeout, None),
             CloseReason::Local(LocalReason::NoMemory) => (End::NoMemory, how.can_send.then_some(Status::RESOURCE)),
+            CloseReason::Local(LocalReason::Evicted) => (End::Evicted, how.can_send.then_some(Status::RESOURCE)),
         };
         self.ended.add(end);
         if let Some(status) = said {

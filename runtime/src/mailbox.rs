@@ -28,14 +28,33 @@ pub(crate) struct Mailbox {
 
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Serve this connection, or reject it if it is not welcome.
-    Serve { accepted: Accepted, number: u64, welcome: bool },
+    /// Serve this connection, or reject it.
+    Serve(Arrival),
     /// Refuse health checks, and serve everything else.
     RefuseChecks,
     /// Answer the NOTIFYs in flight, then end.
     Drain(Drain),
     /// End now.
     Abort,
+}
+
+/// A connection that was assigned to a worker.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) accepted: Accepted,
+    pub(crate) number: u64,
+    pub(crate) admission: Admission,
+}
+
+/// The reception of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It is served.
+    Welcome,
+    /// It is above the limit of connections: it is served if another gives way, and otherwise rejected, unless it is a health check.
+    AboveLimit,
+    /// The same; and as many are being rejected as may be, so that the oldest of them is closed without an answer.
+    InPlaceOfAnother,
 }
 
 impl Mailbox {
@@ -69,9 +88,9 @@ impl Mailbox {
     }
 
     /// Assigns a connection to it.
-    pub(crate) fn assign(&self, accepted: Accepted, number: u64, welcome: bool) {
-        self.count(welcome).fetch_add(1, Ordering::Relaxed);
-        self.tell(Command::Serve { accepted, number, welcome });
+    pub(crate) fn assign(&self, arrival: Arrival) {
+        self.count(arrival.admission == Admission::Welcome).fetch_add(1, Ordering::Relaxed);
+        self.tell(Command::Serve(arrival));
     }
 
     pub(crate) fn tell(&self, command: Command) {
@@ -106,6 +125,12 @@ impl Mailbox {
     pub(crate) fn close(commands: &Receiver<Command>) {
         commands.close();
         while commands.try_recv().is_ok() {}
+    }
+
+    /// Called by the worker when a connection above the limit is served, because another has given way to it.
+    pub(crate) fn promoted(&self) {
+        self.count(false).fetch_sub(1, Ordering::Relaxed);
+        self.count(true).fetch_add(1, Ordering::Relaxed);
     }
 
     /// Called by the worker when a connection has ended.

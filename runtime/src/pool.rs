@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::handler::Handler;
 use crate::health::Heartbeat;
 use crate::listener::Accepted;
-use crate::mailbox::{Command, Mailbox};
+use crate::mailbox::{Admission, Arrival, Command, Mailbox};
 use crate::panics;
 use crate::settings::Settings;
 use crate::text::Count;
@@ -94,26 +94,35 @@ impl Pool {
         Ok((pool, ended))
     }
 
-    /// Assigns a connection to the worker that has the fewest. Above the limit, a bounded number of connections is rejected
-    /// with code 13 at a time. Further ones are only closed, because a flood of them would take resources from served ones.
+    /// Assigns a connection to the worker that has the fewest. Above the limit, a bounded number of connections is rejected with
+    /// code 13 at a time. Beyond that number the one that has waited longest is closed, so that a health check, which is
+    /// answered at once, is always heard.
     pub(crate) fn assign(&self, accepted: Accepted) {
         let max = self.settings.connections_max;
-        let welcome = self.connections() < max;
-        let turned_away = || self.working().map(|worker| worker.turned_away()).sum::<usize>();
-        if !welcome && turned_away() >= (max / 8).clamp(*TURNED_AWAY_MAX.start(), *TURNED_AWAY_MAX.end()) {
-            self.dropped.add(1);
-            if self.dropped.get().is_power_of_two() {
-                tracing::warn!(
-                    "{} closed without an answer so far: {max} are open, which is the limit, and too many \
-                     are being rejected",
-                    Count(self.dropped(), "connection")
-                );
-            }
-            return;
-        }
-        if let Some(worker) = self.working().min_by_key(|worker| worker.connections() + worker.turned_away()) {
+        let rejected = || self.working().map(|worker| worker.turned_away()).sum::<usize>();
+        let (admission, worker) = if self.connections() < max {
+            (Admission::Welcome, self.working().min_by_key(|worker| worker.connections() + worker.turned_away()))
+        } else if rejected() < (max / 8).clamp(*TURNED_AWAY_MAX.start(), *TURNED_AWAY_MAX.end()) {
+            (Admission::AboveLimit, self.working().min_by_key(|worker| worker.turned_away()))
+        } else {
+            self.count_dropped();
+            (Admission::InPlaceOfAnother, self.working().max_by_key(|worker| worker.turned_away()))
+        };
+        if let Some(worker) = worker {
             self.assigned.add(1);
-            worker.assign(accepted, self.assigned.get(), welcome);
+            worker.assign(Arrival { accepted, number: self.assigned.get(), admission });
+        }
+    }
+
+    fn count_dropped(&self) {
+        self.dropped.add(1);
+        if self.dropped.get().is_power_of_two() {
+            let max = self.settings.connections_max;
+            tracing::warn!(
+                "{} closed without an answer so far: {max} are open, which is the limit, and too many \
+                 are being rejected",
+                Count(self.dropped(), "connection")
+            );
         }
     }
 

@@ -163,6 +163,7 @@ const fn local_reason(reason: LocalReason) -> &'static str {
         LocalReason::Idle => "no NOTIFY within the idle timeout",
         LocalReason::SendTimeout => "the peer does not read",
         LocalReason::NoMemory => "connections hold too many bytes",
+        LocalReason::Evicted => "another connection was above the limit, and this one had sent no NOTIFY",
     }
 }
 

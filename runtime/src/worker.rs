@@ -18,7 +18,7 @@ use tracing::Level;
 use crate::counters::{Counters, End as Ended};
 use crate::handler::Handler;
 use crate::listener::Accepted;
-use crate::mailbox::{Command, Mailbox};
+use crate::mailbox::{Admission, Arrival, Command, Mailbox};
 use crate::name::{Name, tell};
 use crate::panics;
 use crate::settings::Settings;
@@ -123,7 +123,7 @@ impl<H: Handler> Worker<H> {
         self.mailbox.heard();
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Serve { accepted, number, welcome } => self.serve(accepted, number, welcome),
+                Command::Serve(arrival) => self.serve(arrival),
                 Command::RefuseChecks => self.endpoint.refuse_healthchecks(),
                 Command::Drain(drain) => {
                     self.endpoint.drain(drain);
@@ -134,16 +134,34 @@ impl<H: Handler> Worker<H> {
         }
     }
 
-    fn serve(&mut self, accepted: Accepted, number: u64, welcome: bool) {
+    fn serve(&mut self, arrival: Arrival) {
+        let Arrival { accepted, number, admission } = arrival;
+        let welcome = self.make_room(admission);
         let Accepted { socket, peer, origin } = accepted;
         let counters = &self.shell.reporter.counters;
         let socket = ServedSocket::connected(socket, Name::new(number, peer), welcome, Arc::clone(counters));
-        let key = self.endpoint.accept(self.shell.clock.now(), socket, origin, welcome, &mut self.shell);
+        let key = self.endpoint.accept(self.shell.clock.now(), socket, origin, welcome);
         let registered =
             self.endpoint.get_mut(key).map_or(Ok(()), |(_, socket)| socket.register(&self.poll, Token(key.index())));
         if let Err(error) = registered {
             self.lose(key, &format_args!("cannot serve a connection: {error}"));
         }
+    }
+
+    /// Returns true if a connection is to be served. Above the limit it is if another gives way to it.
+    fn make_room(&mut self, admission: Admission) -> bool {
+        if admission == Admission::Welcome {
+            return true;
+        }
+        if let Some(evicted) = self.endpoint.evict(self.shell.clock.now(), &mut self.shell) {
+            self.mailbox.ended(evicted.welcome);
+            self.mailbox.promoted();
+            return true;
+        }
+        if admission == Admission::InPlaceOfAnother && self.endpoint.drop_rejected(&mut self.shell).is_some() {
+            self.mailbox.ended(false);
+        }
+        false
     }
 
     fn pass(&mut self) {

@@ -92,6 +92,7 @@ pub(crate) fn event<'e>(event: &Event<'e>, delivered: u64) -> Expected<&'e [u8]>
                 LocalReason::Idle => Reason::Idle,
                 LocalReason::SendTimeout => Reason::SendTimeout,
                 LocalReason::NoMemory => Reason::NoMemory,
+                LocalReason::Evicted => Reason::Evicted,
             },
         }),
     }

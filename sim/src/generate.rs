@@ -11,7 +11,7 @@ mod profile;
 mod values;
 
 use crate::random::{Purpose, Random};
-use crate::script::{Cuts, FrameKind, FrameSpec, Link, MS, Nanos, Script, Step};
+use crate::script::{AgentSetup, Cuts, FrameKind, FrameSpec, Link, MS, Nanos, Script, Step};
 
 pub use profile::{GENERATOR_VERSION, Profile};
 
@@ -249,6 +249,11 @@ impl Generator {
             agent.linger,
             agent.send_timeout,
         ];
+        // After a second, a connection without a NOTIFY may give way to another.
+        let is_limited = agent.connections_max < AgentSetup::default().connections_max;
+        if is_limited && self.workload.chance(1, 8) {
+            return 1000 * MS + self.workload.below(3) - 1;
+        }
         if self.workload.chance(3, 4) {
             return self.workload.magnitude(1, 5 * MS);
         }

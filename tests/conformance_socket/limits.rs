@@ -2,11 +2,12 @@
 
 use spoa_tests::admin::Admin;
 use spoa_tests::agent::Agent;
-use spoa_tests::bytes::{ACK, Value};
+use spoa_tests::bytes::{ACK, AGENT_HELLO, Value};
 use spoa_tests::client::Client;
-use spoa_tests::frames::{Hello, ack, check_client_ip, disconnect, notify};
+use spoa_tests::frames::{Hello, ack, agent_disconnect, check_client_ip, disconnect, notify};
 
 use crate::operations::with_admin;
+use crate::options::wait_until_accepted;
 
 const IN_FLIGHT: &str = "spoa_notifies_in_flight{worker=\"0\"}";
 const HELD: &str = "spoa_held_bytes{worker=\"0\"}";
@@ -149,14 +150,48 @@ fn the_time_of_back_pressure_is_counted() {
 fn rejected_connections_do_not_count_against_the_limit() {
     let (agent, admin) = with_admin(&["--connections-max", "1", "--refuse-delay", "1h"]);
     let first = Client::ready(agent.addr());
-    let rejected: Vec<_> = (0..30).map(|_| Client::fresh(agent.addr())).collect();
-    admin.wait_for("spoa_connections_turned_away_total", 16.0);
+    let rejected: Vec<_> = (0..30)
+        .map(|_| {
+            let mut client = Client::fresh(agent.addr());
+            client.send(&Hello::mux().encode());
+            client
+        })
+        .collect();
     admin.wait_for("spoa_connections_dropped_total", 14.0);
     drop(first);
     admin.wait_for("spoa_connections", 0.0);
     Client::ready(agent.addr()).exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
     assert!(agent.log().contains("8 connections closed without an answer so far: 1 are open"), "{}", agent.log());
     drop(rejected);
+}
+
+/// A peer that holds every place does not take the agent out of HAProxy, however many connections are being rejected.
+#[test]
+fn health_checks_are_answered_above_the_limit() {
+    let (agent, admin) = with_admin(&["--connections-max", "1", "--refuse-delay", "1h", "--hello-timeout", "1h"]);
+    let first = Client::ready(agent.addr());
+    let rejected: Vec<_> = (0..40).map(|_| Client::fresh(agent.addr())).collect();
+    admin.wait_for("spoa_connections_dropped_total", 24.0);
+    let mut check = Client::fresh(agent.addr());
+    check.send(&Hello::health_check().encode());
+    assert_eq!(check.frame().kind, AGENT_HELLO);
+    drop((first, rejected));
+}
+
+/// After a second, a connection that has sent no NOTIFY gives way to another, with or without a HELLO.
+#[test]
+fn unused_connections_give_way_to_others() {
+    let (agent, admin) = with_admin(&["--connections-max", "3", "--refuse-delay", "0s", "--hello-timeout", "1h"]);
+    let mut busy = Client::ready(agent.addr());
+    busy.exchange(&notify(1, 1, &[]), &ack(1, 1, &[]));
+    let (silent, greeted) = (Client::fresh(agent.addr()), Client::ready(agent.addr()));
+    let mut served: Vec<_> = (0..2).map(|_| wait_until_accepted(&agent)).collect();
+    for mut evicted in [silent, greeted] {
+        assert_eq!(evicted.read_to_end().expect("the connection is not reset"), agent_disconnect(13));
+    }
+    admin.wait_for("spoa_connections_ended_total{reason=\"evicted\"}", 2.0);
+    served.push(busy);
+    served.iter_mut().for_each(|client| client.exchange(&notify(3, 1, &[]), &ack(3, 1, &[])));
 }
 
 #[test]

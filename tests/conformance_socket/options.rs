@@ -109,7 +109,11 @@ fn more_workers_than_processors_are_reported() {
 fn connections_above_the_limit_are_rejected() {
     let agent = Agent::spawn(&["--connections-max", "2"]);
     let mut first = Client::ready(agent.addr());
-    let second = Client::ready(agent.addr());
+    let mut second = Client::ready(agent.addr());
+    // A connection that has sent no NOTIFY would give way to another after a second.
+    for client in [&mut first, &mut second] {
+        client.exchange(&notify(3, 1, &[]), &ack(3, 1, &[]));
+    }
     // The agent does not wait for the HELLO, but one may arrive.
     Client::fresh(agent.addr()).expect_disconnect(&[], 13);
     Client::fresh(agent.addr()).expect_disconnect(&Hello::mux().encode(), 13);
@@ -119,7 +123,7 @@ fn connections_above_the_limit_are_rejected() {
 }
 
 /// Connects again and again until the agent accepts a connection.
-fn wait_until_accepted(agent: &Agent) -> Client {
+pub(crate) fn wait_until_accepted(agent: &Agent) -> Client {
     let deadline = Instant::now() + LIMIT;
     loop {
         assert!(Instant::now() < deadline, "expected the agent to accept a connection");

@@ -20,8 +20,8 @@ use spoa_sim::text::parse;
 /// with the format of traces. If it changes, find out which of them is the reason. If it is the generator, increase the
 /// generator's version.
 const GOLDEN: [(Profile, u64, &str); 3] = [
-    (Profile::Standard, 500, "4c24685da903f71f68226fa9bcc9e4a0"),
-    (Profile::Endpoint, 500, "5efd2a9d45012dbb9bd6b524f8917088"),
+    (Profile::Standard, 500, "a4066cd6719774691e794750614d2dac"),
+    (Profile::Endpoint, 500, "de17f3cfd54e4f693b5138d4a5f7660d"),
     (Profile::Fleet, 50, "dea8c46800ac7fb2072ceb7cf7a58c4b"),
 ];
 

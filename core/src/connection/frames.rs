@@ -3,7 +3,7 @@
 use core::ops::Range;
 use core::time::Duration;
 
-use super::{Connection, EventRanges, Payload, State};
+use super::{ABOVE_LIMIT, Connection, EventRanges, Payload, State};
 use crate::error::PeerError;
 use crate::event::{CloseReason, LocalReason};
 use crate::handshake::{Negotiated, VERSION, negotiate, version_error};
@@ -67,6 +67,12 @@ impl Connection {
         let healthcheck = hello.healthcheck;
         if healthcheck && self.config.refuse_healthchecks {
             self.close(Some(Status::RESOURCE), CloseReason::Local(LocalReason::HealthCheckRefused));
+            return None;
+        }
+        if self.is_above_limit() && !healthcheck {
+            let until = self.now + self.config.refuse_delay;
+            self.state = State::Refusing { status: Status::RESOURCE, reason: ABOVE_LIMIT, until };
+            self.recv.clear();
             return None;
         }
         let Negotiated { max_frame_size, capabilities } = negotiated;

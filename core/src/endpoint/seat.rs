@@ -13,7 +13,7 @@ use crate::endpoint::queue::{Position, Rank};
 use crate::endpoint::readiness::{Inbound, Outbound};
 use crate::endpoint::timers::Armed;
 use crate::endpoint::{Drain, Key, Origin, Shared};
-use crate::event::{CloseReason, Event};
+use crate::event::{CloseReason, Event, LocalReason};
 use crate::in_flight::TicketId;
 use crate::stats::Stats;
 use crate::time::Instant;
@@ -42,6 +42,8 @@ pub(super) struct Seat<H: Host> {
     pub(super) position: Option<Position>,
     /// A permit that it was granted for its next turn.
     pub(super) permit: Option<Permit>,
+    /// The time at which it was accepted, until it sends a NOTIFY.
+    pub(super) unused_since: Option<Instant>,
     /// Its usage, as far as it is counted.
     pub(super) usage: Usage,
     /// Its queue position before a permit was of no use, because the rest of a NOTIFY in fragments has not arrived.
@@ -129,6 +131,7 @@ impl<H: Host> Seat<H> {
             armed: Armed::default(),
             position: None,
             permit: None,
+            unused_since: None,
             usage: Usage::default(),
             kept: None,
             stall: None,
@@ -221,9 +224,17 @@ impl<H: Host> Seat<H> {
         self.settle_usage(now, shared);
     }
 
+    /// Closes it to make room for another connection, and sends why if its socket has room.
+    pub(super) fn evict(&mut self, now: Instant, shared: &mut Shared, host: &mut H) {
+        self.connection.evict(now);
+        self.hand_out_events(shared, host);
+        self.write(now);
+    }
+
     /// Gives everything back that it holds.
     pub(super) fn release(&mut self, shared: &mut Shared, host: &mut H) {
         self.cancel_work(host);
+        shared.forget_unused(self.unused_since.take(), self.key);
         shared.admission.change(&mut self.usage, Usage::default());
         if let Some(permit) = self.permit.take() {
             shared.admission.put_back(permit);
@@ -454,6 +465,7 @@ impl<H: Host> Seat<H> {
                 }
                 Event::Notify(notify) => {
                     self.kept = None;
+                    shared.forget_unused(self.unused_since.take(), self.key);
                     if let Handled::Deferred(ticket, work) = host.notify(self.key, &mut self.socket, notify) {
                         self.deferred.push((ticket, work));
                     }
@@ -472,6 +484,10 @@ impl<H: Host> Seat<H> {
     }
 
     fn closed(&mut self, reason: CloseReason, host: &mut H) {
+        if reason == CloseReason::Local(LocalReason::ConnectionLimit) && !self.was_refused {
+            self.was_refused = true;
+            host.report(&mut self.socket, Report::Refused(reason));
+        }
         // Whichever side closed it, remaining output is sent now.
         self.ending = Ending::Begun;
         self.cancel_work(host);

@@ -55,6 +55,8 @@ pub struct Oracle {
 enum State {
     Hello {
         until: u64,
+        /// The connection is above the limit of connections: only a health check is answered.
+        is_above_limit: bool,
     },
     /// AGENT-DISCONNECT will be sent with `code`, and the event will have `reported`.
     Refusing {
@@ -144,6 +146,8 @@ pub enum Reason {
     SendTimeout,
     /// The agent needs the memory.
     NoMemory,
+    /// The connection had sent no NOTIFY, and gave way to another one.
+    Evicted,
 }
 
 /// The position of the payload of a NOTIFY.
@@ -162,7 +166,7 @@ impl Oracle {
             limits,
             now,
             is_limit_reached: false,
-            state: State::Hello { until: now + limits.hello_timeout },
+            state: State::Hello { until: now + limits.hello_timeout, is_above_limit: false },
             max_frame_size: limits.max_frame_size,
             pipelining: false,
             fragmentation: false,
@@ -184,8 +188,8 @@ impl Oracle {
 
     /// Changes a connection that was just accepted to one above the limit of connections, which has to be rejected.
     pub fn reject(&mut self) {
-        let until = self.now + self.limits.refuse_delay;
-        self.state = State::Refusing { code: 13, reported: Reason::ConnectionLimit, until };
+        let until = self.now + self.limits.refuse_delay.min(self.limits.hello_timeout);
+        self.state = State::Hello { until, is_above_limit: true };
     }
 
     /// Starts again with a connection that was just accepted, and reuses the memory of this one.
@@ -242,13 +246,22 @@ impl Oracle {
 
     /// Input: the agent needs the memory of the connection.
     pub fn shed(&mut self, now: u64) {
+        self.give_up(now, Reason::NoMemory);
+    }
+
+    /// Input: the connection gives way to another one.
+    pub fn evict(&mut self, now: u64) {
+        self.give_up(now, Reason::Evicted);
+    }
+
+    fn give_up(&mut self, now: u64, reason: Reason) {
         self.tick(now);
         match self.state {
             State::Refusing { code, reported, .. } => self.close(Some(code), reported),
             State::Hello { .. } | State::Running | State::Draining { .. } if self.output().is_empty() => {
-                self.close(Some(13), Reason::NoMemory);
+                self.close(Some(13), reason);
             }
-            _ => self.terminate(End::Reason(Reason::NoMemory)),
+            _ => self.terminate(End::Reason(reason)),
         }
     }
 
@@ -256,7 +269,10 @@ impl Oracle {
     pub fn timeout(&mut self, now: u64) {
         self.tick(now);
         match self.state {
-            State::Hello { until } if until <= now => self.fail(2),
+            State::Hello { until, is_above_limit: true } if until <= now => {
+                self.close(Some(13), Reason::ConnectionLimit);
+            }
+            State::Hello { until, .. } if until <= now => self.fail(2),
             State::Refusing { code, reported, until } if until <= now => self.close(Some(code), reported),
             State::Running | State::Draining { .. } => self.expire(),
             State::Closing { until } if until.min(self.stalled_at()) <= now => {
@@ -348,7 +364,7 @@ impl Oracle {
     pub fn deadline(&self) -> Option<u64> {
         let own = match self.state {
             State::Closed => return None,
-            State::Hello { until } | State::Refusing { until, .. } | State::Closing { until } => until,
+            State::Hello { until, .. } | State::Refusing { until, .. } | State::Closing { until } => until,
             State::Running => self.idle_at(),
             State::Draining { until, .. } => until,
         };
@@ -556,6 +572,14 @@ impl Oracle {
             }
             Decision::Accept { healthcheck: true, .. } if self.limits.refuse_healthchecks => {
                 self.close(Some(13), Reason::HealthCheckRefused);
+                None
+            }
+            Decision::Accept { healthcheck: false, .. }
+                if matches!(self.state, State::Hello { is_above_limit: true, .. }) =>
+            {
+                let until = self.now + self.limits.refuse_delay;
+                self.state = State::Refusing { code: 13, reported: Reason::ConnectionLimit, until };
+                self.forget_input();
                 None
             }
             Decision::Accept { max_frame_size, pipelining, fragmentation, asynchronous, healthcheck } => {

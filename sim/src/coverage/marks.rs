@@ -135,6 +135,7 @@ marks! {
         Refused "a connection above the limit rejected (13)"
         CheckRefused "a health check refused by an agent that is stopping (13)"
         Shed "closed to free memory (13)"
+        CheckAboveLimit "a health check answered above the limit of connections"
         HeldForOthers "a NOTIFY held back by a limit of all connections"
     }
     "HAProxy" {
@@ -158,6 +159,7 @@ marks! {
         KeptInDrain "an event of HAProxy 3.1 or later that crossed a drain and must not be lost"
     }
     "rare" {
+        Evicted "a connection without a NOTIFY closed because another one needs its place"
         LostInDrain "an event of HAProxy 3.0 or earlier lost because it crossed a drain"
     }
 }
@@ -269,6 +271,7 @@ const fn of_close(reason: CloseReason) -> Mark {
         CloseReason::Local(LocalReason::Idle) => Mark::Idle,
         CloseReason::Local(LocalReason::SendTimeout) => Mark::SendTimeout,
         CloseReason::Local(LocalReason::NoMemory) => Mark::Shed,
+        CloseReason::Local(LocalReason::Evicted) => Mark::Evicted,
         CloseReason::Eof { unprocessed: true, .. } => Mark::EofMidFrame,
         CloseReason::Eof { in_flight: 0, .. } => Mark::EofIdle,
         CloseReason::Eof { .. } => Mark::EofInFlight,

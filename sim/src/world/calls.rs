@@ -117,6 +117,9 @@ impl State {
         self.event(at, &Event::Closed(reason));
         let peer = &mut self.peers[at];
         peer.ending = Ending::Begun;
+        if reason == CloseReason::HealthCheck && !peer.is_welcome {
+            self.coverage.reach(Mark::CheckAboveLimit);
+        }
         self.ends.push((at, reason));
         if was_ready != peer.was_ready {
             let detail = format!("expected was_ready to be {}, got {was_ready}", peer.was_ready);

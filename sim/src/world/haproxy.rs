@@ -241,8 +241,9 @@ impl World {
         let workers = self.agents[agent].workers.clone();
         let open: usize = workers.map(|worker| self.workers[worker].endpoint.len()).sum();
         let is_full = open >= self.setup.connections_max as usize;
-        let Player { name, faults, may_lose_events, .. } = &mut self.players[player];
-        *may_lose_events |= is_full;
+        // One of the connections may give way to this one.
+        self.players.iter_mut().for_each(|player| player.may_lose_events |= is_full);
+        let Player { name, faults, .. } = &self.players[player];
         let (name, faults) = (Link::Of(*name, link.0), faults.clone());
         let at = self.connect(name, agent);
         self.players[player].sockets.push((link, at));

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use spoa_core::Instant;
-use spoa_core::endpoint::{Origin, Readiness};
+use spoa_core::endpoint::{Key, Origin, Readiness};
 
 use super::host::SimSocket;
 use super::peer::Peer;
@@ -98,20 +98,58 @@ impl World {
         let (peer, now) = (&mut peers[at], *now);
         let worker = peer.worker;
         let agent = &self.agents[self.workers[worker].agent];
-        let open: usize = agent.workers.clone().map(|worker| self.workers[worker].endpoint.len()).sum();
-        let welcome = open < self.setup.connections_max as usize;
+        let workers = agent.workers.clone();
         peer.refuses_checks = agent.is_lame || self.setup.refuse_healthchecks > 0;
         let limits = Limits { refuse_healthchecks: peer.refuses_checks, ..self.setup.limits() };
         peer.oracle.restart(limits, now);
+        let origin = Origin(peer.origin.into());
+        let is_served = |peer: &&Peer| peer.is_welcome && workers.contains(&peer.worker);
+        let is_full = state.open_peers().filter(is_served).count() >= self.setup.connections_max as usize;
+        drop(state);
+        let welcome = !is_full || self.evict(worker);
+        let mut state = self.state.borrow_mut();
+        let peer = &mut state.peers[at];
+        (peer.is_welcome, peer.accepted_at) = (welcome, now);
         if !welcome {
             peer.oracle.reject();
         }
-        let origin = Origin(peer.origin.into());
         drop(state);
         let socket = SimSocket { at, state: Rc::clone(&self.state) };
         let endpoint = &mut self.workers[worker].endpoint;
-        let key = endpoint.accept(Instant::from_nanos(now), socket, origin, welcome, &mut self.host);
+        let key = endpoint.accept(Instant::from_nanos(now), socket, origin, welcome);
         self.state.borrow_mut().peers[at].key = Some(key);
+    }
+
+    /// Makes room for a connection above the limit; returns false if none can give way to it: the one that was accepted first and
+    /// has sent no NOTIFY, after a second.
+    fn evict(&mut self, worker: usize) -> bool {
+        let mut state = self.state.borrow_mut();
+        let now = state.now;
+        let can_be_evicted = |at: &usize| {
+            let peer = &state.peers[*at];
+            let is_unused = peer.key.is_some() && peer.is_welcome && peer.delivered == 0;
+            peer.worker == worker && is_unused && now - peer.accepted_at >= 1_000_000_000
+        };
+        let age = |at: &usize| (state.peers[*at].accepted_at, state.peers[*at].key.map(Key::index));
+        let expected = state.open.iter().copied().filter(can_be_evicted).min_by_key(age);
+        if let Some(at) = expected {
+            let peer = &mut state.peers[at];
+            peer.is_settled = true;
+            peer.oracle.evict(now);
+        }
+        drop(state);
+        let evicted = self.workers[worker].endpoint.evict(Instant::from_nanos(now), &mut self.host);
+        let evicted = evicted.map(|socket| socket.at);
+        let mut state = self.state.borrow_mut();
+        if evicted != expected {
+            let detail = format!("expected connection {expected:?} to be evicted, got {evicted:?}");
+            state.fail(expected.or(evicted).unwrap_or_default(), "evict", detail);
+        }
+        if let Some(at) = evicted {
+            state.peers[at].is_shut = state.peers[at].oracle.is_send_finished();
+            state.dropped(at);
+        }
+        evicted.is_some()
     }
 
     /// Notes a change of a socket, which is reported before the next pass.

@@ -32,6 +32,10 @@ pub(super) struct Peer {
     pub(super) is_open: bool,
     /// The agent has lost the connection to a fault of its own, or was killed.
     pub(super) was_lost: bool,
+    /// It was accepted below the limit of connections, or in place of another one.
+    pub(super) is_welcome: bool,
+    /// The time at which it was accepted.
+    pub(super) accepted_at: Nanos,
     /// The agent refuses a health check on it.
     pub(super) refuses_checks: bool,
     /// The time of the last `hold`.
@@ -101,6 +105,8 @@ impl Peer {
             was_reset: false,
             is_open: true,
             was_lost: false,
+            is_welcome: false,
+            accepted_at: 0,
             refuses_checks: false,
             held_at: 0,
             close_forwarded: false,
