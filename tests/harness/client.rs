@@ -205,6 +205,33 @@ impl Client {
         }
     }
 
+    /// Makes a client of a TCP connection.
+    ///
+    /// # Errors
+    /// If the socket has no timeouts.
+    pub fn of_tcp(stream: TcpStream) -> io::Result<Self> {
+        let client = Self { stream: Stream::Tcp(stream) };
+        client.set_timeouts(LIMIT)?;
+        Ok(client)
+    }
+
+    /// Reads a frame, or returns `None` if the connection ends before that.
+    pub fn try_frame(&mut self) -> Option<Frame> {
+        let mut bytes = vec![0; 4];
+        self.try_read(&mut bytes).ok()?;
+        let len = u32::from_be_bytes(bytes[..].try_into().ok()?) as usize;
+        bytes.resize(4 + len.min(1 << 24), 0);
+        self.try_read(&mut bytes[4..]).ok()?;
+        Frame::take(&mut &bytes[..])
+    }
+
+    fn try_read(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => stream.read_exact(bytes),
+            Stream::Unix(stream) => stream.read_exact(bytes),
+        }
+    }
+
     fn fd(&self) -> BorrowedFd<'_> {
         match &self.stream {
             Stream::Tcp(stream) => stream.as_fd(),

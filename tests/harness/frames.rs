@@ -26,7 +26,8 @@ impl Hello {
         Self::of("").with("healthcheck", Value::Bool(true))
     }
 
-    fn of(capabilities: &str) -> Self {
+    /// Returns a HELLO with these capabilities, and without an engine-id.
+    pub fn of(capabilities: &str) -> Self {
         Self { items: Vec::new(), flags: 1, ids: (0, 0) }
             .with("supported-versions", Value::text("2.0"))
             .with("max-frame-size", Value::Uint32(16380))
