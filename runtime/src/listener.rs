@@ -27,6 +27,12 @@ const BACKLOG: i32 = 4096;
 const KEEPALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
 
+/// The size of each of the two buffers that the kernel has for a TCP connection, in bytes; Linux doubles it for its own overhead.
+///
+/// By default a buffer grows to several megabytes for a peer that sends more than is read, and the limits of the agent do not
+/// count it. Four frames of the default size fit in. Connections inherit this from their listener.
+const SOCKET_BUFFER: usize = 64 << 10;
+
 /// An open socket. The file of a unix socket is removed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Listener {
@@ -45,9 +51,7 @@ impl Listener {
             ListenAddr::Tcp(tcp) => {
                 let socket = Socket::new(Domain::for_address(*tcp), Type::STREAM, None).map_err(failed)?;
                 socket.set_reuse_address(true).map_err(failed)?;
-                // An ACK must not wait until TCP has acknowledged the one before it. Connections inherit this from their listener.
-                socket.set_tcp_nodelay(true).map_err(failed)?;
-                socket.set_tcp_keepalive(&KEEPALIVE).map_err(failed)?;
+                set_options(&socket).map_err(failed)?;
                 socket.bind(&(*tcp).into()).map_err(failed)?;
                 socket.listen(BACKLOG).map_err(failed)?;
                 let bound = socket.local_addr().map_err(failed)?.as_socket().unwrap_or(*tcp);
@@ -73,8 +77,7 @@ impl Listener {
     pub(crate) fn inherit(socket: &Inherited) -> io::Result<Self> {
         match socket {
             Inherited::Tcp(socket) => {
-                SockRef::from(socket).set_tcp_nodelay(true)?;
-                SockRef::from(socket).set_tcp_keepalive(&KEEPALIVE)?;
+                set_options(&SockRef::from(socket))?;
                 let addr = ListenAddr::Tcp(socket.local_addr()?);
                 Self::of(ListeningSocket::Tcp(TcpListener::from_std(socket.try_clone()?)), addr, None)
             }
@@ -110,6 +113,15 @@ impl Listener {
         let origin = peer.map_or_else(Origin::default, |peer| origin_of(peer.ip()));
         Ok(Accepted { socket, peer: peer.map_or_else(number, |peer| peer.to_string()), origin })
     }
+}
+
+/// Sets the options that TCP connections inherit from their listener. The buffers have to be set before it listens.
+fn set_options(socket: &Socket) -> io::Result<()> {
+    // An ACK must not wait until TCP has acknowledged the one before it.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&KEEPALIVE)?;
+    socket.set_recv_buffer_size(SOCKET_BUFFER)?;
+    socket.set_send_buffer_size(SOCKET_BUFFER)
 }
 
 /// A connection that was accepted.
@@ -263,6 +275,16 @@ mod tests {
             "an IPv4 address has one origin in either form"
         );
         assert!(socket.tcp_nodelay().unwrap() && socket.nonblocking().unwrap() && socket.keepalive().unwrap());
+        let buffers = [socket.recv_buffer_size().unwrap(), socket.send_buffer_size().unwrap()];
+        assert_eq!(buffers, [2 * SOCKET_BUFFER; 2], "bounded buffers in the kernel");
         assert_eq!(peer, client.local_addr().unwrap().to_string());
+    }
+
+    #[test]
+    fn a_peer_is_an_ipv4_address_or_an_ipv6_network_of_64_bits() {
+        let origins = ["2001:db8::1", "2001:db8::ffff:0:0:2", "2001:db8:0:1::1", "192.0.2.1", "192.0.2.2"]
+            .map(|address| origin_of(address.parse().unwrap()));
+        assert_eq!(origins[0], origins[1]);
+        assert!(origins[1..].iter().enumerate().all(|(at, origin)| !origins[at + 2..].contains(origin)));
     }
 }

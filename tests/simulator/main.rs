@@ -21,7 +21,7 @@ use spoa_sim::text::parse;
 /// generator's version.
 const GOLDEN: [(Profile, u64, &str); 3] = [
     (Profile::Standard, 500, "a4066cd6719774691e794750614d2dac"),
-    (Profile::Endpoint, 500, "de17f3cfd54e4f693b5138d4a5f7660d"),
+    (Profile::Endpoint, 500, "4dfeafe58809d6af58b631da98d4274c"),
     (Profile::Fleet, 50, "dea8c46800ac7fb2072ceb7cf7a58c4b"),
 ];
 

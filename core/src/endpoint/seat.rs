@@ -20,8 +20,10 @@ use crate::time::Instant;
 
 /// How often a connection reads in one turn while no other has one.
 const READS_MAX: usize = 8;
-/// How often it does while others wait for theirs: their latency is this much of everyone's input.
+/// How often it does while others wait for theirs.
 const READS_MAX_CONTENDED: usize = 1;
+/// The most bytes that it reads then: the latency of each connection is this much input of every other one.
+const READ_LEN_CONTENDED: usize = 8 << 10;
 
 /// The time after which a stalled peer is shed before queued ones.
 const STALL_TIME: Duration = Duration::from_secs(1);
@@ -285,8 +287,9 @@ impl<H: Host> Seat<H> {
             self.inbound.suspect();
         }
         let reads_max = if shared.is_contended { READS_MAX_CONTENDED } else { READS_MAX };
+        let len_max = if shared.is_contended { READ_LEN_CONTENDED } else { usize::MAX };
         for _ in 0..reads_max {
-            self.read(now);
+            self.read(now, len_max);
             // Input that has arrived counts before a deadline that has passed meanwhile.
             self.hand_out_events(shared, host);
             self.expire(now, shared, host);
@@ -392,12 +395,14 @@ impl<H: Host> Seat<H> {
         self.inbound.is_readable() && self.connection.wants_input()
     }
 
-    /// Reads once, if there may be something to read.
-    fn read(&mut self, now: Instant) {
+    /// Reads once, at most so many bytes, if there may be something to read.
+    fn read(&mut self, now: Instant, len_max: usize) {
         if !self.wants_read() {
             return;
         }
         let buf = self.connection.recv_buf();
+        let len = buf.len().min(len_max);
+        let buf = &mut buf[..len];
         match self.socket.read(buf) {
             Io::Done(0) | Io::Failed => self.connection.handle_eof(now),
             Io::Done(len) => {

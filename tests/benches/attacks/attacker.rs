@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -41,7 +41,8 @@ impl Attackers {
                 let _ = setpriority_process(None, 19);
                 let mut connections = self.connections.lock().expect("no attacker has panicked");
                 while !is_over.load(Ordering::Relaxed) {
-                    let moved = connections.iter_mut().map(|connection| usize::from(self.push(connection))).sum::<usize>();
+                    let moved =
+                        connections.iter_mut().map(|connection| usize::from(self.push(connection))).sum::<usize>();
                     if moved == 0 {
                         thread::sleep(Duration::from_millis(1));
                     }

@@ -78,7 +78,12 @@ fn fragments() {
     let attackers = Attackers::connect(server.addr(), 2, &Hello::of("pipelining,fragmentation"), &fragment);
     println!("2 connections pour fragments: {}", attackers.beside(|| polite.measure(TIME)));
     let before = server.memory();
-    let attackers = Attackers::connect(server.addr(), 200, &Hello::of("pipelining,fragmentation"), &attacker::open_fragments(15_000, 60));
+    let attackers = Attackers::connect(
+        server.addr(),
+        200,
+        &Hello::of("pipelining,fragmentation"),
+        &attacker::open_fragments(15_000, 60),
+    );
     let result = attackers.beside(|| polite.measure(TIME));
     println!("200 connections hold 900 kB of fragments each: {result}; {}", server.memory_report(before));
     drop(attackers);
@@ -93,8 +98,10 @@ fn queued() {
     let input = [notify(1, 1, &[]), large(12_000), large(12_000), large(12_000)].concat();
     let attackers = Attackers::connect(server.addr(), 6_000, &Hello::mux(), &input);
     let (answered, tried) = attackers.beside(|| polite::in_two_pieces(server.addr(), TIME));
-    println!("6000 queued connections hold 36 kB each: {answered} of {tried} connections whose frames arrive in two pieces answered; {}",
-        server.memory_report(before));
+    println!(
+        "6000 queued connections hold 36 kB each: {answered} of {tried} connections whose frames arrive in two pieces answered; {}",
+        server.memory_report(before)
+    );
 }
 
 /// Thousands of connections that did not agree on pipelining send more than one NOTIFY, so that their buffers are full.
@@ -105,8 +112,10 @@ fn held_back() {
     let hello = Hello::of("");
     let attackers = Attackers::connect(server.addr(), 6_000, &hello, &input);
     let (answered, tried) = attackers.beside(|| polite::in_two_pieces(server.addr(), TIME));
-    println!("6000 connections above their own limit hold 36 kB each: {answered} of {tried} answered; {}",
-        server.memory_report(before));
+    println!(
+        "6000 connections above their own limit hold 36 kB each: {answered} of {tried} answered; {}",
+        server.memory_report(before)
+    );
 }
 
 /// A peer with thousands of connections has all permits; a connection of another peer is beside it.

@@ -77,7 +77,8 @@ pub(crate) fn in_two_pieces(addr: &str, time: Duration) -> (usize, usize) {
             client.try_send(rest).ok()?;
             client.try_frame().map(|frame| frame.kind)
         };
-        let is_served = exchange(Hello::mux().encode()) == Some(AGENT_HELLO) && exchange(notify(1, 1, &[])) == Some(ACK);
+        let is_served =
+            exchange(Hello::mux().encode()) == Some(AGENT_HELLO) && exchange(notify(1, 1, &[])) == Some(ACK);
         answered += usize::from(is_served);
     }
     (answered, tried)

@@ -28,7 +28,8 @@ pub(crate) enum Answers {
 impl Answers {
     /// Serves until the process is killed.
     pub(crate) fn serve(self) -> ! {
-        let agent = Agent::new().listen("127.0.0.1:0".parse().expect("the address is valid")).workers(NonZeroUsize::MIN);
+        let agent =
+            Agent::new().listen("127.0.0.1:0".parse().expect("the address is valid")).workers(NonZeroUsize::MIN);
         let agent = if self == Self::Later { agent.total_in_flight_max(64) } else { agent };
         let server = agent.bind().expect("a free port can be bound");
         println!("{}", server.addrs()[0]);
@@ -79,7 +80,8 @@ impl Server {
     /// Describes the memory since it was `before`.
     pub(crate) fn memory_report(&self, before: u64) -> String {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let (now, peak) = (self.memory().saturating_sub(before), process::memory_peak(self.pid()).saturating_sub(before));
+        let (now, peak) =
+            (self.memory().saturating_sub(before), process::memory_peak(self.pid()).saturating_sub(before));
         format!("{:.0} MiB resident, {:.0} MiB at most, limit {:.0} MiB", mib(now), mib(peak), mib(BYTES_MAX))
     }
 
