@@ -2,8 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use slab::Slab;
@@ -14,6 +13,7 @@ use spoa_core::{AckTooBig, Instant, Ticket, TicketId};
 use crate::handler::HandlerError;
 use crate::log_limit::LogLimit;
 use crate::panics;
+use crate::ready::{Flag, Ready};
 
 /// The futures of a worker's handler, which run on its thread, and their results.
 ///
@@ -36,7 +36,7 @@ struct Work {
     ticket: Ticket,
     since: Instant,
     later: Pin<Box<dyn Future<Output = Result<Actions, HandlerError>>>>,
-    flag: Arc<Flag>,
+    own: Arc<FutureWaker>,
     waker: Waker,
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn panicked(panic: &str) -> String {
 
 impl Answers {
     pub(crate) fn new(log_limit: LogLimit) -> Self {
-        Self { work: Slab::new(), running: Vec::new(), ready: Arc::default(), finished: Vec::new(), log_limit }
+        Self { work: Slab::new(), running: Vec::new(), ready: Arc::new(Ready::new()), finished: Vec::new(), log_limit }
     }
 
     /// Adds `later`, which answers the NOTIFY `ticket` of connection `key`, handed out at `since`. The next
@@ -76,9 +76,9 @@ impl Answers {
         let entry = self.work.vacant_entry();
         let number = entry.key();
         let id = WorkId { number, key, ticket: ticket.id() };
-        let flag = Arc::new(Flag { number, is_up: AtomicBool::new(true), ready: Arc::clone(&self.ready) });
-        let waker = Waker::from(Arc::clone(&flag));
-        entry.insert(Work { key, ticket, since, later: Box::pin(later), flag, waker });
+        let own = Arc::new(FutureWaker { flag: Flag::up(number), ready: Arc::clone(&self.ready) });
+        let waker = Waker::from(Arc::clone(&own));
+        entry.insert(Work { key, ticket, since, later: Box::pin(later), own, waker });
         self.running.push(number);
         id
     }
@@ -104,13 +104,12 @@ impl Answers {
     /// ready again.
     pub(crate) fn run(&mut self, cx: &Context<'_>) -> bool {
         let Self { work, running, ready, finished, log_limit } = self;
-        ready.lock().hand_over(running, cx.waker());
+        ready.hand_over(running, cx.waker());
         for number in running.drain(..) {
             // An index may be that of a future that is gone, or of a new one with the same index, which is then polled
-            // once because its flag is cleared. The flag is cleared before the poll, so that a wake-up during it sets
-            // it again.
-            let Some(Work { later, flag, waker, .. }) = work.get_mut(number) else { continue };
-            if !flag.is_up.swap(false, Ordering::AcqRel) {
+            // once because its flag is lowered.
+            let Some(Work { later, own, waker, .. }) = work.get_mut(number) else { continue };
+            if !own.flag.lower() {
                 continue;
             }
             let poll = catch_unwind(AssertUnwindSafe(|| later.as_mut().poll(&mut Context::from_waker(waker))));
@@ -149,55 +148,19 @@ fn drop_caught<T>(log_limit: &LogLimit, what: T) {
     }
 }
 
-/// The futures that are ready; wakers add to it from any thread.
-#[derive(Default)]
-struct Ready(Mutex<Raised>);
-
-#[derive(Default)]
-struct Raised {
-    numbers: Vec<usize>,
-    worker: Option<Waker>,
-}
-
-impl Ready {
-    fn lock(&self) -> MutexGuard<'_, Raised> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Raised {
-    /// Appends the indexes to `running`; from now on `worker` is woken for new ones.
-    fn hand_over(&mut self, running: &mut Vec<usize>, worker: &Waker) {
-        running.append(&mut self.numbers);
-        match &mut self.worker {
-            Some(known) => known.clone_from(worker),
-            none => *none = Some(worker.clone()),
-        }
-    }
-}
-
 /// The waker of one future.
-struct Flag {
-    number: usize,
-    /// True while the future is among those to be polled.
-    is_up: AtomicBool,
+struct FutureWaker {
+    flag: Flag,
     ready: Arc<Ready>,
 }
 
-impl Wake for Flag {
+impl Wake for FutureWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.is_up.swap(true, Ordering::AcqRel) {
-            let mut raised = self.ready.lock();
-            raised.numbers.push(self.number);
-            // Once is enough, because the worker polls all of them.
-            let worker = raised.worker.take();
-            drop(raised);
-            worker.iter().for_each(Waker::wake_by_ref);
-        }
+        self.ready.raise(&self.flag);
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mio::{Registry, Token, Waker};
 use smol::channel::{Receiver, Sender, unbounded};
 use spoa_core::endpoint::Drain;
 
+use crate::bell::Bell;
 use crate::health::Heartbeat;
 use crate::listener::Accepted;
 
@@ -19,8 +20,8 @@ use crate::listener::Accepted;
 pub(crate) struct Mailbox {
     commands: Sender<Command>,
     waker: Waker,
-    /// True if the worker was woken and has not read its commands since: of many commands at once one wakes it.
-    is_called: AtomicBool,
+    /// Of many commands at once, one wakes the worker.
+    bell: Bell,
     connections: AtomicUsize,
     turned_away: AtomicUsize,
     heartbeat: Heartbeat,
@@ -62,10 +63,9 @@ impl Mailbox {
     /// `token`.
     pub(crate) fn new(number: usize, registry: &Registry, token: Token) -> io::Result<(Arc<Self>, Receiver<Command>)> {
         let (waker, (commands, received)) = (Waker::new(registry, token)?, unbounded());
-        let is_called = AtomicBool::new(false);
         let (connections, turned_away) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let heartbeat = Heartbeat::new(format!("worker {number}"));
-        Ok((Arc::new(Self { commands, waker, is_called, connections, turned_away, heartbeat }), received))
+        Ok((Arc::new(Self { commands, waker, bell: Bell::new(), connections, turned_away, heartbeat }), received))
     }
 
     /// Returns the number of connections that the worker serves, including those in its mailbox.
@@ -101,17 +101,14 @@ impl Mailbox {
 
     /// Has the worker look at its commands and give a sign of life.
     pub(crate) fn wake(&self) {
-        if !self.is_called.swap(true, Ordering::AcqRel)
-            && let Err(error) = self.waker.wake()
-        {
-            self.is_called.swap(false, Ordering::AcqRel);
+        if let Err(error) = self.bell.ring(|| self.waker.wake()) {
             tracing::error!("cannot wake a worker: {error}");
         }
     }
 
     /// Called by the worker before it looks at its commands: a later command wakes it again.
     pub(crate) fn heard(&self) {
-        self.is_called.swap(false, Ordering::AcqRel);
+        self.bell.answer();
         self.heartbeat.beat();
     }
 

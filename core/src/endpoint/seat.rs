@@ -182,7 +182,12 @@ impl<H: Host> Seat<H> {
         let before = self.connection.stats().notifies;
         self.wrote = 0;
         let next = self.serve(now, shared, host);
-        self.note_progress(self.connection.stats().notifies > before);
+        let notified = self.connection.stats().notifies > before;
+        if notified {
+            self.kept = None;
+            shared.forget_unused(self.unused_since.take(), self.key);
+        }
+        self.note_progress(notified);
         self.settle_usage(now, shared);
         if self.deferred.is_empty() {
             (self.deferred, self.answers) = (Vec::new(), Vec::new());
@@ -469,8 +474,6 @@ impl<H: Host> Seat<H> {
                     host.report(&mut self.socket, Report::Ready { negotiated, engine_id });
                 }
                 Event::Notify(notify) => {
-                    self.kept = None;
-                    shared.forget_unused(self.unused_since.take(), self.key);
                     if let Handled::Deferred(ticket, work) = host.notify(self.key, &mut self.socket, notify) {
                         self.deferred.push((ticket, work));
                     }
