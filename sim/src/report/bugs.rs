@@ -7,7 +7,7 @@ use std::{env, fs, io};
 
 use spoa_sim::planted::{Place, PlantedBug};
 
-/// The seeds within which each has to be found: of the profile endpoint, if the bug is in the endpoint, else standard.
+/// The seeds within which each has to be found: of the profile endpoint if the bug is in the endpoint, else standard, then endpoint.
 const SEEDS: &str = "0..100000";
 /// Their folder, from the workspace's root.
 const FOLDER: &str = "sim/bugs";
@@ -108,8 +108,16 @@ impl Copy {
         let cannot_write = |error| format!("cannot write {}: {error}", file.display());
         let original = fs::read(&file).map_err(cannot_write)?;
         fs::write(&file, text).map_err(cannot_write)?;
-        let profile = if file.to_string_lossy().contains("endpoint") { "endpoint" } else { "standard" };
-        let found = Command::new(cargo())
+        let is_in_endpoint = file.to_string_lossy().contains("endpoint");
+        let profiles: &[&str] = if is_in_endpoint { &["endpoint"] } else { &["standard", "endpoint"] };
+        let found = profiles.iter().find_map(|profile| self.run_seeds(name, profile).transpose());
+        fs::write(&file, original).map_err(cannot_write)?;
+        found.transpose()
+    }
+
+    /// Builds the copy, and runs the seeds of a profile until one fails.
+    fn run_seeds(&self, name: &str, profile: &str) -> Result<Option<Found>, String> {
+        let output = Command::new(cargo())
             .args(["run", "--quiet", "--release", "-p", "spoa-sim", "--", "run", "--jobs", "1", "--seeds", SEEDS])
             .args(["--profile", profile])
             .current_dir(&self.source)
@@ -117,9 +125,8 @@ impl Copy {
             // A build a bug: quick ones.
             .envs([("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_DEBUG", "0")])
             .envs([("CARGO_PROFILE_RELEASE_INCREMENTAL", "true"), ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")])
-            .output();
-        fs::write(&file, original).map_err(cannot_write)?;
-        let output = found.map_err(|error| format!("cannot run cargo: {error}"))?;
+            .output()
+            .map_err(|error| format!("cannot run cargo: {error}"))?;
         let said = String::from_utf8_lossy(&output.stdout);
         if !said.starts_with("seeds ") {
             return Err(format!("{name} does not build:\n{}", String::from_utf8_lossy(&output.stderr)));
