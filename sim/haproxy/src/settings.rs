@@ -129,6 +129,14 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Returns the default configuration of an engine.
+    pub const fn of(engine: Engine) -> Self {
+        match engine {
+            Engine::Mux => Self::mux(),
+            Engine::Applet => Self::applet(),
+        }
+    }
+
     /// Returns the default configuration of HAProxy 3.2 and later.
     pub const fn mux() -> Self {
         Self {

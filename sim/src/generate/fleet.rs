@@ -81,10 +81,7 @@ impl Generator {
 
     /// Starts a process whose servers are the agents.
     fn start_balancer(&mut self, haproxy: Haproxy, engine: Engine, (check_inter, fall): (Nanos, u32)) {
-        let base = match engine {
-            Engine::Mux => Settings::mux(),
-            Engine::Applet => Settings::applet(),
-        };
+        let base = Settings::of(engine);
         let settings = Settings {
             retry_delay: if self.workload.chance(7, 8) { 50 * MS } else { base.retry_delay },
             latency: if self.workload.chance(1, 2) { self.workload.magnitude(1000, MS) } else { 0 },

@@ -94,10 +94,7 @@ impl Generator {
     }
 
     fn settings(&mut self, engine: Engine) -> Settings {
-        let base = match engine {
-            Engine::Mux => Settings::mux(),
-            Engine::Applet => Settings::applet(),
-        };
+        let base = Settings::of(engine);
         // With a shorter gap, a run would contain thousands of equal reconnections.
         let base = Settings { reconnect_gap: self.workload.magnitude(20 * MS, 200 * MS), ..base };
         if self.workload.chance(1, 4) {

@@ -1,6 +1,6 @@
 //! Proposes simpler versions of steps and of the agent's limits, the simplest first.
 
-use spoa_sim_haproxy::{Engine, Settings};
+use spoa_sim_haproxy::Settings;
 
 use crate::plan::{Answer, Plan};
 use crate::script::{
@@ -86,10 +86,7 @@ pub(super) fn simpler_steps(step: &Step) -> Vec<Step> {
 
 /// Returns versions with one setting at the default of the engine, or with one rounder time.
 fn simpler_settings(settings: &Settings) -> Vec<Settings> {
-    let defaults = match settings.engine {
-        Engine::Mux => Settings::mux(),
-        Engine::Applet => Settings::applet(),
-    };
+    let defaults = Settings::of(settings.engine);
     let mut simpler = Vec::new();
     macro_rules! default {
         ($($field:ident)*) => {

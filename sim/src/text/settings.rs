@@ -110,9 +110,10 @@ pub(super) struct Setup<'s>(pub(super) &'s Settings);
 impl Display for Setup<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self(settings) = self;
-        let (name, defaults) = match settings.engine {
-            Engine::Mux => ("mux", Settings::mux()),
-            Engine::Applet => ("applet", Settings::applet()),
+        let defaults = Settings::of(settings.engine);
+        let name = match settings.engine {
+            Engine::Mux => "mux",
+            Engine::Applet => "applet",
         };
         write!(f, "engine={name}")?;
         macro_rules! show {

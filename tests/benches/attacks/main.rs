@@ -55,9 +55,10 @@ fn main() {
     resets();
 }
 
-/// Returns a NOTIFY with so many bytes of text.
-fn large(len: usize) -> Vec<u8> {
-    notify(1, 1, &[message("m", &[("x", Value::text(&"x".repeat(len)))])])
+/// Returns a NOTIFY that is taken, and three large ones that fill the receive buffer.
+fn fills_buffer() -> Vec<u8> {
+    let large = notify(1, 1, &[message("m", &[("x", Value::text(&"x".repeat(12_000)))])]);
+    [notify(1, 1, &[]), large.repeat(3)].concat()
 }
 
 /// 64 connections send NOTIFYs without a pause and read their answers.
@@ -70,7 +71,7 @@ fn flood() {
     println!("64 connections flood: {}", attackers.beside(|| polite.measure(TIME)));
 }
 
-/// Two connections send fragments of NOTIFYs of 1 MiB without a pause, of which the last never comes.
+/// Two connections send NOTIFYs of 900 kB in fragments, which they abort, without a pause; then many hold such a NOTIFY.
 fn fragments() {
     let server = Server::start(Answers::Immediate);
     let mut polite = Polite::connect(server.addr());
@@ -95,8 +96,7 @@ fn fragments() {
 fn queued() {
     let server = Server::start(Answers::Later);
     let before = server.memory();
-    let input = [notify(1, 1, &[]), large(12_000), large(12_000), large(12_000)].concat();
-    let attackers = Attackers::connect(server.addr(), 6_000, &Hello::mux(), &input);
+    let attackers = Attackers::connect(server.addr(), 6_000, &Hello::mux(), &fills_buffer());
     let (answered, tried) = attackers.beside(|| polite::in_two_pieces(server.addr(), TIME));
     println!(
         "6000 queued connections hold 36 kB each: {answered} of {tried} connections whose frames arrive in two pieces answered; {}",
@@ -108,9 +108,8 @@ fn queued() {
 fn held_back() {
     let server = Server::start(Answers::Later);
     let before = server.memory();
-    let input = [notify(1, 1, &[]), large(12_000), large(12_000), large(12_000)].concat();
     let hello = Hello::of("");
-    let attackers = Attackers::connect(server.addr(), 6_000, &hello, &input);
+    let attackers = Attackers::connect(server.addr(), 6_000, &hello, &fills_buffer());
     let (answered, tried) = attackers.beside(|| polite::in_two_pieces(server.addr(), TIME));
     println!(
         "6000 connections above their own limit hold 36 kB each: {answered} of {tried} answered; {}",
@@ -131,8 +130,7 @@ fn deferred() {
 fn resets() {
     let server = Server::start(Answers::Later);
     let polite = Polite::connect(server.addr());
-    let input = [notify(1, 1, &[]), large(12_000), large(12_000), large(12_000)].concat();
-    let attackers = Attackers::connect(server.addr(), 1_000, &Hello::mux(), &input);
+    let attackers = Attackers::connect(server.addr(), 1_000, &Hello::mux(), &fills_buffer());
     attackers.beside(|| std::thread::sleep(Duration::from_millis(500)));
     let start = Instant::now();
     attackers.reset();
