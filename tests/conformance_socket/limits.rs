@@ -168,10 +168,14 @@ fn rejected_connections_do_not_count_against_the_limit() {
 /// A peer that holds every place does not take the agent out of HAProxy, however many connections are being rejected.
 #[test]
 fn health_checks_are_answered_above_the_limit() {
-    let (agent, admin) = with_admin(&["--connections-max", "1", "--refuse-delay", "1h", "--hello-timeout", "1h"]);
+    let (agent, admin) =
+        with_admin(&["-n", "1", "--connections-max", "1", "--refuse-delay", "1h", "--hello-timeout", "1h"]);
     let first = Client::ready(agent.addr());
-    let rejected: Vec<_> = (0..40).map(|_| Client::fresh(agent.addr())).collect();
+    let mut rejected: Vec<_> = (0..40).map(|_| Client::fresh(agent.addr())).collect();
     admin.wait_for("spoa_connections_dropped_total", 24.0);
+    for mut oldest in rejected.drain(..24) {
+        assert_eq!(oldest.read_to_end().expect("the connection is not reset"), [0; 0], "16 are being rejected at most");
+    }
     let mut check = Client::fresh(agent.addr());
     check.send(&Hello::health_check().encode());
     assert_eq!(check.frame().kind, AGENT_HELLO);
