@@ -5,6 +5,7 @@ use core::num::NonZeroU64;
 use core::time::Duration;
 
 use crate::in_flight::Slot;
+use crate::memory::Memory;
 use crate::wire::{Capabilities, LENGTH_LEN, MAX_FRAME_SIZE_MIN};
 
 /// The capabilities, limits and timeouts of one connection. The defaults suit the defaults of HAProxy.
@@ -156,9 +157,18 @@ impl Config {
     /// An idle connection that released its buffers ([`release_buffers`](crate::Connection::release_buffers)) holds no
     /// heap memory.
     pub const fn memory_max(&self) -> usize {
-        let reassembly = if self.capabilities.contains(Capabilities::FRAGMENTATION) { self.reassembly_max } else { 0 };
-        let slots = self.in_flight_max.saturating_mul(size_of::<Slot>());
-        self.recv_memory_max().saturating_add(self.send_memory_max()).saturating_add(slots).saturating_add(reassembly)
+        self.memory_max_by_buffer().total()
+    }
+
+    /// Returns the terms of [`memory_max`](Self::memory_max): the most heap memory of each buffer.
+    pub const fn memory_max_by_buffer(&self) -> Memory {
+        let offers_fragmentation = self.capabilities.contains(Capabilities::FRAGMENTATION);
+        Memory {
+            recv: self.recv_memory_max(),
+            send: self.send_memory_max(),
+            in_flight: self.in_flight_max.saturating_mul(size_of::<Slot>()),
+            reassembly: if offers_fragmentation { self.reassembly_max } else { 0 },
+        }
     }
 
     pub(crate) const fn recv_memory_max(&self) -> usize {

@@ -13,6 +13,7 @@ use crate::error::PeerError;
 use crate::event::{CloseReason, Event, LocalReason, Notify};
 use crate::handshake::Negotiated;
 use crate::in_flight::{InFlight, Ticket, TicketId};
+use crate::memory::Memory;
 use crate::outbox::Outbox;
 use crate::reassembly::Reassembly;
 use crate::recv::RecvBuf;
@@ -390,7 +391,17 @@ impl Connection {
 
     /// Returns the heap memory held now, in bytes. It is at most [`Config::memory_max`].
     pub fn memory(&self) -> usize {
-        self.recv.memory() + self.outbox.send.memory() + self.in_flight.memory() + self.reassembly.memory()
+        self.memory_by_buffer().total()
+    }
+
+    /// Returns the heap memory of each buffer now. None exceeds its limit in [`Config::memory_max_by_buffer`].
+    pub fn memory_by_buffer(&self) -> Memory {
+        Memory {
+            recv: self.recv.memory(),
+            send: self.outbox.send.memory(),
+            in_flight: self.in_flight.memory(),
+            reassembly: self.reassembly.memory(),
+        }
     }
 
     /// Takes the buffers that this connection does not have from `spare`. Call this each time before the connection is

@@ -22,6 +22,22 @@ fn big_value(n: usize) -> TypedData<'static> {
     }
 }
 
+/// The scopes, in the order in which an `echo` answer uses them.
+const SCOPES: [Scope; 5] = [Scope::Process, Scope::Session, Scope::Transaction, Scope::Request, Scope::Response];
+
+/// The bytes of the names of an `echo` answer: the first and last of each kind that is allowed.
+const NAME: &str = "azAZ09_.azAZ09_.azAZ09_.azAZ09_.azAZ09_.azAZ09_.azAZ";
+
+/// The result of a handler's call.
+pub struct Handled {
+    /// The plan of the NOTIFY.
+    pub plan: Plan,
+    /// The data for a deferred answer.
+    pub deferred: Option<(Ticket, DeferredAnswer)>,
+    /// The number of actions that did not fit into an immediate ACK.
+    pub dropped: u32,
+}
+
 /// The data that a handler needs to answer a NOTIFY later.
 #[derive(Debug)]
 pub struct DeferredAnswer {
@@ -29,26 +45,25 @@ pub struct DeferredAnswer {
     messages: OwnedMessages,
 }
 
-/// Handles a NOTIFY: answers it, or defers the answer. Returns its plan and, if the answer is deferred, the data for
-/// it.
-pub fn handle(notify: Notify<'_>) -> (Plan, Option<(Ticket, DeferredAnswer)>) {
+/// Handles a NOTIFY: answers it, or defers the answer.
+pub fn handle(notify: Notify<'_>) -> Handled {
     let messages = notify.messages();
     let plan = plan_of(messages.clone());
     if plan.delay > 0 || plan.answer == Answer::Never {
         let answer = DeferredAnswer { plan, messages: notify.to_owned() };
-        return (plan, Some((notify.defer(), answer)));
+        return Handled { plan, deferred: Some((notify.defer(), answer)), dropped: 0 };
     }
-    match plan.answer {
-        Answer::Drop => {}
+    let dropped = match plan.answer {
+        Answer::Drop => 0,
         Answer::Half => half(&mut notify.ack()),
         _ => {
             // The actions are written directly into the ACK. A deferred answer collects them in `Actions` first.
             let mut ack = notify.ack();
             write(plan, messages, &mut ack);
-            let _ = ack.finish();
+            finish(ack)
         }
-    }
-    (plan, None)
+    };
+    Handled { plan, deferred: None, dropped }
 }
 
 impl DeferredAnswer {
@@ -62,22 +77,28 @@ impl DeferredAnswer {
         Some(actions)
     }
 
-    /// Sends the answer.
-    pub fn send(&self, mut ack: Ack<'_>) {
+    /// Sends the answer. Returns the number of actions that did not fit into the ACK.
+    pub fn send(&self, mut ack: Ack<'_>) -> u32 {
         match self.plan.answer {
-            Answer::Drop => {}
+            Answer::Drop => 0,
             Answer::Half => half(&mut ack),
             _ => {
                 ack.actions(&self.actions().unwrap_or_default());
-                let _ = ack.finish();
+                finish(ack)
             }
         }
     }
 }
 
-/// Sets a variable but does not finish the ACK.
-fn half(ack: &mut Ack<'_>) {
+/// Sets a variable but does not finish the ACK. Returns 0, as the number of actions that an empty ACK lacks.
+fn half(ack: &mut Ack<'_>) -> u32 {
     ack.set_var(Scope::Session, "half", true).expect("the name is valid");
+    0
+}
+
+/// Finishes the ACK. Returns the number of actions that did not fit.
+fn finish(ack: Ack<'_>) -> u32 {
+    ack.finish().err().map_or(0, |error| error.dropped)
 }
 
 fn plan_of(messages: Messages<'_>) -> Plan {
@@ -118,6 +139,7 @@ fn write(plan: Plan, messages: Messages<'_>, sink: &mut impl Sink) {
         sink.set(scope, name, value).expect("the name and the value are valid");
     };
     match plan.answer {
+        Answer::Echo => echo(messages, sink),
         Answer::Score => messages.for_each(|message| score(&message, &mut set)),
         Answer::Big => (0..BIG_VARS).for_each(|n| set(Scope::Process, "big", big_value(n))),
         Answer::Types => {
@@ -126,6 +148,20 @@ fn write(plan: Plan, messages: Messages<'_>, sink: &mut impl Sink) {
         }
         Answer::Unset => sink.unset(Scope::Request, "ip_score").expect("the name is valid"),
         Answer::Empty | Answer::Drop | Answer::Half | Answer::Never => {}
+    }
+}
+
+/// Sets a variable to the value of each argument. NULL unsets it, and a number that HAProxy would read as negative is an
+/// error that must not change the answer.
+fn echo(messages: Messages<'_>, sink: &mut impl Sink) {
+    for (n, (_, value)) in messages.flat_map(|message| message.args()).enumerate() {
+        let (scope, name) = (SCOPES[n % SCOPES.len()], &NAME[7 * n % NAME.len()..]);
+        let result = match value {
+            TypedData::Null => sink.unset(scope, name).map_err(SetVarError::from),
+            _ => sink.set(scope, name, value),
+        };
+        let is_refused = matches!(value, TypedData::Uint64(number) if i64::try_from(number).is_err());
+        assert_eq!(result.is_err(), is_refused, "{value:?}: {result:?}");
     }
 }
 

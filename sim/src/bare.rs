@@ -15,6 +15,7 @@ use spoa_core::table::Input;
 use spoa_core::{Config, Instant};
 use spoa_sim_checker::Limits;
 
+use crate::compare;
 use crate::coverage::{Coverage, Mark};
 use crate::failure::{Failure, panic_text};
 use crate::run::{Buffers, Keep, Outcome, RUN_MAX};
@@ -89,9 +90,10 @@ impl Bare {
     }
 
     fn play(&mut self, script: &Script) -> Result<(), Failure> {
-        let (actual, expected) = (self.config.memory_max(), self.limits.memory_max());
-        if actual != expected {
-            let detail = format!("expected {expected} bytes as the limit of memory, got {actual} bytes");
+        let most = self.config.memory_max_by_buffer();
+        let (actual, expected) = (compare::by_buffer(most), self.limits.memory_max());
+        if actual != expected || self.config.memory_max() != expected.iter().sum::<usize>() {
+            let detail = format!("expected {expected:?} bytes as the limits of memory, got {actual:?} bytes");
             return Err(self.failure(0, "memory", detail));
         }
         for step in &script.steps {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use spoa_core::wire::Capabilities;
-use spoa_core::{CloseReason, Connection, Event, Instant, LocalReason, Stats};
+use spoa_core::{CloseReason, Connection, Event, Instant, LocalReason, Memory, Stats};
 use spoa_sim_checker::{Counts, Event as Expected, Oracle, Reason};
 
 use crate::script::Nanos;
@@ -11,8 +11,9 @@ use crate::script::Nanos;
 /// A difference: the name of the check, and a description.
 pub(crate) type Difference = (&'static str, String);
 
-/// Returns the first difference between the state of a connection and the checker.
-pub(crate) fn state(connection: &Connection, oracle: &Oracle) -> Option<Difference> {
+/// Returns the first difference between the state of a connection and the checker. `dropped_actions` did not fit into the
+/// ACKs that were sent on it.
+pub(crate) fn state(connection: &Connection, oracle: &Oracle, dropped_actions: usize) -> Option<Difference> {
     let deadline = connection.poll_timeout().map(Instant::as_nanos);
     let flags = [
         ("closed", "is_closed", connection.is_closed(), oracle.is_closed()),
@@ -36,8 +37,22 @@ pub(crate) fn state(connection: &Connection, oracle: &Oracle) -> Option<Differen
     if let Some((unit, actual, expected)) = numbers.into_iter().find(|(_, actual, expected)| actual != expected) {
         return Some(("in-flight", format!("expected {expected} {unit}in flight, got {actual}")));
     }
+    if dropped_actions != oracle.dropped_actions() {
+        let detail = format!("expected {} actions that do not fit, got {dropped_actions}", oracle.dropped_actions());
+        return Some(("dropped", detail));
+    }
+    let (memory, most) = (by_buffer(connection.memory_by_buffer()), oracle.memory_max());
+    if memory.iter().zip(most).any(|(memory, most)| *memory > most) {
+        return Some(("memory", format!("expected at most {most:?} bytes, got {memory:?} bytes")));
+    }
     let stats = connection.stats();
     (!is_same(&stats, oracle.counts())).then(|| ("stats", format!("expected {:?}, got {stats:?}", oracle.counts())))
+}
+
+/// Returns the memory for input, output, NOTIFYs in flight and fragments, in bytes.
+pub(crate) const fn by_buffer(memory: Memory) -> [usize; 4] {
+    let Memory { recv, send, in_flight, reassembly } = memory;
+    [recv, send, in_flight, reassembly]
 }
 
 /// Displays a deadline in a failure. The unit is always nanoseconds, so that the words of a fingerprint do not depend
@@ -68,8 +83,9 @@ fn is_same(stats: &Stats, counts: &Counts) -> bool {
 /// Converts an event of the core to the type of the checker. `delivered` NOTIFYs were handed out before it.
 pub(crate) fn event<'e>(event: &Event<'e>, delivered: u64) -> Expected<&'e [u8]> {
     match event {
-        Event::Ready { negotiated, .. } => Expected::Ready {
+        Event::Ready { negotiated, engine_id } => Expected::Ready {
             max_frame_size: negotiated.max_frame_size,
+            engine_id: *engine_id,
             capabilities: [Capabilities::PIPELINING, Capabilities::FRAGMENTATION, Capabilities::ASYNC]
                 .map(|one| negotiated.capabilities.contains(one)),
         },

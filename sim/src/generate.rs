@@ -11,9 +11,12 @@ mod profile;
 mod values;
 
 use crate::random::{Purpose, Random};
-use crate::script::{AgentSetup, Cuts, FrameKind, FrameSpec, Link, MS, Nanos, Script, Step};
+use crate::script::{AgentSetup, Bytes, Cuts, FrameKind, FrameSpec, Link, MS, MessageSpec, Nanos, Script, Step, Value};
 
 pub use profile::{GENERATOR_VERSION, Profile};
+
+/// The most bytes of a frame before its payload, without its length: the type, the flags and two ids.
+const FRAME_HEADER_MAX: u32 = 1 + 4 + 2 * 10;
 
 /// Returns the script of a seed.
 pub fn generate(seed: u64, profile: Profile) -> Script {
@@ -194,18 +197,31 @@ impl Generator {
 
     /// Sends a NOTIFY in fragments, sometimes with a fault in the last one.
     fn fragments(&mut self, at: usize) {
-        let whole = self.good_notify(at);
-        let FrameKind::Notify(messages) = &whole.kind else { return };
+        let mut whole = self.good_notify(at);
+        let FrameKind::Notify(messages) = &mut whole.kind else { return };
+        if self.swarm.has_huge_notifies && self.workload.chance(1, 2) {
+            let text = Value::LongText(self.workload.between(60_000, 80_000) as u32);
+            messages.push(MessageSpec { name: b"m"[..].into(), args: vec![(Bytes::default(), text)] });
+        }
         let len = crate::encode::encoded_len(messages);
-        let mut cuts: Vec<u32> = (0..self.cuts.below(4)).map(|_| self.cuts.below(u64::from(len) + 1) as u32).collect();
-        cuts.sort_unstable();
+        // A NOTIFY of several frames has fragments that fit. Very many of them would take too long.
+        let room = self.script.agent.max_frame_size.min(16_380).saturating_sub(FRAME_HEADER_MAX);
+        let cuts: Vec<u32> = if (4..40).contains(&(len / room)) {
+            (1..=len / room).map(|n| n * room).collect()
+        } else {
+            let mut cuts: Vec<_> =
+                (0..self.cuts.below(4)).map(|_| self.cuts.below(u64::from(len) + 1) as u32).collect();
+            cuts.sort_unstable();
+            cuts
+        };
         let ends = cuts.iter().copied().chain([len]);
         let starts = [0].into_iter().chain(cuts.iter().copied());
         let pieces: Vec<_> = starts.zip(ends).collect();
         let is_broken = self.faults.chance(self.swarm.fragment_faults, 100);
         for (n, &slice) in pieces.iter().enumerate() {
             let last = n + 1 == pieces.len();
-            let kind = if n == 0 { FrameKind::Notify(messages.clone()) } else { FrameKind::Unset(messages.clone()) };
+            let messages = messages.clone();
+            let kind = if n == 0 { FrameKind::Notify(messages) } else { FrameKind::Unset(messages) };
             let flags = u32::from(last && n > 0);
             let frame = FrameSpec { kind, flags, slice: Some(slice), ..whole };
             if is_broken && last {

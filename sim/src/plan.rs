@@ -34,11 +34,13 @@ pub enum Answer {
     Half,
     /// Never answers.
     Never,
+    /// Sets a variable to the value of each argument.
+    Echo,
 }
 
 impl Answer {
     /// All answers, with their words in scripts.
-    pub const ALL: [(Self, &'static str); 8] = [
+    pub const ALL: [(Self, &'static str); 9] = [
         (Self::Score, "score"),
         (Self::Empty, "empty"),
         (Self::Big, "big"),
@@ -47,6 +49,7 @@ impl Answer {
         (Self::Drop, "drop"),
         (Self::Half, "half"),
         (Self::Never, "never"),
+        (Self::Echo, "echo"),
     ];
 
     /// Returns the word for it in scripts.
@@ -57,18 +60,27 @@ impl Answer {
 
 const MICRO: Nanos = 1000;
 
+/// The bit of the integer that means [`Answer::Echo`]. The three lowest bits mean the other answers, and the bits between
+/// them and this one the delay.
+const ECHO: u64 = 1 << 40;
+
 impl Plan {
     /// Returns the plan as an integer, the value of the argument.
     pub const fn to_wire(self) -> i64 {
-        (self.delay / MICRO * 8) as i64 + self.answer as i64
+        let answer = match self.answer {
+            Answer::Echo => ECHO as i64,
+            answer => answer as i64,
+        };
+        (self.delay / MICRO * 8) as i64 + answer
     }
 
     /// Returns the plan of an integer. Every integer is a plan.
     pub const fn from_wire(wire: i64) -> Self {
         let wire = wire as u64;
         // The delay is less than an hour, so that a damaged integer does not make the run wait for centuries.
-        let micros = (wire / 8) % 3_600_000_000;
-        Self { answer: Answer::ALL[(wire % 8) as usize].0, delay: micros * MICRO }
+        let micros = (wire % ECHO / 8) % 3_600_000_000;
+        let answer = if wire & ECHO == 0 { Answer::ALL[(wire % 8) as usize].0 } else { Answer::Echo };
+        Self { answer, delay: micros * MICRO }
     }
 }
 

@@ -20,9 +20,9 @@ use spoa_sim::text::parse;
 /// with the format of traces. If it changes, find out which of them is the reason. If it is the generator, increase the
 /// generator's version.
 const GOLDEN: [(Profile, u64, &str); 3] = [
-    (Profile::Standard, 500, "a4066cd6719774691e794750614d2dac"),
-    (Profile::Endpoint, 500, "4dfeafe58809d6af58b631da98d4274c"),
-    (Profile::Fleet, 50, "dea8c46800ac7fb2072ceb7cf7a58c4b"),
+    (Profile::Standard, 500, "93b9f1403e932cd554a451978253d45f"),
+    (Profile::Endpoint, 500, "970f50428676531c0d08272bfcae3436"),
+    (Profile::Fleet, 50, "e48e2b197d04c097e685d6223edb69b2"),
 ];
 
 #[test]

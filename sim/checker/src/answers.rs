@@ -6,7 +6,7 @@ use crate::write::{string, varint};
 /// The answer to a NOTIFY, computed from its messages.
 #[derive(Debug, Default)]
 pub struct Answer {
-    /// One of the kinds below, 0 to 7.
+    /// One of the kinds below, 0 to 8.
     pub(crate) kind: u8,
     /// The time from the NOTIFY to its answer, in nanoseconds. 0 means that the answer is immediate.
     pub(crate) delay: u64,
@@ -26,6 +26,13 @@ pub(crate) const UNSET: u8 = 4;
 pub(crate) const DROP: u8 = 5;
 pub(crate) const HALF: u8 = 6;
 pub(crate) const NEVER: u8 = 7;
+pub(crate) const ECHO: u8 = 8;
+
+/// The bit of the plan that means [`ECHO`].
+const ECHO_BIT: u64 = 1 << 40;
+
+/// The longest name of an `ECHO` answer.
+const NAME: &[u8; 52] = b"azAZ09_.azAZ09_.azAZ09_.azAZ09_.azAZ09_.azAZ09_.azAZ";
 
 /// The last number of each length of varint and the first number of the next length, and the largest number.
 const EDGES: [u64; 9] = [239, 240, 2287, 2288, 264_431, 264_432, 33_818_863, 33_818_864, u64::MAX];
@@ -73,20 +80,23 @@ impl Answer {
         });
         if well_formed {
             let wire = plan.unwrap_or(0);
-            self.kind = (wire % 8) as u8;
-            self.delay = (wire / 8) % 3_600_000_000 * 1000;
-            self.fill();
+            self.kind = if wire & ECHO_BIT == 0 { (wire % 8) as u8 } else { ECHO };
+            self.delay = wire % ECHO_BIT / 8 % 3_600_000_000 * 1000;
+            self.fill(payload);
         }
         well_formed
     }
 
-    /// Returns the length of the first actions that fit, whole, into `room` bytes.
-    pub(crate) fn fitting(&self, room: usize) -> usize {
-        self.ends.iter().copied().take_while(|end| *end <= room).last().unwrap_or(0)
+    /// Returns the length of the first actions that fit, whole, into `room` bytes, and the number of the other actions.
+    pub(crate) fn fitting(&self, room: usize) -> (usize, usize) {
+        let count = self.ends.iter().take_while(|end| **end <= room).count();
+        let len = count.checked_sub(1).map_or(0, |last| self.ends[last]);
+        (len, self.ends.len() - count)
     }
 
-    fn fill(&mut self) {
+    fn fill(&mut self, payload: &[u8]) {
         match self.kind {
+            ECHO => self.echo(payload),
             SCORE => {
                 for n in 0..self.results.len() {
                     let (score, sum) = self.results[n];
@@ -107,13 +117,47 @@ impl Answer {
                 }
             }
             TYPES => self.set_types(),
-            UNSET => {
-                self.actions.extend_from_slice(&[2, 2, 3]);
-                string(b"ip_score", &mut self.actions);
-                self.ends.push(self.actions.len());
-            }
+            UNSET => self.unset(3, "ip_score"),
             _ => {}
         }
+    }
+
+    /// Sets a variable to the value of each argument. The names and scopes follow from the number of the argument.
+    fn echo(&mut self, payload: &[u8]) {
+        let mut number = 0;
+        messages(payload, &mut |part| {
+            let Part::Arg(_, value) = part else { return };
+            let name = str::from_utf8(&NAME[7 * number % 52..]).expect("the name is ASCII");
+            let scope = (number % 5) as u8;
+            number += 1;
+            match value {
+                Value::Null => self.unset(scope, name),
+                Value::Bool(on) => self.set(scope, name, if on { 0x11 } else { 1 }, |_| {}),
+                Value::Integer(wire, integer) => {
+                    // A value outside the range of 32 bits keeps its value and has the type of 64 bits.
+                    let tag = match integer {
+                        IntegerType::Signed32 if i32::try_from(wire as i64).is_ok() => 2,
+                        IntegerType::Signed32 | IntegerType::Signed64 => 4,
+                        IntegerType::Unsigned32 if wire <= 0xffff_ffff => 3,
+                        // HAProxy would read a negative number.
+                        IntegerType::Unsigned32 | IntegerType::Unsigned64 if wire >> 63 == 1 => return,
+                        IntegerType::Unsigned32 | IntegerType::Unsigned64 => 5,
+                    };
+                    self.set(scope, name, tag, |out| varint(wire, out));
+                }
+                Value::Address(octets) => {
+                    self.set(scope, name, if octets.len() == 4 { 6 } else { 7 }, |out| out.extend_from_slice(octets));
+                }
+                Value::Text(bytes) => self.set(scope, name, 8, |out| string(bytes, out)),
+                Value::Binary(bytes) => self.set(scope, name, 9, |out| string(bytes, out)),
+            }
+        });
+    }
+
+    fn unset(&mut self, scope: u8, name: &str) {
+        self.actions.extend_from_slice(&[2, 2, scope]);
+        string(name.as_bytes(), &mut self.actions);
+        self.ends.push(self.actions.len());
     }
 
     fn set(&mut self, scope: u8, name: &str, tag: u8, value: impl FnOnce(&mut Vec<u8>)) {

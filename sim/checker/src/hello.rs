@@ -5,9 +5,16 @@ use crate::read::{IntegerType, Value, pairs};
 
 /// The decision about a HELLO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Decision {
+pub(crate) enum Decision<'b> {
     /// The HELLO is accepted with these values.
-    Accept { max_frame_size: u32, pipelining: bool, fragmentation: bool, asynchronous: bool, healthcheck: bool },
+    Accept {
+        max_frame_size: u32,
+        pipelining: bool,
+        fragmentation: bool,
+        asynchronous: bool,
+        healthcheck: bool,
+        engine_id: Option<&'b [u8]>,
+    },
     /// The HELLO is refused with this code: immediately if it is a health check, otherwise after a delay.
     Refuse { code: u32, healthcheck: bool },
 }
@@ -19,10 +26,11 @@ struct Keys<'b> {
     size: Option<(u64, IntegerType)>,
     capabilities: Option<&'b [u8]>,
     healthcheck: bool,
+    engine_id: Option<&'b [u8]>,
 }
 
 /// Decides about the HELLO with these flags, ids and payload.
-pub(crate) fn decide(flags: u32, ids: (u64, u64), payload: &[u8], limits: &Limits) -> Decision {
+pub(crate) fn decide<'b>(flags: u32, ids: (u64, u64), payload: &'b [u8], limits: &Limits) -> Decision<'b> {
     let mut keys = Keys::default();
     let well_formed = read(payload, &mut keys);
     // The key `healthcheck` counts even if another key is invalid: a health check is refused without delay.
@@ -64,6 +72,7 @@ pub(crate) fn decide(flags: u32, ids: (u64, u64), payload: &[u8], limits: &Limit
         fragmentation: limits.fragmentation,
         asynchronous: limits.asynchronous && offers("async"),
         healthcheck,
+        engine_id: keys.engine_id,
     }
 }
 
@@ -75,7 +84,7 @@ fn read<'b>(payload: &'b [u8], keys: &mut Keys<'b>) -> bool {
             (b"max-frame-size", Value::Integer(size, integer)) => keys.size = Some((size, integer)),
             (b"capabilities", Value::Text(text)) => keys.capabilities = Some(text),
             (b"healthcheck", Value::Bool(on)) => keys.healthcheck = on,
-            (b"engine-id", Value::Text(_)) => {}
+            (b"engine-id", Value::Text(text)) => keys.engine_id = Some(text),
             (b"supported-versions" | b"max-frame-size" | b"capabilities" | b"healthcheck" | b"engine-id", _) => {
                 return false;
             }

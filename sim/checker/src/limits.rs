@@ -23,12 +23,12 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Returns the largest amount of memory that a connection may hold, in bytes, by the formula that the agent
-    /// documents: two frames of input, `unsent_max` bytes of output, a full ACK and 40 bytes for each NOTIFY in flight,
-    /// 256 bytes for other frames, and the fragments.
-    pub const fn memory_max(&self) -> usize {
+    /// Returns the largest amount of memory that a connection may hold for input, output, NOTIFYs in flight and fragments,
+    /// in bytes, by the formula that the agent documents: two frames of input; `unsent_max` bytes of output, a full ACK
+    /// for each NOTIFY in flight, and 256 bytes for other frames; 40 bytes for each NOTIFY in flight; the fragments.
+    pub const fn memory_max(&self) -> [usize; 4] {
         let frame = 4 + self.max_frame_size as usize;
         let fragments = if self.fragmentation { self.reassembly_max } else { 0 };
-        2 * frame + self.unsent_max + self.in_flight_max * (frame + 40) + 256 + fragments
+        [2 * frame, self.unsent_max + self.in_flight_max * frame + 256, self.in_flight_max * 40, fragments]
     }
 }

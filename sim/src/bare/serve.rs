@@ -2,12 +2,12 @@
 
 use spoa_core::table::Input;
 use spoa_core::wire::Capabilities;
-use spoa_core::{Event, Instant};
+use spoa_core::{Event, Instant, TicketId};
 
 use super::socket::Socket;
 use super::time::PendingAnswer;
 use super::{Bare, instant};
-use crate::application::handle;
+use crate::application::{Handled, handle};
 use crate::compare;
 use crate::coverage::Mark;
 use crate::failure::Failure;
@@ -157,8 +157,12 @@ impl Bare {
             if let Event::Notify(notify) = event {
                 let index = socket.delivered;
                 socket.delivered += 1;
-                let (plan, deferred) = handle(notify);
+                let Handled { plan, deferred, dropped } = handle(notify);
+                socket.dropped_actions += dropped as usize;
                 self.coverage.planned(plan);
+                if let Some((ticket, _)) = &deferred {
+                    socket.keep_ticket(ticket.id(), index);
+                }
                 if let Some((ticket, answer)) = deferred.filter(|_| plan.answer != Answer::Never) {
                     let due = now + plan.delay;
                     self.order += 1;
@@ -182,13 +186,15 @@ impl Bare {
 
     /// Compares the state of the core with the checker.
     fn check_state(&self, at: usize) -> Result<(), Failure> {
-        let Socket { connection, oracle, .. } = &self.sockets[at];
-        if let Some((check, detail)) = compare::state(connection, oracle) {
+        let Socket { connection, oracle, dropped_actions, tickets, .. } = &self.sockets[at];
+        if let Some((check, detail)) = compare::state(connection, oracle, *dropped_actions) {
             return Err(self.failure(at, check, detail));
         }
-        let (memory, max) = (connection.memory(), self.limits.memory_max());
-        if memory > max {
-            return Err(self.failure(at, "memory", format!("expected at most {max} bytes, got {memory} bytes")));
+        let is_wrong = |(ticket, index): &(TicketId, u64)| connection.is_live(*ticket) != oracle.is_in_flight(*index);
+        if let Some((_, index)) = tickets.iter().find(|ticket| is_wrong(ticket)) {
+            let expected = oracle.is_in_flight(*index);
+            let detail = format!("expected is_live to be {expected} for the ticket of a NOTIFY");
+            return Err(self.failure(at, "ticket", detail));
         }
         Ok(())
     }

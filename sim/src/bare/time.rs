@@ -79,7 +79,7 @@ impl Bare {
             let live = socket.connection.is_live(id);
             let allowed = socket.oracle.answer(self.now, pending.index);
             match socket.connection.ack(instant(self.now), pending.ticket) {
-                Ok(ack) => pending.answer.send(ack),
+                Ok(ack) => socket.dropped_actions += pending.answer.send(ack) as usize,
                 Err(_) if !allowed => {
                     let over = matches!(socket.connection.state(), StateName::Closing | StateName::Closed);
                     self.coverage.reach(if over { Mark::LateForConversation } else { Mark::LateForDeadline });

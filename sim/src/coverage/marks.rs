@@ -74,6 +74,8 @@ marks! {
         EmptyKey "an empty key"
         Trailing "bytes after a payload"
         NotUtf8 "a name that is not UTF-8"
+        Long "a NOTIFY above 64 KiB"
+        LongEngineId "an engine-id of 240 bytes or more"
         TooBig "a frame above the limit (3)"
         Invalid "a malformed frame (4)"
     }
@@ -121,6 +123,7 @@ marks! {
         Oversized "an answer that is too large"
         Dropped "a handler that fails"
         Half "a handler that fails during its answer"
+        Echo "an answer with the values of the arguments"
         LateForDeadline "an answer after its deadline"
         LateForConversation "an answer after the end"
     }
@@ -184,6 +187,11 @@ const STATUSES: [Mark; 14] = [
 impl Coverage {
     /// Counts the marks of an event of the core.
     pub fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Ready { engine_id: Some(id), .. } if id.len() >= 240 => self.reach(Mark::LongEngineId),
+            Event::Notify(notify) if notify.payload().len() > 1 << 16 => self.reach(Mark::Long),
+            _ => {}
+        }
         self.reach(match event {
             Event::Ready { .. } => Mark::Ready,
             Event::Notify(_) => Mark::Notify,
@@ -253,6 +261,7 @@ impl Coverage {
             Answer::Drop => Mark::Dropped,
             Answer::Half => Mark::Half,
             Answer::Never => Mark::Never,
+            Answer::Echo => Mark::Echo,
             Answer::Score | Answer::Types | Answer::Unset => return,
         });
     }

@@ -21,6 +21,9 @@ impl Generator {
     /// Draws a HELLO that is accepted.
     pub(super) fn hello(&mut self) -> FrameSpec {
         let mut items = self.hello_items();
+        if self.workload.chance(1, 8) {
+            self.make_unusual(&mut items);
+        }
         if self.faults.chance(self.swarm.no_hello, 100) {
             items.push(key("healthcheck", Value::Bool(self.faults.chance(1, 2))));
         }
@@ -32,18 +35,34 @@ impl Generator {
             0 => *self.workload.pick(&[256, 257, 1000, 65_536]),
             _ => 16_380,
         };
-        let capabilities = match self.workload.below(8) {
-            0 => "",
-            1 => " pipelining , foo",
-            2 => "pipelining,async",
-            _ => "pipelining",
+        let capabilities: &[u8] = match self.workload.below(16) {
+            0 | 1 => b"",
+            2 => b" pipelining , foo",
+            3 => b"\xff,pipelining\xff,async",
+            4 | 5 => b"pipelining,async",
+            _ => b"pipelining",
         };
         vec![
             key("supported-versions", text("2.0")),
             key("max-frame-size", Value::Uint32(size)),
-            key("capabilities", text(capabilities)),
+            key("capabilities", Value::Text(capabilities.into())),
             key("engine-id", text("7f8e2d10-1111-2222-3333-444455556666")),
         ]
+    }
+
+    /// Changes the keys of a HELLO to others that are accepted too.
+    fn make_unusual(&mut self, items: &mut Items) {
+        match self.workload.below(8) {
+            // HAProxy's agent in a health check has no engine-id.
+            0 => drop(items.pop()),
+            1 => items[3].1 = Value::Text(b"\xff\0\xc3"[..].into()),
+            2 | 3 => items[3].1 = Value::LongText(*self.workload.pick(&[0, 1, 239, 240, 241, 300, 3000])),
+            4 => items[0].1 = Value::Text(b"\xff, 1.0,2.9"[..].into()),
+            // Of a key that occurs twice, the last value counts.
+            5 => items.push(key("max-frame-size", Value::Uint32(*self.workload.pick(&[256, 400, 16_380, 1 << 31])))),
+            6 => items.push(key("capabilities", text(self.workload.pick::<&str>(&["", "pipelining", "async"])))),
+            _ => items.push(key("engine-id", text("second"))),
+        }
     }
 
     /// Draws an unusual HELLO, which may be invalid.

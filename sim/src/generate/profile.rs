@@ -6,7 +6,7 @@ use crate::random::Random;
 use crate::script::{AgentSetup, MS};
 
 /// The version of the generator. A seed has the same script only within one version.
-pub const GENERATOR_VERSION: u32 = 5;
+pub const GENERATOR_VERSION: u32 = 6;
 
 /// The kind of runs to generate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,8 +102,12 @@ pub(super) struct Swarm {
     pub(super) fragment_faults: u64,
     /// The percentage of NOTIFYs with a plan. Their answer may be deferred or unusual.
     pub(super) odd_answers: u64,
+    /// The percentage of plans that set more variables than fit, so that ACKs are as large as they can be.
+    pub(super) large_answers: u64,
     /// The percentage of arguments that are large.
     pub(super) large_args: u64,
+    /// True if NOTIFYs in fragments are above 64 KiB. Such a run takes as long as several others.
+    pub(super) has_huge_notifies: bool,
     /// The percentage of steps after which a peer is inside a frame until its next step.
     pub(super) splits: u64,
 }
@@ -140,6 +144,11 @@ impl Swarm {
             Profile::Endpoint => Play::Script,
             Profile::Fleet => Play::Fleet,
         };
+        // Such large NOTIFYs arrive in fragments.
+        let has_huge_notifies = !calm && random.chance(1, 100);
+        if has_huge_notifies {
+            weights[FRAGMENTS] = weights[NOTIFY];
+        }
         let mut percent = |max: u64| if calm || random.chance(1, 2) { 0 } else { random.between(1, max) };
         Self {
             play,
@@ -148,7 +157,9 @@ impl Swarm {
             no_hello: percent(10),
             fragment_faults: percent(30),
             odd_answers: percent(60),
+            large_answers: percent(40) / 2,
             large_args: percent(20),
+            has_huge_notifies,
             cuts_first: random.chance(1, 2),
             steps: random.magnitude(3, 32),
             links: match profile {
@@ -229,7 +240,7 @@ fn connection(random: &mut Random, profile: Profile) -> AgentSetup {
     }
     let on = |random: &mut Random| random.chance(3, 4);
     AgentSetup {
-        max_frame_size: *random.pick(&[256, 257, 300, 512, 1024, 4096, 16_380, 16_384]),
+        max_frame_size: *random.pick(&[256, 257, 300, 512, 1024, 4096, 16_380, 16_384, 100_000]),
         pipelining: on(random),
         fragmentation: on(random),
         asynchronous: !on(random),

@@ -114,10 +114,16 @@ impl Generator {
         if !self.handlers.chance(self.swarm.odd_answers, 100) {
             return None;
         }
-        let answer = Answer::ALL[self.handlers.weighted(&[24, 4, 1, 3, 3, 4, 4, 3])].0;
-        let delay = match self.handlers.below(4) {
-            0 => 0,
-            1 => self.script.agent.ack_timeout,
+        let answer = if self.handlers.chance(self.swarm.large_answers, 100) {
+            Answer::Big
+        } else {
+            Answer::ALL[self.handlers.weighted(&[20, 4, 1, 3, 3, 4, 4, 3, 12])].0
+        };
+        let delay = match self.handlers.below(8) {
+            0 | 1 => 0,
+            2 => self.script.agent.ack_timeout,
+            // Then the ticket is void, and later NOTIFYs may have its place.
+            3 => self.script.agent.ack_timeout + self.handlers.magnitude(1000, 20 * MS),
             _ => self.handlers.magnitude(1000, 20 * MS),
         };
         Some(Plan { answer, delay: delay / 1000 * 1000 })

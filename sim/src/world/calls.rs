@@ -8,7 +8,7 @@ use spoa_core::{CloseReason, Event, Notify};
 
 use super::handover::Ending;
 use super::state::{State, Work};
-use crate::application::handle;
+use crate::application::{Handled as Answered, handle};
 use crate::coverage::Mark;
 use crate::failure::compare_output;
 use crate::plan::Answer;
@@ -102,7 +102,8 @@ impl State {
         peer.notified = true;
         let worker = peer.worker;
         self.admissions[worker].taken(at);
-        let (plan, deferred) = handle(notify);
+        let Answered { plan, deferred, dropped } = handle(notify);
+        self.peers[at].dropped_actions += dropped as usize;
         self.coverage.planned(plan);
         let Some((ticket, answer)) = deferred else { return Handled::Done };
         self.admissions[worker].deferred(at);

@@ -16,7 +16,8 @@ impl World {
         let Some((connection, _)) = self.workers[worker].endpoint.get_mut(key) else { return Ok(()) };
         let oracle = &state.peers[at].oracle;
         let memory = connection.memory();
-        let fault = compare::state(connection, oracle).or_else(|| {
+        let dropped_actions = state.peers[at].dropped_actions;
+        let fault = compare::state(connection, oracle, dropped_actions).or_else(|| {
             let is_wrong = memory > 0 && oracle.holds_nothing();
             is_wrong.then(|| ("memory", format!("expected an idle connection to hold 0 bytes, got {memory} bytes")))
         });

@@ -53,10 +53,10 @@ impl Host for SimHost {
             }
             Report::Closed { reason, was_ready, .. } => state.closed(socket.at, reason, was_ready),
             Report::Shed { .. } => state.shed(socket.at),
+            Report::AckCut(cut) => state.peers[socket.at].dropped_actions += cut.dropped as usize,
             Report::Refused(_)
             | Report::Counted { .. }
             | Report::Answered(_)
-            | Report::AckCut(_)
             | Report::Failed(())
             | Report::HeldBack(_)
             | Report::Queued(_) => {}

@@ -48,6 +48,8 @@ pub(super) struct Peer {
     pub(super) answers: VecDeque<u64>,
     /// The number of NOTIFYs that were handed out.
     pub(super) delivered: u64,
+    /// The number of actions that did not fit into their ACKs.
+    pub(super) dropped_actions: usize,
     /// A NOTIFY was handed out since the end of the handover was last considered.
     pub(super) notified: bool,
     /// The endpoint has read in this turn.
@@ -114,6 +116,7 @@ impl Peer {
             was_ready: false,
             answers: VecDeque::new(),
             delivered: 0,
+            dropped_actions: 0,
             notified: false,
             has_read: false,
             is_settled: false,

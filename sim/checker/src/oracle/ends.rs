@@ -1,0 +1,70 @@
+//! The ends of a connection, and of the NOTIFYs in flight.
+
+use super::{End, Oracle, Reason, State};
+use crate::write;
+
+impl Oracle {
+    /// Sends an empty ACK for each overdue NOTIFY, and closes the connection if a deadline of the connection has
+    /// passed.
+    pub(super) fn expire(&mut self) {
+        while let Some(at) = self.in_flight.iter().position(|notify| notify.deadline <= self.now) {
+            let notify = self.in_flight.remove(at);
+            self.counts.acks += 1;
+            self.counts.acks_expired += 1;
+            write::frame(103, 1, notify.ids, &mut self.output, |_| {});
+            self.last_active = self.now;
+        }
+        if self.stalled_at() <= self.now {
+            self.terminate(End::Reason(Reason::SendTimeout));
+            return;
+        }
+        let (close_at, reported) = match self.state {
+            State::Running => (self.idle_at(), Reason::Idle),
+            State::Draining { until, reported } => (until, reported),
+            _ => return,
+        };
+        if close_at <= self.now {
+            self.close(Some(0), reported);
+        }
+    }
+
+    /// Ends the conversation because of an error of HAProxy.
+    pub(super) fn fail(&mut self, code: u32) {
+        self.close(Some(code), Reason::Error(code));
+    }
+
+    /// Ends the conversation: sends AGENT-DISCONNECT with the code `sent`, if there is one, and reports `reported`.
+    pub(super) fn close(&mut self, sent: Option<u32>, reported: Reason) {
+        if let Some(code) = sent {
+            write::disconnect(code, &mut self.output);
+        }
+        self.cancel(End::Reason(reported));
+        self.state = State::Closing { until: self.now + self.limits.send_timeout };
+    }
+
+    /// Closes the connection immediately. Unsent bytes are dropped.
+    pub(super) fn terminate(&mut self, end: End) {
+        if self.state == State::Closed {
+            return;
+        }
+        self.cancel(end);
+        self.output.clear();
+        self.sent = 0;
+        self.state = State::Closed;
+    }
+
+    /// Cancels the NOTIFYs in flight and reports the end, unless the conversation has already ended.
+    pub(super) fn cancel(&mut self, end: End) {
+        if !matches!(self.state, State::Closing { .. } | State::Closed) {
+            self.end = Some(end);
+        }
+        self.in_flight.clear();
+        self.fragments.forget();
+        self.forget_input();
+    }
+
+    pub(super) fn forget_input(&mut self) {
+        self.input.clear();
+        self.parsed = 0;
+    }
+}
