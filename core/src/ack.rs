@@ -53,7 +53,9 @@ impl<'c> Ack<'c> {
         let (name, value) = (name.checked()?, value.into());
         let len = set_var_len(name, &value)?;
         if self.has_room(len) {
+            let before = self.outbox.send.draft_len();
             encode_set_var(scope, name, &value, self.outbox.send.draft(len));
+            debug_assert_eq!(self.outbox.send.draft_len(), before + len, "an action has the length that was checked");
         }
         Ok(self)
     }
@@ -67,7 +69,9 @@ impl<'c> Ack<'c> {
         let name = name.checked()?;
         let len = unset_var_len(name);
         if self.has_room(len) {
+            let before = self.outbox.send.draft_len();
             encode_unset_var(scope, name, self.outbox.send.draft(len));
+            debug_assert_eq!(self.outbox.send.draft_len(), before + len, "an action has the length that was checked");
         }
         Ok(self)
     }
@@ -82,6 +86,7 @@ impl<'c> Ack<'c> {
         } else {
             actions.prefix_len(self.room())
         };
+        debug_assert!(fitting <= self.room(), "only actions that fit are sent");
         self.outbox.send.draft(fitting).extend_from_slice(&bytes[..fitting]);
         if fitting < bytes.len() {
             self.dropped += actions.iter().count() as u32 - count(&bytes[..fitting]);
@@ -96,6 +101,9 @@ impl<'c> Ack<'c> {
     #[inline]
     pub fn finish(self) -> Result<(), AckTooBig> {
         let Self { outbox, dropped } = self;
+        let len = outbox.send.draft_len() - LENGTH_LEN;
+        debug_assert!(len <= outbox.max_frame_size as usize, "HAProxy accepts no larger frame");
+        debug_assert!(outbox.open.is_some(), "an ACK is that of a NOTIFY that was handed out");
         outbox.send.commit();
         outbox.open = None;
         outbox.stats.acks += 1;

@@ -1,6 +1,7 @@
 //! The state machine of one connection, from HAProxy's HELLO to the end of the socket.
 
 mod frames;
+mod invariants;
 mod limits;
 
 use core::ops::Range;
@@ -176,6 +177,7 @@ impl Connection {
         if !self.parses_input() {
             self.recv.clear();
         }
+        self.invariants();
     }
 
     /// Reports that the peer will send no more, or that the socket failed (ECONNRESET, EPIPE). SPOP does not
@@ -189,6 +191,8 @@ impl Connection {
             let reason = CloseReason::Eof { in_flight: self.in_flight.len(), unprocessed: !self.recv.is_empty() };
             self.end(reason);
         }
+        debug_assert!(self.is_closed(), "after the end of the socket nothing is sent or received");
+        self.invariants();
     }
 
     /// Performs the actions that are due at `now`, if there are any.
@@ -203,6 +207,8 @@ impl Connection {
             Step::End => self.end(CloseReason::Local(LocalReason::SendTimeout)),
             _ => {}
         }
+        debug_assert!(self.in_flight.deadline().is_none_or(|at| at > self.now), "no NOTIFY in flight is overdue");
+        self.invariants();
     }
 
     /// Drains the connection: waits up to `grace` for the answers to the NOTIFYs in flight, then sends AGENT-DISCONNECT
@@ -218,6 +224,8 @@ impl Connection {
             Step::Refuse => self.refuse(),
             _ => {}
         }
+        debug_assert!(!matches!(self.state, State::Running { .. }), "a connection that is told to end drains");
+        self.invariants();
     }
 
     /// Ends the conversation immediately to free memory, and cancels the NOTIFYs in flight.
@@ -242,6 +250,8 @@ impl Connection {
             Step::Refuse => self.refuse(),
             _ => {}
         }
+        debug_assert!(matches!(self.state, State::Closing { .. } | State::Closed), "the conversation has ended");
+        self.invariants();
     }
 
     /// Returns the next event, if there is one. Call it again until it returns `None`.
@@ -256,6 +266,8 @@ impl Connection {
             EventRanges::Closed(reason) => return Some(Event::Closed(reason)),
             EventRanges::Notify { ids, payload, messages } => (ids, payload, messages),
         };
+        debug_assert!(self.outbox.open.is_none(), "the NOTIFY of the last event was answered");
+        debug_assert!(self.in_flight.len() < self.config.in_flight_max, "a NOTIFY that is handed out can be deferred");
         self.outbox.open = Some(ids);
         let payload = match payload {
             Payload::Recv(range) => self.recv.bytes(range),
@@ -301,6 +313,7 @@ impl Connection {
         {
             *until = self.now + self.config.linger;
         }
+        self.invariants();
     }
 
     /// Returns the time at which to call [`handle_timeout`](Self::handle_timeout) if nothing happens before. `None`
@@ -324,6 +337,8 @@ impl Connection {
         let closed = matches!(self.state, State::Closing { .. } | State::Closed);
         let void = if closed { TicketError::Closed } else { TicketError::Expired };
         let slot = self.in_flight.remove(ticket).ok_or(void)?;
+        debug_assert!(!closed, "a NOTIFY is in flight only during the conversation");
+        debug_assert!(self.outbox.open.is_none(), "the NOTIFY of the last event was answered");
         self.last_active = self.now;
         Ok(Ack::begin(&mut self.outbox, (slot.stream_id, slot.frame_id)))
     }
@@ -423,6 +438,8 @@ impl Connection {
         self.recv.release(&mut spare.recv);
         self.outbox.send.release(&mut spare.send);
         self.in_flight.release(&mut spare.slots);
+        debug_assert!(self.memory() == 0 || self.waits_for_peer() || self.has_frame() || self.in_flight.len() > 0);
+        self.invariants();
     }
 
     fn tick(&mut self, now: Instant) {
@@ -495,6 +512,7 @@ impl Connection {
     fn drain(&mut self, reason: LocalReason, until: Instant) {
         match &mut self.state {
             State::Running { negotiated } => {
+                debug_assert!(until >= self.now, "a grace period ends in the future");
                 self.state = State::Draining { negotiated: *negotiated, reason, until };
             }
             State::Draining { until: earlier, .. } => *earlier = until.min(*earlier),
@@ -524,6 +542,7 @@ impl Connection {
     /// Ends the conversation, with an AGENT-DISCONNECT if there is a status, and leaves HAProxy time to read the last
     /// bytes.
     fn close(&mut self, status: Option<Status>, reason: CloseReason) {
+        debug_assert!(!matches!(self.state, State::Closing { .. } | State::Closed), "a conversation ends once");
         if let Some(status) = status {
             self.outbox.send.disconnect(status);
         }
@@ -539,7 +558,9 @@ impl Connection {
     }
 
     fn cancel(&mut self, reason: CloseReason) {
+        debug_assert!(!self.is_closed(), "a connection that is closed stays closed");
         if !matches!(self.state, State::Closing { .. } | State::Closed) {
+            debug_assert!(self.closed.is_none(), "an end is reported once");
             self.closed = Some(reason);
         }
         self.in_flight.clear();

@@ -15,6 +15,7 @@
 mod admission;
 mod handover;
 mod host;
+mod invariants;
 mod queue;
 mod readiness;
 mod seat;
@@ -173,6 +174,7 @@ impl<H: Host> Endpoint<H> {
         self.serial = self.serial.wrapping_add(1);
         let index = u32::try_from(entry.key()).expect("there are fewer connections than file descriptors");
         let key = Key { index, serial: self.serial };
+        debug_assert!(!self.rejected.contains_key(&key.serial), "a serial number belongs to one open connection");
         let seat = entry.insert(Box::new(Seat::new(key, socket, origin, connection)));
         if welcome {
             seat.unused_since = Some(now);
@@ -194,6 +196,7 @@ impl<H: Host> Endpoint<H> {
         }
         let seat = &mut self.seats[index as usize];
         let key = seat.key;
+        debug_assert_eq!(seat.unused_since, Some(since), "a connection that gives way has sent no NOTIFY");
         seat.evict(now, &mut self.shared, host);
         self.remove(key, host)
     }
@@ -265,6 +268,7 @@ impl<H: Host> Endpoint<H> {
     pub fn begin_pass(&mut self, now: Instant) {
         while let Some(index) = self.timers.pop_due(now) {
             let seat = &mut self.seats[index];
+            debug_assert!(seat.armed.is_armed(), "a timer that is due belongs to a connection that knows it");
             seat.armed.clear();
             make_ready(seat, &mut self.ready);
         }
@@ -291,6 +295,7 @@ impl<H: Host> Endpoint<H> {
         let Self { seats, ready, timers, shared, .. } = self;
         let seat = &mut *seats[key.index()];
         debug_assert!(seat.key == key, "a turn is given to the connection that it was announced for");
+        debug_assert!(!seat.is_ready, "a turn was announced by next_turn");
         shared.is_contended = !ready.is_empty();
         match seat.turn(now, shared, host) {
             Next::Closed => {
@@ -303,6 +308,10 @@ impl<H: Host> Endpoint<H> {
         let due = seat.due();
         timers.arm(key.index(), &mut seat.armed, due);
         seat.settle_permit(shared, host);
+        debug_assert!(seat.permit.is_none(), "a permit is used or given back in the turn after it was granted");
+        debug_assert_eq!(seat.position.is_some(), seat.connection.needs_permit(), "who needs a permit is queued");
+        debug_assert!(due.is_none() || seat.armed.is_armed(), "a connection with a deadline has a timer");
+        seat.invariants();
         Turn::Open { is_blocked: seat.is_blocked() }
     }
 
@@ -313,6 +322,7 @@ impl<H: Host> Endpoint<H> {
         if self.shared.admission.excess() > 0 {
             self.shed(now, host);
         }
+        debug_assert_eq!(self.turns_left, 0, "every connection of the pass has had its turn");
         while let Some((key, permit)) = self.shared.admission.grant() {
             let seat = &mut *self.seats[key.index()];
             debug_assert!(seat.key == key && seat.permit.is_none(), "a queued connection is open and has no permit");
@@ -320,9 +330,7 @@ impl<H: Host> Endpoint<H> {
             seat.permit = Some(permit);
             make_ready(seat, &mut self.ready);
         }
-        if cfg!(debug_assertions) {
-            self.check_invariants();
-        }
+        self.invariants();
     }
 
     /// Closes connections in the order of [`Seat::shed_order`]. Stops when a quarter of the limit is free, because scanning every
@@ -343,6 +351,8 @@ impl<H: Host> Endpoint<H> {
             let seat = &mut *seats[index];
             surplus = surplus.saturating_sub(seat.usage.bytes());
             seat.shed(now, shared, host);
+            debug_assert!(seat.position.is_none(), "a connection that was shed is not queued");
+            debug_assert_eq!(seat.usage.in_flight, 0, "a connection that was shed has nothing in flight");
             make_ready(seat, ready);
         }
     }
@@ -352,6 +362,8 @@ impl<H: Host> Endpoint<H> {
         self.seat(key)?;
         let mut seat = self.seats.remove(key.index());
         seat.release(&mut self.shared, host);
+        debug_assert_eq!(seat.usage, Usage::default(), "a connection that is removed holds nothing");
+        debug_assert!(seat.permit.is_none() && seat.position.is_none(), "nor has it a permit or a queue position");
         self.rejected.remove(&key.serial);
         self.timers.disarm(key.index(), &mut seat.armed);
         Some(seat.socket)
@@ -375,28 +387,6 @@ impl<H: Host> Endpoint<H> {
     /// Returns the number of connections that are queued for a permit.
     pub fn queued(&self) -> usize {
         self.shared.admission.queued()
-    }
-
-    /// Checks that the parts of the endpoint agree with each other.
-    fn check_invariants(&self) {
-        let admission = &self.shared.admission;
-        let sum = self.seats.iter().fold(Usage::default(), |sum, (_, seat)| sum.with(seat.usage));
-        assert_eq!(sum, admission.usage(), "the usage is the sum of that of all connections");
-        let seats = || self.seats.iter().map(|(_, seat)| seat);
-        let permits = seats().filter(|seat| seat.permit.is_some()).count();
-        assert_eq!(permits, admission.granted(), "each permit that was granted has a holder");
-        let mut queued = 0;
-        for (position, key) in seats().filter_map(|seat| Some((seat.position?, seat.key))) {
-            assert_eq!(admission.queued_at(position), Some(key), "a queue position is that of its connection");
-            queued += 1;
-        }
-        assert_eq!(queued, admission.queued(), "only open connections are queued");
-        let ready = seats().filter(|seat| seat.is_ready).count();
-        assert!(self.ready.len() >= ready, "a connection that is ready has a turn");
-        let unused = seats().filter(|seat| seat.unused_since.is_some()).count();
-        assert_eq!(unused, self.shared.unused.len(), "only open connections are unused");
-        let armed = seats().filter(|seat| seat.armed.is_armed()).count();
-        assert_eq!(armed, self.timers.len(), "only open connections have timers");
     }
 }
 

@@ -81,6 +81,7 @@ impl<'c> Notify<'c> {
     /// Begins an immediate answer.
     #[inline]
     pub fn ack(self) -> Ack<'c> {
+        debug_assert_eq!(self.outbox.open, Some(self.ids), "only the NOTIFY of the last event is answered at once");
         Ack::begin(self.outbox, self.ids)
     }
 
@@ -89,6 +90,7 @@ impl<'c> Notify<'c> {
     ///
     /// After [`ack_timeout`](crate::Config::ack_timeout) an empty ACK is sent and the ticket becomes void.
     pub fn defer(self) -> Ticket {
+        debug_assert_eq!(self.outbox.open, Some(self.ids), "only the NOTIFY of the last event is deferred");
         self.outbox.open = None;
         self.in_flight.insert(self.ids, self.payload.len(), self.deadline)
     }

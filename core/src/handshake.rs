@@ -30,6 +30,7 @@ pub(crate) fn negotiate(hello: &HaproxyHello<'_>, config: &Config) -> Result<Neg
     check_versions(versions)?;
     let max_frame_size = max_frame_size(offered, config.max_frame_size).ok_or(PeerError::BadMaxFrameSize)?;
     // HAProxy accepts no fragments and never lists fragmentation, but it sends them to an agent that does (#659).
+    debug_assert!((MAX_FRAME_SIZE_MIN..=config.max_frame_size).contains(&max_frame_size), "both accept the size");
     let offered = Capabilities::parse(capabilities) | Capabilities::FRAGMENTATION;
     Ok(Negotiated { max_frame_size, capabilities: offered & config.capabilities })
 }

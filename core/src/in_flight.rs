@@ -134,6 +134,8 @@ impl InFlight {
 
     fn free(&mut self, index: usize) -> Option<Slot> {
         let slot = self.slots[index].take()?;
+        debug_assert!(self.len > 0, "a slot that was taken is counted");
+        debug_assert!(self.bytes >= slot.payload_len as usize, "the payload of a NOTIFY in flight is counted");
         self.full_to = self.full_to.min(index);
         self.len -= 1;
         self.bytes -= slot.payload_len as usize;
@@ -164,6 +166,7 @@ impl InFlight {
     #[inline]
     pub(crate) fn release(&mut self, spare: &mut Vec<Option<Slot>>) {
         if self.len == 0 {
+            debug_assert_eq!(self.bytes, 0, "without a NOTIFY there is no payload");
             self.clear();
             spare::release(&mut self.slots, spare);
         }

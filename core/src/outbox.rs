@@ -34,6 +34,7 @@ impl Outbox {
     /// Answers a NOTIFY with an ACK without actions.
     #[cold]
     pub(crate) fn empty_ack(&mut self, (stream_id, frame_id): (StreamId, FrameId)) {
+        debug_assert!(self.open.is_none(), "an ACK does not interrupt another one");
         self.send.empty_ack(Flags::FIN, stream_id, frame_id);
         self.stats.acks += 1;
     }

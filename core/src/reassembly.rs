@@ -55,6 +55,7 @@ impl Reassembly {
     /// Another NOTIFY is incomplete.
     pub(crate) fn begin(&mut self, ids: (StreamId, FrameId), payload: &[u8]) -> Result<Fragment, PeerError> {
         self.require_none_pending(FrameType::NOTIFY)?;
+        debug_assert!(self.payload.is_empty(), "a NOTIFY does not begin with fragments of another one");
         self.state = State::Pending(ids.0, ids.1);
         Ok(self.append(ids, payload))
     }
@@ -93,6 +94,7 @@ impl Reassembly {
                     self.state = State::Idle;
                     return Ok(fragment);
                 }
+                debug_assert_eq!(fragment, Fragment::Taken, "a NOTIFY that is too large is never whole");
                 self.state = State::Whole;
                 Ok(Fragment::Last)
             }
@@ -124,6 +126,7 @@ impl Reassembly {
 
     /// Returns the whole payload. It is available after [`Fragment::Last`] and until [`settle`](Self::settle).
     pub(crate) fn payload(&self) -> &[u8] {
+        debug_assert_eq!(self.state, State::Whole, "a payload is handed out once it is whole");
         &self.payload
     }
 
@@ -157,6 +160,8 @@ impl Reassembly {
             self.payload.reserve_exact(capacity - self.payload.len());
         }
         self.payload.extend_from_slice(payload);
+        debug_assert!(self.payload.capacity() <= self.max, "fragments have no more room than the limit");
+        debug_assert!(matches!(self.state, State::Pending(..)), "fragments belong to a NOTIFY");
         Fragment::Taken
     }
 }

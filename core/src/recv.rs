@@ -73,6 +73,7 @@ impl RecvBuf {
     /// arrived.
     #[inline]
     pub(crate) fn next_frame(&mut self, frame_max: u32) -> Result<Option<Range<usize>>, PeerError> {
+        debug_assert!(LENGTH_LEN + frame_max as usize <= self.len_max, "the buffer has room for the largest frame");
         let Some(len) = self.peek(frame_max)? else { return Ok(None) };
         let start = self.start + LENGTH_LEN;
         self.start = start + len;
@@ -104,6 +105,7 @@ impl RecvBuf {
     /// Returns the bytes of a frame that was taken. Its range is valid until the next call of [`space`](Self::space).
     #[inline]
     pub(crate) fn bytes(&self, frame: Range<usize>) -> &[u8] {
+        debug_assert!(frame.end <= self.start, "only a frame that was taken is read");
         &self.buf[frame]
     }
 
@@ -138,6 +140,7 @@ impl RecvBuf {
     pub(crate) fn lend(&mut self, spare: &mut Vec<u8>) {
         spare::lend(&mut self.buf, spare, self.len_max);
         self.needs_room = self.end == self.buf.len();
+        self.invariants();
     }
 
     /// Moves the memory to `spare` if no frame and no part of one is buffered.
@@ -147,6 +150,7 @@ impl RecvBuf {
             spare::release(&mut self.buf, spare);
             (self.start, self.end, self.needs_room) = (0, 0, true);
         }
+        debug_assert!(self.buf.capacity() == 0 || !self.is_empty(), "a buffer without bytes is given back");
     }
 
     pub(crate) fn memory(&self) -> usize {
@@ -164,6 +168,7 @@ impl RecvBuf {
             self.buf.reserve_exact(len - self.buf.len());
             self.buf.resize(len, 0);
         }
+        debug_assert!(self.buf.capacity() <= self.len_max, "the buffer is within its limit");
         self.needs_room = self.end == self.buf.len();
     }
 

@@ -4,7 +4,10 @@ use alloc::vec::Vec;
 
 use crate::spare;
 use crate::status::Status;
-use crate::wire::{Disconnect, Flags, FrameEncoder, FrameId, FrameType, HEADER_LEN_MAX, StreamId, patch_length};
+use crate::wire::{
+    Disconnect, FRAME_LEN_MIN, Flags, FrameEncoder, FrameId, FrameType, HEADER_LEN_MAX, LENGTH_LEN, StreamId,
+    patch_length,
+};
 
 /// Bytes for the socket, in order:
 ///
@@ -61,6 +64,7 @@ impl SendBuf {
     #[inline]
     pub(crate) fn begin(&mut self, frame_type: FrameType, flags: Flags, stream_id: StreamId, frame_id: FrameId) {
         self.discard();
+        debug_assert_eq!(self.draft_len(), 0, "one frame is under construction");
         self.reserve(HEADER_LEN_MAX);
         FrameEncoder::begin(&mut self.buf, frame_type, flags, stream_id, frame_id);
     }
@@ -81,6 +85,7 @@ impl SendBuf {
     /// Completes the frame under construction, so that it will be sent.
     #[inline]
     pub(crate) fn commit(&mut self) {
+        debug_assert!(self.draft_len() >= LENGTH_LEN + FRAME_LEN_MIN, "a frame has a header");
         patch_length(&mut self.buf, self.committed);
         self.committed = self.buf.len();
         self.invariants();
@@ -155,6 +160,7 @@ impl SendBuf {
             self.head = 0;
         }
         let needed = self.buf.len() + additional;
+        debug_assert!(needed <= self.capacity_max, "the limits leave room for every frame: {needed} bytes");
         if needed > self.buf.capacity() {
             let capacity = (2 * self.buf.capacity()).min(self.capacity_max).max(needed);
             self.buf.reserve_exact(capacity - self.buf.len());

@@ -8,6 +8,7 @@ use core::mem;
 pub(crate) fn lend<T>(own: &mut Vec<T>, spare: &mut Vec<T>, max: usize) {
     if own.capacity() == 0 && spare.capacity() <= max {
         mem::swap(own, spare);
+        debug_assert!(own.capacity() <= max, "a loan keeps the limit of its owner");
     }
 }
 
@@ -21,6 +22,7 @@ pub(crate) fn release<T>(own: &mut Vec<T>, spare: &mut Vec<T>) {
     if own.capacity() > 0 {
         *own = Vec::new();
     }
+    debug_assert_eq!(own.capacity(), 0, "a buffer that was given back is not kept");
 }
 
 #[cfg(test)]

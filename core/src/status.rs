@@ -50,7 +50,9 @@ impl Status {
     /// have no entry, and crashes. So the agent never sends a code that is not in SPOE.txt, not even as an echo.
     #[must_use]
     pub const fn known_or_unknown(self) -> Self {
-        if self.is_known() { self } else { Self::UNKNOWN }
+        let known = if self.is_known() { self } else { Self::UNKNOWN };
+        debug_assert!(known.is_known(), "HAProxy up to 3.0 crashes at an unknown code");
+        known
     }
 
     /// Returns the text that HAProxy and its reference agent use for this code. An unknown code has the text of 99.

@@ -112,6 +112,20 @@ const TABLE: [[Step; INPUTS]; STATES] = {
     ]
 };
 
+// A connection that is closed stays so, and the end of the socket closes every other one.
+const _: () = {
+    let mut input = 0;
+    while input < INPUTS {
+        assert!(matches!(TABLE[StateName::Closed as usize][input], Step::Ignore), "nothing happens after the end");
+        input += 1;
+    }
+    let mut state = 0;
+    while state < StateName::Closed as usize {
+        assert!(matches!(TABLE[state][Input::Eof as usize], Step::End), "no state outlives its socket");
+        state += 1;
+    }
+};
+
 /// Returns the step that `state` takes for `input`.
 #[inline]
 pub const fn step(state: StateName, input: Input) -> Step {

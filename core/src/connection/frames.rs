@@ -27,6 +27,7 @@ impl Connection {
             }
         };
         let payload = range.end - frame.payload.len()..range.end;
+        debug_assert!(payload.start > range.start, "a frame has a header");
         let Frame { frame_type, flags, stream_id, frame_id, .. } = frame;
         match step(self.state.name(), Input::of_frame(frame_type)) {
             Step::Deliver | Step::Decline => return self.handle_notify(flags, (stream_id, frame_id), payload),
@@ -55,6 +56,7 @@ impl Connection {
                 let delay =
                     if HaproxyHello::is_healthcheck(payload) { Duration::ZERO } else { self.config.refuse_delay };
                 let (status, reason) = (error.status(), CloseReason::Error(error));
+                debug_assert!(status != Status::NORMAL, "a refusal has the code of its error");
                 self.state = State::Refusing { status, reason, until: self.now + delay };
                 // Input after the HELLO is dropped, whether it arrived together with the HELLO or later.
                 self.recv.clear();
@@ -81,6 +83,8 @@ impl Connection {
             self.close(None, CloseReason::HealthCheck);
             return None;
         }
+        debug_assert!(max_frame_size <= self.config.max_frame_size, "both sides accept the size");
+        debug_assert_eq!(self.outbox.stats.notifies, 0, "the HELLO precedes every NOTIFY");
         self.outbox.max_frame_size = max_frame_size;
         self.state = State::Running { negotiated };
         self.last_active = self.now;
@@ -147,6 +151,8 @@ impl Connection {
             Payload::Recv(range) => self.recv.bytes(range.clone()),
             Payload::Reassembled => self.reassembly.payload(),
         };
+        debug_assert!(!self.reassembly.is_pending(), "a whole NOTIFY does not arrive between fragments");
+        debug_assert!(self.outbox.open.is_none(), "NOTIFYs are handed out one after the other");
         let messages = match Messages::decode(bytes) {
             Ok(messages) => messages.len() as u32,
             Err(error) => {

@@ -77,6 +77,7 @@ pub(super) struct Admission {
 impl Admission {
     /// Returns the admission of an endpoint without connections.
     pub(super) fn new(limits: Limits, notify_len: usize) -> Self {
+        debug_assert!(notify_len > 0, "a frame has at least 256 bytes");
         Self {
             usage: Usage::default(),
             limits,
@@ -91,6 +92,8 @@ impl Admission {
     #[inline]
     pub(super) fn change(&mut self, before: &mut Usage, now: Usage) {
         if *before != now {
+            debug_assert!(self.usage.in_flight >= before.in_flight, "a part is at most the sum");
+            debug_assert!(self.usage.bytes() >= before.bytes(), "a part is at most the sum");
             self.usage = self.usage.without(*before).with(now);
             *before = now;
         }
@@ -120,11 +123,13 @@ impl Admission {
         }
         let (position, key) = self.queue.pop()?;
         self.granted += 1;
+        debug_assert!(self.granted <= self.free(), "a permit is granted only if one is free");
         Some((key, Permit { position }))
     }
 
     /// Takes a permit back, used or not, and returns the queue position that it was granted at.
     pub(super) const fn put_back(&mut self, Permit { position }: Permit) -> Position {
+        debug_assert!(self.granted > 0, "only a permit that was granted is given back");
         self.granted -= 1;
         position
     }
@@ -183,6 +188,10 @@ impl Admission {
     /// Returns the key that is queued at a position.
     pub(super) fn queued_at(&self, position: Position) -> Option<Key> {
         self.queue.at(position)
+    }
+
+    pub(super) fn check_queue(&self) {
+        self.queue.invariants();
     }
 
     pub(super) fn congestion(&self) -> Congestion {

@@ -60,7 +60,9 @@ impl Handover {
         if unsent && is_idle && self.held.is_none() {
             self.held = Some(HeldAcks { quiet: time + QUIET, until: time + HELD_MAX });
         }
+        debug_assert!(self.close_at <= self.grace_end, "a connection is closed within the grace period");
         let Some(held) = &mut self.held else { return time >= self.close_at };
+        debug_assert!(unsent, "held ACKs wait to be sent");
         if notified {
             held.quiet = time + QUIET;
         }

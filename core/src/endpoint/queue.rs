@@ -76,7 +76,20 @@ impl Queue {
         let other = line.keys.insert(number, key);
         debug_assert!(other.is_none(), "a queue position belongs to one connection");
         self.len += 1;
+        debug_assert!(number <= fresh, "a connection that was queued before is not behind a new one");
         Position { origin, number, turn: None }
+    }
+
+    /// Checks that lines, turns and the length agree.
+    pub(super) fn invariants(&self) {
+        assert_eq!(self.lines.len(), self.turns.len(), "a peer has one turn");
+        assert_eq!(self.lines.values().map(|line| line.keys.len()).sum::<usize>(), self.len, "each is counted once");
+        for (turn, origin) in &self.turns {
+            let line = self.lines.get(origin);
+            assert!(line.is_some_and(|line| line.turn == *turn), "a turn is that of a peer with queued connections");
+            assert!(line.is_some_and(|line| !line.keys.is_empty()), "a peer without queued connections is forgotten");
+            assert!(*turn <= self.drawn, "a turn was drawn before");
+        }
     }
 
     const fn draw(&mut self) -> u64 {
@@ -104,6 +117,8 @@ impl Queue {
         let (turn, origin) = self.turns.pop_first()?;
         let Entry::Occupied(mut line) = self.lines.entry(origin) else { unreachable!("a turn belongs to a line") };
         let (number, key) = line.get_mut().keys.pop_first()?;
+        debug_assert_eq!(line.get().turn, turn, "a peer knows its turn");
+        debug_assert!(self.turns.first_key_value().is_none_or(|(next, _)| turn < *next), "the first turn is next");
         if line.get().keys.is_empty() {
             line.remove();
         } else {

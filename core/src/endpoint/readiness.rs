@@ -55,6 +55,7 @@ impl Inbound {
 
     /// Notes that the socket had nothing to read, not even the end.
     pub(super) const fn was_empty(&mut self) {
+        debug_assert!(self.is_readable(), "a socket is read only if it may have bytes");
         *self = Self::Empty;
     }
 

@@ -49,34 +49,34 @@ pub(super) struct Seat<H: Host> {
     /// Its usage, as far as it is counted.
     pub(super) usage: Usage,
     /// Its queue position before a permit was of no use, because the rest of a NOTIFY in fragments has not arrived.
-    kept: Option<Position>,
+    pub(super) kept: Option<Position>,
     /// Its wait for its peer, with bytes in its buffers.
-    stall: Option<Stall>,
+    pub(super) stall: Option<Stall>,
     /// The deferred NOTIFYs whose answers are in the making, and the answers that have arrived.
-    deferred: Vec<(TicketId, H::Work)>,
-    answers: Vec<Answer<H::Error>>,
+    pub(super) deferred: Vec<(TicketId, H::Work)>,
+    pub(super) answers: Vec<Answer<H::Error>>,
     inbound: Inbound,
-    outbound: Outbound,
-    ending: Ending,
+    pub(super) outbound: Outbound,
+    pub(super) ending: Ending,
     /// A HELLO was accepted.
-    was_ready: bool,
+    pub(super) was_ready: bool,
     /// Its refusal was reported.
     was_refused: bool,
     /// A NOTIFY arrived since the counters were last looked at.
     notified: bool,
     /// Deferred answers that were sent and are not reported yet.
-    sent_deferred: u64,
+    pub(super) sent_deferred: u64,
     /// The bytes that the socket has taken in this turn.
     wrote: usize,
     /// Since when a limit holds its NOTIFYs back.
-    held_since: Option<Instant>,
+    pub(super) held_since: Option<Instant>,
     /// The counters that were reported.
-    reported: Stats,
+    pub(super) reported: Stats,
 }
 
 /// The way of a connection to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
+pub(super) enum Ending {
     /// It is served.
     No,
     /// The agent drains; it is closed at the best moment.
@@ -90,7 +90,7 @@ enum Ending {
 /// It ends when nothing is left of what was waited for at its start. A peer that reads a few bytes now and then, or completes one
 /// frame and begins the next but never reads, does not end it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stall {
+pub(super) struct Stall {
     since: Instant,
     /// The bytes that were unsent at the start and still are.
     unsent: usize,
@@ -382,6 +382,7 @@ impl<H: Host> Seat<H> {
     /// Closes a draining connection at the best moment.
     fn hand_over(&mut self, now: Instant, shared: &mut Shared, host: &mut H) {
         let Ending::Handover(handover) = &mut self.ending else { return };
+        debug_assert!(shared.drain.is_some(), "a handover begins with a drain");
         let (unsent, is_idle) = (self.connection.poll_transmit().is_some(), self.connection.is_idle());
         if handover.should_close(TurnSummary { time: now, unsent, is_idle, notified: self.notified }) {
             let grace = handover.grace(now);
@@ -411,6 +412,7 @@ impl<H: Host> Seat<H> {
         match self.socket.read(buf) {
             Io::Done(0) | Io::Failed => self.connection.handle_eof(now),
             Io::Done(len) => {
+                debug_assert!(len <= buf.len(), "a socket returns at most what was asked for");
                 if len < buf.len() {
                     self.inbound.was_short();
                 }
@@ -429,6 +431,7 @@ impl<H: Host> Seat<H> {
         {
             match self.socket.write(bytes) {
                 Io::Done(len) => {
+                    debug_assert!(len <= bytes.len(), "a socket takes at most what it was given");
                     if len < bytes.len() {
                         self.outbound = Outbound::Blocked;
                     }
@@ -475,6 +478,7 @@ impl<H: Host> Seat<H> {
                 }
                 Event::Notify(notify) => {
                     if let Handled::Deferred(ticket, work) = host.notify(self.key, &mut self.socket, notify) {
+                        debug_assert!(self.connection.is_live(ticket), "a deferred NOTIFY is in flight");
                         self.deferred.push((ticket, work));
                     }
                     // A handler may also defer its answer and then fail, so that the NOTIFY stays in flight until its deadline.
@@ -496,6 +500,7 @@ impl<H: Host> Seat<H> {
             self.was_refused = true;
             host.report(&mut self.socket, Report::Refused(reason));
         }
+        debug_assert_eq!(self.connection.in_flight(), 0, "the end cancels the NOTIFYs in flight");
         // Whichever side closed it, remaining output is sent now.
         self.ending = Ending::Begun;
         self.cancel_work(host);
@@ -508,6 +513,7 @@ impl<H: Host> Seat<H> {
     /// is sent.
     pub(super) fn count(&mut self, host: &mut H) {
         let (before, now) = (self.reported, self.connection.stats());
+        debug_assert!(before.notifies <= now.notifies && before.acks <= now.acks, "counters only grow");
         self.notified = before.notifies < now.notifies;
         if before == now {
             return;

@@ -24,7 +24,8 @@ impl Timers {
         let Some(at) = at else { return };
         if armed.0.is_none_or(|armed| at < armed) {
             self.disarm(index, armed);
-            self.armed.insert((at, index));
+            let is_new = self.armed.insert((at, index));
+            debug_assert!(is_new, "a connection has one timer");
             armed.0 = Some(at);
         }
     }
@@ -32,7 +33,8 @@ impl Timers {
     /// Removes the timer of connection `index`, which has ended.
     pub(super) fn disarm(&mut self, index: usize, armed: &mut Armed) {
         if let Some(at) = armed.0.take() {
-            self.armed.remove(&(at, index));
+            let was_armed = self.armed.remove(&(at, index));
+            debug_assert!(was_armed, "a connection knows the time of its timer");
         }
     }
 

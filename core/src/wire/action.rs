@@ -302,6 +302,7 @@ impl Actions {
             }
             len = end;
         }
+        debug_assert!(len <= room.min(self.encoded.len()), "only actions that fit are counted");
         len
     }
 }
@@ -335,6 +336,7 @@ pub(crate) const fn unset_var_len(name: &str) -> usize {
 /// Appends a SET-VAR that [`set_var_len`] accepted.
 #[inline]
 pub(crate) fn encode_set_var(scope: Scope, name: &str, value: &TypedData<'_>, out: &mut Vec<u8>) {
+    debug_assert!(set_var_len(name, value).is_ok(), "HAProxy would misread the value {value:?}");
     out.extend_from_slice(&[SET_VAR, 3, scope as u8]);
     encode_name(name, out);
     value.encode(out);
@@ -348,6 +350,7 @@ pub(crate) fn encode_unset_var(scope: Scope, name: &str, out: &mut Vec<u8>) {
 }
 
 fn encode_name(name: &str, out: &mut Vec<u8>) {
+    debug_assert!(check_name(name).is_ok(), "HAProxy would skip a variable with the name {name:?}");
     encode_varint(name.len() as u64, out);
     out.extend_from_slice(name.as_bytes());
 }

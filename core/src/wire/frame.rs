@@ -183,7 +183,9 @@ impl<'o> FrameEncoder<'o> {
 /// If the frame is larger than 4 GiB, which no configuration allows.
 #[inline]
 pub(crate) fn patch_length(out: &mut [u8], start: usize) -> usize {
+    debug_assert_eq!(out[start..start + LENGTH_LEN], [0xff; LENGTH_LEN], "the length of a frame is written once");
     let len = out.len() - start - LENGTH_LEN;
+    debug_assert!(len >= FRAME_LEN_MIN, "a frame has a header");
     let length = u32::try_from(len).expect("the limits keep every frame below 4 GiB");
     out[start..start + LENGTH_LEN].copy_from_slice(&length.to_be_bytes());
     len

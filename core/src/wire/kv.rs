@@ -42,6 +42,7 @@ impl<'b> Iterator for KvList<'b> {
 
 /// Appends one item.
 pub(super) fn encode_item(key: &str, value: TypedData<'_>, out: &mut alloc::vec::Vec<u8>) {
+    debug_assert!(!key.is_empty(), "HAProxy refuses an empty key");
     super::encode_varint(key.len() as u64, out);
     out.extend_from_slice(key.as_bytes());
     value.encode(out);

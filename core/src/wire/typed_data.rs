@@ -112,6 +112,13 @@ impl<'b> TypedData<'b> {
     /// STRING including its flags.
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        self.append(out);
+        debug_assert_eq!(out.len(), start + self.encoded_len(), "a value has the length that is reserved for it");
+    }
+
+    #[inline]
+    fn append(&self, out: &mut Vec<u8>) {
         let integer = |out: &mut Vec<u8>, kind, value| {
             out.push(kind);
             encode_varint(value, out);

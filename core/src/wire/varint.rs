@@ -58,6 +58,7 @@ pub(super) fn decode_varint(bytes: &[u8]) -> Result<(u64, usize), Fault> {
 #[inline(never)] // rare: most numbers take one byte, and only the ids on long-lived connections take three or four
 fn decode_long(bytes: &[u8]) -> Result<(u64, usize), Fault> {
     let mut value = u64::from(*bytes.first().ok_or(Fault::Truncated)?);
+    debug_assert!(value >= 240, "a smaller first byte is the whole value");
     let mut shift = 4;
     for len in 2..=VARINT_LEN_MAX {
         let byte = *bytes.get(len - 1).ok_or(Fault::Truncated)?;
@@ -67,6 +68,7 @@ fn decode_long(bytes: &[u8]) -> Result<(u64, usize), Fault> {
         }
         value = value.checked_add(part).ok_or(Fault::VarintOverflow)?;
         if byte < 128 {
+            debug_assert_eq!(varint_len(value), len, "each value has one encoding");
             return Ok((value, len));
         }
         shift += 7;

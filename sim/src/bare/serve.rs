@@ -15,7 +15,7 @@ use crate::plan::Answer;
 use crate::trace::Kind;
 
 /// The largest number of actions of a run. A run that exceeds it never ends.
-const ACTIONS_MAX: u32 = 1_000_000;
+const ACTIONS_MAX: u32 = 100_000;
 
 impl Bare {
     /// Serves a connection as a driver does when the socket is ready, until there is nothing left to do.

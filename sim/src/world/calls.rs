@@ -16,6 +16,7 @@ use crate::trace::Kind;
 
 impl State {
     pub(super) fn read(&mut self, at: usize, buf: &mut [u8]) -> Io {
+        self.count_call();
         // Before the first read of a turn, answers and a drain may have caused events that are reported after it.
         if self.peers[at].has_read {
             self.settle(at);
@@ -44,6 +45,7 @@ impl State {
     }
 
     pub(super) fn write(&mut self, at: usize, bytes: &[u8]) -> Io {
+        self.count_call();
         self.settle(at);
         let (now, peer) = (self.now, &mut self.peers[at]);
         let expected = peer.oracle.output();

@@ -326,4 +326,4 @@ impl World {
 }
 
 /// The largest number of actions of HAProxy in a run. A run that exceeds it never ends.
-const ACTIONS_MAX: u32 = 1_000_000;
+const ACTIONS_MAX: u32 = 100_000;

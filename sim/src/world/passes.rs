@@ -8,7 +8,7 @@ use super::{Failed, World};
 use crate::script::Nanos;
 
 /// The largest number of turns of a run, and of passes. A run that exceeds it never ends.
-const TURNS_MAX: u32 = 1_000_000;
+const TURNS_MAX: u32 = 200_000;
 
 impl World {
     /// Reports changes of sockets, then runs passes until no connection has a turn or is due.

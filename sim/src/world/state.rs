@@ -31,10 +31,15 @@ pub(super) struct Work {
     pub(super) answer: DeferredAnswer,
 }
 
+/// The largest number of reads and writes of a run. A run that exceeds it never ends.
+const CALLS_MAX: u32 = 1_000_000;
+
 /// Everything that the sockets and the hosts of all endpoints share.
 pub(super) struct State {
     pub(super) now: Nanos,
     pub(super) pass: u32,
+    /// The number of reads and writes.
+    calls: u32,
     pub(super) step: usize,
     pub(super) peers: Vec<Peer>,
     /// The numbers of the connections that no agent has removed.
@@ -59,6 +64,7 @@ impl State {
         Self {
             now: 0,
             pass: 0,
+            calls: 0,
             step: 0,
             peers: Vec::new(),
             open: Vec::new(),
@@ -72,6 +78,15 @@ impl State {
             coverage: Coverage::default(),
             failure: None,
         }
+    }
+
+    /// Counts a read or a write.
+    ///
+    /// # Panics
+    /// If there are so many that the endpoint calls its sockets without end, which nothing else stops.
+    pub(super) fn count_call(&mut self) {
+        self.calls += 1;
+        assert!(self.calls <= CALLS_MAX, "an endpoint reads or writes without end");
     }
 
     /// Records the first failure.
