@@ -70,6 +70,21 @@ impl<'b> TypedData<'b> {
         Self::decode_other(first, reader, field)
     }
 
+    /// Reads a value and passes it to `visit`, as [`decode`](Self::decode) would return it. `visit` is inlined separately for
+    /// IPv4, so that an address stays in registers.
+    #[inline(always)]
+    pub(super) fn visit<T>(
+        reader: &mut Reader<'b>,
+        field: Field,
+        visit: impl FnOnce(Self) -> T,
+    ) -> Result<T, DecodeError> {
+        let first = reader.u8(field)?;
+        if first & 0x0f == IPV4 {
+            return Ok(visit(Self::Ipv4(reader.array::<4>(field)?.into())));
+        }
+        Ok(visit(Self::decode_other(first, reader, field)?))
+    }
+
     #[inline(never)]
     fn decode_other(first: u8, reader: &mut Reader<'b>, field: Field) -> Result<Self, DecodeError> {
         Ok(match first & 0x0f {

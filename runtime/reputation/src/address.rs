@@ -1,6 +1,6 @@
 //! Finds the addresses in a message.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str;
 
 use spoa_core::wire::{Message, TypedData};
@@ -24,31 +24,57 @@ pub fn addresses(message: &Message<'_>, arguments: &[String], mut each: impl FnM
     let args = message.args();
     let mut is_named = false;
     if !arguments.is_empty() {
-        for (name, value) in args {
+        args.visit(|name, value| {
             if arguments.iter().any(|wanted| wanted.as_bytes() == name) {
                 is_named = true;
                 addresses_in(value, &mut each);
             }
-        }
+        });
         return is_named;
     }
     let is_only = args.len() == 1;
-    let (mut unnamed, mut named) = (None, None);
-    for (name, value) in args {
+    let (mut unnamed, mut named) = (First::default(), First::default());
+    args.visit(|name, value| {
         if name == b"ip" {
             is_named = true;
             addresses_in(value, &mut each);
         } else if let Some(address) = value.as_ip() {
             let first = if name.is_empty() { &mut unnamed } else { &mut named };
-            first.get_or_insert(address);
+            first.add(address);
         } else if is_only {
             addresses_in(value, &mut each);
         }
-    }
-    if !is_named && let Some(address) = unnamed.or(named) {
-        each(address);
+    });
+    if !is_named {
+        let first = if unnamed.is_some() { unnamed } else { named };
+        first.v4.into_iter().for_each(|v4| each(IpAddr::V4(v4)));
+        first.v6.into_iter().for_each(|v6| each(IpAddr::V6(v6)));
     }
     true
+}
+
+/// The first address of a kind. The families are apart, so that an IPv4 address stays in a register.
+#[derive(Clone, Copy, Default)]
+struct First {
+    v4: Option<Ipv4Addr>,
+    v6: Option<Ipv6Addr>,
+}
+
+impl First {
+    #[inline(always)]
+    fn add(&mut self, address: IpAddr) {
+        if !self.is_some() {
+            match address {
+                IpAddr::V4(v4) => self.v4 = Some(v4),
+                IpAddr::V6(v6) => self.v6 = Some(v6),
+            }
+        }
+    }
+
+    #[inline(always)]
+    const fn is_some(self) -> bool {
+        self.v4.is_some() || self.v6.is_some()
+    }
 }
 
 fn addresses_in(value: TypedData<'_>, each: &mut impl FnMut(IpAddr)) {
