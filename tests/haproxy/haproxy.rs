@@ -9,6 +9,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
+
 use crate::log::{Lines, Log, WAIT_MAX};
 
 /// The part of HAProxy that communicates with agents.
@@ -162,11 +164,12 @@ impl Setup {
             r#"frontend www
     bind fd@3
     bind unix@{dir}/www
-    filter spoe engine test config {dir}/spoe.conf
+{filter}
 {frontend}
     {rules}"#,
             dir = dir.display(),
             rules = self.rules(dir),
+            filter = self.filter(dir),
         );
         let agents = self.agents(install);
         let proxies = if self.agents_first { [agents, frontend] } else { [frontend, agents] }.join("\n");
@@ -182,6 +185,14 @@ defaults
 {proxies}
 "#
         )
+    }
+
+    /// Returns the line of the filter. Without a message there is none.
+    fn filter(&self, dir: &Path) -> String {
+        if self.messages.is_empty() {
+            return String::new();
+        }
+        format!("    filter spoe engine test config {}/spoe.conf", dir.display())
     }
 
     fn agents(&self, install: &Install) -> String {
@@ -272,12 +283,17 @@ impl Process {
         Self { child, lines }
     }
 
+    /// Returns its process id.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     /// Sends a signal, for example `"TERM"`.
     pub(crate) fn signal(&self, name: &str) {
         // `kill` is a builtin of the shell, so the program of that name is not needed. The child has not been waited
         // for, so no other process can have its id.
         let script = r#"kill -s "$0" "$1""#;
-        let id = self.child.id().to_string();
+        let id = self.pid().as_raw_nonzero().to_string();
         let status = Command::new("sh").args(["-c", script, name, &id]).stderr(Stdio::null()).status();
         assert!(
             status.is_ok_and(|status| status.success()),

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -202,6 +202,14 @@ impl Client {
         match self.stream {
             Stream::Tcp(stream) => stream,
             Stream::Unix(_) => panic!("expected a TCP socket, got a unix socket"),
+        }
+    }
+
+    /// Returns the socket of the connection.
+    pub fn into_socket(self) -> OwnedFd {
+        match self.stream {
+            Stream::Tcp(stream) => stream.into(),
+            Stream::Unix(stream) => stream.into(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What holds between two calls of a connection, whatever its peer and its caller do. Checked with debug assertions.
+//! The invariants of a connection between two calls, whatever its peer and its caller do. Debug assertions check them.
 
 use super::{Connection, State};
 use crate::wire::{Capabilities, MAX_FRAME_SIZE_MIN};

@@ -1,4 +1,4 @@
-//! What holds between two passes of an endpoint, and between two turns of a connection. Checked with debug assertions.
+//! The invariants of an endpoint between two passes, and of a connection between two turns. Debug assertions check them.
 
 use crate::endpoint::admission::Usage;
 use crate::endpoint::readiness::Outbound;

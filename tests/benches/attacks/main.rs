@@ -3,13 +3,21 @@
 //!
 //! The agent has one worker on one processor, and a handler that answers after 50 ms or immediately. The attackers run on the
 //! other processor at the lowest priority. Each attack prints what it cost: latency of the polite connection, its answers, resident
-//! memory, and how long dead connections stay.
+//! memory, and how long dead connections stay. Two attacks are repeated with each installed HAProxy in place of the polite
+//! connection.
 
 mod attacker;
+#[path = "../../haproxy/haproxy.rs"]
+#[expect(dead_code, reason = "shared with the trials with real HAProxy, which use more of it")]
+mod haproxy;
+#[path = "../../haproxy/log.rs"]
+#[expect(dead_code, reason = "shared with the trials with real HAProxy, which use more of it")]
+mod log;
 mod polite;
 #[path = "../sockets/processors.rs"]
 #[expect(dead_code, reason = "shared with the benches of sockets, which use more of it")]
 mod processors;
+mod requests;
 mod server;
 
 use std::time::{Duration, Instant};
@@ -17,7 +25,9 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 
 use attacker::Attackers;
+use haproxy::Install;
 use polite::Polite;
+use requests::Proxy;
 use server::{Answers, Server};
 use spoa_tests::bytes::{Value, message};
 use spoa_tests::frames::{Hello, notify};
@@ -53,6 +63,9 @@ fn main() {
     held_back();
     deferred();
     resets();
+    for install in Install::all() {
+        behind_haproxy(&install);
+    }
 }
 
 /// Returns a NOTIFY that is taken, and three large ones that fill the receive buffer.
@@ -137,4 +150,19 @@ fn resets() {
     server.wait_for_connections(1);
     println!("1000 connections are reset: gone after {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
     drop(polite);
+}
+
+/// HAProxy asks about each request while others pour fragments, then while others want answers that take long.
+fn behind_haproxy(install: &Install) {
+    let server = Server::start(Answers::Immediate);
+    let proxy = Proxy::start(install, server.addr());
+    let fragments = attacker::fragments(15_000, 60);
+    let attackers = Attackers::connect(server.addr(), 2, &Hello::of("pipelining,fragmentation"), &fragments);
+    let answered = attackers.beside(|| proxy.measure(TIME));
+    println!("HAProxy {} beside 2 connections that pour fragments: {answered}", install.full);
+    let server = Server::start(Answers::Later);
+    let proxy = Proxy::start(install, server.addr());
+    let attackers = Attackers::connect(server.addr(), 3_000, &Hello::mux(), &notify(1, 1, &[]));
+    let answered = attackers.beside(|| proxy.measure(TIME));
+    println!("HAProxy {} beside 3000 connections that want answers: {answered}", install.full);
 }

@@ -56,6 +56,8 @@ impl Server {
         let name = answers.to_possible_value().expect("the value has a name").get_name().to_owned();
         let mut command = Command::new(program);
         command.args(["--be", &name]).stdout(Stdio::piped());
+        // As in the service file of the package.
+        command.env("MALLOC_MMAP_THRESHOLD_", "131072").env("MALLOC_TRIM_THRESHOLD_", "131072");
         let mut child = start_server(|| command.spawn().expect("the agent can be started"));
         let mut addr = String::new();
         BufReader::new(child.stdout.take().expect("standard output is piped"))

@@ -4,10 +4,12 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::path::Path;
 
-use mio::net::{TcpListener, TcpStream};
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 use spoa_tests::bytes::{HELLO, NOTIFY};
 use spoa_tests::frames::{ack, agent_hello};
 
@@ -17,12 +19,21 @@ const LISTENER: Token = Token(usize::MAX);
 /// Maximum number of bytes per read.
 const BUFFER_LEN: usize = 1 << 18;
 
-/// Serves on a free port, which is printed, until the process is killed.
-pub(crate) fn serve() -> ! {
+/// Serves on the unix socket at `path`, or else on a free port, until the process is killed. The address is printed.
+pub(crate) fn serve(path: Option<&Path>) -> ! {
     let mut poll = Poll::new().expect("an epoll instance can be created");
-    let mut listener = TcpListener::from_std(listen().expect("a port is free"));
-    println!("{}", listener.local_addr().expect("the socket is bound"));
-    poll.registry().register(&mut listener, LISTENER, Interest::READABLE).expect("the socket can be registered");
+    let registry = poll.registry().try_clone().expect("an epoll instance can be shared");
+    let register = |socket: &Socket, token| {
+        let result = registry.register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE);
+        result.expect("the socket can be registered");
+    };
+    let listener = listen(path).expect("a port is free");
+    let addr = listener.local_addr().expect("the socket is bound");
+    match path {
+        Some(path) => println!("unix:{}", path.display()),
+        None => println!("{}", addr.as_socket().expect("it is a TCP socket")),
+    }
+    register(&listener, LISTENER);
     let mut connections: Vec<Option<Connection>> = Vec::new();
     let (canned, mut buf, mut out) = (Canned::new(), vec![0; BUFFER_LEN], Vec::new());
     let mut events = Events::with_capacity(256);
@@ -32,11 +43,9 @@ pub(crate) fn serve() -> ! {
         }
         for event in &events {
             if event.token() == LISTENER {
-                while let Ok((mut socket, _)) = listener.accept() {
-                    let token = Token(connections.len());
-                    poll.registry()
-                        .register(&mut socket, token, Interest::READABLE)
-                        .expect("the socket can be registered");
+                while let Ok((socket, _)) = listener.accept() {
+                    socket.set_nonblocking(true).expect("the socket can be nonblocking");
+                    register(&socket, Token(connections.len()));
                     connections.push(Some(Connection { socket, part: Vec::new() }));
                 }
                 continue;
@@ -51,13 +60,20 @@ pub(crate) fn serve() -> ! {
 
 /// Returns a listening socket with the same options as in `spoa`: connections send data without delay, and thousands
 /// may wait to be accepted.
-fn listen() -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.set_tcp_nodelay(true)?;
+fn listen(path: Option<&Path>) -> io::Result<Socket> {
+    let domain = if path.is_some() { Domain::UNIX } else { Domain::IPV4 };
+    let socket = Socket::new(domain, Type::STREAM, None)?;
+    let addr = match path {
+        Some(path) => SockAddr::unix(path)?,
+        None => SocketAddr::from(([127, 0, 0, 1], 0)).into(),
+    };
+    if path.is_none() {
+        socket.set_tcp_nodelay(true)?;
+    }
     socket.set_nonblocking(true)?;
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+    socket.bind(&addr)?;
     socket.listen(4096)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// Prepared frames.
@@ -75,7 +91,7 @@ impl Canned {
 }
 
 struct Connection {
-    socket: TcpStream,
+    socket: Socket,
     /// The received part of an incomplete frame.
     part: Vec<u8>,
 }

@@ -10,13 +10,13 @@ use mio::{Events, Interest, Poll, Token};
 use crate::figures::{Ratio, grouped, median};
 use crate::haproxy::{Install, Setup};
 use crate::processors::start_server;
-use crate::server::{Rival, Server, Spoa};
+use crate::server::{Network, Rival, Server, Spoa};
 
 /// Number of clients, each of which sends one request after the other on one connection.
 const CLIENTS: usize = 16;
 
 /// The longest time to wait for a response.
-const SILENCE_MAX: Duration = Duration::from_secs(5);
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// The request that all clients send.
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n";
@@ -31,17 +31,19 @@ pub(crate) fn measure(turns: usize, time: Duration) {
         return;
     }
     println!(
-        "| HAProxy, one thread, {CLIENTS} clients | requests/s with the floor | with `spoa -n 1`, ratio to the floor |"
+        "| HAProxy, one thread, {CLIENTS} clients | requests/s with the floor | with `spoa -n 1`, ratio to the floor \
+         | with `spoa -n 1` over a unix socket, ratio to `spoa` over TCP |"
     );
-    println!("|---|---|---|");
+    println!("|---|---|---|---|");
     for install in installs {
-        let (mut floors, mut ours) = (Vec::new(), Vec::new());
+        let (mut floors, mut ours, mut unix) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..turns {
-            floors.push(requests_per_sec(&install, &Rival::Floor.start(), time));
+            floors.push(requests_per_sec(&install, &Rival::Floor.start(Network::Tcp), time));
             ours.push(requests_per_sec(&install, &Spoa::start(&["-n", "1"]), time));
+            unix.push(requests_per_sec(&install, &Spoa::start_on(Network::Unix, &["-n", "1"]), time));
         }
         let floor = grouped(median(floors.iter().copied()));
-        println!("| {} | {floor} | {} |", install.full, Ratio::of(&ours, &floors));
+        println!("| {} | {floor} | {} | {} |", install.full, Ratio::of(&ours, &floors), Ratio::of(&unix, &ours));
     }
     println!();
 }
@@ -50,12 +52,19 @@ pub(crate) fn measure(turns: usize, time: Duration) {
 /// the other.
 fn requests_per_sec(install: &Install, agent: &impl Server, time: Duration) -> f64 {
     agent.share_client_processor();
-    let mut setup = Setup::with_message(agent.addr(), "on-frontend-http-request", "src");
+    let mut setup = Setup::with_message(&agent.haproxy_addr(), "on-frontend-http-request", "src");
     setup.messages = setup.messages.replace("spoe-message m", "spoe-message check-client-ip");
     setup.agent = "messages check-client-ip\n    option dontlog-normal".into();
     setup.global = "    nbthread 1".into();
     let haproxy = start_server(|| setup.header("x-score", "%[var(sess.t.ip_score)]").start(install));
-    load(haproxy.addr, time)
+    load(haproxy.addr, time, |response| {
+        response.split("x-score: ").nth(1).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    })
+}
+
+/// Waits for the response to one request.
+pub(crate) fn first_response(addr: SocketAddr) {
+    load(addr, Duration::ZERO, |_| true);
 }
 
 struct Client {
@@ -63,7 +72,9 @@ struct Client {
     received: Vec<u8>,
 }
 
-fn load(addr: SocketAddr, time: Duration) -> f64 {
+/// Sends requests for this time, but at least until the first response. Returns the number of responses per second, which
+/// have to be good according to `is_good`.
+pub(crate) fn load(addr: SocketAddr, time: Duration, is_good: impl Fn(&str) -> bool) -> f64 {
     let (mut poll, mut events) =
         (Poll::new().expect("an epoll instance can be created"), Events::with_capacity(CLIENTS));
     let mut clients: Vec<_> = (0..CLIENTS)
@@ -79,11 +90,11 @@ fn load(addr: SocketAddr, time: Duration) -> f64 {
         })
         .collect();
     let (start, mut responses) = (Instant::now(), 0);
-    while start.elapsed() < time {
+    while responses == 0 || start.elapsed() < time {
         poll.poll(&mut events, Some(SILENCE_MAX)).expect("epoll works");
         assert!(!events.is_empty(), "no response within {SILENCE_MAX:?}");
         for event in &events {
-            responses += usize::from(clients[event.token().0].receive());
+            responses += usize::from(clients[event.token().0].receive(&is_good));
         }
     }
     responses as f64 / start.elapsed().as_secs_f64()
@@ -91,7 +102,7 @@ fn load(addr: SocketAddr, time: Duration) -> f64 {
 
 impl Client {
     /// Reads once. Returns true if the response is complete; then the next request has been sent.
-    fn receive(&mut self) -> bool {
+    fn receive(&mut self, is_good: impl Fn(&str) -> bool) -> bool {
         let mut bytes = [0; 4096];
         match self.socket.read(&mut bytes) {
             Ok(0) => panic!("HAProxy closed a connection"),
@@ -103,9 +114,7 @@ impl Client {
             return false;
         }
         let response = String::from_utf8_lossy(&self.received);
-        let score =
-            response.split("x-score: ").nth(1).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-        assert!(response.starts_with("HTTP/1.1 200") && score, "expected a score, got {response}");
+        assert!(response.starts_with("HTTP/1.1 200") && is_good(&response), "unexpected response: {response}");
         self.received.clear();
         self.socket.write_all(REQUEST).expect("the request fits into the socket");
         true

@@ -2,32 +2,42 @@
 //! with a task per connection and a write per ACK. It has one thread and always answers with the same score.
 
 use std::io;
+use std::path::Path;
 
 use futures_util::{SinkExt, StreamExt};
 use spop::actions::VarScope;
 use spop::frame::{FramePayload, FrameType};
 use spop::frames::{Ack, AgentHello, FrameCapabilities, HaproxyHello};
 use spop::{MAX_FRAME_SIZE_LIMIT, SpopCodec, SpopFrame, TypedData};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 use tokio_util::codec::Framed;
 
-/// Serves on a free port, which is printed, until the process is killed.
-pub(crate) fn serve() -> ! {
+/// Serves on the unix socket at `path`, or else on a free port, until the process is killed. The address is printed.
+pub(crate) fn serve(path: Option<&Path>) -> ! {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().build().expect("the runtime can be created");
+    // `spop` reports an error when the client closes a connection.
     runtime.block_on(async {
+        if let Some(path) = path {
+            let listener = UnixListener::bind(path).expect("no file has this path");
+            println!("unix:{}", path.display());
+            loop {
+                let Ok((socket, _)) = listener.accept().await else { continue };
+                tokio::spawn(async { serve_connection(socket).await.ok() });
+            }
+        }
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         println!("{}", listener.local_addr().expect("the socket is bound"));
         loop {
             let Ok((socket, _)) = listener.accept().await else { continue };
             socket.set_nodelay(true).expect("the socket is a TCP socket");
-            // `spop` reports an error when the client closes a connection.
             tokio::spawn(async { serve_connection(socket).await.ok() });
         }
     })
 }
 
-async fn serve_connection(socket: TcpStream) -> io::Result<()> {
+async fn serve_connection(socket: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     let mut socket = Framed::new(socket, SpopCodec::default());
     while let Some(frame) = socket.next().await {
         let frame = frame?;

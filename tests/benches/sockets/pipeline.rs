@@ -3,10 +3,12 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::mem;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use socket2::Socket;
 use spoa_core::wire::{Flags, Frame, FrameEncoder, FrameId, FrameType, StreamId};
 use spoa_tests::bytes::Value;
 use spoa_tests::client::Client;
@@ -33,7 +35,7 @@ fn answer() -> Vec<u8> {
 }
 
 struct Connection {
-    socket: TcpStream,
+    socket: Socket,
     received: Vec<u8>,
     len: usize,
     out: Vec<u8>,
@@ -65,7 +67,7 @@ pub(crate) fn load_checked(
     let start = Instant::now();
     for (number, connection) in connections.iter_mut().enumerate() {
         poll.registry()
-            .register(&mut connection.socket, Token(number), Interest::READABLE)
+            .register(&mut SourceFd(&connection.socket.as_raw_fd()), Token(number), Interest::READABLE)
             .expect("the socket can be registered");
         (0..in_flight).for_each(|slot| connection.notify(slot, start, &notify));
         connection.flush();
@@ -118,9 +120,8 @@ fn p99(latencies: &[u32], acks: u32) -> Duration {
 impl Connection {
     /// Opens a connection and completes its handshake.
     fn new(addr: &str, in_flight: usize) -> Self {
-        let socket = Client::with_hello(addr, &Hello::applet()).into_tcp();
+        let socket = Socket::from(Client::with_hello(addr, &Hello::applet()).into_socket());
         socket.set_nonblocking(true).expect("the socket can be nonblocking");
-        let socket = TcpStream::from_std(socket);
         let slots = vec![(0, Instant::now()); in_flight];
         Self { socket, received: vec![0; 1 << 18], len: 0, out: Vec::new(), slots, sent: 0 }
     }

@@ -9,7 +9,7 @@ use spoa_tests::bytes::AGENT_HELLO;
 use spoa_tests::frames::Hello;
 
 use crate::figures::median;
-use crate::server::{Rival, Server, Spoa};
+use crate::server::{Network, Rival, Server, Spoa};
 
 const CONNECTIONS: usize = 5_000;
 
@@ -19,7 +19,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 pub(crate) fn measure(turns: usize) {
     let (mut floors, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..turns {
-        floors.push(storm(&Rival::Floor.start()).as_secs_f64() * 1e3);
+        floors.push(storm(&Rival::Floor.start(Network::Tcp)).as_secs_f64() * 1e3);
         ours.push(storm(&Spoa::start(&["-n", "1"])).as_secs_f64() * 1e3);
     }
     println!(
