@@ -292,12 +292,12 @@ fn a_strict_list_with_a_bad_line_is_refused() {
     let output = run(&["--listen", "127.0.0.1:0", "--list", &strict]);
     let text = String::from_utf8(output.stderr).expect("the text is UTF-8");
     assert_eq!(output.status.code(), Some(1));
-    assert!(text.contains("list worse: 1 bad line, the first is line 2 of"), "{text}");
+    assert!(text.contains("list worse: 1 bad line in ") && text.contains("the first is line 2, column 1"), "{text}");
 
     folder.write("worse", b"192.0.2.0/24\n");
     let agent = Agent::spawn(&["--list", &strict]);
     folder.write("worse", b"192.0.2.0/24\n192.0.2.\n");
-    agent.wait_for_line("\"192.0.2.\" is not an address; the previous version stays in use: list worse: 1 prefix,");
+    agent.wait_for_line("(read as one address per line); the previous version stays in use: list worse: 1 prefix,");
     agent.signal(Signal::HUP);
     agent.wait_for_line("SIGHUP: generation 1 of the lists is in use, but not the new version of 1 list");
 }
@@ -361,17 +361,19 @@ fn validate_reports_bad_lines_and_fails() {
     let folder = Folder::with(&[("good", b"192.0.2.1\n"), ("bad", b"192.0.2.1\nx\n 1.2.3.4/2\nx\nx\nx\nx\nx\n")]);
     let (good, bad, none) = (folder.list("good", ""), folder.list("bad", ",strict"), folder.list("none", ""));
     let output = run(&["validate", "--list", &good]);
-    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"list good: 1 prefix\n"[..]));
+    let good_text = &b"list good: 1 prefix\n  read as one address per line, 1 entry, 0 bad lines\n"[..];
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), good_text));
     let output = run(&["validate", "--list", &good, "--list", &bad, "--list", &none]);
     let text = String::from_utf8(output.stdout).expect("the text is UTF-8");
     let lines: Vec<_> = text.lines().collect();
     let second = format!(
-        "  {}:3:2: \"1.2.3.4/2\" is an address with host bits: bits are set after its prefix length",
+        "  {}:3:2: \"1.2.3.4/2\" is an address with host bits: bits are set after its prefix length (host-bits=accept takes its \
+         network)",
         folder.path("bad").display()
     );
-    assert_eq!(lines[1], "list bad: 1 prefix, 7 bad lines");
-    assert_eq!((lines[3], lines[7]), (&*second, "  and 2 more"), "{text}");
-    assert!(lines[8].starts_with("list none: cannot read"), "{text}");
+    assert_eq!(lines[2], "list bad: 1 prefix, 7 bad lines");
+    assert_eq!((lines[5], lines[9]), (&*second, "  and 2 more"), "{text}");
+    assert!(lines[10].starts_with("list none: cannot read"), "{text}");
     assert_eq!((output.status.code(), &*output.stderr), (Some(1), &b"spoa: 8 faults\n"[..]));
 }
 
@@ -405,7 +407,8 @@ fn validate_reports_an_invalid_configuration_with_line_and_column() {
     }
     folder.write("spoa.toml", b"[[list]]\nname = 'bad'\npath = 'bad'\n");
     let output = run(&["validate", "--config", &path]);
-    let wanted = format!("{path} is valid\nlist bad: 2 prefixes\n");
+    let read = "  read as one address per line, 2 entries, 0 bad lines";
+    let wanted = format!("{path} is valid\nlist bad: 2 prefixes\n{read}\n");
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()), (Some(0), wanted));
     let output = run(&["check", "192.0.0.1", "--config", &path, "--default-score", "1"]);
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("192.0.0.1: listed, score 0\n"));

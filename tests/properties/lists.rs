@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::select;
 use spoa_reputation::embedded;
-use spoa_reputation::format::{self, Column, Format};
+use spoa_reputation::format::{self, Reading};
 use spoa_reputation::lists::Lists;
 use spoa_reputation::table::{Bits, Entry, Table};
 use spoa_reputation::{Config, Item, Library, ListConfig, Prefix};
@@ -70,20 +71,66 @@ fn check_table<A: Bits>(entries: &[Entry<A>], ranks: &[u16], mut addresses: Vec<
     Ok(())
 }
 
-fn formats() -> impl Strategy<Value = Format> {
-    prop_oneof![
-        Just(Format::Auto),
-        Just(Format::Lines),
-        Just(Format::JsonLines),
-        (0_usize..4).prop_map(|number| Format::Csv(Column::Number(number))),
-        Just(Format::Csv(Column::Name("ip".into()))),
-    ]
+fn readings() -> impl Strategy<Value = Reading> {
+    let options = [
+        "",
+        "format=lines",
+        "format=json",
+        "format=csv",
+        "format=ranges",
+        "column=2",
+        "column=ip",
+        "key=ip",
+        "min=3",
+        "min=ip:3",
+    ];
+    let more = ["", "host-bits=accept", "ipv6-host=64"];
+    (select(options.to_vec()), select(more.to_vec())).prop_map(|(option, more)| {
+        let text = ["list=/x", option, more].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(",");
+        text.parse::<ListConfig>().expect("the options are valid").reading
+    })
 }
+
+/// Writes addresses in one of the layouts that are detected.
+fn written(addresses: &[u32], layout: usize) -> String {
+    let (mut text, lines) = (String::new(), addresses.iter().map(|bits| Ipv4Addr::from_bits(*bits)));
+    let each = |text: &mut String, line: &dyn Fn(Ipv4Addr) -> String| lines.for_each(|address| *text += &line(address));
+    match layout {
+        0 => each(&mut text, &|address| format!("{address} # note\n")),
+        1 => each(&mut text, &|address| format!("{address}:8080\r\n")),
+        2 => {
+            text += "name,score,ip\n";
+            each(&mut text, &|address| format!("\"a, b\",7,\"{address}\"\n"));
+        }
+        3 => each(&mut text, &|address| format!("x\t{address}\t12\n")),
+        4 => each(&mut text, &|address| format!("2026-01-01;{address};bad\n")),
+        5 => each(&mut text, &|address| format!("a name: with, colons:{address}-{address}\n")),
+        6 => {
+            text += "create bl hash:ip\n";
+            each(&mut text, &|address| format!("add bl {address} timeout 5\n"));
+        }
+        7 => each(&mut text, &|address| format!("deny {address};\n")),
+        8 => each(&mut text, &|address| format!("{{\"type\":\"ban\",\"value\":\"{address}\"}}\n")),
+        9 => {
+            text += "{\"meta\":{\"n\":1},\n\"data\":[";
+            each(&mut text, &|address| format!("{{\"ip_prefix\":\"{address}/32\",\"tags\":[\"a\"]}},\n"));
+            text += "{\"ip_prefix\":\"192.0.2.1\"}]}";
+        }
+        _ => each(&mut text, &|address| {
+            let [a, b, c, d] = address.octets();
+            format!("{a:03}.{b:03}.{c:03}.{d:03}\n")
+        }),
+    }
+    text
+}
+
+/// The number of layouts of [`written`].
+const LAYOUTS: usize = 11;
 
 /// A piece of a list file, valid or not.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
-        prop::sample::select(vec![
+        select(vec![
             "1.2.3.4",
             "10.0.0.0/8",
             "2001:db8::/32",
@@ -118,8 +165,7 @@ fn item() -> impl Strategy<Value = String> {
         (0_u32..64, 24_u8..=32).prop_map(|(n, len)| Prefix::of(Ipv4Addr::from_bits(0xc000_0200 | n).into(), len));
     let tunnel = (0_u16..64, 28_u8..=64)
         .prop_map(|(n, len)| Prefix::of(Ipv6Addr::new(0x2002, 0xc000, 0x0200 | n, 0, 0, 0, 0, 0).into(), len));
-    let wide =
-        prop::sample::select(vec!["0.0.0.0/0", "::/0", "2000::/3", "64:ff9b::/96", "192.0.2.7-192.0.2.40", "junk"]);
+    let wide = select(vec!["0.0.0.0/0", "::/0", "2000::/3", "64:ff9b::/96", "192.0.2.7-192.0.2.40", "junk"]);
     prop_oneof![
         6 => near.prop_map(|prefix| prefix.to_string()),
         2 => tunnel.prop_map(|prefix| prefix.to_string()),
@@ -129,7 +175,7 @@ fn item() -> impl Strategy<Value = String> {
 
 /// A list: its score, true if it is an allowlist, and its lines.
 fn list() -> impl Strategy<Value = (u32, bool, Vec<String>)> {
-    (prop::sample::select(vec![0_u32, 10, 100]), prop::bool::weighted(0.2), vec(item(), 0..8))
+    (select(vec![0_u32, 10, 100]), prop::bool::weighted(0.2), vec(item(), 0..8))
 }
 
 /// Addresses in and near the items, in each form in which an IPv6 address contains an IPv4 address.
@@ -146,6 +192,9 @@ fn address() -> impl Strategy<Value = IpAddr> {
         }
     })
 }
+
+/// Options for lists of any content: the model reads it line by line.
+const UNGUARDED: &str = ",format=lines,max-growth=100000,max-bad=100,max-cover=100";
 
 /// Scans the lines of all lists, and returns the index of the list that decides and the prefix that matches.
 fn scan(lists: &[(u32, bool, Vec<String>)], address: IpAddr) -> Option<(usize, Prefix)> {
@@ -199,7 +248,7 @@ proptest! {
     /// Whatever happens to files, each list has the content of the last version of its file that could be used.
     #[test]
     fn each_list_is_reloaded_or_keeps_its_previous_version(
-        scores in vec((prop::sample::select(vec![0_u32, 10]), prop::bool::weighted(0.2)), 3),
+        scores in vec((select(vec![0_u32, 10]), prop::bool::weighted(0.2)), 3),
         steps in vec(step(), 1..6), addresses in vec(address(), 10)
     ) {
         const MAX_SHRINK: usize = 50;
@@ -210,7 +259,7 @@ proptest! {
             folder.write(&at.to_string(), lines.join("\n").as_bytes());
             let allow = if *allow { ",allow" } else { "" };
             // The limit in the option of a list applies to a list of any size.
-            let options = format!(",score={score},max-shrink={MAX_SHRINK}{allow}");
+            let options = format!(",score={score},max-shrink={MAX_SHRINK}{allow}{UNGUARDED}");
             folder.list(&at.to_string(), &options).parse().expect("the option is valid")
         });
         let config = Config { lists: lists.collect(), ..Config::default() };
@@ -261,7 +310,7 @@ proptest! {
         let options = lists.iter().enumerate().map(|(at, (score, allow, lines))| {
             folder.write(&at.to_string(), lines.join("\n").as_bytes());
             let allow = if *allow { ",allow" } else { "" };
-            folder.list(&at.to_string(), &format!(",score={score}{allow}")).parse().expect("the option is valid")
+            folder.list(&at.to_string(), &format!(",score={score}{allow}{UNGUARDED}")).parse().expect("the option is valid")
         });
         let loaded = Lists::load(&options.collect::<Vec<ListConfig>>()).expect("each list has an address");
         for address in addresses {
@@ -327,20 +376,34 @@ proptest! {
         }
     }
 
-    /// Any bytes can be read as a list: each line is reported at most once, as an item or as an error, with its number.
+    /// Any bytes can be read as a list: entries and faults come in the order of their lines, and there are no more than bytes.
     #[test]
-    fn any_bytes_are_read_to_the_end(pieces in vec(piece(), 0..40), format in formats()) {
+    fn any_bytes_are_read_to_the_end(pieces in vec(piece(), 0..40), reading in readings()) {
         let bytes = pieces.concat();
         let lines = bytes.split(|byte| *byte == b'\n').count() as u64;
-        let (mut last, mut prefixes) = (0, 0);
-        let read = format::read(&bytes[..], &format, |number, parsed| {
-            assert!(last < number && number <= lines, "expected a line after {last} and up to {lines}, got {number}");
+        let (mut last, mut entries, mut prefixes) = (0, 0, 0);
+        let _ = format::read(&bytes[..], &reading, |number, parsed| {
+            assert!(last <= number && number <= lines, "expected a line from {last} to {lines}, got {number}");
             last = number;
+            entries += 1;
             if let Ok(item) = parsed {
                 item.prefixes(|_| prefixes += 1);
             }
         });
-        prop_assert!(read.is_ok() || matches!(format, Format::Csv(Column::Name(_))));
-        prop_assert!(prefixes <= 254 * lines);
+        prop_assert!(entries <= bytes.len() && prefixes <= 254 * entries);
+    }
+
+    /// Each layout is detected, and its addresses are read, whatever else its lines have.
+    #[test]
+    fn addresses_are_read_in_every_layout(addresses in vec(v4(), 1..40), layout in 0..LAYOUTS) {
+        let text = written(&addresses, layout);
+        let (mut read, mut bad) = (Vec::new(), Vec::new());
+        let detected = format::read(text.as_bytes(), &Reading::default(), |line, parsed| match parsed {
+            Ok(item) => item.prefixes(|prefix| read.push(prefix.to_string())),
+            Err(error) => bad.push((line, error.to_string())),
+        });
+        let mut wanted: Vec<_> = addresses.iter().map(|bits| Ipv4Addr::from_bits(*bits).to_string()).collect();
+        wanted.extend((layout == 9).then(|| "192.0.2.1".to_owned()));
+        prop_assert_eq!((read, bad), (wanted, Vec::new()), "{:?}: {}", detected, text);
     }
 }

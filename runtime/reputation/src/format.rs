@@ -1,50 +1,100 @@
-//! The formats of lists, and a reader that takes any bytes, line by line.
+//! The formats of lists, and a reader that takes any bytes.
+//!
+//! | a list has | it is read as |
+//! |---|---|
+//! | an address, prefix or range per line; `#`, `;` and `//` begin comments | lines |
+//! | columns between commas, tabs, semicolons, `|` or blanks, quoted or not, with a header or not, also a commented one | the column in which nearly every line has an address, or the one that was chosen |
+//! | the first and the last address of ranges in neighbouring columns, or networks and their netmasks | ranges, or prefixes |
+//! | several addresses on a line and nothing else | each of them |
+//! | a name, a colon and a range per line (PeerGuardian) | ranges |
+//! | `add NAME 192.0.2.1` (ipset), `deny 192.0.2.1;` (nginx), `-A INPUT -s 192.0.2.1 -j DROP` | columns between blanks |
+//! | a JSON object per line, or a JSON document of any shape | the strings under keys such as `ip`, `cidr` and `prefix`, or the one that was chosen |
+//!
+//! Files are unpacked with gzip, and converted from UTF-16. The first lines decide; later lines that do not fit are bad lines. Every
+//! line that is not blank is an entry, a comment, a header or a bad line, or is below a threshold.
 
-use std::fs::Metadata;
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
-use std::str::{self, FromStr};
-use std::time::Duration;
+mod columns;
+mod json;
+mod layout;
+mod lines;
+mod open;
 
-use flate2::bufread::MultiGzDecoder;
-use rustix::time::{ClockId, clock_gettime};
-use serde::Deserialize;
+use std::cell::Cell;
+use std::fmt;
+use std::io::{self, BufRead, Read};
+use std::net::Ipv6Addr;
+use std::rc::Rc;
+use std::str::FromStr;
+
 use serde::de::IgnoredAny;
 
-use crate::file_access::RegularFile;
-use crate::prefix::{Item, ItemError};
+pub use open::{CPU_TIME_MAX, SIZE_MAX, open};
 
-/// The format of a list.
+use crate::prefix::{HostBits, Item, ItemError, Prefix};
+use columns::{Columns, without_comment};
+use json::Walker;
+use layout::{Layout, Place, SAMPLE_LINES, Sample, Table, named_range};
+use lines::{Line, Lines, without_mark};
+use spoa_runtime::text::Count;
+
+/// The way in which a list is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// Detected by the first line that is neither blank nor a comment: JSON if it begins with `{`, CSV with the address
-    /// in the first column if it has a comma, else lines.
-    #[default]
-    Auto,
-    /// An address, prefix or range per line; comments begin with `#` or `;`. FireHOL's `.netset` and `.ipset`, and the
-    /// text of Spamhaus DROP.
-    Lines,
-    /// A JSON object per line, with the address in `cidr`, `prefix`, `network`, `range` or `ip`: Spamhaus DROP. Lines
-    /// with a `type` but no address (metadata) are skipped.
-    JsonLines,
-    /// Columns separated by commas.
-    Csv(Column),
+pub struct Reading {
+    /// The format.
+    pub format: Format,
+    /// The column that has the address; `None` finds it.
+    pub column: Option<Column>,
+    /// The JSON key that has the address; `None` finds it.
+    pub key: Option<String>,
+    /// The threshold below which lines are skipped.
+    pub min: Option<Min>,
+    /// The treatment of host bits.
+    pub host_bits: HostBits,
+    /// The prefix length to which single IPv6 addresses are widened, 1 to 128: a client may have a network of 64 bits.
+    pub ipv6_host: Option<u8>,
 }
 
-/// The column of a CSV file that has the address.
+/// The format of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Found by the first lines.
+    #[default]
+    Auto,
+    /// An address, prefix or range per line.
+    Lines,
+    /// JSON: an object per line, or a document.
+    Json,
+    /// Columns between commas, tabs, semicolons or `|`.
+    Csv,
+    /// A name, a colon and a range per line.
+    Ranges,
+}
+
+/// A column of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Column {
     /// By number; the first is 1. A first line that has neither `.` nor `:` in it, as every address has, is a header.
     Number(usize),
-    /// By its name in the header, which is the first line.
+    /// By its name in the header, which is the first line, or a comment before it. Case does not count.
     Name(String),
 }
 
-/// The reason why a text is not a format or column.
+/// A threshold: lines with a smaller number in a column are skipped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Min {
+    /// The column, or the key of JSON; `None` is the first column of numbers after the address.
+    column: Option<Column>,
+    /// The smallest number that counts. It is finite.
+    value: f64,
+}
+
+impl Eq for Min {}
+
+/// The reason why a text is not a format, column or threshold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
     /// No format has this name.
-    #[error("a format is lines, json or csv")]
+    #[error("a format is lines, json, csv or ranges")]
     Format,
     /// The column is empty, or a number below 1.
     #[error("a column is a number from 1, or a name in the first line")]
@@ -52,31 +102,49 @@ pub enum FormatError {
     /// A column was given for a format that has none.
     #[error("only csv has columns")]
     NoColumns,
+    /// A key was given for a format that has none.
+    #[error("only json has keys")]
+    NoKeys,
+    /// The threshold is not a number.
+    #[error("min is a number, or COLUMN:NUMBER")]
+    Min,
+    /// The prefix length is not a number from 1 to 128.
+    #[error("ipv6-host is a prefix length from 1 to 128")]
+    Ipv6Host,
+    /// Something else than `accept` or `reject`.
+    #[error("host-bits is accept or reject")]
+    HostBits,
 }
 
-impl Format {
-    /// Returns the format that a format and a column, each if it is given, make together: with a column it is CSV.
+impl Reading {
+    /// Checks that the parts fit together.
     ///
     /// # Errors
-    /// The column is of another format.
-    pub fn of(format: Option<Self>, column: Option<Column>) -> Result<Self, FormatError> {
-        match (format, column) {
-            (format, None) => Ok(format.unwrap_or_default()),
-            (None | Some(Self::Auto | Self::Csv(_)), Some(column)) => Ok(Self::Csv(column)),
-            (Some(Self::Lines | Self::JsonLines), Some(_)) => Err(FormatError::NoColumns),
+    /// A column or key is of another format.
+    pub fn check(&self) -> Result<(), FormatError> {
+        if self.column.is_some() && !matches!(self.format, Format::Auto | Format::Csv) {
+            return Err(FormatError::NoColumns);
         }
+        if self.key.is_some() && (!matches!(self.format, Format::Auto | Format::Json) || self.column.is_some()) {
+            return Err(FormatError::NoKeys);
+        }
+        if self.ipv6_host.is_some_and(|len| !(1..=128).contains(&len)) {
+            return Err(FormatError::Ipv6Host);
+        }
+        Ok(())
     }
 }
 
-/// Reads `lines`, `json`, or `csv` with the address in the first column.
+/// Reads `lines`, `json`, `csv` or `ranges`.
 impl FromStr for Format {
     type Err = FormatError;
 
     fn from_str(text: &str) -> Result<Self, FormatError> {
         match text {
             "lines" => Ok(Self::Lines),
-            "json" => Ok(Self::JsonLines),
-            "csv" => Ok(Self::Csv(Column::Number(1))),
+            "json" => Ok(Self::Json),
+            "csv" => Ok(Self::Csv),
+            "ranges" => Ok(Self::Ranges),
             _ => Err(FormatError::Format),
         }
     }
@@ -96,6 +164,33 @@ impl FromStr for Column {
     }
 }
 
+/// Reads `5`, or `2:5` and `score:5` with a column.
+impl FromStr for Min {
+    type Err = FormatError;
+
+    fn from_str(text: &str) -> Result<Self, FormatError> {
+        let (column, value) = match text.rsplit_once(':') {
+            Some((column, value)) => (Some(column.parse()?), value),
+            None => (None, text),
+        };
+        let value: f64 = value.parse().map_err(|_| FormatError::Min)?;
+        if value.is_finite() { Ok(Self { column, value }) } else { Err(FormatError::Min) }
+    }
+}
+
+/// Reads `accept` or `reject`.
+impl FromStr for HostBits {
+    type Err = FormatError;
+
+    fn from_str(text: &str) -> Result<Self, FormatError> {
+        match text {
+            "accept" => Ok(Self::Accept),
+            "reject" => Ok(Self::Reject),
+            _ => Err(FormatError::HostBits),
+        }
+    }
+}
+
 /// The reason why a line is bad, and the place in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{fault}")]
@@ -110,7 +205,7 @@ pub struct LineError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineFault {
     /// The text is not an address, prefix or range; see [`ItemError`].
-    #[error("\"{text}\" is {error}")]
+    #[error("\"{}\" is {error}", text.escape_debug())]
     Item {
         /// The beginning of the text.
         text: String,
@@ -120,18 +215,27 @@ pub enum LineFault {
     /// The line is longer than [`LINE_LEN_MAX`].
     #[error("a line of more than {LINE_LEN_MAX} bytes")]
     TooLong,
-    /// The line has bytes that are not UTF-8.
-    #[error("not UTF-8 text")]
-    NotText,
-    /// The line is not JSON, or has something other than a string where an address should be.
-    #[error("not a line of JSON with an address: {0}")]
+    /// The line is not JSON.
+    #[error("not a line of JSON: {}", .0.escape_debug())]
     Json(String),
-    /// A line of JSON has no address.
-    #[error("no address under \"cidr\", \"prefix\", \"network\", \"range\" or \"ip\"")]
+    /// An object has no address.
+    #[error("no address under a key such as \"cidr\", \"prefix\" or \"ip\" (key=NAME chooses another one)")]
     NoAddress,
-    /// A line of CSV has too few columns.
+    /// An object has several addresses.
+    #[error("addresses under several keys: choose one with key=NAME")]
+    SeveralKeys,
+    /// A decision about something else than an address.
+    #[error("its scope is neither an address nor a range")]
+    Scope,
+    /// A line has too few columns.
     #[error("the line has no such column")]
     NoColumn,
+    /// The threshold's column is not a number.
+    #[error("\"{}\" is not a number for the threshold", .0.escape_debug())]
+    NotANumber(String),
+    /// An exception in a list, which this agent cannot take.
+    #[error("an exception: put it into a list with allow")]
+    Exception,
 }
 
 impl LineFault {
@@ -140,293 +244,345 @@ impl LineFault {
     }
 }
 
-/// The longest line that is read, in bytes.
+/// The longest line that is read, in bytes. Comments may be longer.
 pub const LINE_LEN_MAX: usize = 4096;
 
-/// The size of a list, unpacked, in bytes. The addresses that all lists together may have take less, but some kilobytes of
-/// gzip, or a sparse file, may be gigabytes of nothing.
-pub const SIZE_MAX: u64 = 1 << 30;
+/// The number of characters of a text that are shown.
+const SHOWN_MAX: usize = 60;
 
-/// The processor time that reading one list may take. A file of the largest size that has an address in each line takes a
-/// third of it; one without a single address, which is a bad line each, would take minutes.
-pub const CPU_TIME_MAX: Duration = Duration::from_secs(30);
-
-/// Reads a list, unpacked, up to the limits.
-struct Bounded<R> {
-    file: R,
-    /// The bytes that it may still have.
-    bytes_left: u64,
-    /// The processor time of this thread at which reading stops.
-    cpu_end: Duration,
+/// A list that was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Detected {
+    /// The layout, such as `tab-separated, address in column 1`.
+    pub layout: String,
+    /// The number of entries: addresses, prefixes and ranges.
+    pub entries: u64,
+    /// The number of bad lines.
+    pub bad_lines: u64,
+    /// The number of lines below the threshold.
+    pub below_min: u64,
 }
 
-impl<R> Bounded<R> {
-    fn new(file: R) -> Self {
-        Self { file, bytes_left: SIZE_MAX, cpu_end: cpu_time() + CPU_TIME_MAX }
+/// Writes `tab-separated, address in column 1, 2 entries, 0 bad lines`.
+impl fmt::Display for Detected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { layout, entries, bad_lines, below_min } = self;
+        let entries = if *entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") };
+        write!(f, "{layout}, {entries}, {}", Count(*bad_lines, "bad line"))?;
+        if *below_min > 0 { write!(f, ", {} below min", Count(*below_min, "line")) } else { Ok(()) }
     }
 }
 
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if cpu_time() > self.cpu_end {
-            return Err(exceeded(format!("reading it took more than {} s of processor time", CPU_TIME_MAX.as_secs())));
+/// Reads `input` to its end, and calls `tell` for each entry and bad line with the number of its line, from 1.
+///
+/// # Errors
+/// The input cannot be read, has no column of the name that was given, has addresses in several columns, or is a broken document
+/// of JSON.
+pub fn read(
+    mut input: impl BufRead,
+    reading: &Reading,
+    mut tell: impl FnMut(u64, Result<Item, LineError>),
+) -> io::Result<Detected> {
+    let mut detected = Detected::default();
+    let mut count = |number: u64, said: Result<Item, LineError>| {
+        *if said.is_ok() { &mut detected.entries } else { &mut detected.bad_lines } += 1;
+        tell(number, said);
+    };
+    let (layout, below_min) = if is_document(input.fill_buf()?, reading) {
+        (read_document(input, reading, &mut count)?, 0)
+    } else {
+        read_lines(input, reading, &mut count)?
+    };
+    Ok(Detected { layout, below_min, ..detected })
+}
+
+/// True if a list that begins with these bytes has to be read as a whole, because its first line is not JSON on its own.
+fn is_document(start: &[u8], reading: &Reading) -> bool {
+    if !matches!(reading.format, Format::Auto | Format::Json) || reading.column.is_some() {
+        return false;
+    }
+    let text = start.strip_prefix("\u{feff}".as_bytes()).unwrap_or(start).trim_ascii_start();
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    match line.first() {
+        Some(b'{') => line.len() >= text.trim_ascii_end().len() || serde_json::from_slice::<IgnoredAny>(line).is_err(),
+        // Not an IPv6 address with a port.
+        Some(b'[') => {
+            let bare = line[1..].split(|byte| *byte == b']').next().unwrap_or_default();
+            str::from_utf8(bare).is_ok_and(|bare| bare.parse::<Ipv6Addr>().is_err())
         }
-        let len = self.file.read(into)?;
-        self.bytes_left = self.bytes_left.checked_sub(len as u64).ok_or_else(too_large)?;
+        _ => false,
+    }
+}
+
+/// Reads JSON values to the end of the input. Returns the layout.
+fn read_document(
+    input: impl BufRead,
+    reading: &Reading,
+    count: &mut impl FnMut(u64, Result<Item, LineError>),
+) -> io::Result<String> {
+    let line = Rc::new(Cell::new(1));
+    let input = LineCounter { input: SkipMark { input, is_at_start: true }, line: Rc::clone(&line) };
+    let walker = Walker::new(reading, |said: Result<Item, LineFault>| {
+        count(line.get(), said.map_err(|fault| fault.at(1)));
+    });
+    walker.document(input)?;
+    Ok(with_keys("a JSON document", &walker.keys()))
+}
+
+/// Returns the name of a layout with the keys of its addresses.
+fn with_keys(name: &str, keys: &[String]) -> String {
+    if keys.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{name}, address under {}", keys.join(" and ").escape_debug())
+    }
+}
+
+/// Counts the lines that are read. The parser of JSON reads byte by byte.
+struct LineCounter<R> {
+    input: R,
+    line: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for LineCounter<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let len = self.input.read(into)?;
+        let lines = into[..len].iter().filter(|byte| **byte == b'\n').count();
+        self.line.set(self.line.get() + lines as u64);
         Ok(len)
     }
 }
 
-fn exceeded(limit: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, limit)
+/// Skips a byte order mark.
+struct SkipMark<R> {
+    input: R,
+    is_at_start: bool,
 }
 
-fn too_large() -> io::Error {
-    exceeded(format!("it is larger than {SIZE_MAX} bytes"))
+impl<R: BufRead> Read for SkipMark<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.is_at_start {
+            self.is_at_start = false;
+            if self.input.fill_buf()?.starts_with("\u{feff}".as_bytes()) {
+                self.input.consume(3);
+            }
+        }
+        self.input.read(into)
+    }
 }
 
-/// Returns the processor time that this thread has used.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+/// Reads line by line. Returns the layout, and the number of lines below the threshold.
+fn read_lines(
+    input: impl BufRead,
+    reading: &Reading,
+    count: &mut impl FnMut(u64, Result<Item, LineError>),
+) -> io::Result<(String, u64)> {
+    let (mut lines, mut sample, mut early) = (Lines::new(input), Sample::default(), Vec::new());
+    while sample.lines.len() < SAMPLE_LINES && early.len() < SAMPLE_LINES {
+        let Some((number, line)) = lines.next()? else { break };
+        match line {
+            Line::Comment(line) => sample.add_comment(&line),
+            Line::Text(line) => sample.lines.push((number, line.into_owned())),
+            Line::Bad(fault) => early.push((number, fault)),
+        }
+    }
+    let mut reader = LineReader::new(Layout::find(&sample, reading)?, reading);
+    let mut early = early.into_iter().peekable();
+    for (number, line) in &sample.lines {
+        while let Some((bad, fault)) = early.next_if(|(bad, _)| bad < number) {
+            count(bad, Err(fault.at(1)));
+        }
+        reader.line(*number, line, count);
+    }
+    early.for_each(|(bad, fault)| count(bad, Err(fault.at(1))));
+    while let Some((number, line)) = lines.next()? {
+        match line {
+            Line::Comment(_) => {}
+            Line::Text(line) => reader.line(number, &line, count),
+            Line::Bad(fault) => count(number, Err(fault.at(1))),
+        }
+    }
+    Ok((reader.name(), reader.below_min))
 }
 
-/// Opens a list, compressed with gzip or not.
-///
-/// # Errors
-/// The same as those of [`RegularFile::open`]; or the file cannot be read. The returned reader fails beyond [`SIZE_MAX`] and
-/// [`CPU_TIME_MAX`].
-pub fn open(path: &Path) -> io::Result<(Box<dyn BufRead>, Metadata)> {
-    const BUFFER: usize = 1 << 16;
-    let (file, metadata) = RegularFile::open(path)?;
-    let mut file = BufReader::with_capacity(BUFFER, file);
-    Ok(if file.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
-        // The compressed bytes too: empty members unpack to nothing, and may be many.
-        let packed = BufReader::with_capacity(BUFFER, Bounded::new(file));
-        (Box::new(BufReader::with_capacity(BUFFER, Bounded::new(MultiGzDecoder::new(packed)))), metadata)
-    } else if metadata.len() > SIZE_MAX {
-        return Err(too_large());
-    } else {
-        (Box::new(BufReader::with_capacity(BUFFER, Bounded::new(file))), metadata)
+/// Reads the lines of a list whose layout is known.
+struct LineReader<'r> {
+    layout: Layout,
+    reading: &'r Reading,
+    columns: Option<Columns>,
+    /// The keys of JSON under which entries were found.
+    keys: Vec<String>,
+    below_min: u64,
+}
+
+/// Words at the start of lines of ipset and iptables that have no address.
+const DIRECTIVES: [&str; 6] = ["create", "flush", "destroy", "-N", "-F", "COMMIT"];
+
+/// The word after an entry of ipset that is an exception.
+const EXCEPTION: &str = "nomatch";
+
+impl<'r> LineReader<'r> {
+    fn new(layout: Layout, reading: &'r Reading) -> Self {
+        let columns = match &layout {
+            Layout::Table(table) => Some(Columns::new(table.separator)),
+            Layout::Lines | Layout::NamedRanges | Layout::JsonLines => None,
+        };
+        Self { layout, reading, columns, keys: Vec::new(), below_min: 0 }
+    }
+
+    fn name(&self) -> String {
+        with_keys(&self.layout.to_string(), &self.keys)
+    }
+
+    /// Reads a line that is neither blank nor a comment.
+    fn line(&mut self, number: u64, line: &str, count: &mut impl FnMut(u64, Result<Item, LineError>)) {
+        let text = without_mark(line).trim();
+        // The place of the fault is searched only if there is one.
+        let place = |part: &str| 1 + line.find(part).unwrap_or_default();
+        match &self.layout {
+            Layout::Lines => {
+                let text = without_comment(text);
+                if !text.is_empty() {
+                    count(number, item(text, self.reading).map_err(|fault| fault.at(place(text))));
+                }
+            }
+            Layout::NamedRanges => {
+                let range = named_range(text).ok_or_else(|| not(text, ItemError::Address));
+                count(number, range.map_err(|fault| fault.at(place(text))));
+            }
+            Layout::JsonLines => {
+                let mut found = Vec::new();
+                let walker = Walker::new(self.reading, |said: Result<Item, LineFault>| found.push(said));
+                let read = walker.line(text);
+                for key in walker.keys() {
+                    if !self.keys.contains(&key) && self.keys.len() < KEYS_SHOWN {
+                        self.keys.push(key);
+                    }
+                }
+                drop(walker);
+                if let Err((what, column)) = read {
+                    return count(number, Err(LineFault::Json(what).at(place(text) + column - 1)));
+                }
+                for said in found {
+                    count(
+                        number,
+                        said.map_err(|fault| {
+                            let at = match &fault {
+                                LineFault::Item { text, .. } => place(text),
+                                _ => place(text),
+                            };
+                            fault.at(at)
+                        }),
+                    );
+                }
+            }
+            Layout::Table(table) => {
+                if table.header == Some(number) {
+                    return;
+                }
+                let columns = self.columns.as_mut().expect("a table has columns");
+                columns.split(text);
+                if columns.text(0).is_some_and(|first| DIRECTIVES.contains(&first)) {
+                    return;
+                }
+                match row(table, columns, self.reading) {
+                    Ok(None) => self.below_min += 1,
+                    Ok(Some(items)) => items.into_iter().for_each(|item| {
+                        count(number, item.map_err(|(fault, part)| fault.at(part.map_or(1, |part| place(&part)))));
+                    }),
+                    Err((fault, part)) => {
+                        let at = part.map_or(text.len() + 1, |part| place(&part));
+                        count(number, Err(fault.at(at)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The number of keys that a report names.
+const KEYS_SHOWN: usize = 8;
+
+/// A fault, and the text that has it.
+type Fault = (LineFault, Option<String>);
+
+/// Returns the entries of a row; `None` if it is below the threshold.
+fn row(table: &Table, columns: &Columns, reading: &Reading) -> Result<Option<Vec<Result<Item, Fault>>>, Fault> {
+    let cell = |at: usize| columns.text(at).ok_or((LineFault::NoColumn, None));
+    if let (Some(at), Some(min)) = (table.min, &reading.min) {
+        let text = cell(at)?;
+        match text.parse::<f64>() {
+            Ok(number) if number < min.value => return Ok(None),
+            Ok(_) => {}
+            Err(_) => return Err((LineFault::NotANumber(shown(text)), Some(text.to_owned()))),
+        }
+    }
+    if columns.texts().any(|text| text == EXCEPTION) {
+        return Err((LineFault::Exception, Some(EXCEPTION.to_owned())));
+    }
+    let one = |text: &str| item(text, reading).map_err(|fault| (fault, Some(text.to_owned())));
+    Ok(Some(match table.place {
+        Place::One(at) => vec![one(cell(at)?)],
+        Place::Range(at) => {
+            let (from, to) = (cell(at)?, cell(at + 1)?);
+            vec![one(&format!("{from}-{to}")).map_err(|(fault, _)| (fault, Some(from.to_owned())))]
+        }
+        Place::Mask(at) => {
+            let (network, mask) = (cell(at)?, cell(at + 1)?);
+            vec![one(&format!("{network}/{mask}")).map_err(|(fault, _)| (fault, Some(network.to_owned())))]
+        }
+        Place::All => columns.texts().filter(|text| !text.is_empty()).map(one).collect(),
+    }))
+}
+
+/// Reads an entry.
+fn item(text: &str, reading: &Reading) -> Result<Item, LineFault> {
+    let item = Item::parse(text, reading.host_bits).map_err(|error| not(text, error))?;
+    Ok(match (item, reading.ipv6_host) {
+        (Item::Prefix(prefix), Some(len)) if prefix.address().is_ipv6() && prefix.bits() == 128 => {
+            Item::Prefix(Prefix::of(prefix.address(), len))
+        }
+        _ => item,
     })
 }
 
-/// Reads `input` to its end, and calls `tell` for each line that is neither blank nor a comment, with its number, from
-/// 1, and its content.
-///
-/// # Errors
-/// The input cannot be read, or has no column of the name that was given.
-pub fn read(
-    mut input: impl BufRead,
-    format: &Format,
-    mut tell: impl FnMut(u64, Result<Item, LineError>),
-) -> io::Result<()> {
-    let mut reader: Option<LineReader> = None;
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        let Some(is_whole) = read_line(&mut input, &mut line)? else { break };
-        if !is_whole {
-            tell(number, Err(LineFault::TooLong.at(1)));
-            continue;
-        }
-        let line = match str::from_utf8(&line) {
-            Ok(line) => line,
-            Err(error) => {
-                tell(number, Err(LineFault::NotText.at(error.valid_up_to() + 1)));
-                continue;
-            }
-        };
-        // Some editors write a byte order mark before the first line.
-        let text = line.trim_start_matches('\u{feff}').trim();
-        if text.is_empty() || text.starts_with(['#', ';']) {
-            continue;
-        }
-        let reader = match &mut reader {
-            Some(reader) => reader,
-            none => match LineReader::begin(format, text)? {
-                (begun, true) => {
-                    *none = Some(begun);
-                    continue;
-                }
-                (begun, false) => none.insert(begun),
-            },
-        };
-        if let Some(said) = reader.line(text) {
-            let before = line.find(text).unwrap_or_default();
-            tell(number, said.map_err(|error| LineError { column: error.column + before, ..error }));
-        }
-    }
-    Ok(())
+fn not(text: &str, error: ItemError) -> LineFault {
+    LineFault::Item { text: shown(text), error }
 }
 
-/// Appends the next line to `line`, without its end; returns false if it was longer than [`LINE_LEN_MAX`], and `None`
-/// at the end of the input.
-fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
-    let len = input.by_ref().take(LINE_LEN_MAX as u64 + 1).read_until(b'\n', line)?;
-    if len == 0 {
-        return Ok(None);
-    }
-    if line.last() == Some(&b'\n') || line.len() <= LINE_LEN_MAX {
-        return Ok(Some(true));
-    }
-    input.skip_until(b'\n')?;
-    Ok(Some(false))
-}
-
-/// Reads the lines of a file whose format is known.
-enum LineReader {
-    Lines,
-    JsonLines,
-    Csv(Box<Columns>),
-}
-
-impl LineReader {
-    /// Returns the reader for a file that begins with this line, and true if the line is a header.
-    fn begin(format: &Format, first: &str) -> io::Result<(Self, bool)> {
-        Ok(match format {
-            Format::Auto if first.starts_with('{') => (Self::JsonLines, false),
-            Format::Auto if first.split(['#', ';']).next().is_some_and(|text| text.contains(',')) => {
-                Self::numbered(0, first)
-            }
-            Format::Auto | Format::Lines => (Self::Lines, false),
-            Format::JsonLines => (Self::JsonLines, false),
-            Format::Csv(Column::Number(number)) => Self::numbered(number.saturating_sub(1), first),
-            Format::Csv(Column::Name(name)) => {
-                let mut columns = Columns::new(0);
-                columns.split(first);
-                let missing = || io::Error::new(io::ErrorKind::InvalidData, format!("there is no column \"{name}\""));
-                let wanted = (0..columns.count)
-                    .find(|&column| columns.text(column) == Some(name.as_str()))
-                    .ok_or_else(missing)?;
-                columns.wanted = wanted;
-                (Self::Csv(Box::new(columns)), true)
-            }
-        })
-    }
-
-    /// Returns the reader of a column, from 0, and true if the first line is a header.
-    fn numbered(column: usize, first: &str) -> (Self, bool) {
-        let mut columns = Columns::new(column);
-        columns.split(first);
-        // A text that is neither an address nor a header is a bad line.
-        let is_header = columns.text(column).is_some_and(|text| !text.contains(['.', ':']));
-        (Self::Csv(Box::new(columns)), is_header)
-    }
-
-    /// Reads a line; returns `None` for one that has no address on purpose.
-    fn line(&mut self, text: &str) -> Option<Result<Item, LineError>> {
-        match self {
-            Self::Lines => {
-                let text = text.split(['#', ';']).next().unwrap_or_default().trim();
-                Some(item(text).map_err(|fault| fault.at(1)))
-            }
-            Self::JsonLines => json(text),
-            Self::Csv(columns) => {
-                columns.split(text);
-                let Some(wanted) = columns.text(columns.wanted) else {
-                    return Some(Err(LineFault::NoColumn.at(text.len() + 1)));
-                };
-                // A column with doubled quotes is not found in the line; then the fault is at its beginning.
-                Some(item(wanted).map_err(|fault| fault.at(1 + text.find(wanted).unwrap_or_default())))
-            }
-        }
-    }
-}
-
-fn item(text: &str) -> Result<Item, LineFault> {
-    text.parse().map_err(|error| LineFault::Item { text: text.chars().take(60).collect(), error })
-}
-
-/// The keys under which JSON lists have addresses, the first one counts. Other keys are skipped.
-#[derive(Deserialize)]
-struct JsonLine {
-    cidr: Option<String>,
-    prefix: Option<String>,
-    network: Option<String>,
-    range: Option<String>,
-    ip: Option<String>,
-    #[serde(rename = "type")]
-    kind: Option<IgnoredAny>,
-}
-
-fn json(text: &str) -> Option<Result<Item, LineError>> {
-    let JsonLine { cidr, prefix, network, range, ip, kind } = match serde_json::from_str(text) {
-        Ok(line) => line,
-        Err(error) => {
-            // The error would say that it is in line 1.
-            let text = error.to_string();
-            let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
-            return Some(Err(LineFault::Json(what.into()).at(error.column().max(1))));
-        }
-    };
-    match cidr.or(prefix).or(network).or(range).or(ip) {
-        Some(address) => {
-            let address = address.trim();
-            Some(item(address).map_err(|fault| fault.at(1 + text.find(address).unwrap_or_default())))
-        }
-        None if kind.is_some() => None,
-        None => Some(Err(LineFault::NoAddress.at(1))),
-    }
-}
-
-/// A line of CSV, split into columns. An address has no line break in it, so lines are read one by one: an open quote
-/// spoils only its own line.
-struct Columns {
-    reader: csv_core::Reader,
-    /// The column that has the address, from 0.
-    wanted: usize,
-    bytes: Vec<u8>,
-    /// The end of each column in `bytes`; the first `count` belong to the line.
-    ends: Vec<usize>,
-    count: usize,
-}
-
-impl Columns {
-    fn new(wanted: usize) -> Self {
-        let (bytes, ends) = (vec![0; LINE_LEN_MAX], vec![0; LINE_LEN_MAX + 1]);
-        Self { reader: csv_core::Reader::new(), wanted, bytes, ends, count: 0 }
-    }
-
-    /// Splits a line of at most [`LINE_LEN_MAX`] bytes.
-    fn split(&mut self, line: &str) {
-        let Self { reader, bytes, ends, .. } = self;
-        reader.reset();
-        let (_, _, written, count) = reader.read_record(line.as_bytes(), bytes, ends);
-        // The last column ends with the input.
-        let (_, _, _, last) = reader.read_record(&[], &mut bytes[written..], &mut ends[count..]);
-        self.count = count + last;
-    }
-
-    /// Returns the text of a column of the last line, without blanks and quotes around it.
-    fn text(&self, column: usize) -> Option<&str> {
-        let ends = &self.ends[..self.count];
-        let from = if column == 0 { 0 } else { *ends.get(column - 1)? };
-        let text = str::from_utf8(self.bytes.get(from..*ends.get(column)?)?).ok()?;
-        Some(text.trim().trim_matches('"').trim())
-    }
+/// Returns the beginning of a text.
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN_MAX).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::BufReader;
+    use std::time::Duration;
+
+    use super::open::Bounded;
     use super::*;
 
     #[test]
     fn what_is_wrong_is_told_with_its_column() {
-        let columns = |text: &[u8], format: &Format| {
+        let columns = |text: &[u8], format: &Reading| {
             let mut columns = Vec::new();
             let tell = |line, said: Result<Item, LineError>| columns.extend(said.err().map(|bad| (line, bad.column)));
             read(text, format, tell).unwrap();
             columns
         };
-        assert_eq!(columns("  no # x\n\u{feff}no\n1.2.3.4\n".as_bytes(), &Format::Auto), [(1, 3), (2, 4)]);
-        assert_eq!(columns(b"1.2.3.4\n1.2\xff", &Format::Auto), [(2, 4)]);
-        assert_eq!(columns(b"{\"cidr\":\"no\"}\n {\"cidr\":}", &Format::Auto), [(1, 10), (2, 10)]);
-        assert_eq!(columns(b"x,1.2.3.4\nx, \"no\"\nx", &Format::Csv(Column::Number(2))), [(2, 5), (3, 2)]);
+        assert_eq!(columns("  no # x\n\u{feff}no\n1.2.3.4\n".as_bytes(), &Reading::default()), [(1, 3), (2, 4)]);
+        assert_eq!(columns(b"1.2.3.4\n1.2\xff", &Reading::default()), [(2, 1)]);
+        assert_eq!(columns(b"{\"cidr\":\"no\"}\n {\"cidr\":}", &Reading::default()), [(1, 10), (2, 10)]);
+        assert_eq!(columns(b"x,1.2.3.4\nx, \"no\"\nx", &column("2")), [(2, 5), (3, 2)]);
+    }
+
+    fn column(text: &str) -> Reading {
+        Reading { column: Some(text.parse().unwrap()), ..Reading::default() }
     }
 
     /// Returns the prefixes of a list, and its bad lines with their numbers.
-    fn read_all(text: &[u8], format: &Format) -> (Vec<String>, Vec<(u64, String)>) {
+    fn read_all(text: &[u8], format: &Reading) -> (Vec<String>, Vec<(u64, String)>) {
         let (mut prefixes, mut bad) = (Vec::new(), Vec::new());
         read(text, format, |number, said| match said {
             Ok(item) => item.prefixes(|prefix| prefixes.push(prefix.to_string())),
@@ -440,7 +596,7 @@ mod tests {
     fn lines_of_firehol_and_spamhaus() {
         let text = "\u{feff}# FireHOL\r\n#\r\n\r\n1.10.16.0/20\r\n1.2.3.4\n; Spamhaus DROP\n5.134.128.0/19 ; SBL270738\n\
                     \t2001:db8::/32 # a note\n10.0.0.1-10.0.0.2\nno address\n1.2.3.4/33\n1.2.3.4 5.6.7.8";
-        let (prefixes, bad) = read_all(text.as_bytes(), &Format::Auto);
+        let (prefixes, bad) = read_all(text.as_bytes(), &Reading::default());
         assert_eq!(prefixes, ["1.10.16.0/20", "1.2.3.4", "5.134.128.0/19", "2001:db8::/32", "10.0.0.1", "10.0.0.2"]);
         let wanted = [
             (10, "\"no address\" is not an address".into()),
@@ -460,7 +616,7 @@ mod tests {
 {"cidr":
 {"ip":"192.0.2.1","n":[1,{"x":null}]}
 {"ip":"192.0.2.1","type":4,"network":"192.0.2.0/24"}"#;
-        let (prefixes, bad) = read_all(text, &Format::Auto);
+        let (prefixes, bad) = read_all(text, &Reading::default());
         assert_eq!(prefixes, ["1.10.16.0/20", "2001:db8::/32", "192.0.2.1", "192.0.2.0/24"]);
         assert_eq!(bad.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [4, 5, 6]);
     }
@@ -468,16 +624,16 @@ mod tests {
     #[test]
     fn columns_by_number_and_name() {
         let text = b"first_seen, \"dst_ip\" ,port\n\"2026-01-01, noon\",192.0.2.1,443\n# comment\nx, \"192.0.2.0/25\",1\nx\nx,y\n";
-        for column in [Column::Number(2), Column::Name("dst_ip".into())] {
-            let (prefixes, bad) = read_all(text, &Format::Csv(column));
+        for name in ["2", "dst_ip", "DST_IP"] {
+            let (prefixes, bad) = read_all(text, &column(name));
             assert_eq!(prefixes, ["192.0.2.1", "192.0.2.0/25"]);
             assert_eq!(bad, [(5, "the line has no such column".into()), (6, "\"y\" is not an address".into())]);
         }
-        let missing = read(&text[..], &Format::Csv(Column::Name("ip".into())), |_, _| {}).unwrap_err();
-        assert_eq!(missing.to_string(), "there is no column \"ip\"");
-        let (prefixes, bad) = read_all(b"ip,score\n192.0.2.1,7\n", &Format::Auto);
+        let missing = read(&text[..], &column("ip"), |_, _| {}).unwrap_err();
+        assert_eq!(missing.to_string(), "there is no column \"ip\": the columns are first_seen, dst_ip, port");
+        let (prefixes, bad) = read_all(b"ip,score\n192.0.2.1,7\n", &Reading::default());
         assert_eq!((prefixes.len(), bad.len()), (1, 0), "a header is no bad line");
-        let (prefixes, bad) = read_all(b"192.0.2,score\n192.0.2.1,7\n", &Format::Auto);
+        let (prefixes, bad) = read_all(b"192.0.2,score\n192.0.2.1,7\n", &Reading::default());
         assert_eq!((prefixes.len(), bad.len()), (1, 1), "nor is a bad line a header");
     }
 
@@ -486,7 +642,7 @@ mod tests {
         let long = [b'1'; LINE_LEN_MAX + 1];
         let text =
             [&b"192.0.2.1\n\xff\xfe\n"[..], &long, b"\n192.0.2.2\n", &long[..LINE_LEN_MAX], b"\n192.0.2.3"].concat();
-        let (prefixes, bad) = read_all(&text, &Format::Auto);
+        let (prefixes, bad) = read_all(&text, &Reading::default());
         assert_eq!(prefixes, ["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
         assert_eq!(bad.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3, 5]);
         assert_eq!(bad[1].1, "a line of more than 4096 bytes");
@@ -496,13 +652,13 @@ mod tests {
     fn size_and_time_have_limits() {
         let endless = || io::repeat(b'#').take(2_000);
         let too_large = Bounded { bytes_left: 1_000, ..Bounded::new(endless()) };
-        let error = read(BufReader::new(too_large), &Format::Auto, |_, _| {}).unwrap_err();
+        let error = read(BufReader::new(too_large), &Reading::default(), |_, _| {}).unwrap_err();
         assert_eq!(error.to_string(), "it is larger than 1073741824 bytes");
         let too_slow = Bounded { cpu_end: Duration::ZERO, ..Bounded::new(endless()) };
-        let error = read(BufReader::new(too_slow), &Format::Auto, |_, _| {}).unwrap_err();
+        let error = read(BufReader::new(too_slow), &Reading::default(), |_, _| {}).unwrap_err();
         assert_eq!(error.to_string(), "reading it took more than 30 s of processor time");
         let exact = Bounded { bytes_left: 9, ..Bounded::new(&b"192.0.2.1"[..]) };
-        assert!(read(BufReader::new(exact), &Format::Auto, |_, _| {}).is_ok());
+        assert!(read(BufReader::new(exact), &Reading::default(), |_, _| {}).is_ok());
     }
 
     #[test]
@@ -514,7 +670,7 @@ mod tests {
     #[test]
     fn comments_and_nothing() {
         for text in ["", "\n\n", "# only\n; comments", "\u{feff}"] {
-            assert_eq!(read_all(text.as_bytes(), &Format::Auto), (Vec::new(), Vec::new()), "{text:?}");
+            assert_eq!(read_all(text.as_bytes(), &Reading::default()), (Vec::new(), Vec::new()), "{text:?}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The IP reputation service: HAProxy sends a client's address and receives a score from 0 (bad) to 100 (trusted).
 
 mod address;
+mod cover;
 mod embedded;
 mod file_access;
 pub mod format;
@@ -21,10 +22,13 @@ pub use address::{addresses, canonical};
 pub use embedded::embedded;
 pub use file_access::{FileAccess, RegularFile};
 pub use library::{Change, Config, Edition, Library};
-pub use list::{List, ListConfig, ListConfigError, LoadError, PREFIXES_MAX, SHRINK_GUARD_MIN};
+pub use list::{
+    BAD_MAX, COVER_MAX, FirstBad, GROWTH_MAX, List, ListConfig, ListConfigError, LoadError, PREFIX_COVER_MAX,
+    PREFIXES_MAX, SHRINK_GUARD_MIN,
+};
 pub use list_scores::ListScores;
 pub use message_rule::{MessageRule, MessageRuleError, Names};
-pub use prefix::{Item, ItemError, Prefix};
+pub use prefix::{HostBits, Item, ItemError, Prefix};
 pub use random_scores::RandomScores;
 pub use scores::{SCORE_MAX, Scores};
 pub use watch::{POLL, Watch};

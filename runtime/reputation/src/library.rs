@@ -211,6 +211,12 @@ impl Source for Library {
         let label = |list: &List| [("list", list.config().name.clone())];
         let count = |of: fn(&List) -> u64| edition.lists.iter().map(move |list| (label(list), of(list) as f64));
         families.gauges("list_prefixes", "Prefixes in a list.", None, count(List::prefixes))?;
+        let help = "Addresses, prefixes and ranges in the file of a list.";
+        families.gauges("list_entries", help, None, count(|list| list.detected().entries))?;
+        let help = "Share of all public addresses that a list covers, of IPv4 or of IPv6, whichever is larger. Overlapping prefixes \
+                    count twice.";
+        let cover = edition.lists.iter().map(|list| (label(list), list.cover()));
+        families.gauges("list_cover_ratio", help, None, cover)?;
         let help = "Lines of a list that could not be read as an address, prefix or range.";
         families.gauges("list_bad_lines", help, None, count(List::bad_lines))?;
         let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
@@ -298,7 +304,7 @@ impl Next {
     ) -> Result<List, LoadError> {
         let stamp = Stamp::at(&list.path);
         let new = List::load_within(list.clone(), room).and_then(|new| match &old {
-            Some(old) => new.unless_shrunk_from(old, max_shrink),
+            Some(old) => new.unless_shrunk_from(old, max_shrink)?.unless_grown_from(old),
             None => Ok(new),
         });
         let error = match new {
@@ -364,7 +370,10 @@ mod tests {
         let of = |error| LoadError::Io { name: "l".into(), path: "l".into(), error };
         assert_eq!(of(std::io::Error::from_raw_os_error(5)).retry(), Retry::Always);
         assert_eq!(of(std::io::Error::other("corrupt gzip stream")).retry(), Retry::Changed);
-        assert_eq!(LoadError::Empty { name: "l".into(), path: "l".into() }.retry(), Retry::Changed);
+        assert_eq!(
+            LoadError::Empty { name: "l".into(), path: "l".into(), layout: String::new() }.retry(),
+            Retry::Changed
+        );
         assert_eq!(LoadError::TooManyPrefixes { name: "l".into(), path: "l".into() }.retry(), Retry::Room);
     }
 }

@@ -10,12 +10,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::cover;
 use crate::embedded::embedded;
 use crate::file_access::recorded;
-use crate::format::{self, Format, FormatError, LineError};
+use crate::format::{self, Detected, FormatError, LineError, Reading};
 use crate::prefix::{Item, Prefix};
 use crate::scores::SCORE_MAX;
-use crate::table::{Entry, LISTS_MAX};
+use crate::table::{Bits, Entry, LISTS_MAX};
 use spoa_runtime::text::Count;
 
 /// The configuration of a list.
@@ -25,8 +26,8 @@ pub struct ListConfig {
     pub name: String,
     /// The file, compressed with gzip or not.
     pub path: PathBuf,
-    /// The format of the file.
-    pub format: Format,
+    /// The way in which the file is read.
+    pub reading: Reading,
     /// The score of its addresses, 0 to [`SCORE_MAX`].
     pub score: u32,
     /// The kind of addresses in it, for answers; may be empty.
@@ -40,7 +41,27 @@ pub struct ListConfig {
     /// The percentage of its prefixes that it may lose in one reload; 100 allows an empty list too. If this is `None`,
     /// [`Config::max_shrink`](crate::Config::max_shrink) applies to a list that had at least [`SHRINK_GUARD_MIN`] prefixes.
     pub max_shrink: Option<u8>,
+    /// The percentage of its prefixes by which it may grow in one reload. If this is `None`, [`GROWTH_MAX`] applies to a list that
+    /// had at least [`SHRINK_GUARD_MIN`] prefixes.
+    pub max_growth: Option<u32>,
+    /// The percentage of its lines that may be bad, by default [`BAD_MAX`].
+    pub max_bad: Option<u8>,
+    /// The percentage of the globally routable addresses of a family that it may cover, by default [`COVER_MAX`], of which a
+    /// single prefix may cover [`PREFIX_COVER_MAX`]. If it is set, it applies to single prefixes too.
+    pub max_cover: Option<u8>,
 }
+
+/// The percentage by which a list may grow in one reload: ten times its size.
+pub const GROWTH_MAX: u32 = 900;
+
+/// The percentage of the lines of a list that may be bad.
+pub const BAD_MAX: u8 = 50;
+
+/// The percentage of the globally routable addresses of a family that a list may cover.
+pub const COVER_MAX: u8 = 10;
+
+/// The percentage of the globally routable addresses of a family that a single prefix may cover: a /8 of IPv4 is 0.45 %.
+pub const PREFIX_COVER_MAX: f64 = 2.0;
 
 impl ListConfig {
     /// Returns its rank among lists that match the same address: the lowest decides.
@@ -50,13 +71,14 @@ impl ListConfig {
 
     /// True if it reads the same file in the same way.
     fn reads_as(&self, other: &Self) -> bool {
-        self.path == other.path && self.format == other.format
+        self.path == other.path && self.reading == other.reading
     }
 }
 
 /// `NAME=PATH` and then, each after a comma, `score=N`, `category=TEXT`, `allow`, `strict`, `optional`, `max-shrink=N`,
-/// `format=F`, `column=C`. The default score is 0, or 100 with `allow`. The format is `lines`, `json` or `csv`; by default it
-/// is detected. The column of CSV is a number from 1, or a name in its first line.
+/// `max-growth=N`, `max-bad=N`, `max-cover=N`, `format=F`, `column=C`, `key=K`, `min=M`, `host-bits=accept`, `ipv6-host=N`. The
+/// default score is 0, or 100 with `allow`. The format is `lines`, `json`, `csv` or `ranges`; by default it is detected. A column
+/// is a number from 1, or a name in the header.
 impl FromStr for ListConfig {
     type Err = ListConfigError;
 
@@ -68,14 +90,25 @@ impl FromStr for ListConfig {
             return Err(ListConfigError::NoName);
         }
         let mut list = Self { name: name.into(), path: path.into(), ..Self::default() };
-        let (mut score, mut format, mut column) = (None, None, None);
+        let mut score = None;
         for part in parts {
             match part.split_once('=') {
                 Some(("score", value)) => score = Some(value.parse().map_err(|_| ListConfigError::Score)?),
                 Some(("category", value)) => list.category = value.into(),
-                Some(("max-shrink", value)) => list.max_shrink = Some(percent(value)?),
-                Some(("format", value)) => format = Some(value.parse()?),
-                Some(("column", value)) => column = Some(value.parse()?),
+                Some(("max-shrink", value)) => list.max_shrink = Some(percent("max-shrink", value)?),
+                Some(("max-bad", value)) => list.max_bad = Some(percent("max-bad", value)?),
+                Some(("max-cover", value)) => list.max_cover = Some(percent("max-cover", value)?),
+                Some(("max-growth", value)) => {
+                    list.max_growth = Some(value.parse().map_err(|_| ListConfigError::MaxGrowth)?);
+                }
+                Some(("format", value)) => list.reading.format = value.parse()?,
+                Some(("column", value)) => list.reading.column = Some(value.parse()?),
+                Some(("key", value)) => list.reading.key = Some(value.into()),
+                Some(("min", value)) => list.reading.min = Some(value.parse()?),
+                Some(("host-bits", value)) => list.reading.host_bits = value.parse()?,
+                Some(("ipv6-host", value)) => {
+                    list.reading.ipv6_host = Some(value.parse().map_err(|_| FormatError::Ipv6Host)?);
+                }
                 None if part == "allow" => list.allow = true,
                 None if part == "strict" => list.strict = true,
                 None if part == "optional" => list.optional = true,
@@ -83,13 +116,13 @@ impl FromStr for ListConfig {
             }
         }
         list.score = Self::score_of(score, list.allow)?;
-        list.format = Format::of(format, column)?;
+        list.reading.check()?;
         Ok(list)
     }
 }
 
-fn percent(text: &str) -> Result<u8, ListConfigError> {
-    text.parse().ok().filter(|percent| *percent <= 100).ok_or(ListConfigError::MaxShrink)
+fn percent(key: &'static str, text: &str) -> Result<u8, ListConfigError> {
+    text.parse().ok().filter(|percent| *percent <= 100).ok_or(ListConfigError::Percentage(key))
 }
 
 impl ListConfig {
@@ -116,9 +149,12 @@ pub enum ListConfigError {
     /// The score is not a number, or above 100.
     #[error("a score is a number from 0 to {SCORE_MAX}")]
     Score,
-    /// The limit on shrinking is not a percentage.
-    #[error("max-shrink is a percentage from 0 to 100")]
-    MaxShrink,
+    /// A limit is not a percentage.
+    #[error("{0} is a percentage from 0 to 100")]
+    Percentage(&'static str),
+    /// The limit on growth is not a number.
+    #[error("max-growth is a percentage from 0")]
+    MaxGrowth,
     /// The format or column is not valid.
     #[error(transparent)]
     Format(#[from] FormatError),
@@ -128,7 +164,20 @@ pub enum ListConfigError {
 }
 
 /// The parts that may follow a list's path, for errors.
-const KEYS: &str = "score=N, category=TEXT, allow, strict, optional, max-shrink=N, format=F and column=C";
+const KEYS: &str = "score=N, category=TEXT, allow, strict, optional, max-shrink=N, max-growth=N, max-bad=N, max-cover=N, format=F, \
+                    column=C, key=K, min=M, host-bits=accept and ipv6-host=N";
+
+/// The first bad line of a list.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the first is line {line}, column {}: {error} (read as {layout})", error.column)]
+pub struct FirstBad {
+    /// Its number.
+    pub line: u64,
+    /// The fault in it.
+    pub error: LineError,
+    /// The layout that was detected.
+    pub layout: String,
+}
 
 /// The reason why lists cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -144,18 +193,20 @@ pub enum LoadError {
         error: io::Error,
     },
     /// The file is empty, or has comments alone: it may have been cut off.
-    #[error("list {name}: there is no address in {} (a list with max-shrink=100 may be empty)", path.display())]
+    #[error(
+        "list {name}: there is no address in {} (read as {layout}; a list with max-shrink=100 may be empty)",
+        path.display()
+    )]
     Empty {
         /// The list.
         name: String,
         /// Its file.
         path: PathBuf,
+        /// The layout that was detected.
+        layout: String,
     },
     /// The file has bad lines and no address: it is another file, an error page for example.
-    #[error(
-        "list {name}: there is no address in {}, but {}; the first is line {line}: {error}",
-        path.display(), Count(*count, "bad line")
-    )]
+    #[error("list {name}: there is no address in {}, but {}; {first}", path.display(), Count(*count, "bad line"))]
     NoAddress {
         /// The list.
         name: String,
@@ -163,17 +214,84 @@ pub enum LoadError {
         path: PathBuf,
         /// The number of bad lines.
         count: u64,
-        /// The number of the first one.
-        line: u64,
-        /// The fault in it.
-        error: LineError,
+        /// The first bad line.
+        first: Box<FirstBad>,
     },
-    /// A strict list has bad lines.
+    /// More lines are bad than may be: the format may have changed.
     #[error(
-        "list {name}: {}, the first is line {line} of {}: {error}",
-        Count(*count, "bad line"),
+        "list {name}: {count} of {total} lines of {} are bad, which is more than {max} % (to accept it, raise max-bad); {first}",
         path.display()
     )]
+    TooManyBadLines {
+        /// The list.
+        name: String,
+        /// Its file.
+        path: PathBuf,
+        /// The number of bad lines.
+        count: u64,
+        /// The number of entries and bad lines.
+        total: u64,
+        /// The percentage that may be bad.
+        max: u8,
+        /// The first bad line.
+        first: Box<FirstBad>,
+    },
+    /// A prefix covers more addresses than one may.
+    #[error(
+        "list {name}: {prefix} in {} covers {percent:.0} % of all public addresses, which is more than {max} % (if it is meant, set \
+         max-cover=100 for this list)",
+        path.display()
+    )]
+    TooWide {
+        /// The list.
+        name: String,
+        /// Its file.
+        path: PathBuf,
+        /// The prefix.
+        prefix: Prefix,
+        /// The percentage of the globally routable addresses that it covers.
+        percent: f64,
+        /// The percentage that a prefix may cover.
+        max: f64,
+    },
+    /// All prefixes of a list cover more addresses than they may.
+    #[error(
+        "list {name}: {} covers {percent:.0} % of all public {family} addresses, which is more than {max} % (to accept it, raise \
+         max-cover)",
+        path.display()
+    )]
+    CoversTooMuch {
+        /// The list.
+        name: String,
+        /// Its file.
+        path: PathBuf,
+        /// The family.
+        family: &'static str,
+        /// The percentage of the globally routable addresses that it covers.
+        percent: f64,
+        /// The percentage that it may cover.
+        max: u8,
+    },
+    /// A list grew by more than it may: it may be another file.
+    #[error(
+        "list {name}: {} has {now} prefixes instead of {before}, which is more than {max} % more (to accept it, raise max-growth or \
+         restart)",
+        path.display()
+    )]
+    Grown {
+        /// The list.
+        name: String,
+        /// Its file.
+        path: PathBuf,
+        /// The number of prefixes before.
+        before: u64,
+        /// The number of prefixes in the file now.
+        now: u64,
+        /// By how many percent it may grow.
+        max: u32,
+    },
+    /// A strict list has bad lines.
+    #[error("list {name}: {} in {}; {first}", Count(*count, "bad line"), path.display())]
     BadLines {
         /// The list.
         name: String,
@@ -181,10 +299,8 @@ pub enum LoadError {
         path: PathBuf,
         /// The number of bad lines.
         count: u64,
-        /// The number of the first one.
-        line: u64,
-        /// The fault in it.
-        error: LineError,
+        /// The first bad line.
+        first: Box<FirstBad>,
     },
     /// A list shrank by more than it may: it may have been cut off.
     #[error(
@@ -267,6 +383,9 @@ struct Content {
     bad_lines: u64,
     /// The first bad lines, with their numbers.
     bad: Vec<(u64, LineError)>,
+    detected: Detected,
+    /// The share of the globally routable addresses, at most: overlaps count twice.
+    cover_bound: f64,
     stamp: Option<Stamp>,
 }
 
@@ -325,23 +444,44 @@ impl List {
             return Err(LoadError::TooManyPrefixes { name, path });
         }
         let is_empty = content.prefixes() == 0;
-        match content.bad.first() {
-            Some((line, error)) if is_empty || config.strict => {
-                let (count, line, error) = (content.bad_lines, *line, error.clone());
+        match content.first_bad() {
+            Some(first) if is_empty || config.strict => {
+                let count = content.bad_lines;
                 Err(if is_empty {
-                    LoadError::NoAddress { name, path, count, line, error }
+                    LoadError::NoAddress { name, path, count, first }
                 } else {
-                    LoadError::BadLines { name, path, count, line, error }
+                    LoadError::BadLines { name, path, count, first }
                 })
             }
-            None if is_empty && config.max_shrink != Some(100) => Err(LoadError::Empty { name, path }),
-            _ => Ok(Self { config, content: Arc::new(content) }),
+            None if is_empty && config.max_shrink != Some(100) => {
+                Err(LoadError::Empty { name, path, layout: content.detected.layout })
+            }
+            _ => {
+                content.check_bad_lines(&config)?;
+                content.check_cover(&config)?;
+                Ok(Self { config, content: Arc::new(content) })
+            }
         }
     }
 
     /// Returns a list without content, for an optional one whose file cannot be used yet.
     pub(crate) fn absent(config: ListConfig) -> Self {
         Self { config, content: Arc::default() }
+    }
+
+    /// Returns `self` unless it grew from `old` by more than its limit.
+    pub(crate) fn unless_grown_from(self, old: &Self) -> Result<Self, LoadError> {
+        let (before, now) = (old.prefixes(), self.prefixes());
+        let max = match self.config.max_growth {
+            Some(own) => own,
+            None if before < SHRINK_GUARD_MIN => return Ok(self),
+            None => GROWTH_MAX,
+        };
+        if before > 0 && u128::from(now) * 100 > u128::from(before) * (100 + u128::from(max)) {
+            let (name, path) = (self.config.name, self.config.path);
+            return Err(LoadError::Grown { name, path, before, now, max });
+        }
+        Ok(self)
     }
 
     /// Returns `self` unless it shrank from `old` by more than its limit, or by more than `max` percent if it has none.
@@ -373,6 +513,17 @@ impl List {
     /// Returns the number of prefixes; a range counts as the prefixes that it was split into.
     pub fn prefixes(&self) -> u64 {
         self.content.prefixes() as u64
+    }
+
+    /// Returns the layout of its file, and the number of its entries and bad lines.
+    pub fn detected(&self) -> &Detected {
+        &self.content.detected
+    }
+
+    /// Returns the share of the globally routable addresses that it covers, of the family of which it covers more. Addresses in
+    /// several of its prefixes count more than once.
+    pub fn cover(&self) -> f64 {
+        self.content.cover_bound
     }
 
     /// Returns the number of bad lines.
@@ -430,7 +581,7 @@ impl List {
     pub fn lines_with(&self, address: IpAddr) -> io::Result<Vec<(u64, Prefix)>> {
         let (ways, mut lines) = ([address.to_canonical(), embedded(address)], Vec::new());
         let (file, _) = format::open(&self.config.path)?;
-        format::read(file, &self.config.format, |line, said| {
+        format::read(file, &self.config.reading, |line, said| {
             let Ok(item) = said else { return };
             item.prefixes(|prefix| {
                 if ways.iter().any(|way| Prefix::of(*way, prefix.bits()) == prefix) {
@@ -447,7 +598,7 @@ impl Content {
     fn read(config: &ListConfig, room: usize) -> io::Result<Self> {
         let (file, metadata) = format::open(&config.path)?;
         let mut content = Self { stamp: Some(Stamp::of(&metadata)), ..Self::default() };
-        format::read(file, &config.format, |line, said| match said {
+        content.detected = format::read(file, &config.reading, |line, said| match said {
             Ok(item) if content.prefixes() <= room => content.add(item),
             Ok(_) => {}
             Err(error) => {
@@ -457,6 +608,9 @@ impl Content {
                 }
             }
         })?;
+        let sum_v4: u64 = content.v4.iter().map(|kept| 1_u64 << (32 - kept.len)).sum();
+        let sum_v6: f64 = content.v6.iter().map(|kept| 2_f64.powi(3 - i32::from(kept.len))).sum();
+        content.cover_bound = (cover::percent_v4(sum_v4) / 100.0).max(sum_v6);
         content.v4.shrink_to_fit();
         content.v6.shrink_to_fit();
         Ok(content)
@@ -474,6 +628,53 @@ impl Content {
 
     const fn prefixes(&self) -> usize {
         self.v4.len() + self.v6.len()
+    }
+
+    /// Returns the percentage of the globally routable addresses of a family that the prefixes cover, and the family.
+    fn cover(&self) -> (f64, &'static str) {
+        let v4 = cover::of_v4(self.v4.iter().map(|kept| (kept.start, kept.start.broadcast(kept.len))));
+        let v6 = cover::of_v6(self.v6.iter().map(|kept| (kept.start, kept.start.broadcast(kept.len))));
+        if v4 >= v6 { (v4, "IPv4") } else { (v6, "IPv6") }
+    }
+
+    /// Checks the share of bad lines.
+    fn check_bad_lines(&self, config: &ListConfig) -> Result<(), LoadError> {
+        let (max, count) = (config.max_bad.unwrap_or(BAD_MAX), self.bad_lines);
+        let total = count + self.detected.entries;
+        let Some(first) = self.first_bad().filter(|_| count * 100 > total * u64::from(max)) else { return Ok(()) };
+        let (name, path) = (config.name.clone(), config.path.clone());
+        Err(LoadError::TooManyBadLines { name, path, count, total, max, first })
+    }
+
+    fn first_bad(&self) -> Option<Box<FirstBad>> {
+        let (line, error) = self.bad.first()?;
+        Some(Box::new(FirstBad { line: *line, error: error.clone(), layout: self.detected.layout.clone() }))
+    }
+
+    /// Checks that neither a prefix nor all together cover more than they may.
+    fn check_cover(&self, config: &ListConfig) -> Result<(), LoadError> {
+        let max = config.max_cover.map_or(PREFIX_COVER_MAX, f64::from);
+        // Shorter prefixes alone can cover that much.
+        let v4 = self.v4.iter().filter(|kept| kept.len < 8).map(|kept| Prefix::of(kept.start.to_ip(), kept.len));
+        let v6 = self.v6.iter().filter(|kept| kept.len < 16).map(|kept| Prefix::of(kept.start.to_ip(), kept.len));
+        for prefix in v4.chain(v6) {
+            let percent = cover::of_prefix(prefix);
+            if percent > max {
+                let (name, path) = (config.name.clone(), config.path.clone());
+                return Err(LoadError::TooWide { name, path, prefix, percent, max });
+            }
+        }
+        let max = config.max_cover.unwrap_or(COVER_MAX);
+        // A sum that counts overlaps twice is enough for nearly every list, and is much faster.
+        if self.cover_bound * 100.0 <= f64::from(max) {
+            return Ok(());
+        }
+        let (percent, family) = self.cover();
+        if percent > f64::from(max) {
+            let (name, path) = (config.name.clone(), config.path.clone());
+            return Err(LoadError::CoversTooMuch { name, path, family, percent, max });
+        }
+        Ok(())
     }
 }
 

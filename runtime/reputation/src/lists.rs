@@ -186,7 +186,7 @@ pub(crate) fn check(configs: &[ListConfig]) -> Result<(), LoadError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{Column, Format};
+    use crate::format::{Column, Format, Reading};
     use std::fs;
     use std::path::PathBuf;
     use std::process;
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn bad_lines_are_counted_and_the_first_kept() {
         let files = Files::new(&[("list", &format!("10.0.0.1\n{}10.0.0.2", "nonsense\n".repeat(9)))]);
-        let lists = Lists::load(&[files.list("list", "")]).unwrap();
+        let lists = Lists::load(&[files.list("list", ",max-bad=90")]).unwrap();
         let list = lists.iter().next().unwrap();
         assert_eq!((list.prefixes(), list.bad_lines()), (2, 9));
         assert_eq!(list.bad().map(|(number, _)| number).collect::<Vec<_>>(), [2, 3, 4, 5, 6]);
@@ -297,12 +297,14 @@ mod tests {
         let config = "a=/x/y.netset,score=20,category=open proxies".parse::<ListConfig>().unwrap();
         assert_eq!((config.name.as_str(), config.score, config.category.as_str()), ("a", 20, "open proxies"));
         assert_eq!("a=/x,allow".parse::<ListConfig>().map(|config| (config.allow, config.score)), Ok((true, 100)));
-        let format = |text: &str| text.parse::<ListConfig>().map(|config| config.format);
-        assert_eq!(format("a=/x,column=2"), Ok(Format::Csv(Column::Number(2))));
-        assert_eq!(format("a=/x,format=csv,column=dst_ip"), Ok(Format::Csv(Column::Name("dst_ip".into()))));
-        assert_eq!(format("a=/x,column=3,format=csv"), Ok(Format::Csv(Column::Number(3))));
-        assert_eq!(format("a=/x,format=csv"), Ok(Format::Csv(Column::Number(1))));
-        assert_eq!(format("a=/x,format=json"), Ok(Format::JsonLines));
+        let reading = |text: &str| text.parse::<ListConfig>().map(|config| config.reading);
+        let number = |number| Some(Column::Number(number));
+        assert_eq!(reading("a=/x,column=2"), Ok(Reading { column: number(2), ..Reading::default() }));
+        let named = Reading { format: Format::Csv, column: Some(Column::Name("dst_ip".into())), ..Reading::default() };
+        assert_eq!(reading("a=/x,format=csv,column=dst_ip"), Ok(named));
+        assert_eq!(reading("a=/x,format=json").map(|reading| reading.format), Ok(Format::Json));
+        assert_eq!(reading("a=/x,min=2:5,ipv6-host=64").map(|reading| reading.ipv6_host), Ok(Some(64)));
+        assert!(reading("a=/x,format=lines,key=ip").is_err() && reading("a=/x,min=x").is_err());
         assert_eq!("a=/x,strict".parse::<ListConfig>().map(|config| config.strict), Ok(true));
         assert_eq!("a=/x,allow,score=70".parse::<ListConfig>().map(|config| config.score), Ok(70));
         for text in [

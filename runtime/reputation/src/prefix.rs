@@ -1,7 +1,7 @@
 //! The entries of a list: addresses, prefixes and ranges.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::table::Bits;
@@ -26,6 +26,14 @@ impl Prefix {
     /// Returns its first address.
     pub const fn address(self) -> IpAddr {
         self.address
+    }
+
+    /// Returns its last address.
+    pub fn last(self) -> IpAddr {
+        match self.address {
+            IpAddr::V4(v4) => v4.to_bits().broadcast(self.len).to_ip(),
+            IpAddr::V6(v6) => v6.to_bits().broadcast(self.len).to_ip(),
+        }
     }
 
     /// Returns its length in bits.
@@ -61,11 +69,17 @@ pub enum ItemError {
     /// It is neither an IPv4 nor an IPv6 address.
     #[error("not an address")]
     Address,
+    /// An IPv4 address with leading zeros that are not for three digits each: programs disagree whether it is octal.
+    #[error("not an address: leading zeros may mean octal numbers")]
+    LeadingZeros,
     /// The text after the slash is not a number, or the number is above 32 (IPv4) or 128 (IPv6).
     #[error("not a prefix length from 0 to {0}")]
     Len(u8),
+    /// The text after the slash looks like a netmask, but its bits are not ones and then zeros.
+    #[error("not a netmask: its bits have to be ones, then zeros")]
+    Netmask,
     /// The address has host bits: it was meant otherwise, or a digit of the prefix length was cut off.
-    #[error("an address with host bits: bits are set after its prefix length")]
+    #[error("an address with host bits: bits are set after its prefix length (host-bits=accept takes its network)")]
     HostBits,
     /// The ends of the range are of different families.
     #[error("a range from IPv4 to IPv6")]
@@ -73,35 +87,183 @@ pub enum ItemError {
     /// The last address of the range is before the first.
     #[error("a range that ends before it begins")]
     Backwards,
+    /// A `*` that is not in place of the last numbers of an IPv4 address.
+    #[error("a wildcard that does not stand for the last numbers of an IPv4 address")]
+    Wildcard,
+    /// The text after the address and a colon is not a port.
+    #[error("an address with something other than a port after it")]
+    Port,
 }
 
+/// The treatment of a prefix whose address has host bits, such as `192.0.2.77/24`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostBits {
+    /// It is an error.
+    #[default]
+    Reject,
+    /// It stands for its network, as in ipset, nginx and HAProxy.
+    Accept,
+}
+
+/// Reads an item; host bits are an error. See [`Item::parse`].
 impl FromStr for Item {
     type Err = ItemError;
 
     fn from_str(text: &str) -> Result<Self, ItemError> {
-        let address = |text: &str| text.trim().parse::<IpAddr>().map_err(|_| ItemError::Address);
-        if let Some((from, to)) = text.split_once('-') {
-            let (from, to) = (address(from)?.to_canonical(), address(to)?.to_canonical());
-            return match from.is_ipv4() == to.is_ipv4() {
-                false => Err(ItemError::Families),
-                true if to < from => Err(ItemError::Backwards),
-                true => Ok(Self::Range(from, to)),
-            };
+        Self::parse(text, HostBits::Reject)
+    }
+}
+
+impl Item {
+    /// Reads an item as lists have it:
+    ///
+    /// | text | meaning |
+    /// |---|---|
+    /// | `192.0.2.1`, `2001:db8::1`, `[2001:db8::1]` | an address |
+    /// | `192.0.2.1:80`, `[2001:db8::1]:80` | the address, without its port |
+    /// | `192.000.002.001` | an address with three digits per number, which are decimal |
+    /// | `192.0.2.0/24`, `192.0.2.0/255.255.255.0` | a prefix |
+    /// | `192.0.2.*`, `192.0.*.*` | the prefix of the numbers before |
+    /// | `192.0.2.1-192.0.2.9`, `192.0.2.1-9` | a range |
+    ///
+    /// Quotes and blanks around it do not count.
+    ///
+    /// # Errors
+    /// The text is none of these.
+    pub fn parse(text: &str, host_bits: HostBits) -> Result<Self, ItemError> {
+        let text = text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self::host(address));
         }
-        let Some((start, len)) = text.split_once('/') else {
-            return Ok(Self::Prefix(Prefix::of(address(text)?.to_canonical(), u8::MAX)));
+        if let Some((start, len)) = text.split_once('/') {
+            return prefix(address(start)?, len, host_bits);
+        }
+        if text.contains('*') {
+            return wildcard(text);
+        }
+        if let Some((from, to)) = text.split_once('-') {
+            return range(address(from)?, to.trim());
+        }
+        let (bare, port) = match text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+            Some((bare, "")) => (bare, None),
+            Some((bare, port)) => (bare, Some(port.strip_prefix(':').ok_or(ItemError::Port)?)),
+            None => match text.split_once(':') {
+                Some((bare, port)) if !port.contains(':') && bare.contains('.') => (bare, Some(port)),
+                _ => (text, None),
+            },
         };
-        let start = address(start)?;
-        let max = if start.is_ipv4() { u32::LEN } else { u128::LEN };
+        let address = address(bare)?;
+        if port.is_some_and(|port| port.parse::<u16>().is_err() || !port.bytes().all(|byte| byte.is_ascii_digit())) {
+            return Err(ItemError::Port);
+        }
+        Ok(Self::host(address))
+    }
+
+    /// Returns its first and its last address.
+    pub fn ends(self) -> (IpAddr, IpAddr) {
+        match self {
+            Self::Prefix(prefix) => (prefix.address(), prefix.last()),
+            Self::Range(from, to) => (from, to),
+        }
+    }
+
+    /// True if it contains every address of `other`.
+    pub fn contains(self, other: Self) -> bool {
+        let ((from, to), (first, last)) = (self.ends(), other.ends());
+        from.is_ipv4() == first.is_ipv4() && from <= first && last <= to
+    }
+
+    fn host(address: IpAddr) -> Self {
+        Self::Prefix(Prefix::of(address.to_canonical(), u8::MAX))
+    }
+
+    /// Returns the range between two addresses of one family.
+    ///
+    /// # Errors
+    /// They are of different families, or the first is after the last.
+    pub fn between(from: IpAddr, to: IpAddr) -> Result<Self, ItemError> {
+        let (from, to) = (from.to_canonical(), to.to_canonical());
+        match from.is_ipv4() == to.is_ipv4() {
+            false => Err(ItemError::Families),
+            true if to < from => Err(ItemError::Backwards),
+            true => Ok(Self::Range(from, to)),
+        }
+    }
+}
+
+/// Reads an address, which may be padded with zeros.
+fn address(text: &str) -> Result<IpAddr, ItemError> {
+    let text = text.trim();
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let (mut octets, mut count) = ([0; 4], 0);
+    for part in text.split('.') {
+        if part.is_empty() || part.len() > 3 || !part.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(ItemError::Address);
+        }
+        let octet = octets.get_mut(count).ok_or(ItemError::Address)?;
+        *octet = part.parse().map_err(|_| ItemError::Address)?;
+        count += 1;
+    }
+    if count < 4 {
+        return Err(ItemError::Address);
+    }
+    // The parser of Rust refuses leading zeros alone. With three digits each they are padding.
+    let is_padding = |part: &str| part.len() == 1 || part.len() == 3 || !part.starts_with('0');
+    if text.split('.').all(is_padding) { Ok(Ipv4Addr::from(octets).into()) } else { Err(ItemError::LeadingZeros) }
+}
+
+/// Returns the prefix of an address and what follows the slash: a length or a netmask.
+fn prefix(start: IpAddr, len: &str, host_bits: HostBits) -> Result<Item, ItemError> {
+    let max = if start.is_ipv4() { u32::LEN } else { u128::LEN };
+    let len = len.trim();
+    let len = if len.contains('.') && start.is_ipv4() {
+        let mask: Ipv4Addr = len.parse().map_err(|_| ItemError::Netmask)?;
+        let len = mask.to_bits().leading_ones();
+        if len + mask.to_bits().trailing_zeros().min(32 - len) != 32 {
+            return Err(ItemError::Netmask);
+        }
+        len as u8
+    } else {
         // Digits only, because the number parser of Rust accepts a sign.
         let len = Some(len).filter(|len| len.bytes().all(|byte| byte.is_ascii_digit()));
-        let len = len.and_then(|len| len.parse().ok()).filter(|len| *len <= max).ok_or(ItemError::Len(max))?;
-        let prefix = Prefix::of(start, len);
-        if prefix.address != start {
-            return Err(ItemError::HostBits);
-        }
-        Ok(Self::Prefix(unmapped(prefix)))
+        len.and_then(|len| len.parse().ok()).filter(|len| *len <= max).ok_or(ItemError::Len(max))?
+    };
+    let prefix = Prefix::of(start, len);
+    if prefix.address != start && host_bits == HostBits::Reject {
+        return Err(ItemError::HostBits);
     }
+    Ok(Item::Prefix(unmapped(prefix)))
+}
+
+/// Returns the range from `from` to an address or, of the same first three numbers, to a number.
+fn range(from: IpAddr, to: &str) -> Result<Item, ItemError> {
+    let is_number = !to.is_empty() && to.len() <= 3 && to.bytes().all(|byte| byte.is_ascii_digit());
+    let to = match from {
+        IpAddr::V4(v4) if is_number => {
+            let [a, b, c, _] = v4.octets();
+            Ipv4Addr::new(a, b, c, to.parse().map_err(|_| ItemError::Address)?).into()
+        }
+        _ => address(to)?,
+    };
+    Item::between(from, to)
+}
+
+/// Returns the prefix of an address whose last numbers are `*`.
+fn wildcard(text: &str) -> Result<Item, ItemError> {
+    let (mut octets, mut len) = ([0; 4], 0_u8);
+    let parts: Vec<_> = text.split('.').collect();
+    let stars = parts.iter().rev().take_while(|part| **part == "*").count();
+    let known = &parts[..parts.len() - stars];
+    if stars == 0 || parts.len() > 4 || known.is_empty() {
+        return Err(ItemError::Wildcard);
+    }
+    for (octet, part) in octets.iter_mut().zip(known) {
+        *octet = part.parse().map_err(|_| ItemError::Wildcard)?;
+        len += 8;
+    }
+    Ok(Item::Prefix(Prefix::of(Ipv4Addr::from(octets).into(), len)))
 }
 
 /// Returns the IPv4 prefix that an IPv4-mapped one stands for, else the prefix itself.
@@ -176,6 +338,18 @@ mod tests {
             ("0.0.0.0-255.255.255.255", &["0.0.0.0/0"]),
             ("255.255.255.254-255.255.255.255", &["255.255.255.254/31"]),
             ("2001:db8::-2001:db8::3", &["2001:db8::/126"]),
+            ("192.0.2.0/255.255.255.0", &["192.0.2.0/24"]),
+            ("0.0.0.0/0.0.0.0", &["0.0.0.0/0"]),
+            ("192.0.2.*", &["192.0.2.0/24"]),
+            ("192.0.*.*", &["192.0.0.0/16"]),
+            ("198.51.100.10-13", &["198.51.100.10/31", "198.51.100.12/31"]),
+            ("192.000.002.001", &["192.0.2.1"]),
+            ("010.000.000.000-010.000.000.255", &["10.0.0.0/24"]),
+            ("192.0.2.1:8080", &["192.0.2.1"]),
+            ("[2001:db8::1]:80", &["2001:db8::1"]),
+            ("[2001:db8::1]", &["2001:db8::1"]),
+            ("\"192.0.2.1\"", &["192.0.2.1"]),
+            ("'2001:db8::/32'", &["2001:db8::/32"]),
         ] {
             assert_eq!(prefixes(text), wanted, "{text}");
         }
@@ -197,7 +371,17 @@ mod tests {
             ("192.0.2.1/", ItemError::Len(32)),
             ("192.0.2.1/33", ItemError::Len(32)),
             ("192.0.2.1/+8", ItemError::Len(32)),
-            ("192.0.2.1/255.255.255.0", ItemError::Len(32)),
+            ("192.0.2.1/255.255.255.0", ItemError::HostBits),
+            ("192.0.2.0/255.0.255.0", ItemError::Netmask),
+            ("192.0.2.0/0.0.0.255", ItemError::Netmask),
+            ("192.0.2.01", ItemError::LeadingZeros),
+            ("0192.0.2.1", ItemError::Address),
+            ("192.0.*.1", ItemError::Wildcard),
+            ("*.*.*.*", ItemError::Wildcard),
+            ("192.0.2.1:x", ItemError::Port),
+            ("192.0.2.1:", ItemError::Port),
+            ("[2001:db8::1]80", ItemError::Port),
+            ("192.0.2.1-300", ItemError::Address),
             ("192.0.2.1/24", ItemError::HostBits),
             ("1.10.16.0/2", ItemError::HostBits),
             ("2001:db8::1/64", ItemError::HostBits),

@@ -63,8 +63,8 @@ pub(crate) fn validate(args: &ListArgs, user: Option<&str>) -> Result<(), Failur
             line(&mut text, format_args!("list {}: {wrong}", config.name));
             faults += 1;
         }
-        // All bad lines of a strict list are shown, not just the first.
-        let list = List::load(ListConfig { strict: false, ..config.clone() });
+        // All bad lines are shown, not just the first.
+        let list = List::load(ListConfig { strict: false, max_bad: Some(100), ..config.clone() });
         prefixes += list.as_ref().map_or(0, List::prefixes);
         let (report, bad) = report(&config, &list);
         print(text + &report)?;
@@ -116,6 +116,7 @@ pub(crate) fn explain(lists: &Lists, default_score: u32, address: IpAddr) -> io:
 ///
 /// ```text
 /// list worse: 1 prefix, 7 bad lines
+///   read as one address per line, 1 entry, 7 bad lines
 ///   lists/worse.netset:2:1: "nonsense" is not an address
 ///   and 6 more
 /// ```
@@ -138,6 +139,7 @@ fn report(config: &ListConfig, list: &Result<List, LoadError>) -> (String, u64) 
         count => format!(", {}", Count(count, "bad line")),
     };
     line(&mut text, format_args!("list {name}: {}{bad}", Count(list.prefixes(), "prefix")));
+    line(&mut text, format_args!("  read as {}", list.detected()));
     let mut more = list.bad_lines();
     for (number, error) in list.bad() {
         line(&mut text, format_args!("  {path}:{number}:{}: {error}", error.column));

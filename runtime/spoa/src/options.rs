@@ -195,14 +195,17 @@ pub(crate) struct Options {
 }
 
 // Not a doc comment, because rustdoc takes brackets for links.
-const LIST_HELP: &str = "List of addresses: NAME=PATH[,score=N][,category=TEXT][,allow][,strict][,optional][,max-shrink=N][,column=C]; \
-                         repeatable";
-const LIST_HELP_MORE: &str = "The file has an address, prefix or range per line, JSON lines or CSV, and may be compressed with gzip. \
+const LIST_HELP: &str =
+    "List of addresses: NAME=PATH[,score=N][,category=TEXT][,allow][,strict][,optional][,KEY=VALUE ...]; repeatable";
+const LIST_HELP_MORE: &str = "The file has an address, prefix or range per line, columns, or JSON, and may be compressed with gzip. \
 An address in an \"allow\" list is allowed; otherwise the lowest score of the lists that contain it counts. The default score is 0, or \
-100 with \"allow\". The format is detected from the first line, or given by \"format=lines\", \"json\" or \"csv\"; a column is a \
-number from 1, or a name in the first line of CSV. A \"strict\" list is not used if any of its lines is bad. An \"optional\" \
-list does not prevent the start if its file cannot be used. Lists on the command line replace all lists of the \
-configuration file.";
+100 with \"allow\". The format and the column of the address are detected from the first lines, or given by \"format=lines\", \
+\"csv\", \"json\" or \"ranges\", by \"column=\" (a number from 1, or a name in the header) or by \"key=\" (of JSON). \"min=5\", or \
+\"min=COLUMN:5\", skips lines with a smaller number. \"host-bits=accept\" reads 192.0.2.77/24 as its network; \"ipv6-host=64\" widens \
+single IPv6 addresses. A \"strict\" list is not used if any of its lines is bad, and no list if more than \"max-bad=50\" percent \
+are. A list that covers more than \"max-cover=10\" percent of all public addresses, or grows by more than \"max-growth=900\" percent, is \
+not used either. An \"optional\" list does not prevent the start if its file cannot be used. Lists on the command line replace all \
+lists of the configuration file.";
 
 /// Calls a macro with the fields that cannot change while the agent runs, and with those that a SIGHUP may change.
 macro_rules! each_field {

@@ -316,6 +316,7 @@ pub(crate) fn log_lists(library: &Library) {
             Some((_, error)) => {
                 tracing::warn!(list = name, error, "{error}; {EMPTY}");
             }
+            None if bad_lines > 0 => tracing::warn!(list = name, prefixes, bad_lines, "{}", summary(list)),
             None => tracing::info!(list = name, prefixes, bad_lines, "{}", summary(list)),
         }
     }
@@ -327,7 +328,11 @@ fn report(library: &Library, change: &Change) {
     for list in edition.lists.iter() {
         let (name, prefixes, bad_lines) = (&list.config().name, list.prefixes(), list.bad_lines());
         if change.loaded.contains(name) {
-            tracing::info!(list = name, prefixes, bad_lines, "{}", summary(list));
+            if bad_lines > 0 {
+                tracing::warn!(list = name, prefixes, bad_lines, "{}", summary(list));
+            } else {
+                tracing::info!(list = name, prefixes, bad_lines, "{}", summary(list));
+            }
         }
         if let Some((_, error)) = change.failed.iter().find(|(failed, _)| failed == name) {
             let error = error.to_string();

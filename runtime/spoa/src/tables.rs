@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer};
-use spoa_reputation::format::{Column, Format};
-use spoa_reputation::{ListConfig, MessageRule, Names};
+use spoa_reputation::format::{Column, Format, Min, Reading};
+use spoa_reputation::{HostBits, ListConfig, MessageRule, Names};
 use spoa_runtime::Scope;
 
-use crate::values::{Percent, text, texts};
+use crate::values::{Percent, Whole, text, texts};
 
 /// Reads `[[list]]`.
 pub(crate) fn lists<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<ListConfig>>, D::Error> {
@@ -34,6 +34,13 @@ struct ListKeys {
     format: Option<Format>,
     #[serde(default, deserialize_with = "text")]
     column: Option<Column>,
+    key: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    min: Option<Min>,
+    #[serde(default, rename = "host-bits", deserialize_with = "text")]
+    host_bits: Option<HostBits>,
+    #[serde(default, rename = "ipv6-host", deserialize_with = "text")]
+    ipv6_host: Option<Whole<1, 128>>,
     #[serde(default, deserialize_with = "text")]
     score: Option<Percent>,
     #[serde(default)]
@@ -46,21 +53,50 @@ struct ListKeys {
     optional: bool,
     #[serde(default, rename = "max-shrink", deserialize_with = "text")]
     max_shrink: Option<Percent>,
+    #[serde(default, rename = "max-growth", deserialize_with = "text")]
+    max_growth: Option<Whole<0, { u32::MAX as u64 }>>,
+    #[serde(default, rename = "max-bad", deserialize_with = "text")]
+    max_bad: Option<Percent>,
+    #[serde(default, rename = "max-cover", deserialize_with = "text")]
+    max_cover: Option<Percent>,
 }
 
 impl TryFrom<ListKeys> for ListTable {
     type Error = String;
 
     fn try_from(keys: ListKeys) -> Result<Self, String> {
-        let ListKeys { name, path, format, column, score, category, allow, strict, optional, max_shrink } = keys;
+        let ListKeys { name, path, format, column, key, min, host_bits, ipv6_host, .. } = keys;
+        let ListKeys { score, category, allow, strict, optional, max_shrink, max_growth, max_bad, max_cover, .. } =
+            keys;
         if name.is_empty() || path.as_os_str().is_empty() {
             return Err("a list needs a name and a path".into());
         }
-        let format = Format::of(format, column).map_err(|error| error.to_string())?;
+        let reading = Reading {
+            format: format.unwrap_or_default(),
+            column,
+            key,
+            min,
+            host_bits: host_bits.unwrap_or_default(),
+            ipv6_host: ipv6_host.map(|Whole(len)| len as u8),
+        };
+        reading.check().map_err(|error| error.to_string())?;
         let score = ListConfig::score_of(score.map(|Percent(score)| score.into()), allow);
         let score = score.map_err(|error| error.to_string())?;
-        let max_shrink = max_shrink.map(|Percent(max)| max);
-        Ok(Self(ListConfig { name, path, format, score, category, allow, strict, optional, max_shrink }))
+        let percent = |max: Option<Percent>| max.map(|Percent(max)| max);
+        Ok(Self(ListConfig {
+            name,
+            path,
+            reading,
+            score,
+            category,
+            allow,
+            strict,
+            optional,
+            max_shrink: percent(max_shrink),
+            max_growth: max_growth.map(|Whole(max)| max as u32),
+            max_bad: percent(max_bad),
+            max_cover: percent(max_cover),
+        }))
     }
 }
 

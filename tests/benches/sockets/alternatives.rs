@@ -1,4 +1,4 @@
-//! What else an operator can do with a list of a million prefixes: an ACL file in HAProxy, or an agent that is asked once per
+//! Alternatives for an operator with a list of a million prefixes: an ACL file in HAProxy, or an agent that is asked once per
 //! request or, with a stick table, once per client.
 
 use std::fs;

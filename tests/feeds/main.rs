@@ -1,0 +1,311 @@
+//! Lists as operators find them: the smallest inputs of public reports, with the entries that other tools read from them.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use spoa_reputation::format::{self, Reading};
+use spoa_reputation::lists::Lists;
+use spoa_reputation::{ListConfig, LoadError};
+
+/// What a list has to be read as: options, prefixes, and the numbers of bad lines.
+struct Feed {
+    file: &'static str,
+    options: &'static str,
+    prefixes: &'static [&'static str],
+    bad: &'static [u64],
+    layout: &'static str,
+}
+
+const fn feed(
+    file: &'static str,
+    options: &'static str,
+    prefixes: &'static [&'static str],
+    bad: &'static [u64],
+    layout: &'static str,
+) -> Feed {
+    Feed { file, options, prefixes, bad, layout }
+}
+
+const ONE: &str = "one address per line";
+
+const FEEDS: &[Feed] = &[
+    feed(
+        "range-in-two-columns.csv",
+        "",
+        &["192.0.2.0/24", "198.51.100.0/24"],
+        &[],
+        "comma-separated, range in columns 1 and 2",
+    ),
+    feed("dshield.txt", "", &["192.0.2.0/24"], &[], "tab-separated, range in columns 1 and 2"),
+    feed("tab-and-count.txt", "", &["192.0.2.1", "198.51.100.7"], &[], "tab-separated, address in column 1"),
+    feed(
+        "tab-and-count.txt",
+        ",min=5",
+        &["192.0.2.1"],
+        &[],
+        "tab-separated, address in column 1, threshold on column 2",
+    ),
+    feed(
+        "tab-and-count.txt",
+        ",min=2:5",
+        &["192.0.2.1"],
+        &[],
+        "tab-separated, address in column 1, threshold on column 2",
+    ),
+    feed("haproxy.map", "", &["192.0.2.0/24", "203.0.113.7"], &[], "separated by blanks, address in column 1"),
+    feed("semicolon.csv", "", &["192.0.2.1"], &[], "semicolon-separated, address in column 2"),
+    feed("semicolon.csv", ",column=2", &["192.0.2.1"], &[], "semicolon-separated, address in column 2"),
+    feed("host-bits.txt", "", &["203.0.113.1"], &[1], ONE),
+    feed("host-bits.txt", ",host-bits=accept", &["192.0.2.0/24", "203.0.113.1"], &[], ONE),
+    feed("netmask.acl", "", &["192.0.2.0/24", "203.0.113.1"], &[], ONE),
+    feed("latin1-comment.txt", "", &["192.0.2.1", "198.51.100.7"], &[], ONE),
+    feed("latin1-comment-line.txt", ",strict", &["192.0.2.1"], &[], ONE),
+    feed("commented-header.csv", "", &["192.0.2.1"], &[], "comma-separated, address in column 2"),
+    feed("commented-header.csv", ",column=dstip", &["192.0.2.1"], &[], "comma-separated, address in column 2"),
+    feed(
+        "lines-type-and-value.json",
+        ",strict",
+        &["203.0.113.1", "192.0.2.1"],
+        &[],
+        "JSON lines, address under ip and value",
+    ),
+    feed(
+        "several-on-one-line.txt",
+        "",
+        &["192.0.2.1", "198.51.100.7", "203.0.113.1"],
+        &[],
+        "comma-separated, an address in every column",
+    ),
+    feed("api-document.json", "", &["192.0.2.1", "198.51.100.7"], &[], "a JSON document, address under ipAddress"),
+    feed(
+        "api-document.json",
+        ",min=abuseConfidenceScore:95",
+        &["192.0.2.1"],
+        &[],
+        "a JSON document, address under ipAddress",
+    ),
+    feed("array-of-objects.json", "", &["192.0.2.1"], &[], "a JSON document, address under ip_address"),
+    feed(
+        "cloud-ranges.json",
+        "",
+        &["192.0.2.0/24", "2001:db8::/32"],
+        &[],
+        "a JSON document, address under ip_prefix and ipv6_prefix",
+    ),
+    feed(
+        "cloud-ranges.json",
+        ",key=ipv6_prefix",
+        &["2001:db8::/32"],
+        &[],
+        "a JSON document, address under ipv6_prefix",
+    ),
+    feed("warninglist.json", "", &["192.0.2.0/24", "198.51.100.0/24"], &[], "a JSON document, address under list"),
+    feed("p2p.txt", "", &["192.0.2.0/24", "198.51.100.4/30"], &[], "names with ranges"),
+    feed("zero-padded.txt", "", &["192.0.2.1", "198.51.100.7", "203.0.113.10"], &[], ONE),
+    feed("address-and-port.txt", "", &["192.0.2.1", "2001:db8::1"], &[], ONE),
+    feed(
+        "ipset-save.txt",
+        ",strict",
+        &["192.0.2.1", "198.51.100.0/24"],
+        &[],
+        "separated by blanks, address in column 3",
+    ),
+    feed(
+        "wildcards.txt",
+        "",
+        &["192.0.2.0/24", "198.51.100.10/31", "198.51.100.12/30", "198.51.100.16/30", "198.51.100.20", "203.0.113.1"],
+        &[],
+        ONE,
+    ),
+    feed("terminal-escapes.txt", "", &["192.0.2.1"], &[1], ONE),
+    feed(
+        "half-of-it-bad.txt",
+        "",
+        &["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5"],
+        &[6, 7, 8, 9, 10],
+        ONE,
+    ),
+    feed("ipv6-host.txt", "", &["2001:db8:0:1::5"], &[], ONE),
+    feed("ipv6-host.txt", ",ipv6-host=64", &["2001:db8:0:1::/64"], &[], ONE),
+    feed("utf16.txt", "", &["192.0.2.1", "198.51.100.7"], &[], ONE),
+    feed("comments-only.txt", ",max-shrink=100", &[], &[], ONE),
+    feed("no-bytes.txt", ",max-shrink=100", &[], &[], ONE),
+];
+
+/// Lists of the same kinds as those above, as text.
+const KINDS: &[(&str, &str, &[&str], &str)] = &[
+    (
+        "################\n# Feodo Tracker\n#\n\"first_seen_utc\",\"dst_ip\",\"dst_port\",\"malware\"\n\
+         \"2021-01-17 07:44:46\",\"192.0.2.1\",\"443\",\"Emotet, or so\"\n# END 1 entries\n",
+        "",
+        &["192.0.2.1"],
+        "comma-separated, address in column 2",
+    ),
+    (
+        "192.0.2.0 255.255.255.0\n198.51.100.4 255.255.255.252\n",
+        "",
+        &["192.0.2.0/24", "198.51.100.4/30"],
+        "separated by blanks, network and netmask in columns 1 and 2",
+    ),
+    ("001.002.003.000 - 001.002.003.255 , 000 , A name\n", "", &["1.2.3.0/24"], "comma-separated, address in column 1"),
+    ("192.0.2.0 - 192.0.2.255\n", "", &["192.0.2.0/24"], ONE),
+    ("192.0.2.0/24,192.0.2.0,192.0.2.255,US\n", "", &["192.0.2.0/24"], "comma-separated, address in column 1"),
+    (
+        "network|name\n192.0.2.0/24|a\n2001:db8::/32|b\n",
+        ",column=Network",
+        &["192.0.2.0/24", "2001:db8::/32"],
+        "separated by |, address in column 1",
+    ),
+    (
+        "-A INPUT -s 192.0.2.1/32 -j DROP\n-A INPUT -s 198.51.100.0/24 -j DROP\n",
+        "",
+        &["192.0.2.1", "198.51.100.0/24"],
+        "separated by blanks, address in column 4",
+    ),
+    (
+        "{\"values\":[{\"properties\":{\"region\":\"\",\"addressPrefixes\":[\"192.0.2.0/24\",\"2001:db8::/32\"]}}]}",
+        "",
+        &["192.0.2.0/24", "2001:db8::/32"],
+        "a JSON document, address under addressPrefixes",
+    ),
+    (
+        "{\"domains\":{\"a\":[\"*.example.com\"]},\"hooks\":[\"192.0.2.0/24\"]}",
+        "",
+        &["192.0.2.0/24"],
+        "a JSON document, address under hooks",
+    ),
+    ("[\"192.0.2.1\",\"198.51.100.7\"]", "", &["192.0.2.1", "198.51.100.7"], "a JSON document"),
+    (
+        "{\"cidr\":\"192.0.2.0/24\",\"sblid\":\"SBL1\"}\n{\"type\":\"metadata\",\"size\":2}\n",
+        "",
+        &["192.0.2.0/24"],
+        "JSON lines, address under cidr",
+    ),
+    (
+        "// a comment\n192.0.2.1 // not a comment mark\n",
+        ",max-bad=100",
+        &["192.0.2.1"],
+        "separated by blanks, address in column 1",
+    ),
+];
+
+#[test]
+fn other_lists_of_these_kinds_are_read_too() {
+    for (text, options, prefixes, layout) in KINDS {
+        let reading = format!("list=/x{options}").parse::<ListConfig>().expect("the options are valid").reading;
+        let (mut read, mut bad) = (Vec::new(), Vec::new());
+        let detected = format::read(text.as_bytes(), &reading, |line, said| match said {
+            Ok(item) => item.prefixes(|prefix| read.push(prefix.to_string())),
+            Err(error) => bad.push((line, error.to_string())),
+        });
+        let layout_read = detected.map_or_else(|error| error.to_string(), |detected| detected.layout);
+        assert_eq!(
+            (read, bad, layout_read.as_str()),
+            (prefixes.iter().map(|prefix| (*prefix).to_owned()).collect(), Vec::new(), *layout),
+            "{text}"
+        );
+    }
+}
+
+/// A line of JSON that has something else than one address is a bad line, and a file with addresses in several columns is refused.
+#[test]
+fn nothing_is_lost_silently() {
+    let read = |text: &str| {
+        let mut bad = Vec::new();
+        let detected = format::read(text.as_bytes(), &Reading::default(), |line, said| {
+            if let Err(error) = said {
+                bad.push(format!("{line}: {error}"));
+            }
+        });
+        (bad, detected.map(|detected| detected.entries).map_err(|error| error.to_string()))
+    };
+    let (bad, entries) = read(
+        "{\"ip\":\"192.0.2.1\"}\n{\"scope\":\"Country\",\"value\":\"FR\"}\n{\"x\":1}\n{\"src_ip\":\"192.0.2.1\",\"dst_ip\":\"192.0.2.2\"}\n",
+    );
+    assert_eq!(entries, Ok(1));
+    assert_eq!(bad.len(), 3, "{bad:?}");
+    let (_, entries) = read("192.0.2.1,x,198.51.100.9\n192.0.2.7,y,203.0.113.2\n192.0.2.9,z,192.0.2.4\n");
+    assert_eq!(entries, Err("addresses are in columns 1 and 3: choose one with column=N".into()));
+    let (bad, entries) = read("add bl 192.0.2.0/24\nadd bl 192.0.2.7 nomatch\n");
+    assert_eq!((bad, entries), (vec!["2: an exception: put it into a list with allow".into()], Ok(1)));
+    let long = "x".repeat(5000);
+    let (bad, entries) = read(&format!("192.0.2.1\n#{long}\n{long}\n"));
+    assert_eq!((bad, entries), (vec!["3: a line of more than 4096 bytes".into()], Ok(1)));
+}
+
+fn path(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("feeds/inputs").join(file)
+}
+
+fn config(file: &str, options: &str) -> ListConfig {
+    format!("list={}{options}", path(file).display()).parse().expect("the options are valid")
+}
+
+/// Returns the prefixes of a list, the numbers of its bad lines, and its layout.
+fn read(file: &str, reading: &Reading) -> (Vec<String>, Vec<u64>, String) {
+    let (input, _) = format::open(&path(file)).expect("the file exists");
+    let (mut prefixes, mut bad) = (Vec::new(), Vec::new());
+    let detected = format::read(input, reading, |line, said| match said {
+        Ok(item) => item.prefixes(|prefix| prefixes.push(prefix.to_string())),
+        Err(_) => bad.push(line),
+    });
+    (prefixes, bad, detected.expect("the file can be read").layout)
+}
+
+#[test]
+fn every_feed_is_read_as_its_users_expect() {
+    for Feed { file, options, prefixes, bad, layout } in FEEDS {
+        let read = read(file, &config(file, options).reading);
+        let wanted = (prefixes.iter().map(|prefix| (*prefix).to_owned()).collect(), bad.to_vec(), (*layout).to_owned());
+        assert_eq!(read, wanted, "{file}{options}");
+    }
+}
+
+#[test]
+fn every_feed_loads_as_a_list() {
+    for Feed { file, options, prefixes, .. } in FEEDS {
+        let lists = Lists::load(&[config(file, options)]).unwrap_or_else(|error| panic!("{error}"));
+        for prefix in *prefixes {
+            let address: IpAddr =
+                prefix.split('/').next().and_then(|text| text.parse().ok()).expect("a prefix has an address");
+            assert_eq!(lists.verdict(address).name(), "listed", "{file}{options}: {prefix}");
+        }
+    }
+}
+
+#[test]
+fn prefixes_that_cover_the_internet_are_refused_unless_they_are_meant() {
+    for (file, percent) in [("default-route.txt", "100 %"), ("half-of-ipv4.txt", "43 %")] {
+        let error = Lists::load(&[config(file, "")]).expect_err("the list is refused");
+        assert!(matches!(error, LoadError::TooWide { .. }), "{error}");
+        assert!(error.to_string().contains(percent), "{error}");
+        let lists = Lists::load(&[config(file, ",max-cover=100")]).expect("it is meant");
+        assert_eq!(lists.verdict("198.51.100.1".parse().expect("an address")).name(), "listed");
+    }
+}
+
+#[test]
+fn a_file_without_an_address_shows_what_it_has() {
+    for (file, options, wanted) in [
+        ("half-of-it-bad.txt", ",max-bad=40", "5 of 10 lines of"),
+        ("half-of-it-bad.txt", ",strict", "5 bad lines in "),
+        (
+            "commented-header.csv",
+            ",column=nothing",
+            "there is no column \"nothing\": the columns are Firstseen, DstIP, DstPort",
+        ),
+        (
+            "semicolon.csv",
+            ",format=lines",
+            "the first is line 1, column 1: \"2026-01-01\" is not an address (read as one address per line)",
+        ),
+        ("comments-only.txt", "", "there is no address in"),
+        ("warninglist.json", ",format=lines", "read as one address per line"),
+    ] {
+        let error = Lists::load(&[config(file, options)]).expect_err("the list is refused").to_string();
+        assert!(error.contains(wanted), "{file}{options}: {error}");
+        assert!(!error.contains(char::is_control), "{error:?}");
+    }
+    let (_, _, layout) = read("terminal-escapes.txt", &Reading::default());
+    assert_eq!(layout, ONE);
+}
