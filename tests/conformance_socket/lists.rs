@@ -1,12 +1,13 @@
 //! Answers from lists, reloads, and the commands `check` and `validate`.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
+use spoa_tests::admin::Admin;
 use spoa_tests::agent::{Agent, binary, run};
 use spoa_tests::bytes::{Action, Value, message};
 use spoa_tests::client::Client;
@@ -354,6 +355,70 @@ fn check_explains_the_verdict() {
 "
     );
     assert_eq!(String::from_utf8(output.stdout).expect("the text is UTF-8"), wanted);
+}
+
+/// Addresses come from standard input if none are given; a wrong line is reported, and the others are answered.
+#[test]
+fn check_reads_standard_input_and_prints_json() {
+    let folder = folder();
+    let options = options(&folder);
+    let check = |more: &[&str], input: &str| {
+        let mut command = Command::new(binary());
+        command
+            .arg("check")
+            .args(&options)
+            .args(more)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("spoa can be run");
+        child.stdin.take().expect("standard input is piped").write_all(input.as_bytes()).expect("spoa reads");
+        child.wait_with_output().expect("spoa is a child process")
+    };
+    let output = check(&["--json"], "192.0.2.7\n\n# a comment\n8.8.8.8\n");
+    let text = String::from_utf8(output.stdout).expect("the text is UTF-8");
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!((output.status.code(), lines.len()), (Some(0), 2), "{text}");
+    let beginning = r#"{"address":"192.0.2.7","verdict":"listed","score":10,"list":"worse","category":""#;
+    assert!(
+        lines[0].starts_with(beginning) && lines[0].contains(r#""prefix":"192.0.2.0/24","matches":[{"list":"bad","#),
+        "{text}"
+    );
+    let wanted = r#"{"address":"8.8.8.8","verdict":"unknown","score":50,"list":null,"category":null,"prefix":null,"matches":[]}"#;
+    assert_eq!(lines[1], wanted);
+
+    let output = check(&[], "8.8.8.8\nnonsense\x1b[2J\n192.0.2.7\n");
+    let text = String::from_utf8(output.stdout).expect("the text is UTF-8");
+    assert!(text.contains("8.8.8.8: unknown") && text.contains("192.0.2.7: listed"), "{text}");
+    let errors = String::from_utf8(output.stderr).expect("the text is UTF-8");
+    assert!(
+        errors.starts_with("spoa: standard input, line 2: \"nonsense\\u{1b}[2J\": expected an IPv4 or IPv6"),
+        "{errors}"
+    );
+    assert_eq!((output.status.code(), errors.lines().count()), (Some(1), 2), "{errors}");
+
+    assert_eq!(check(&["--fail-if-listed"], "192.0.2.7\n").status.code(), Some(3));
+    assert_eq!(check(&["--fail-if-listed"], "8.8.8.8\n").status.code(), Some(0));
+}
+
+/// A string in which no address is found is counted with its argument, since its client passes.
+#[test]
+fn strings_without_an_address_are_counted() {
+    let folder = folder();
+    folder.write(
+        "spoa.toml",
+        b"[[list]]\nname = 'bad'\npath = 'bad'\n[[message]]\nname = 'forwarded'\nargument = 'xff'\n",
+    );
+    let path = folder.path("spoa.toml").display().to_string();
+    let agent = Agent::spawn(&["--config", &path, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    let mut client = Client::ready(agent.addr());
+    for (text, listed) in [("for=\"192.0.0.1\";proto=http", true), ("unknown", false), ("", false)] {
+        let message = message("forwarded", &[("xff", Value::text(text))]);
+        assert!(ask(&mut client, &message).contains(&format!("ip_listed={listed}")), "{text}");
+    }
+    let admin = Admin::of(&agent);
+    let count = r#"spoa_strings_without_address_total{message="forwarded",argument="xff"}"#;
+    assert_eq!(admin.sample(count), 1.0);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use spoa_reputation::format::{self, Reading};
 use spoa_reputation::lists::Lists;
 use spoa_reputation::{ListConfig, LoadError};
 
-/// What a list has to be read as: options, prefixes, and the numbers of bad lines.
+/// A list with its options, and its expected reading: prefixes, numbers of bad lines, layout.
 struct Feed {
     file: &'static str,
     options: &'static str,

@@ -1,6 +1,6 @@
 //! Finds the addresses in a message.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str;
 
 use spoa_core::wire::{Message, TypedData};
@@ -16,18 +16,27 @@ use spoa_core::wire::{Message, TypedData};
 ///
 /// A string counts only in an argument of 1 or 2, or if it is the message's only argument: a client can write anything into
 /// a header, and must not be able to choose the address that it is judged by. A string may hold several addresses between
-/// commas, as X-Forwarded-For does, each with a port or without; anything else in it is skipped.
+/// commas or blanks, as X-Forwarded-For does, each with quotes, brackets, a port and a zone or without; in the header Forwarded
+/// (RFC 7239) they are those after `for=`. Anything else in it is skipped. `lost` is called with the name of an argument whose
+/// string, which is not empty, has no address.
 // Inlined, so that an address stays in registers: passed through memory it is written in pieces and read as a whole, which
 // stalls the processor.
 #[inline(always)]
-pub fn addresses(message: &Message<'_>, arguments: &[String], mut each: impl FnMut(IpAddr)) -> bool {
+pub fn addresses(
+    message: &Message<'_>,
+    arguments: &[String],
+    mut each: impl FnMut(IpAddr),
+    mut lost: impl FnMut(&[u8]),
+) -> bool {
     let args = message.args();
     let mut is_named = false;
     if !arguments.is_empty() {
         args.visit(|name, value| {
             if arguments.iter().any(|wanted| wanted.as_bytes() == name) {
                 is_named = true;
-                addresses_in(value, &mut each);
+                if !addresses_in(value, &mut each) {
+                    lost(name);
+                }
             }
         });
         return is_named;
@@ -37,12 +46,14 @@ pub fn addresses(message: &Message<'_>, arguments: &[String], mut each: impl FnM
     args.visit(|name, value| {
         if name == b"ip" {
             is_named = true;
-            addresses_in(value, &mut each);
+            if !addresses_in(value, &mut each) {
+                lost(name);
+            }
         } else if let Some(address) = value.as_ip() {
             let first = if name.is_empty() { &mut unnamed } else { &mut named };
             first.add(address);
-        } else if is_only {
-            addresses_in(value, &mut each);
+        } else if is_only && !addresses_in(value, &mut each) {
+            lost(name);
         }
     });
     if !is_named {
@@ -77,18 +88,48 @@ impl First {
     }
 }
 
-fn addresses_in(value: TypedData<'_>, each: &mut impl FnMut(IpAddr)) {
+/// Calls `each` with the addresses in a value. Returns false for a string that is not empty and has none.
+fn addresses_in(value: TypedData<'_>, each: &mut impl FnMut(IpAddr)) -> bool {
     if let Some(address) = value.as_ip() {
         each(address);
-    } else if let TypedData::String(text) = value {
-        let texts = text.split(|byte| *byte == b',').filter_map(|text| str::from_utf8(text).ok());
-        texts.filter_map(|text| text_address(text.trim())).for_each(each);
+        return true;
+    }
+    let TypedData::String(text) = value else { return true };
+    let mut has_address = false;
+    for text in text.split(|byte| *byte == b',').filter_map(|text| str::from_utf8(text).ok()) {
+        for address in text.split(';').filter_map(candidate).flat_map(str::split_whitespace).filter_map(text_address) {
+            has_address = true;
+            each(address);
+        }
+    }
+    has_address || text.trim_ascii().is_empty()
+}
+
+/// Returns the part of a parameter that may be an address: the value of `for=`, or a text without a name. Other parameters, such
+/// as `by=`, are about proxies.
+fn candidate(text: &str) -> Option<&str> {
+    match text.split_once('=') {
+        Some((name, value)) => name.trim().eq_ignore_ascii_case("for").then_some(value),
+        None => Some(text),
     }
 }
 
+/// Reads an address with quotes, brackets, a port and a zone or without.
 fn text_address(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
+    let text = text.trim_matches(['"', '\'']);
+    let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let bare = match text.strip_prefix('[') {
+        Some(text) => {
+            let (bare, rest) = text.split_once(']')?;
+            (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port)).then_some(bare)?
+        }
+        // An IPv6 address without brackets has no port.
+        None => match text.split_once(':') {
+            Some((bare, port)) if is_port(port) && bare.contains('.') => bare,
+            _ => text,
+        },
+    };
+    bare.split('%').next()?.parse().ok()
 }
 
 /// Returns the IPv4 address that an IPv4-mapped one (`::ffff:a.b.c.d`) stands for, else `address` itself. A client of a
@@ -112,7 +153,7 @@ mod tests {
         let arguments: Vec<_> = arguments.iter().map(|name| (*name).to_owned()).collect();
         let mut all = Vec::new();
         let message = Messages::decode(&payload).unwrap().next().unwrap();
-        let has_argument = addresses(&message, &arguments, |address| all.push(address.to_string()));
+        let has_argument = addresses(&message, &arguments, |address| all.push(address.to_string()), |_| {});
         if has_argument { all.join(" ") } else { "-".into() }
     }
 
@@ -170,6 +211,47 @@ mod tests {
         }
         assert_eq!(found(&[], &[("ip", list), ("ip", ip("192.0.2.7"))]), format!("{wanted} 192.0.2.7"));
         assert_eq!(found(&[], &[("", TypedData::String(b"\xff,192.0.2.1"))]), "192.0.2.1");
+    }
+
+    #[test]
+    fn a_string_holds_addresses_as_headers_have_them() {
+        for (text, wanted) in [
+            ("\"192.0.2.1\"", "192.0.2.1"),
+            ("[192.0.2.1]:80", "192.0.2.1"),
+            ("192.0.2.1:", "192.0.2.1"),
+            ("2001:db8::1%eth0", "2001:db8::1"),
+            ("[2001:db8::1%25eth0]:80", "2001:db8::1"),
+            ("for=192.0.2.1", "192.0.2.1"),
+            ("For=\"[2001:db8::1]:4711\"", "2001:db8::1"),
+            ("for=192.0.2.60;proto=http;by=203.0.113.43, for=198.51.100.17", "192.0.2.60 198.51.100.17"),
+            ("by=203.0.113.43", ""),
+            ("192.0.2.1 198.51.100.7", "192.0.2.1 198.51.100.7"),
+            ("192.0.2.1:80x", ""),
+            ("[192.0.2.1", ""),
+            ("unknown, _hidden", ""),
+        ] {
+            assert_eq!(found(&[], &[("ip", text.into())]), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_string_without_an_address_is_reported_with_its_argument() {
+        let lost = |args: &Args<'_>, arguments: &[String]| {
+            let mut payload = Vec::new();
+            let mut message = MessageEncoder::begin(&mut payload, "m");
+            args.iter().for_each(|(name, value)| _ = message.arg(name, *value).unwrap());
+            let mut names = Vec::new();
+            let message = Messages::decode(&payload).unwrap().next().unwrap();
+            addresses(&message, arguments, |_| {}, |name| names.push(String::from_utf8_lossy(name).into_owned()));
+            names
+        };
+        let xff = &["xff".to_owned()];
+        assert_eq!(lost(&[("xff", "unknown".into()), ("src", ip("192.0.2.1"))], xff), ["xff"]);
+        assert_eq!(lost(&[("ip", "host".into())], &[]), ["ip"]);
+        assert_eq!(lost(&[("any", "host".into())], &[]), ["any"]);
+        for value in ["192.0.2.1".into(), "".into(), " ".into(), TypedData::Null, 7.into()] {
+            assert!(lost(&[("xff", value)], xff).is_empty(), "{value:?}");
+        }
     }
 
     #[test]

@@ -73,12 +73,14 @@ impl ListScores {
     /// Returns the worst verdict on the addresses of a message.
     fn worst<'e>(&self, edition: &'e Edition, rule: &MessageRule, message: &Message<'_>) -> Verdict<'e> {
         let mut worst: Option<Verdict<'_>> = None;
-        let has_argument = addresses(message, rule.arguments(), |address: IpAddr| {
+        let each = |address: IpAddr| {
             let verdict = edition.lists.verdict(address);
             if worst.is_none_or(|worst| edition.badness(verdict) < edition.badness(worst)) {
                 worst = Some(verdict);
             }
-        });
+        };
+        let has_argument =
+            addresses(message, rule.arguments(), each, |name| self.library.counts().count_lost(rule, name));
         if !has_argument {
             self.library.counts().report_no_argument(rule, message);
         } else if worst.is_none() {

@@ -1,5 +1,6 @@
 //! Counts messages by name, for metrics.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,7 +23,12 @@ const OTHERS: usize = NAMES_MAX + 1;
 pub(crate) struct MessageCounts {
     inner: Mutex<Inner>,
     misfits: Misfits,
+    /// Strings without an address, by message and argument.
+    lost: Mutex<BTreeMap<(String, String), u64>>,
 }
+
+/// The label of arguments that the message rule does not name: HAProxy's configuration chooses their names.
+const OTHER_ARGUMENT: &str = "(other)";
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -80,6 +86,16 @@ impl MessageCounts {
         counts
     }
 
+    /// Counts a string without an address. Its client passes.
+    #[cold]
+    pub(crate) fn count_lost(&self, rule: &MessageRule, argument: &[u8]) {
+        let is_known = argument == b"ip" || rule.arguments().iter().any(|known| known.as_bytes() == argument);
+        let argument =
+            if is_known { String::from_utf8_lossy(argument).into_owned() } else { OTHER_ARGUMENT.to_owned() };
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        *lost.entry((rule.message().to_owned(), argument)).or_default() += 1;
+    }
+
     /// Reports a message that no rule serves.
     pub(crate) fn report_unknown(&self, rules: &[MessageRule], message: &Message<'_>) {
         self.misfits.unknown(rules, message);
@@ -105,6 +121,13 @@ impl MessageCounts {
             "messages",
             "Messages in NOTIFYs by name; (other) are those that no message rule serves.",
             all.map(|(name, count)| ([("message", name.to_owned())], count)),
+        )?;
+        drop(inner);
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        families.counters(
+            "strings_without_address",
+            "Strings that should have held an address and did not, so that no address was judged, by message and argument.",
+            lost.into_iter().map(|((message, argument), count)| ([("message", message), ("argument", argument)], count)),
         )
     }
 }

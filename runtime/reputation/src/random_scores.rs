@@ -52,10 +52,11 @@ impl RandomScores {
         };
         self.counts.served(rule);
         let mut lowest = None::<u32>;
-        let has_argument = addresses(message, rule.arguments(), |address| {
+        let each = |address| {
             let score = self.scores.score(canonical(address));
             lowest = Some(lowest.map_or(score, |lowest| lowest.min(score)));
-        });
+        };
+        let has_argument = addresses(message, rule.arguments(), each, |name| self.all_counts.count_lost(rule, name));
         if !has_argument {
             self.all_counts.report_no_argument(rule, message);
         } else if lowest.is_none() {

@@ -5,8 +5,9 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use serde::Serialize;
 use spoa_reputation::embedded;
-use spoa_reputation::lists::Lists;
+use spoa_reputation::lists::{Lists, Verdict};
 use spoa_reputation::{Library, List, ListConfig, LoadError, PREFIXES_MAX};
 use spoa_runtime::text::{Count, Escaped};
 
@@ -14,11 +15,21 @@ use crate::access::Reader;
 use crate::cli::ListArgs;
 use crate::{Failure, complain, print};
 
-/// Shows the verdict of lists on addresses.
+/// The output of `spoa check`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    /// A JSON object per address.
+    pub(crate) json: bool,
+    /// Fails if an address is listed.
+    pub(crate) fail_if_listed: bool,
+}
+
+/// Shows the verdict of lists on addresses, or on those of standard input.
 ///
 /// # Errors
-/// There are no lists, one cannot be used, or standard output cannot be written to.
-pub(crate) fn check(args: &ListArgs, addresses: &[IpAddr]) -> Result<(), Failure> {
+/// There are no lists, one cannot be used, a line of standard input is no address, an address is listed and this is to be a
+/// failure, or standard output cannot be written to.
+pub(crate) fn check(args: &ListArgs, addresses: &[IpAddr], output: Output) -> Result<(), Failure> {
     let options = args.options()?;
     if !options.has_lists() {
         return Err(Failure::Usage("check needs a --list, or a --config with a [[list]]".into()));
@@ -29,10 +40,96 @@ pub(crate) fn check(args: &ListArgs, addresses: &[IpAddr]) -> Result<(), Failure
     for (_, error) in library.refused() {
         complain(&format_args!("{error}; the list is optional, and counts as empty"));
     }
-    for address in addresses {
-        print(explain(&library.edition().lists, default_score, *address)?)?;
+    let edition = library.edition();
+    let mut is_listed = false;
+    let mut show = |address: IpAddr| {
+        is_listed |= matches!(edition.lists.verdict(address), Verdict::Listed(_));
+        print(if output.json {
+            json(&edition.lists, default_score, address)?
+        } else {
+            explain(&edition.lists, default_score, address)?
+        })
+    };
+    let mut wrong = 0;
+    if addresses.is_empty() {
+        for (line, number) in io::stdin().lines().zip(1_u64..) {
+            let text = line?;
+            let text = text.trim();
+            match crate::cli::address(text) {
+                _ if text.is_empty() || text.starts_with('#') => {}
+                Ok(address) => show(address)?,
+                Err(error) => {
+                    complain(&format_args!("standard input, line {number}: \"{}\": {error}", text.escape_debug()));
+                    wrong += 1;
+                }
+            }
+        }
+    } else {
+        addresses.iter().try_for_each(|address| show(*address))?;
     }
-    Ok(())
+    match wrong {
+        0 if is_listed && output.fail_if_listed => Err(Failure::Listed),
+        0 => Ok(()),
+        wrong => Err(format!(
+            "{} of standard input {} no address",
+            Count(wrong, "line"),
+            if wrong == 1 { "is" } else { "are" }
+        )
+        .into()),
+    }
+}
+
+/// The verdict on an address, as JSON.
+#[derive(Serialize)]
+struct Report<'l> {
+    address: IpAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    looked_up_as: Option<IpAddr>,
+    verdict: &'static str,
+    score: u32,
+    list: Option<&'l str>,
+    category: Option<&'l str>,
+    prefix: Option<String>,
+    matches: Vec<LineMatch<'l>>,
+}
+
+/// A line of a list that contains the address, as JSON.
+#[derive(Serialize)]
+struct LineMatch<'l> {
+    list: &'l str,
+    prefix: String,
+    score: u32,
+    allow: bool,
+    line: u64,
+    path: String,
+}
+
+/// Returns the verdict on `address`, and every line that contains it, as one line of JSON.
+///
+/// # Errors
+/// A file cannot be read again.
+fn json(lists: &Lists, default_score: u32, address: IpAddr) -> io::Result<String> {
+    let verdict = lists.verdict(address);
+    let mut matches = Vec::new();
+    for list in lists.iter().filter(|list| list.written().is_some()) {
+        let ListConfig { name, score, allow, path, .. } = list.config();
+        for (line, prefix) in list.lines_with(address)? {
+            let (prefix, path) = (prefix.to_string(), path.display().to_string());
+            matches.push(LineMatch { list: name, prefix, score: *score, allow: *allow, line, path });
+        }
+    }
+    let config = verdict.matched().map(|matched| matched.list().config());
+    let report = Report {
+        address,
+        looked_up_as: Some(embedded(address)).filter(|other| *other != address),
+        verdict: verdict.name(),
+        score: verdict.score().unwrap_or(default_score),
+        list: config.map(|config| config.name.as_str()),
+        category: config.map(|config| config.category.as_str()),
+        prefix: verdict.matched().map(|matched| matched.prefix().to_string()),
+        matches,
+    };
+    Ok(serde_json::to_string(&report)? + "\n")
 }
 
 /// Shows the faults of lists and of the file that they are in.

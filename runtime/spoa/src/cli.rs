@@ -40,7 +40,8 @@ pub(crate) struct Given {
 pub(crate) struct ConfigFile {
     /// Read options from this file; options on the command line override those in it
     ///
-    /// The file is TOML: each option without its dashes, as in "grace = '5s'"; see spoa.toml(5).
+    /// The file is TOML: each option without its dashes, as in "grace = '5s'"; see spoa.toml(5). "check" and "validate" read
+    /// /etc/spoa/spoa.toml if neither a file nor a list is given.
     #[arg(long = "config", value_name = "FILE")]
     path: Option<PathBuf>,
 }
@@ -50,9 +51,17 @@ pub(crate) struct ConfigFile {
 pub(crate) enum Command {
     /// Show the verdict of lists on addresses, and the lines that decide
     Check {
-        /// The addresses
-        #[arg(required = true, value_name = "IP", value_parser = address)]
+        /// The addresses; without any they are read from standard input, one per line
+        #[arg(value_name = "IP", value_parser = address)]
         addresses: Vec<IpAddr>,
+
+        /// Print a JSON object per address
+        #[arg(long)]
+        json: bool,
+
+        /// Exit with status 3 if an address is listed
+        #[arg(long)]
+        fail_if_listed: bool,
 
         #[command(flatten)]
         lists: ListArgs,
@@ -135,7 +144,7 @@ impl Generated {
     }
 }
 
-fn address(text: &str) -> Result<IpAddr, String> {
+pub(crate) fn address(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_| "expected an IPv4 or IPv6 address, without a port or prefix length".into())
 }
 
@@ -154,6 +163,9 @@ pub(crate) struct ListArgs {
     default_score: Option<Percent>,
 }
 
+/// The configuration file of the package, which the service uses.
+const DEFAULT_FILE: &str = "/etc/spoa/spoa.toml";
+
 impl Given {
     /// Returns the options given here, and others as the file has them now.
     ///
@@ -170,17 +182,19 @@ impl Given {
 }
 
 impl ListArgs {
-    /// Returns the options that these are part of.
+    /// Returns the options that these are part of. Without a file and without lists, the file is [`DEFAULT_FILE`] if it exists.
     ///
     /// # Errors
     /// The same as those of [`Given::options`].
     pub(crate) fn options(&self) -> Result<Options, Failure> {
-        let Self { file, lists, default_score } = self.clone();
+        let Self { lists, default_score, .. } = self.clone();
+        let file = ConfigFile { path: self.file().map(Path::to_owned) };
         Given { file, options: Options::of_lists(lists, default_score) }.options()
     }
 
-    /// Returns the configuration file, if one was given.
+    /// Returns the configuration file, if one was given, or the one that is used without any.
     pub(crate) fn file(&self) -> Option<&Path> {
-        self.file.path.as_deref()
+        let default = Some(Path::new(DEFAULT_FILE)).filter(|path| self.lists.is_none() && path.exists());
+        self.file.path.as_deref().or(default)
     }
 }

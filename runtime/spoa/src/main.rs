@@ -30,6 +30,7 @@ use spoa_reputation::{Library, ListScores};
 use spoa_runtime::text::Escaped;
 use spoa_runtime::{Heartbeat, Source};
 
+use check::Output;
 use cli::{Cli, Command, Given};
 use probe::TestNotify;
 use reload::Signals;
@@ -40,6 +41,8 @@ pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("
 
 /// The exit status of a wrong option; other failures exit with 1.
 const USAGE: u8 = 2;
+/// The exit status of `spoa check --fail-if-listed` if an address is listed.
+const LISTED: u8 = 3;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -56,7 +59,9 @@ fn main() -> ExitCode {
     };
     let result = match &cli.command {
         None => serve(&cli.given),
-        Some(Command::Check { addresses, lists }) => check::check(lists, addresses),
+        Some(Command::Check { addresses, json, fail_if_listed, lists }) => {
+            check::check(lists, addresses, Output { json: *json, fail_if_listed: *fail_if_listed })
+        }
         Some(Command::Generate { what }) => what.text().map_err(Failure::from).and_then(print),
         Some(Command::Probe { agent, notify, message, argument, expect, timeout: Time(timeout) }) => {
             let notify = notify.map(|address| TestNotify { address, message, argument, expected: expect });
@@ -70,6 +75,7 @@ fn main() -> ExitCode {
             complain(&wrong);
             ExitCode::from(USAGE)
         }
+        Err(Failure::Listed) => ExitCode::from(LISTED),
         Err(Failure::Other(error)) => {
             complain(&error);
             ExitCode::FAILURE
@@ -103,6 +109,8 @@ fn explain(error: &clap::Error) -> String {
 pub(crate) enum Failure {
     /// An option, or something in the configuration file, is wrong.
     Usage(String),
+    /// An address is listed, which is a failure because it was asked for.
+    Listed,
     /// Anything else.
     Other(Box<dyn Error>),
 }
@@ -111,6 +119,7 @@ impl Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(wrong) => f.write_str(wrong),
+            Self::Listed => f.write_str("an address is listed"),
             Self::Other(error) => error.fmt(f),
         }
     }

@@ -63,7 +63,7 @@ Serve HAProxy alone, over a unix socket:
 .B spoa \-\-listen unix:/run/spoa/spoa.sock,mode=0660,group=haproxy
 .TP
 Why is this client refused?
-.B spoa check 192.0.2.7 \-\-config /etc/spoa/spoa.toml
+.B spoa check 192.0.2.7
 .TP
 Does the agent answer, and with a score?
 .B spoa probe 127.0.0.1:12345 \-\-notify 192.0.2.7 \-\-expect ip_score
