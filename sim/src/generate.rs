@@ -90,6 +90,7 @@ impl Generator {
                 profile::CUT => self.cut(link),
                 profile::HOLD => self.push(Step::Hold(link)),
                 profile::RELEASE => self.push(Step::Release(link)),
+                profile::ROOM if self.script.agent.endpoint > 0 && self.cuts.chance(1, 4) => self.trickle(at),
                 profile::ROOM => self.room(link),
                 profile::TAKE => self.take(link),
                 profile::BAD_FRAME => self.bad_frame(at),
@@ -299,6 +300,19 @@ impl Generator {
     fn room(&mut self, link: Link) {
         let room = if self.cuts.chance(1, 2) { None } else { Some(self.cuts.magnitude(0, 2000) as u32) };
         self.push(Step::Room(link, room));
+    }
+
+    /// Reads a few bytes now and then, and leaves the rest: a peer that is stalled although its socket takes something.
+    fn trickle(&mut self, at: usize) {
+        let link = Link::Scripted(at as u8 + 1);
+        self.push(Step::Room(link, Some(0)));
+        (0..self.workload.between(2, 12)).for_each(|_| self.notify(at));
+        for _ in 0..self.cuts.between(2, 4) {
+            let time = self.cuts.between(300 * MS, 700 * MS);
+            let room = self.cuts.between(1, 60) as u32;
+            self.push(Step::Wait(time));
+            self.push(Step::Room(link, Some(room)));
+        }
     }
 
     fn take(&mut self, link: Link) {
