@@ -228,9 +228,77 @@ fn nothing_is_lost_silently() {
     assert_eq!(entries, Err("addresses are in columns 1 and 3: choose one with column=N".into()));
     let (bad, entries) = read("add bl 192.0.2.0/24\nadd bl 192.0.2.7 nomatch\n");
     assert_eq!((bad, entries), (vec!["2: an exception: put it into a list with allow".into()], Ok(1)));
+    for (text, entries, bad) in [
+        // Several addresses per line are no range, whatever their order.
+        ("192.0.2.10,198.51.100.7,203.0.113.1\n", Ok(3), 0),
+        ("192.0.2.10,198.51.100.7\n", Ok(2), 0),
+        ("192.0.2.1,192.0.2.254\n", Ok(1), 0),
+        ("192.0.2.0 255.255.255.0\n".repeat(20).as_str(), Ok(20), 0),
+        ("deny 192.0.2.1;\ndeny 192.0.2.2;\nallow 198.51.100.7;\n", Ok(2), 1),
+        (
+            "-A INPUT -s 192.0.2.1 -j DROP\n-A INPUT -s 192.0.2.2 -j DROP\n-A INPUT -s 198.51.100.7 -j ACCEPT\n",
+            Ok(2),
+            1,
+        ),
+        ("deny 192.0.2.1; deny 198.51.100.7;\n", Ok(0), 1),
+        ("192.0.2.1;198.51.100.2\n", Ok(2), 0),
+        ("192.0.2.1\n192.0.2.3 ; SBL1\n192.0.2.1;192.0.2.2\n", Ok(2), 1),
+        ("a,192.0.2.1\nb,192.0.2.2\nc,192.0.2.3\nd,192.0.2.4\n198.51.100.9,192.0.2.5\n", Ok(4), 1),
+        ("x\t192.0.2.1\t5\n\t198.51.100.7\t5\ny\t192.0.2.3\t\n", Ok(3), 0),
+        ("192.0.2.1,5\r192.0.2.2,7\r\n192.0.2.3,9\r\n", Ok(1), 1),
+        ("1,abuse\n192.0.2.1,x\n192.0.2.2,y\n", Ok(2), 1),
+        ("Rate limit exceeded for 203.0.113.5\n", Ok(0), 1),
+        ("{\"prefixes\":[{\"ipv4Prefix\":\"34.80.0.0/15\",\"scope\":\"asia-east1\"}]}", Ok(1), 0),
+        ("{\"prefixes\":[{\"ip_prefix\":\"192.0.2.77/24\"},{\"ip_prefix\":\"198.51.100.0/24\"}]}", Ok(1), 1),
+        ("{\"hooks\":[\"192.0.2.77/24\",\"198.51.100.0/24\"]}", Ok(1), 1),
+        (
+            "[{\"decisions\":[{\"scope\":\"Ip\",\"value\":\"192.0.2.1\"}],\"events\":[{\"value\":\"10.0.0.0/8\"}],\
+             \"source\":{\"ip\":\"192.0.2.1\",\"range\":\"192.0.2.0/24\",\"scope\":\"Ip\"}}]",
+            Ok(1),
+            1,
+        ),
+    ] {
+        let (bad_read, entries_read) = read(text);
+        assert_eq!((entries_read, bad_read.len()), (entries, bad), "{text}: {bad_read:?}");
+    }
     let long = "x".repeat(5000);
     let (bad, entries) = read(&format!("192.0.2.1\n#{long}\n{long}\n"));
     assert_eq!((bad, entries), (vec!["3: a line of more than 4096 bytes".into()], Ok(1)));
+}
+
+/// A file cannot make the reader hold or compare a string of any length.
+#[test]
+fn strings_of_json_are_bounded() {
+    let read =
+        |text: &str| format::read(text.as_bytes(), &Reading::default(), |_, _| {}).map(|detected| detected.layout);
+    let long = "a".repeat(100_000);
+    for text in [format!("{{\"{long}\":[\"192.0.2.1\"]}}"), format!("{{\"a\":\"{long}\"}}"), format!("[\"{long}\"]")] {
+        let error = read(&text).expect_err("the string is too long").to_string();
+        assert!(error.contains("it has a string of more than 65536 bytes"), "{error}");
+    }
+    let key = "_".repeat(60_000);
+    let text = format!("{{\"{key}\":[{}\"192.0.2.1\"]}}", "[],".repeat(20_000));
+    let layout = read(&text).expect("the string is short enough");
+    assert!(layout.len() < 200, "{layout}");
+    assert!(read(&format!("{{\"a\":\"{}\\\"\"}}", "\\\\".repeat(10))).is_ok());
+}
+
+/// A threshold applies or is refused, never ignored.
+#[test]
+fn a_threshold_is_never_ignored() {
+    for options in ["format=lines,min=5", "format=ranges,min=5", "format=json,min=5", "format=json,min=2:5"] {
+        assert!(format!("list=/x,{options}").parse::<ListConfig>().is_err(), "{options}");
+    }
+    let read = |text: &str, options: &str| {
+        let reading = format!("list=/x,{options}").parse::<ListConfig>().expect("the options are valid").reading;
+        format::read(text.as_bytes(), &reading, |_, _| {}).map(|read| (read.entries, read.bad_lines, read.below_min))
+    };
+    let ipsum = "# IP\tnumber\n192.0.2.1\t10\n198.51.100.7\t3\n";
+    for options in ["min=5", "min=2:5", "column=1,min=5", "column=1,min=2:5", "column=ip,min=number:5"] {
+        assert_eq!(read(ipsum, options).expect("the list can be read"), (1, 0, 1), "{options}");
+    }
+    let json = "{\"ip\":\"192.0.2.1\",\"score\":9}\n{\"ip\":\"192.0.2.2\",\"score\":\"1\"}\n{\"ip\":\"192.0.2.3\"}\n";
+    assert_eq!(read(json, "min=score:5").expect("the list can be read"), (1, 1, 1));
 }
 
 fn path(file: &str) -> PathBuf {

@@ -96,11 +96,11 @@ fn addresses_in(value: TypedData<'_>, each: &mut impl FnMut(IpAddr)) -> bool {
     }
     let TypedData::String(text) = value else { return true };
     let mut has_address = false;
-    for text in text.split(|byte| *byte == b',').filter_map(|text| str::from_utf8(text).ok()) {
-        for address in text.split(';').filter_map(candidate).flat_map(str::split_whitespace).filter_map(text_address) {
-            has_address = true;
-            each(address);
-        }
+    // Split first: what a client has added must not hide what comes after it.
+    let parts = text.split(|byte| matches!(byte, b',' | b';' | b' ' | b'\t'));
+    for address in parts.filter_map(|part| text_address(candidate(str::from_utf8(part).ok()?)?)) {
+        has_address = true;
+        each(address);
     }
     has_address || text.trim_ascii().is_empty()
 }

@@ -22,8 +22,16 @@ const SPECIAL: [(u32, u32); 14] = [
     (0xe000_0000, 0xffff_ffff), // 224.0.0.0/3
 ];
 
-/// The globally routable IPv6 addresses, 2000::/3, in networks of 48 bits.
-const V6: (u64, u64) = (0x2000_0000_0000, 0x3fff_ffff_ffff);
+/// The IPv6 blocks that IANA has allocated to registries, in networks of 48 bits: the first and the last one. Most of 2000::/3 is
+/// in no use.
+const V6: [(u64, u64); 6] = [
+    (0x2001_0000_0000, 0x2003_ffff_ffff), // 2001::/16 to 2003::/18, with 6to4
+    (0x2400_0000_0000, 0x240f_ffff_ffff), // 2400::/12
+    (0x2600_0000_0000, 0x260f_ffff_ffff), // 2600::/12
+    (0x2800_0000_0000, 0x280f_ffff_ffff), // 2800::/12
+    (0x2a00_0000_0000, 0x2a1f_ffff_ffff), // 2a00::/11
+    (0x2c00_0000_0000, 0x2c0f_ffff_ffff), // 2c00::/12
+];
 
 /// Returns the percentage of the globally routable addresses of its family that a prefix covers.
 pub(crate) fn of_prefix(prefix: Prefix) -> f64 {
@@ -51,7 +59,8 @@ pub(crate) fn percent_v4(count: u64) -> f64 {
 }
 
 fn percent_v6(count: f64) -> f64 {
-    count * 100.0 / (V6.1 - V6.0 + 1) as f64
+    let all: u64 = V6.iter().map(|(first, last)| last - first + 1).sum();
+    count * 100.0 / all as f64
 }
 
 /// Returns the number of globally routable addresses in a range.
@@ -65,8 +74,16 @@ fn global_v4(first: u32, last: u32) -> u64 {
 
 /// Returns the globally routable part of a range, in networks of 48 bits.
 fn global_v6(first: u128, last: u128) -> f64 {
-    let (from, to) = (first.max(u128::from(V6.0) << 80), last.min((u128::from(V6.1) << 80) | ((1 << 80) - 1)));
-    if from <= to { ((to - from) as f64 + 1.0) / 2_f64.powi(80) } else { 0.0 }
+    let parts = V6.iter().map(|(from, to)| {
+        let (from, to) = (first.max(u128::from(*from) << 80), last.min((u128::from(*to) << 80) | ((1 << 80) - 1)));
+        if from <= to { ((to - from) as f64 + 1.0) / 2_f64.powi(80) } else { 0.0 }
+    });
+    parts.sum()
+}
+
+/// Returns the largest share of the allocated IPv6 addresses that prefixes of these lengths can cover.
+pub(crate) fn bound_v6(lens: impl Iterator<Item = u8>) -> f64 {
+    percent_v6(lens.map(|len| 2_f64.powi(48 - i32::from(len))).sum())
 }
 
 /// Returns the union of ranges, as ranges that do not touch each other.

@@ -31,7 +31,7 @@ use serde::de::IgnoredAny;
 pub use open::{CPU_TIME_MAX, SIZE_MAX, open};
 
 use crate::prefix::{HostBits, Item, ItemError, Prefix};
-use columns::{Columns, without_comment};
+use columns::{Columns, Separator, without_comment};
 use json::Walker;
 use layout::{Layout, Place, SAMPLE_LINES, Sample, Table, named_range};
 use lines::{Line, Lines, without_mark};
@@ -108,6 +108,9 @@ pub enum FormatError {
     /// The threshold is not a number.
     #[error("min is a number, or COLUMN:NUMBER")]
     Min,
+    /// A threshold was given for a format that has no columns.
+    #[error("min is for columns, or for json with KEY:NUMBER")]
+    MinWithoutColumn,
     /// The prefix length is not a number from 1 to 128.
     #[error("ipv6-host is a prefix length from 1 to 128")]
     Ipv6Host,
@@ -127,6 +130,12 @@ impl Reading {
         }
         if self.key.is_some() && (!matches!(self.format, Format::Auto | Format::Json) || self.column.is_some()) {
             return Err(FormatError::NoKeys);
+        }
+        let has_no_key = self.min.as_ref().is_some_and(|min| !matches!(min.column, Some(Column::Name(_))));
+        match self.format {
+            Format::Lines | Format::Ranges if self.min.is_some() => return Err(FormatError::MinWithoutColumn),
+            Format::Json if has_no_key => return Err(FormatError::MinWithoutColumn),
+            _ => {}
         }
         if self.ipv6_host.is_some_and(|len| !(1..=128).contains(&len)) {
             return Err(FormatError::Ipv6Host);
@@ -233,6 +242,12 @@ pub enum LineFault {
     /// The threshold's column is not a number.
     #[error("\"{}\" is not a number for the threshold", .0.escape_debug())]
     NotANumber(String),
+    /// A line has an address outside the column of addresses.
+    #[error("several addresses on one line (column=N chooses one)")]
+    Several,
+    /// A line has a carriage return in it.
+    #[error("a carriage return inside the line")]
+    CarriageReturn,
     /// An exception in a list, which this agent cannot take.
     #[error("an exception: put it into a list with allow")]
     Exception,
@@ -289,7 +304,7 @@ pub fn read(
         tell(number, said);
     };
     let (layout, below_min) = if is_document(input.fill_buf()?, reading) {
-        (read_document(input, reading, &mut count)?, 0)
+        read_document(input, reading, &mut count)?
     } else {
         read_lines(input, reading, &mut count)?
     };
@@ -314,19 +329,20 @@ fn is_document(start: &[u8], reading: &Reading) -> bool {
     }
 }
 
-/// Reads JSON values to the end of the input. Returns the layout.
+/// Reads a document of JSON. Returns the layout, and the number of objects below the threshold.
 fn read_document(
     input: impl BufRead,
     reading: &Reading,
     count: &mut impl FnMut(u64, Result<Item, LineError>),
-) -> io::Result<String> {
+) -> io::Result<(String, u64)> {
     let line = Rc::new(Cell::new(1));
-    let input = LineCounter { input: SkipMark { input, is_at_start: true }, line: Rc::clone(&line) };
+    let input = SkipMark { input, is_at_start: true };
+    let input = Scanner { input, line: Rc::clone(&line), string_len: None, is_escaped: false };
     let walker = Walker::new(reading, |said: Result<Item, LineFault>| {
         count(line.get(), said.map_err(|fault| fault.at(1)));
     });
     walker.document(input)?;
-    Ok(with_keys("a JSON document", &walker.keys()))
+    Ok((with_keys("a JSON document", &walker.keys()), walker.below_min()))
 }
 
 /// Returns the name of a layout with the keys of its addresses.
@@ -338,18 +354,43 @@ fn with_keys(name: &str, keys: &[String]) -> String {
     }
 }
 
-/// Counts the lines that are read. The parser of JSON reads byte by byte.
-struct LineCounter<R> {
+/// The longest string of a JSON document, in bytes: the parser keeps a whole string in memory.
+const STRING_LEN_MAX: usize = 1 << 16;
+
+/// Counts the lines of a JSON document, and ends it at a string that is too long. The parser reads byte by byte.
+struct Scanner<R> {
     input: R,
     line: Rc<Cell<u64>>,
+    /// The length so far of the string that is being read.
+    string_len: Option<usize>,
+    is_escaped: bool,
 }
 
-impl<R: Read> Read for LineCounter<R> {
+impl<R> Scanner<R> {
+    /// Looks at the next byte. Returns false if a string is too long.
+    fn scan(&mut self, byte: u8) -> bool {
+        if byte == b'\n' {
+            self.line.set(self.line.get() + 1);
+        }
+        self.string_len = match (self.string_len, byte) {
+            (None, b'"') => Some(0),
+            (None, _) => None,
+            (Some(_), b'"') if !self.is_escaped => None,
+            (Some(len), _) => Some(len + 1),
+        };
+        self.is_escaped = byte == b'\\' && !self.is_escaped && self.string_len.is_some();
+        self.string_len.is_none_or(|len| len <= STRING_LEN_MAX)
+    }
+}
+
+impl<R: Read> Read for Scanner<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let len = self.input.read(into)?;
-        let lines = into[..len].iter().filter(|byte| **byte == b'\n').count();
-        self.line.set(self.line.get() + lines as u64);
-        Ok(len)
+        if into[..len].iter().all(|byte| self.scan(*byte)) {
+            return Ok(len);
+        }
+        let text = format!("it has a string of more than {STRING_LEN_MAX} bytes");
+        Err(io::Error::new(io::ErrorKind::InvalidData, text))
     }
 }
 
@@ -386,7 +427,8 @@ fn read_lines(
             Line::Bad(fault) => early.push((number, fault)),
         }
     }
-    let mut reader = LineReader::new(Layout::find(&sample, reading)?, reading);
+    let first = sample.lines.first().map(|(_, line)| line.as_str());
+    let mut reader = LineReader::new(Layout::find(&sample, reading)?, reading, first);
     let mut early = early.into_iter().peekable();
     for (number, line) in &sample.lines {
         while let Some((bad, fault)) = early.next_if(|(bad, _)| bad < number) {
@@ -413,21 +455,26 @@ struct LineReader<'r> {
     /// The keys of JSON under which entries were found.
     keys: Vec<String>,
     below_min: u64,
+    /// Words of exceptions that the first line has too, which is no exception then.
+    usual: Vec<&'static str>,
 }
 
 /// Words at the start of lines of ipset and iptables that have no address.
 const DIRECTIVES: [&str; 6] = ["create", "flush", "destroy", "-N", "-F", "COMMIT"];
 
-/// The word after an entry of ipset that is an exception.
-const EXCEPTION: &str = "nomatch";
+/// Words of lines that allow an address, or remove one: in ipset, nginx and iptables.
+const EXCEPTIONS: [&str; 8] = ["nomatch", "allow", "permit", "del", "delete", "-D", "ACCEPT", "RETURN"];
 
 impl<'r> LineReader<'r> {
-    fn new(layout: Layout, reading: &'r Reading) -> Self {
+    /// Returns the reader of a list that begins with this line.
+    fn new(layout: Layout, reading: &'r Reading, first: Option<&str>) -> Self {
         let columns = match &layout {
             Layout::Table(table) => Some(Columns::new(table.separator)),
             Layout::Lines | Layout::NamedRanges | Layout::JsonLines => None,
         };
-        Self { layout, reading, columns, keys: Vec::new(), below_min: 0 }
+        let words = |word: &&&str| first.is_some_and(|line| line.split_ascii_whitespace().any(|other| other == **word));
+        let usual = EXCEPTIONS.iter().filter(words).copied().collect();
+        Self { layout, reading, columns, keys: Vec::new(), below_min: 0, usual }
     }
 
     fn name(&self) -> String {
@@ -436,14 +483,20 @@ impl<'r> LineReader<'r> {
 
     /// Reads a line that is neither blank nor a comment.
     fn line(&mut self, number: u64, line: &str, count: &mut impl FnMut(u64, Result<Item, LineError>)) {
-        let text = without_mark(line).trim();
+        // A tab at an end is that of an empty column.
+        let text = without_mark(line).trim_matches([' ', '\r', '\n']);
+        if text.contains('\r') {
+            return count(number, Err(LineFault::CarriageReturn.at(1 + text.find('\r').unwrap_or_default())));
+        }
         // The place of the fault is searched only if there is one.
         let place = |part: &str| 1 + line.find(part).unwrap_or_default();
         match &self.layout {
             Layout::Lines => {
-                let text = without_comment(text);
-                if !text.is_empty() {
-                    count(number, item(text, self.reading).map_err(|fault| fault.at(place(text))));
+                let entry = without_comment(text);
+                match item(entry, self.reading) {
+                    _ if entry.is_empty() => {}
+                    Ok(_) if hides_item(text, self.reading) => count(number, Err(LineFault::Several.at(1))),
+                    said => count(number, said.map_err(|fault| fault.at(place(entry)))),
                 }
             }
             Layout::NamedRanges => {
@@ -454,6 +507,7 @@ impl<'r> LineReader<'r> {
                 let mut found = Vec::new();
                 let walker = Walker::new(self.reading, |said: Result<Item, LineFault>| found.push(said));
                 let read = walker.line(text);
+                self.below_min += walker.below_min();
                 for key in walker.keys() {
                     if !self.keys.contains(&key) && self.keys.len() < KEYS_SHOWN {
                         self.keys.push(key);
@@ -464,16 +518,14 @@ impl<'r> LineReader<'r> {
                     return count(number, Err(LineFault::Json(what).at(place(text) + column - 1)));
                 }
                 for said in found {
-                    count(
-                        number,
-                        said.map_err(|fault| {
-                            let at = match &fault {
-                                LineFault::Item { text, .. } => place(text),
-                                _ => place(text),
-                            };
-                            fault.at(at)
-                        }),
-                    );
+                    let at = |fault: LineFault| {
+                        let column = match &fault {
+                            LineFault::Item { text: part, .. } => place(part),
+                            _ => place(text),
+                        };
+                        fault.at(column)
+                    };
+                    count(number, said.map_err(at));
                 }
             }
             Layout::Table(table) => {
@@ -482,8 +534,17 @@ impl<'r> LineReader<'r> {
                 }
                 let columns = self.columns.as_mut().expect("a table has columns");
                 columns.split(text);
-                if columns.text(0).is_some_and(|first| DIRECTIVES.contains(&first)) {
-                    return;
+                if table.separator == Separator::Blanks {
+                    if columns.text(0).is_some_and(|first| DIRECTIVES.contains(&first)) {
+                        return;
+                    }
+                    let is_exception = |text: &str| EXCEPTIONS.contains(&text) && !self.usual.contains(&text);
+                    if columns.texts().any(is_exception) {
+                        return count(number, Err(LineFault::Exception.at(1)));
+                    }
+                    if hides_item(text, self.reading) {
+                        return count(number, Err(LineFault::Several.at(1)));
+                    }
                 }
                 match row(table, columns, self.reading) {
                     Ok(None) => self.below_min += 1,
@@ -517,12 +578,22 @@ fn row(table: &Table, columns: &Columns, reading: &Reading) -> Result<Option<Vec
             Err(_) => return Err((LineFault::NotANumber(shown(text)), Some(text.to_owned()))),
         }
     }
-    if columns.texts().any(|text| text == EXCEPTION) {
-        return Err((LineFault::Exception, Some(EXCEPTION.to_owned())));
-    }
     let one = |text: &str| item(text, reading).map_err(|fault| (fault, Some(text.to_owned())));
     Ok(Some(match table.place {
-        Place::One(at) => vec![one(cell(at)?)],
+        Place::One(at) => {
+            let entry = one(cell(at)?);
+            // The operator may have chosen one of several.
+            if let Ok(whole) = &entry
+                && reading.column.is_none()
+            {
+                let others = columns.texts().filter(|text| text.contains(['.', ':']));
+                let is_apart = |text: &str| item(text, reading).is_ok_and(|other| !whole.contains(other));
+                if let Some(other) = others.into_iter().find(|text| is_apart(text)) {
+                    return Err((LineFault::Several, Some(other.to_owned())));
+                }
+            }
+            vec![entry]
+        }
         Place::Range(at) => {
             let (from, to) = (cell(at)?, cell(at + 1)?);
             vec![one(&format!("{from}-{to}")).map_err(|(fault, _)| (fault, Some(from.to_owned())))]
@@ -531,8 +602,15 @@ fn row(table: &Table, columns: &Columns, reading: &Reading) -> Result<Option<Vec
             let (network, mask) = (cell(at)?, cell(at + 1)?);
             vec![one(&format!("{network}/{mask}")).map_err(|(fault, _)| (fault, Some(network.to_owned())))]
         }
+        Place::All if columns.texts().all(str::is_empty) => return Err((LineFault::NoColumn, None)),
         Place::All => columns.texts().filter(|text| !text.is_empty()).map(one).collect(),
     }))
+}
+
+/// True if what would be the comment after a semicolon has an address in it.
+fn hides_item(text: &str, reading: &Reading) -> bool {
+    let comment = text.split('#').next().unwrap_or_default().split_once(';').map_or("", |(_, comment)| comment);
+    comment.split([';', ' ', '\t', ',']).any(|word| word.contains(['.', ':']) && item(word, reading).is_ok())
 }
 
 /// Reads an entry.

@@ -609,8 +609,8 @@ impl Content {
             }
         })?;
         let sum_v4: u64 = content.v4.iter().map(|kept| 1_u64 << (32 - kept.len)).sum();
-        let sum_v6: f64 = content.v6.iter().map(|kept| 2_f64.powi(3 - i32::from(kept.len))).sum();
-        content.cover_bound = (cover::percent_v4(sum_v4) / 100.0).max(sum_v6);
+        let v6 = cover::bound_v6(content.v6.iter().map(|kept| kept.len));
+        content.cover_bound = cover::percent_v4(sum_v4).max(v6).min(100.0) / 100.0;
         content.v4.shrink_to_fit();
         content.v6.shrink_to_fit();
         Ok(content)
@@ -640,7 +640,7 @@ impl Content {
     /// Checks the share of bad lines.
     fn check_bad_lines(&self, config: &ListConfig) -> Result<(), LoadError> {
         let (max, count) = (config.max_bad.unwrap_or(BAD_MAX), self.bad_lines);
-        let total = count + self.detected.entries;
+        let total = count + self.detected.entries + self.detected.below_min;
         let Some(first) = self.first_bad().filter(|_| count * 100 > total * u64::from(max)) else { return Ok(()) };
         let (name, path) = (config.name.clone(), config.path.clone());
         Err(LoadError::TooManyBadLines { name, path, count, total, max, first })

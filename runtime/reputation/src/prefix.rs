@@ -260,6 +260,9 @@ fn wildcard(text: &str) -> Result<Item, ItemError> {
         return Err(ItemError::Wildcard);
     }
     for (octet, part) in octets.iter_mut().zip(known) {
+        if !part.bytes().all(|byte| byte.is_ascii_digit()) || part.len() > 1 && part.starts_with('0') {
+            return Err(ItemError::Wildcard);
+        }
         *octet = part.parse().map_err(|_| ItemError::Wildcard)?;
         len += 8;
     }

@@ -75,7 +75,7 @@ impl Columns {
 
     fn split_at_blanks(&mut self, line: &str) {
         let text = without_comment(line);
-        (self.count, self.bytes[0]) = (0, 0);
+        self.count = 0;
         let mut at = 0;
         for word in text.split_ascii_whitespace() {
             self.bytes[at..at + word.len()].copy_from_slice(word.as_bytes());

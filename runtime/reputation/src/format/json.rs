@@ -1,12 +1,12 @@
 //! Addresses in JSON: one object per line, or whole documents of any shape.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, Read};
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::{LineFault, Reading};
+use super::{KEYS_SHOWN, LineFault, Reading, shown};
 use crate::prefix::Item;
 
 /// The keys that name an address, an array of them, or a range of addresses; the first one in an object counts. Case and `_` do
@@ -18,8 +18,6 @@ const KEYS: [&str; 24] = [
     "ipv4prefix",
     "ipv6prefix",
     "network",
-    "subnet",
-    "range",
     "ip",
     "ipaddress",
     "ipaddr",
@@ -36,6 +34,8 @@ const KEYS: [&str; 24] = [
     "clientip",
     "dstip",
     "host",
+    "subnet",
+    "range",
 ];
 
 /// The longest string that can be an entry, in bytes.
@@ -51,14 +51,16 @@ pub(super) struct Walker<'r, F> {
     tell: RefCell<F>,
     /// The keys under which entries were found.
     keys: RefCell<Vec<String>>,
+    /// The number of objects below the threshold.
+    below_min: Cell<u64>,
 }
 
 /// Strings of an object that may be entries.
 #[derive(Default)]
 struct Fields {
     strings: Vec<(String, String)>,
-    /// The number under the key of the threshold.
-    number: Option<f64>,
+    /// The number under the key of the threshold, or the text that is none.
+    number: Option<Result<f64, String>>,
     scope: Option<String>,
     is_metadata: bool,
     /// An array or object inside has had an entry.
@@ -67,7 +69,7 @@ struct Fields {
 
 impl<'r, F: FnMut(Result<Item, LineFault>)> Walker<'r, F> {
     pub(super) fn new(reading: &'r Reading, tell: F) -> Self {
-        Self { reading, tell: RefCell::new(tell), keys: RefCell::default() }
+        Self { reading, tell: RefCell::new(tell), keys: RefCell::default(), below_min: Cell::new(0) }
     }
 
     /// Reads one line. Returns the error and its column if it is not JSON.
@@ -90,6 +92,11 @@ impl<'r, F: FnMut(Result<Item, LineFault>)> Walker<'r, F> {
         })
     }
 
+    /// Returns the number of objects below the threshold.
+    pub(super) const fn below_min(&self) -> u64 {
+        self.below_min.get()
+    }
+
     /// Returns the keys under which entries were found.
     pub(super) fn keys(&self) -> Vec<String> {
         self.keys.borrow().clone()
@@ -101,8 +108,8 @@ impl<'r, F: FnMut(Result<Item, LineFault>)> Walker<'r, F> {
 
     fn found(&self, key: &str, entry: Result<Item, LineFault>) {
         let mut keys = self.keys.borrow_mut();
-        if keys.len() < 8 && !key.is_empty() && !keys.iter().any(|known| known == key) {
-            keys.push(key.to_owned());
+        if keys.len() < KEYS_SHOWN && !key.is_empty() && !keys.iter().any(|known| *known == shown(key)) {
+            keys.push(shown(key));
         }
         drop(keys);
         self.tell(entry);
@@ -110,6 +117,18 @@ impl<'r, F: FnMut(Result<Item, LineFault>)> Walker<'r, F> {
 
     fn item(&self, text: &str) -> Result<Item, LineFault> {
         super::item(text, self.reading)
+    }
+
+    /// True if an object with this number under the key of the threshold counts.
+    fn reaches_min(&self, number: Option<&Result<f64, String>>) -> bool {
+        let Some(min) = &self.reading.min else { return true };
+        match number {
+            Some(Ok(number)) if *number >= min.value => return true,
+            Some(Ok(_)) => self.below_min.set(self.below_min.get() + 1),
+            Some(Err(text)) => self.tell(Err(LineFault::NotANumber(text.clone()))),
+            None => self.tell(Err(LineFault::NotANumber(String::new()))),
+        }
+        false
     }
 
     /// True if strings under this key are entries.
@@ -123,18 +142,23 @@ impl<'r, F: FnMut(Result<Item, LineFault>)> Walker<'r, F> {
     /// Reads the strings of an object, which is a row of an array or a line if `is_row`. Returns true if it had an entry.
     fn object(&self, fields: &Fields, is_row: bool) -> bool {
         let Fields { strings, number, scope, is_metadata, has_found } = fields;
-        if let Some(min) = self.reading.min.as_ref().filter(|min| min.column.is_some())
-            && number.is_some_and(|number| number < min.value)
-        {
-            return true;
-        }
-        let is_other =
-            scope.as_deref().is_some_and(|scope| !["ip", "range"].contains(&scope.to_ascii_lowercase().as_str()));
         let wanted = match &self.reading.key {
             Some(key) => strings.iter().find(|(name, _)| name == key),
             None => strings.iter().filter(|(name, _)| rank(name).is_some()).min_by_key(|(name, _)| rank(name)),
         };
-        if let Some((key, text)) = wanted.filter(|_| !is_other) {
+        // The scope of a decision is that of its "value"; elsewhere the word means something else.
+        let is_other = |text: &str| {
+            let is_address = |scope: &str| ["ip", "range"].contains(&scope.to_ascii_lowercase().as_str());
+            scope.as_deref().is_some_and(|scope| !is_address(scope)) && self.item(text).is_err()
+        };
+        if is_row && wanted.is_some_and(|(key, text)| key == "value" && is_other(text)) {
+            self.tell(Err(LineFault::Scope));
+            return true;
+        }
+        if let Some((key, text)) = wanted {
+            if !self.reaches_min(number.as_ref()) {
+                return true;
+            }
             let item = self.item(text);
             let is_apart = |(name, text): &(String, String)| {
                 let other = self.item(text).ok().filter(|_| self.reading.key.is_none() && rank(name).is_some());
@@ -145,12 +169,12 @@ impl<'r, F: FnMut(Result<Item, LineFault>)> Walker<'r, F> {
                 return true;
             }
             // A name such as "value" or "host" may be of something else in an object that is no row.
-            if item.is_ok() || is_row || self.reading.key.is_some() {
+            if item.is_ok() || is_row || self.reading.key.is_some() || looks_like_address(text) {
                 self.found(key, item);
                 return true;
             }
         }
-        if self.reading.key.is_none() && !is_other {
+        if self.reading.key.is_none() {
             let mut entries = strings.iter().filter_map(|(key, text)| Some((key, self.item(text).ok()?)));
             match (entries.next(), entries.next()) {
                 (Some((key, item)), None) => {
@@ -165,14 +189,20 @@ impl<'r, F: FnMut(Result<Item, LineFault>)> Walker<'r, F> {
             }
         }
         if is_row && !has_found && !is_metadata {
-            self.tell(Err(if is_other { LineFault::Scope } else { LineFault::NoAddress }));
+            self.tell(Err(LineFault::NoAddress));
         }
         *has_found
     }
 }
 
+/// The longest key that can name an address, in bytes: keys are compared often, and a hostile one may be long.
+const KEY_LEN_MAX: usize = 64;
+
 /// Returns the place of a key among those that name addresses.
 fn rank(key: &str) -> Option<usize> {
+    if key.len() > KEY_LEN_MAX {
+        return None;
+    }
     let plain = |byte: &u8| !matches!(byte, b'_' | b'-');
     KEYS.iter().position(|known| {
         let mut bytes = key.bytes().filter(plain);
@@ -180,6 +210,16 @@ fn rank(key: &str) -> Option<usize> {
             && bytes.next().is_none()
     })
 }
+
+/// True if a text was meant as an address, though it is none.
+fn looks_like_address(text: &str) -> bool {
+    let is_made_of =
+        text.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':' | b'/' | b'-' | b'*'));
+    is_made_of && (text.matches('.').count() >= 3 || text.matches(':').count() >= 2)
+}
+
+/// Keys whose values are not entries beside them: details of an alert, and decisions that have ended.
+const SKIPPED: [&str; 2] = ["events", "deleted"];
 
 /// Returns what is wrong, without a line number, which would be that of a line on its own.
 fn what(error: &serde_json::Error) -> String {
@@ -255,7 +295,7 @@ impl<'de, F: FnMut(Result<Item, LineFault>)> Visitor<'de> for Node<'_, '_, F> {
                         has_found = true;
                     }
                     // Tags and the like are strings too.
-                    Err(fault) if has_found || is_named => walker.tell(Err(fault)),
+                    Err(fault) if has_found || is_named || looks_like_address(&text) => walker.tell(Err(fault)),
                     Err(_) => {}
                 },
                 Value::Nested(found) => has_found |= found,
@@ -273,12 +313,16 @@ impl<'de, F: FnMut(Result<Item, LineFault>)> Visitor<'de> for Node<'_, '_, F> {
             _ => None,
         });
         while let Some(key) = object.next_key::<String>()? {
+            if SKIPPED.contains(&key.as_str()) && walker.reading.key.is_none() {
+                object.next_value::<IgnoredAny>()?;
+                continue;
+            }
             match object.next_value_seed(Node { walker, key: &key, is_row: false })? {
                 Value::Nested(found) => fields.has_found |= found,
-                Value::Number(number) if threshold == Some(key.as_str()) => fields.number = Some(number),
+                Value::Number(number) if threshold == Some(key.as_str()) => fields.number = Some(Ok(number)),
                 Value::Text(text) => {
                     if threshold == Some(key.as_str()) {
-                        fields.number = text.parse().ok();
+                        fields.number = Some(text.parse().map_err(|_| shown(&text)));
                     }
                     if key.eq_ignore_ascii_case("scope") {
                         fields.scope = Some(text.clone());

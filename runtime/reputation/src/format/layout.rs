@@ -1,5 +1,6 @@
 //! Finds out how a list is laid out, from its first lines.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,6 +12,9 @@ use crate::prefix::{HostBits, Item};
 
 /// The number of lines that decide.
 pub(super) const SAMPLE_LINES: usize = 256;
+
+/// The number of comments in which the names of columns are searched.
+const COMMENTS_MAX: usize = 8;
 
 /// The number of columns in which an address is searched.
 const COLUMNS_MAX: usize = 64;
@@ -57,8 +61,8 @@ pub(super) enum Place {
 pub(super) struct Sample {
     /// Lines that are neither blank nor comments, with their numbers.
     pub(super) lines: Vec<(u64, String)>,
-    /// The last comment before the first of them, without its `#`. It may be the header.
-    pub(super) comment: Option<String>,
+    /// The last comments before the first of them, without their `#`. One of them may be the header.
+    pub(super) comments: VecDeque<String>,
 }
 
 /// A layout, or the reason why it cannot be used, with the number of lines that fit.
@@ -81,18 +85,21 @@ impl Layout {
             Format::Ranges => return Ok(Self::NamedRanges),
             Format::Auto | Format::Csv => {}
         }
+        if sample.lines.is_empty() {
+            return Ok(Self::Lines);
+        }
         if let Some(column) = &reading.column {
             return Table::with_column(sample, reading, column).map(Self::Table);
         }
         let lines = || sample.lines.iter().map(|(_, line)| line.as_str());
-        if reading.format == Format::Auto && reading.min.is_none() {
+        if reading.min.is_none() {
             let is_first = lines().next().is_some_and(is_item);
             let fits = lines().filter(|line| is_item(line)).count();
             let half = sample.lines.len().div_ceil(2);
             if let Some(table) = Table::of_many(sample, reading)? {
                 return Ok(Self::Table(table));
             }
-            if is_first && fits >= half || fits * 10 >= sample.lines.len() * 9 {
+            if reading.format == Format::Auto && (is_first && fits >= half || fits * 10 >= sample.lines.len() * 9) {
                 return Ok(Self::Lines);
             }
         }
@@ -117,7 +124,7 @@ impl Layout {
 impl Table {
     /// Returns the table of the separator whose column, which was named or numbered, has the most items.
     fn with_column(sample: &Sample, reading: &Reading, column: &Column) -> io::Result<Self> {
-        let mut best: Option<(usize, Self)> = None;
+        let (mut best, mut wrong): (Option<(usize, Self)>, _) = (None, None);
         let mut names: Vec<String> = Vec::new();
         for separator in Separator::ALL {
             let mut columns = Columns::new(separator);
@@ -139,13 +146,17 @@ impl Table {
                 Column::Name(_) => None,
             });
             if best.as_ref().is_none_or(|(most, _)| fits > *most) {
-                best = Some((fits, Self::at(separator, Place::One(at), header, reading, sample, &rows)?));
+                match Self::at(separator, Place::One(at), header, reading, sample, &rows) {
+                    Ok(table) => best = Some((fits, table)),
+                    Err(error) => wrong = wrong.or(Some(error)),
+                }
             }
         }
-        match (best, column) {
-            (Some((_, table)), _) => Ok(table),
-            (None, Column::Name(name)) => Err(missing(name, &names)),
-            (None, Column::Number(_)) => unreachable!("every separator has a table"),
+        match (best, wrong, column) {
+            (Some((_, table)), ..) => Ok(table),
+            (None, Some(wrong), _) => Err(wrong),
+            (None, None, Column::Name(name)) => Err(missing(name, &names)),
+            (None, None, Column::Number(_)) => unreachable!("every separator has a table or a fault"),
         }
     }
 
@@ -185,13 +196,14 @@ impl Table {
             [] => 0,
             [only] => only,
             // One of the columns may have the whole of what the others have parts of.
-            [first, ..] => match full.iter().find(|&&column| rows.covers(column, &full)) {
+            [..] => match full.iter().find(|&&column| rows.covers(column, &full)) {
                 Some(&covering) => covering,
-                None if most < 2 => first,
                 None => return Candidate { layout: Err(ambiguous(&full)), fits: most },
             },
         };
-        candidate(Place::One(at), at, most)
+        // A sentence with an address in it, an error message for example, is no list.
+        let is_sentence = separator == Separator::Blanks && at > 0 && most < 2 && !rows.begins_with_verb();
+        candidate(Place::One(at), at, if is_sentence { 0 } else { most })
     }
 
     fn at(
@@ -224,7 +236,7 @@ struct Rows(Vec<(u64, Vec<String>)>);
 impl Rows {
     fn of(sample: &Sample, columns: &mut Columns) -> Self {
         let mut row = |line: &str| {
-            columns.split(without_mark(line).trim());
+            columns.split(without_mark(line).trim_matches([' ', '\r', '\n']));
             columns.texts().map(str::to_owned).collect()
         };
         Self(sample.lines.iter().map(|(number, line)| (*number, row(line))).collect())
@@ -247,34 +259,34 @@ impl Rows {
     /// addresses has neither `.` nor `:`, as every address has.
     fn header(&self, column: usize) -> Option<u64> {
         let (number, first) = self.0.first()?;
-        let is_name =
-            first.len() > 1 && first.get(column).is_some_and(|text| !text.contains(['.', ':']) && !text.is_empty());
+        let has_letter = |text: &String| text.bytes().any(|byte| byte.is_ascii_alphabetic());
+        let is_name = |text: &String| !text.contains(['.', ':']) && has_letter(text);
+        let is_name = first.len() > 1 && first.get(column).is_some_and(is_name);
         let is_alike = self.0.get(1).is_none_or(|(_, next)| next.len() == first.len());
         (is_name && is_alike).then_some(*number)
     }
 
-    /// Returns the first of two neighbouring columns that have the first and the last address of a range in every line.
+    /// Returns the first of two neighbouring columns that have the first and the last address of a range in nearly every line, and
+    /// no other column with addresses.
     fn range(&self) -> Option<usize> {
-        let start = usize::from(self.header(0).is_some());
-        let rows = &self.0[start..];
-        let address = |text: &str| text.trim().parse::<IpAddr>().ok();
-        let is_range = |row: &[String], at: usize| {
-            let ends = (row.get(at).and_then(|text| address(text)), row.get(at + 1).and_then(|text| address(text)));
-            let (Some(from), Some(to)) = ends else { return false };
-            // Ranges begin and end at the edge of a network, or have one address.
-            let is_edge = |address: IpAddr, bit: u8| match address {
-                IpAddr::V4(v4) => v4.octets()[3] & 1 == bit,
-                IpAddr::V6(v6) => v6.octets()[15] & 1 == bit,
-            };
-            from.is_ipv4() == to.is_ipv4() && (from == to || from < to && is_edge(from, 0) && is_edge(to, 1))
+        let rows = &self.0[usize::from(self.header(0).is_some())..];
+        let address = |text: &String| text.trim().parse::<IpAddr>().ok();
+        let ends = |row: &[String]| {
+            let cells: Vec<_> = (0..row.len()).filter(|at| item(&row[*at]).is_some()).collect();
+            let [first, second] = cells[..] else { return None };
+            let (from, to) = (address(&row[first])?, address(&row[second])?);
+            let is_near = second == first + 1 && from <= to && size(from, to)? <= RANGE_MAX;
+            is_near.then_some((first, from, to))
         };
-        let width = self.width().min(COLUMNS_MAX).saturating_sub(1);
-        let fits = |at: &usize| {
-            let count = rows.iter().filter(|(_, row)| is_range(row, *at)).count();
-            count > 0 && count * 20 >= rows.len() * 19
-        };
-        // A column with prefixes says the same, and needs no second one.
-        (0..width).find(fits).filter(|_| !(0..self.width()).any(|column| self.is_of_prefixes(column)))
+        let ranges: Vec<_> = rows.iter().filter_map(|(_, row)| ends(row)).collect();
+        let &(at, ..) = ranges.first()?;
+        let is_alone = rows.iter().all(|(_, row)| row.len() == 2);
+        // With little else to go by, ranges have to begin and end at the edges of networks, or be short.
+        let is_sure =
+            |&(_, from, to): &(usize, IpAddr, IpAddr)| is_at_edges(from, to) || size(from, to) <= Some(RANGE_SHORT);
+        let needs_edges = is_alone || ranges.len() < 5;
+        let fits = ranges.iter().filter(|range| range.0 == at && (!needs_edges || is_sure(range))).count();
+        (fits * 20 >= rows.len() * 19).then_some(at)
     }
 
     /// Returns the first of two neighbouring columns that have a network and its netmask in every line.
@@ -286,12 +298,15 @@ impl Rows {
             is_mask && item(&format!("{address}/{mask}")).is_some()
         };
         let width = self.width().min(COLUMNS_MAX).saturating_sub(1);
-        (0..width).find(|at| !rows.is_empty() && rows.iter().all(|(_, row)| is_network(row, *at)))
+        let fits = |at: &usize| rows.iter().filter(|(_, row)| is_network(row, *at)).count() * 20 >= rows.len() * 19;
+        (0..width).find(|at| !rows.is_empty() && fits(at))
     }
 
-    fn is_of_prefixes(&self, column: usize) -> bool {
-        let prefixes = self.cells(column).flatten().filter(|cell| cell.contains('/') && item(cell).is_some()).count();
-        prefixes > 0 && prefixes * 10 >= self.0.len() * 9
+    /// True if a line begins with a word of ipset, iptables, nginx or the like.
+    fn begins_with_verb(&self) -> bool {
+        self.0
+            .iter()
+            .any(|(_, row)| row.first().is_some_and(|word| VERBS.contains(&word.to_ascii_lowercase().as_str())))
     }
 
     /// True if nearly every line has items alone, and some of them several.
@@ -309,7 +324,7 @@ impl Rows {
     fn covers(&self, column: usize, others: &[usize]) -> bool {
         self.0.iter().all(|(_, row)| {
             let cell = |column: usize| row.get(column).and_then(|cell| item(cell));
-            let Some(whole) = cell(column) else { return true };
+            let Some(whole) = cell(column) else { return others.iter().all(|other| cell(*other).is_none()) };
             others.iter().filter_map(|other| cell(*other)).all(|part| whole.contains(part))
         })
     }
@@ -341,16 +356,17 @@ fn named_column(
         let at = names.iter().position(|text| text == name);
         (at.or_else(|| names.iter().position(|text| text.eq_ignore_ascii_case(name))), names)
     };
-    if let Some(comment) = &sample.comment
-        && let (Some(at), names) = of_line(columns, comment)
-    {
-        return Some((Some(at), None, names));
+    for comment in sample.comments.iter().rev() {
+        if let (Some(at), names) = of_line(columns, comment) {
+            return Some((Some(at), None, names));
+        }
     }
     let (number, first) = sample.lines.first()?;
-    let (at, names) = of_line(columns, first);
+    let (at, names) = of_line(columns, without_mark(first));
     // For an error, the names are those of the comment if it looks like a header.
-    let comment = sample.comment.as_ref().map(|comment| of_line(columns, comment).1);
-    let names = comment.filter(|comment| at.is_none() && comment.len() == names.len()).unwrap_or(names);
+    let comments = sample.comments.iter().rev().map(|comment| of_line(columns, comment).1);
+    let comment = comments.into_iter().find(|comment| at.is_none() && comment.len() == names.len());
+    let names = comment.unwrap_or(names);
     Some((at, Some(*number), names))
 }
 
@@ -359,6 +375,33 @@ pub(super) fn named_range(line: &str) -> Option<Item> {
     let (_, range) = line.trim().rsplit_once(':')?;
     let (from, to) = range.split_once('-')?;
     Item::parse(&format!("{}-{}", from.trim(), to.trim()), HostBits::Reject).ok()
+}
+
+/// Words with which lines about an address begin.
+const VERBS: [&str; 10] = ["add", "deny", "-a", "-i", "block", "drop", "reject", "require", "route", "allow"];
+
+/// The largest range that is recognised in two columns: a /8 of IPv4, or as many networks of 64 bits.
+const RANGE_MAX: u128 = 1 << 24;
+
+/// The range that is short enough to be one without ending at the edge of a network.
+const RANGE_SHORT: u128 = 1 << 8;
+
+/// Returns the number of addresses of IPv4, or of networks of 64 bits, between two addresses of one family.
+fn size(from: IpAddr, to: IpAddr) -> Option<u128> {
+    match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => Some(u128::from(to.to_bits().checked_sub(from.to_bits())?)),
+        (IpAddr::V6(from), IpAddr::V6(to)) => Some(to.to_bits().checked_sub(from.to_bits())? >> 64),
+        _ => None,
+    }
+}
+
+/// True if a range has one address, or begins and ends at the edge of a network.
+fn is_at_edges(from: IpAddr, to: IpAddr) -> bool {
+    let last = |address: IpAddr| match address {
+        IpAddr::V4(v4) => v4.octets()[3] & 1,
+        IpAddr::V6(v6) => v6.octets()[15] & 1,
+    };
+    from == to || last(from) == 0 && last(to) == 1
 }
 
 /// True if the whole line is an item, except for a comment at its end.
@@ -376,7 +419,10 @@ impl Sample {
     pub(super) fn add_comment(&mut self, line: &str) {
         let comment = without_mark(line).trim().trim_start_matches(['#', ';', '/']).trim();
         if self.lines.is_empty() && !comment.is_empty() {
-            self.comment = Some(comment.to_owned());
+            if self.comments.len() == COMMENTS_MAX {
+                self.comments.pop_front();
+            }
+            self.comments.push_back(comment.to_owned());
         }
     }
 }
