@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use spoa_reputation::format::{self, Reading};
 use spoa_reputation::lists::Lists;
-use spoa_reputation::{ListConfig, LoadError};
+use spoa_reputation::{Item, ListConfig, LoadError};
 
 /// A list with its options, and its expected reading: prefixes, numbers of bad lines, layout.
 struct Feed {
@@ -226,6 +226,13 @@ fn nothing_is_lost_silently() {
     assert_eq!(bad.len(), 3, "{bad:?}");
     let (_, entries) = read("192.0.2.1,x,198.51.100.9\n192.0.2.7,y,203.0.113.2\n192.0.2.9,z,192.0.2.4\n");
     assert_eq!(entries, Err("addresses are in columns 1 and 3: choose one with column=N".into()));
+    let mut networks = Vec::new();
+    let tell = |_, said: Result<Item, _>| {
+        said.into_iter().for_each(|item| item.prefixes(|prefix| networks.push(prefix.to_string())));
+    };
+    format::read("192.0.2.0,24,US\n2001:db8::,32,FR\n".as_bytes(), &Reading::default(), tell)
+        .expect("the list can be read");
+    assert_eq!(networks, ["192.0.2.0/24", "2001:db8::/32"]);
     let (bad, entries) = read("add bl 192.0.2.0/24\nadd bl 192.0.2.7 nomatch\n");
     assert_eq!((bad, entries), (vec!["2: an exception: put it into a list with allow".into()], Ok(1)));
     for (text, entries, bad) in [
@@ -234,6 +241,8 @@ fn nothing_is_lost_silently() {
         ("192.0.2.10,198.51.100.7\n", Ok(2), 0),
         ("192.0.2.1,192.0.2.254\n", Ok(1), 0),
         ("192.0.2.0 255.255.255.0\n".repeat(20).as_str(), Ok(20), 0),
+        ("192.0.2.0,24,US\n198.51.100.0,25,DE\n2001:db8::,32,FR\n", Ok(3), 0),
+        ("192.0.2.0\t24\n192.0.2.7\t9\n198.51.100.4\t3\n", Ok(3), 0),
         ("deny 192.0.2.1;\ndeny 192.0.2.2;\nallow 198.51.100.7;\n", Ok(2), 1),
         (
             "-A INPUT -s 192.0.2.1 -j DROP\n-A INPUT -s 192.0.2.2 -j DROP\n-A INPUT -s 198.51.100.7 -j ACCEPT\n",

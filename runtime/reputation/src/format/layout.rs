@@ -50,7 +50,7 @@ pub(super) enum Place {
     One(usize),
     /// The first address of a range in this column, and the last one in the next.
     Range(usize),
-    /// The address of a network in this column, and its netmask in the next.
+    /// The address of a network in this column, and its netmask or prefix length in the next.
     Mask(usize),
     /// An item in every column.
     All,
@@ -289,13 +289,15 @@ impl Rows {
         (fits * 20 >= rows.len() * 19).then_some(at)
     }
 
-    /// Returns the first of two neighbouring columns that have a network and its netmask in every line.
+    /// Returns the first of two neighbouring columns that have a network, and its netmask or prefix length, in nearly every line.
     fn mask(&self) -> Option<usize> {
         let rows = &self.0[usize::from(self.header(0).is_some())..];
         let is_network = |row: &[String], at: usize| {
             let (Some(address), Some(mask)) = (row.get(at), row.get(at + 1)) else { return false };
             let is_mask = mask.parse::<Ipv4Addr>().is_ok_and(|mask| mask.to_bits() >= 0xff00_0000);
-            is_mask && item(&format!("{address}/{mask}")).is_some()
+            let is_len = mask.parse::<u8>().is_ok_and(|len| len >= 8);
+            // A count beside an address would be a length with host bits.
+            (is_mask || is_len) && Item::parse(&format!("{address}/{mask}"), HostBits::Reject).is_ok()
         };
         let width = self.width().min(COLUMNS_MAX).saturating_sub(1);
         let fits = |at: &usize| rows.iter().filter(|(_, row)| is_network(row, *at)).count() * 20 >= rows.len() * 19;
