@@ -1,361 +1,27 @@
-//! A list: its configuration, and the content of its file.
+//! A list: the content of its file, and the limits on that.
+
+mod config;
+mod error;
 
 use std::ffi::OsString;
 use std::fs::Metadata;
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::cover;
 use crate::embedded::embedded;
 use crate::file_access::recorded;
-use crate::format::{self, Detected, FormatError, LineError, Reading};
+use crate::format::{self, Detected, LineError};
 use crate::prefix::{Item, Prefix};
-use crate::scores::SCORE_MAX;
-use crate::table::{Bits, Entry, LISTS_MAX};
-use spoa_runtime::text::Count;
+use crate::table::{Bits, Entry};
 
-/// The configuration of a list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ListConfig {
-    /// Its name in answers, logs and metrics.
-    pub name: String,
-    /// The file, compressed with gzip or not.
-    pub path: PathBuf,
-    /// The way in which the file is read.
-    pub reading: Reading,
-    /// The score of its addresses, 0 to [`SCORE_MAX`].
-    pub score: u32,
-    /// The kind of addresses in it, for answers; may be empty.
-    pub category: String,
-    /// True if its addresses are allowed, whatever other lists say.
-    pub allow: bool,
-    /// True if a bad line makes the whole file unusable.
-    pub strict: bool,
-    /// True if the agent may start while its file cannot be used; it is loaded once it can.
-    pub optional: bool,
-    /// The percentage of its prefixes that it may lose in one reload; 100 allows an empty list too. If this is `None`,
-    /// [`Config::max_shrink`](crate::Config::max_shrink) applies to a list that had at least [`SHRINK_GUARD_MIN`] prefixes.
-    pub max_shrink: Option<u8>,
-    /// The percentage of its prefixes by which it may grow in one reload. If this is `None`, [`GROWTH_MAX`] applies to a list that
-    /// had at least [`SHRINK_GUARD_MIN`] prefixes.
-    pub max_growth: Option<u32>,
-    /// The percentage of its lines that may be bad, by default [`BAD_MAX`].
-    pub max_bad: Option<u8>,
-    /// The percentage of the globally routable addresses of a family that it may cover, by default [`COVER_MAX`], of which a
-    /// single prefix may cover [`PREFIX_COVER_MAX`]. If it is set, it applies to single prefixes too.
-    pub max_cover: Option<u8>,
-}
-
-/// The percentage by which a list may grow in one reload: ten times its size.
-pub const GROWTH_MAX: u32 = 900;
-
-/// The percentage of the lines of a list that may be bad.
-pub const BAD_MAX: u8 = 50;
-
-/// The percentage of the globally routable addresses of a family that a list may cover.
-pub const COVER_MAX: u8 = 10;
-
-/// The percentage of the globally routable addresses of a family that a single prefix may cover: a /8 of IPv4 is 0.45 %.
-pub const PREFIX_COVER_MAX: f64 = 2.0;
-
-impl ListConfig {
-    /// Returns its rank among lists that match the same address: the lowest decides.
-    pub(crate) fn rank(&self) -> u16 {
-        if self.allow { 0 } else { 1 + self.score.min(SCORE_MAX) as u16 }
-    }
-
-    /// True if it reads the same file in the same way.
-    fn reads_as(&self, other: &Self) -> bool {
-        self.path == other.path && self.reading == other.reading
-    }
-}
-
-/// `NAME=PATH` and then, each after a comma, `score=N`, `category=TEXT`, `allow`, `strict`, `optional`, `max-shrink=N`,
-/// `max-growth=N`, `max-bad=N`, `max-cover=N`, `format=F`, `column=C`, `key=K`, `min=M`, `host-bits=accept`, `ipv6-host=N`. The
-/// default score is 0, or 100 with `allow`. The format is `lines`, `json`, `csv` or `ranges`; by default it is detected. A column
-/// is a number from 1, or a name in the header.
-impl FromStr for ListConfig {
-    type Err = ListConfigError;
-
-    fn from_str(text: &str) -> Result<Self, ListConfigError> {
-        let (name, rest) = text.split_once('=').ok_or(ListConfigError::NoName)?;
-        let mut parts = rest.split(',');
-        let path = parts.next().unwrap_or_default();
-        if name.is_empty() || path.is_empty() {
-            return Err(ListConfigError::NoName);
-        }
-        let mut list = Self { name: name.into(), path: path.into(), ..Self::default() };
-        let mut score = None;
-        for part in parts {
-            match part.split_once('=') {
-                Some(("score", value)) => score = Some(value.parse().map_err(|_| ListConfigError::Score)?),
-                Some(("category", value)) => list.category = value.into(),
-                Some(("max-shrink", value)) => list.max_shrink = Some(percent("max-shrink", value)?),
-                Some(("max-bad", value)) => list.max_bad = Some(percent("max-bad", value)?),
-                Some(("max-cover", value)) => list.max_cover = Some(percent("max-cover", value)?),
-                Some(("max-growth", value)) => {
-                    list.max_growth = Some(value.parse().map_err(|_| ListConfigError::MaxGrowth)?);
-                }
-                Some(("format", value)) => list.reading.format = value.parse()?,
-                Some(("column", value)) => list.reading.column = Some(value.parse()?),
-                Some(("key", value)) => list.reading.key = Some(value.into()),
-                Some(("min", value)) => list.reading.min = Some(value.parse()?),
-                Some(("host-bits", value)) => list.reading.host_bits = value.parse()?,
-                Some(("ipv6-host", value)) => {
-                    list.reading.ipv6_host = Some(value.parse().map_err(|_| FormatError::Ipv6Host)?);
-                }
-                None if part == "allow" => list.allow = true,
-                None if part == "strict" => list.strict = true,
-                None if part == "optional" => list.optional = true,
-                _ => return Err(ListConfigError::Unknown(part.into())),
-            }
-        }
-        list.score = Self::score_of(score, list.allow)?;
-        list.reading.check()?;
-        Ok(list)
-    }
-}
-
-fn percent(key: &'static str, text: &str) -> Result<u8, ListConfigError> {
-    text.parse().ok().filter(|percent| *percent <= 100).ok_or(ListConfigError::Percentage(key))
-}
-
-impl ListConfig {
-    /// Returns the score of a list that may have been given one: by default 0, or 100 with `allow`.
-    ///
-    /// # Errors
-    /// It is above [`SCORE_MAX`].
-    pub const fn score_of(given: Option<u32>, allow: bool) -> Result<u32, ListConfigError> {
-        match given {
-            Some(score) if score > SCORE_MAX => Err(ListConfigError::Score),
-            Some(score) => Ok(score),
-            None if allow => Ok(SCORE_MAX),
-            None => Ok(0),
-        }
-    }
-}
-
-/// The reason why a text does not describe a list.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ListConfigError {
-    /// It does not begin with `NAME=PATH`.
-    #[error("a list begins with NAME=PATH, which may be followed by {KEYS}, each after a comma")]
-    NoName,
-    /// The score is not a number, or above 100.
-    #[error("a score is a number from 0 to {SCORE_MAX}")]
-    Score,
-    /// A limit is not a percentage.
-    #[error("{0} is a percentage from 0 to 100")]
-    Percentage(&'static str),
-    /// The limit on growth is not a number.
-    #[error("max-growth is a percentage from 0")]
-    MaxGrowth,
-    /// The format or column is not valid.
-    #[error(transparent)]
-    Format(#[from] FormatError),
-    /// Something else after a comma.
-    #[error("unknown part \"{0}\" of a list; known are {KEYS}")]
-    Unknown(String),
-}
-
-/// The parts that may follow a list's path, for errors.
-const KEYS: &str = "score=N, category=TEXT, allow, strict, optional, max-shrink=N, max-growth=N, max-bad=N, max-cover=N, format=F, \
-                    column=C, key=K, min=M, host-bits=accept and ipv6-host=N";
-
-/// The first bad line of a list.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the first is line {line}, column {}: {error} (read as {layout})", error.column)]
-pub struct FirstBad {
-    /// Its number.
-    pub line: u64,
-    /// The fault in it.
-    pub error: LineError,
-    /// The layout that was detected.
-    pub layout: String,
-}
-
-/// The reason why lists cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// A file cannot be opened or read, or exceeds a limit.
-    #[error("list {name}: cannot read {}: {error}", path.display())]
-    Io {
-        /// The list.
-        name: String,
-        /// Its file.
-        path: PathBuf,
-        /// The cause.
-        error: io::Error,
-    },
-    /// The file is empty, or has comments alone: it may have been cut off.
-    #[error(
-        "list {name}: there is no address in {} (read as {layout}; a list with max-shrink=100 may be empty)",
-        path.display()
-    )]
-    Empty {
-        /// The list.
-        name: String,
-        /// Its file.
-        path: PathBuf,
-        /// The layout that was detected.
-        layout: String,
-    },
-    /// The file has bad lines and no address: it is another file, an error page for example.
-    #[error("list {name}: there is no address in {}, but {}; {first}", path.display(), Count(*count, "bad line"))]
-    NoAddress {
-        /// The list.
-        name: String,
-        /// Its file.
-        path: PathBuf,
-        /// The number of bad lines.
-        count: u64,
-        /// The first bad line.
-        first: Box<FirstBad>,
-    },
-    /// More lines are bad than may be: the format may have changed.
-    #[error(
-        "list {name}: {count} of {total} lines of {} are bad, which is more than {max} % (to accept it, raise max-bad); {first}",
-        path.display()
-    )]
-    TooManyBadLines {
-        /// The list.
-        name: String,
-        /// Its file.
-        path: PathBuf,
-        /// The number of bad lines.
-        count: u64,
-        /// The number of entries and bad lines.
-        total: u64,
-        /// The percentage that may be bad.
-        max: u8,
-        /// The first bad line.
-        first: Box<FirstBad>,
-    },
-    /// A prefix covers more addresses than one may.
-    #[error(
-        "list {name}: {prefix} in {} covers {percent:.0} % of all public addresses, which is more than {max} % (if it is meant, set \
-         max-cover=100 for this list)",
-        path.display()
-    )]
-    TooWide {
-        /// The list.
-        name: String,
-        /// Its file.
-        path: PathBuf,
-        /// The prefix.
-        prefix: Prefix,
-        /// The percentage of the globally routable addresses that it covers.
-        percent: f64,
-        /// The percentage that a prefix may cover.
-        max: f64,
-    },
-    /// All prefixes of a list cover more addresses than they may.
-    #[error(
-        "list {name}: {} covers {percent:.0} % of all public {family} addresses, which is more than {max} % (to accept it, raise \
-         max-cover)",
-        path.display()
-    )]
-    CoversTooMuch {
-        /// The list.
-        name: String,
-        /// Its file.
-        path: PathBuf,
-        /// The family.
-        family: &'static str,
-        /// The percentage of the globally routable addresses that it covers.
-        percent: f64,
-        /// The percentage that it may cover.
-        max: u8,
-    },
-    /// A list grew by more than it may: it may be another file.
-    #[error(
-        "list {name}: {} has {now} prefixes instead of {before}, which is more than {max} % more (to accept it, raise max-growth or \
-         restart)",
-        path.display()
-    )]
-    Grown {
-        /// The list.
-        name: String,
-        /// Its file.
-        path: PathBuf,
-        /// The number of prefixes before.
-        before: u64,
-        /// The number of prefixes in the file now.
-        now: u64,
-        /// By how many percent it may grow.
-        max: u32,
-    },
-    /// A strict list has bad lines.
-    #[error("list {name}: {} in {}; {first}", Count(*count, "bad line"), path.display())]
-    BadLines {
-        /// The list.
-        name: String,
-        /// Its file.
-        path: PathBuf,
-        /// The number of bad lines.
-        count: u64,
-        /// The first bad line.
-        first: Box<FirstBad>,
-    },
-    /// A list shrank by more than it may: it may have been cut off.
-    #[error(
-        "list {name}: {} has {now} prefixes instead of {before}, which is more than {max} % fewer (to accept it, raise max-shrink \
-         or restart)",
-        path.display()
-    )]
-    Shrunk {
-        /// The list.
-        name: String,
-        /// Its file.
-        path: PathBuf,
-        /// The number of prefixes before.
-        before: u64,
-        /// The number of prefixes in the file now.
-        now: u64,
-        /// By how many percent it may shrink.
-        max: u8,
-    },
-    /// All lists together have too many prefixes.
-    #[error("list {name}: with {} all lists together have more than {PREFIXES_MAX} prefixes", path.display())]
-    TooManyPrefixes {
-        /// The list that exceeded the limit.
-        name: String,
-        /// Its file.
-        path: PathBuf,
-    },
-    /// Two lists have the same name, so answers could not tell them apart.
-    #[error("two lists are called {0}")]
-    SameName(String),
-    /// There are too many lists.
-    #[error("more than {LISTS_MAX} lists")]
-    TooMany,
-}
-
-/// The occasion on which a list that could not be loaded is loaded again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Retry {
-    /// When its file changes.
-    Changed,
-    /// Also when another list is loaded: there may be room then.
-    Room,
-    /// At each check of the files, because the fault is not in the content of the file.
-    Always,
-}
-
-impl LoadError {
-    pub(crate) fn retry(&self) -> Retry {
-        match self {
-            Self::Io { error, .. } if error.raw_os_error().is_some() => Retry::Always,
-            Self::TooManyPrefixes { .. } => Retry::Room,
-            _ => Retry::Changed,
-        }
-    }
-}
+pub use config::{BAD_MAX, COVER_MAX, GROWTH_MAX, ListConfig, ListConfigError, PREFIX_COVER_MAX};
+pub(crate) use error::Retry;
+pub use error::{FirstBad, LoadError};
 
 /// The size, in prefixes, from which on [`Config::max_shrink`](crate::Config::max_shrink) applies. A list that is kept by
 /// hand is smaller, and what is removed from it was removed on purpose.
@@ -380,7 +46,6 @@ pub struct List {
 struct Content {
     v4: Vec<Kept<u32>>,
     v6: Vec<Kept<u128>>,
-    bad_lines: u64,
     /// The first bad lines, with their numbers.
     bad: Vec<(u64, LineError)>,
     detected: Detected,
@@ -446,7 +111,7 @@ impl List {
         let is_empty = content.prefixes() == 0;
         match content.first_bad() {
             Some(first) if is_empty || config.strict => {
-                let count = content.bad_lines;
+                let count = content.detected.bad_lines;
                 Err(if is_empty {
                     LoadError::NoAddress { name, path, count, first }
                 } else {
@@ -528,7 +193,7 @@ impl List {
 
     /// Returns the number of bad lines.
     pub fn bad_lines(&self) -> u64 {
-        self.content.bad_lines
+        self.content.detected.bad_lines
     }
 
     /// Returns the first bad lines, with their numbers.
@@ -602,7 +267,6 @@ impl Content {
             Ok(item) if content.prefixes() <= room => content.add(item),
             Ok(_) => {}
             Err(error) => {
-                content.bad_lines += 1;
                 if content.bad.len() < BAD_KEPT {
                     content.bad.push((line, error));
                 }
@@ -639,7 +303,7 @@ impl Content {
 
     /// Checks the share of bad lines.
     fn check_bad_lines(&self, config: &ListConfig) -> Result<(), LoadError> {
-        let (max, count) = (config.max_bad.unwrap_or(BAD_MAX), self.bad_lines);
+        let (max, count) = (config.max_bad.unwrap_or(BAD_MAX), self.detected.bad_lines);
         let total = count + self.detected.entries + self.detected.below_min;
         let Some(first) = self.first_bad().filter(|_| count * 100 > total * u64::from(max)) else { return Ok(()) };
         let (name, path) = (config.name.clone(), config.path.clone());

@@ -60,7 +60,7 @@ impl<R: BufRead> Lines<R> {
 }
 
 /// The byte order mark that some editors write before the first line.
-const MARK: &str = "\u{feff}";
+pub(super) const MARK: &str = "\u{feff}";
 
 /// Returns a line without a byte order mark.
 pub(super) fn without_mark(line: &str) -> &str {
