@@ -114,7 +114,7 @@ impl Layout {
         let candidates = [named].into_iter().chain(tables);
         // Of equal ones the first counts.
         let best = candidates.fold(whole, |best, other| if other.fits > best.fits { other } else { best });
-        if best.fits == 0 && reading.min.is_some() && !sample.lines.is_empty() {
+        if best.fits == 0 && reading.min.is_some() {
             return Err(no_numbers());
         }
         best.layout
