@@ -151,8 +151,11 @@ pub(crate) fn killed(install: &Install) {
     let clients = fleet.scale.clients;
     let (events, failed) = fleet.finish();
     println!("{}: killed in turn, {events} events, {} failed", install.full, failed.len());
-    // Each client waits for its event, so at most one event per client is in flight.
-    assert!(failed.len() <= AGENTS * clients, "{failed:?} of {events} events failed");
+    // Each client waits for its event, so at most one event per client is in flight, and each connection fails one
+    // event. But HAProxy may have more connections to an agent than there are clients, and it may send a client's next
+    // event on one of these before it has read that the connection is reset. On a busy machine two rounds of events
+    // were seen to fail, so the limit is three.
+    assert!(failed.len() <= AGENTS * 3 * clients, "{failed:?} of {events} events failed");
 }
 
 /// Agents hang one after the other. Events that are sent to a hanging agent fail at the processing timeout, until
