@@ -1,8 +1,9 @@
-//! Serves metrics and health over HTTP.
+//! Serves metrics, health and pages of the application over HTTP.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::TcpStream;
+use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
@@ -23,6 +24,7 @@ use socket2::Socket;
 use crate::error::Error;
 use crate::listener::Listener;
 use crate::metrics::{Metrics, TextFormat};
+use crate::page::Page;
 use crate::pool::Pool;
 
 /// The number of connections served at once on each socket; a further one closes the oldest. A scraper and two probes need
@@ -41,12 +43,16 @@ const CONNECTION_TIME: Duration = Duration::from_secs(10);
 /// The longest time that a stopping agent waits for this thread, which a [`Source`](crate::Source) of metrics may block.
 const STOP_TIME: Duration = Duration::from_secs(1);
 
+/// The paths of the agent itself.
+const PATHS: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
+
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// The data that is served.
 pub(crate) struct Admin {
     pub(crate) pool: Arc<Pool>,
     pub(crate) metrics: Metrics,
+    pub(crate) pages: Vec<(&'static str, Arc<dyn Page>)>,
 }
 
 /// The thread that serves [`Admin`], so that no scrape delays the accepting thread or a worker. Dropping this stops the thread
@@ -133,21 +139,26 @@ impl Admin {
     async fn serve(&self, socket: Socket) {
         // This may be a unix socket: only reads and writes follow, which are the same for both.
         let Ok(stream) = Async::new(TcpStream::from(socket)) else { return };
-        let service = service_fn(async |request| Ok::<_, Infallible>(self.answer(&request)));
+        // A panic in a page or source of the application costs one answer.
+        let answer = |request| panic::catch_unwind(AssertUnwindSafe(|| self.answer(&request)));
+        let failed = |_| response(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "failed: see the log\n".into());
+        let service = service_fn(async |request| Ok::<_, Infallible>(answer(request).unwrap_or_else(failed)));
         let connection = http1::Builder::new()
             .timer(SmolTimer::new())
             .header_read_timeout(REQUEST_TIME)
             .max_buf_size(REQUEST_BYTES_MAX)
             .serve_connection(FuturesIo::new(stream), service);
         if let Err(error) = connection.await {
-            tracing::debug!("a request for metrics or health failed: {error}");
+            tracing::debug!("a request on the admin address failed: {error}");
         }
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-        let (status, kind, text) = match request.uri().path() {
-            "/metrics" | "/healthz" | "/readyz" if !is_read => {
+        let path = request.uri().path();
+        let page = self.pages.iter().find(|(known, _)| *known == path).map(|(_, page)| page);
+        let (status, kind, text) = match path {
+            _ if !is_read && (PATHS.contains(&path) || page.is_some()) => {
                 (StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET and HEAD are allowed\n".into())
             }
             "/metrics" => {
@@ -161,12 +172,26 @@ impl Admin {
             },
             "/readyz" if self.pool.is_ready() => (StatusCode::OK, PLAIN, "ready\n".into()),
             "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, PLAIN, "stopping\n".into()),
-            _ => (StatusCode::NOT_FOUND, PLAIN, "not found: the paths are /metrics, /healthz and /readyz\n".into()),
+            _ => match page {
+                Some(page) => {
+                    let answer = page.get(request.uri().query().unwrap_or_default());
+                    let status = if answer.is_ok { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+                    (status, HeaderValue::from_static(answer.content_type), answer.body)
+                }
+                None => {
+                    let paths: Vec<_> = PATHS.into_iter().chain(self.pages.iter().map(|(path, _)| *path)).collect();
+                    (StatusCode::NOT_FOUND, PLAIN, format!("not found: the paths are {}\n", paths.join(", ")))
+                }
+            },
         };
-        let mut response = Response::new(Full::new(Bytes::from(text)));
-        *response.status_mut() = status;
-        response.headers_mut().insert(CONTENT_TYPE, kind);
-        response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
-        response
+        response(status, kind, text)
     }
+}
+
+fn response(status: StatusCode, kind: HeaderValue, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+    response
 }

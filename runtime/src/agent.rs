@@ -15,6 +15,8 @@ use crate::health::Heartbeat;
 use crate::listener::{Inherited, Listener};
 #[cfg(feature = "metrics")]
 use crate::metrics::{Source, Sources};
+#[cfg(feature = "metrics")]
+use crate::page::Page;
 use crate::server::Server;
 use crate::settings::Settings;
 
@@ -86,6 +88,14 @@ impl Agent {
     #[must_use]
     pub fn metrics(mut self, source: Arc<dyn Source>) -> Self {
         self.sources.own.push(source);
+        self
+    }
+
+    /// Adds a page on the addresses of [`admin`](Self::admin). `path` begins with `/`. The agent's own paths have precedence.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn page(mut self, path: &'static str, page: Arc<dyn Page>) -> Self {
+        self.sources.pages.push((path, page));
         self
     }
 

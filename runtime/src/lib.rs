@@ -41,7 +41,7 @@
 //! panics or exceeds [`ack_timeout`](ConnectionConfig::ack_timeout), the ACK is empty and a line is logged. If the handler
 //! drops a NOTIFY without an answer, the ACK is empty and nothing is logged.
 //!
-//! The feature `metrics`, which is on by default, serves metrics for Prometheus and health over HTTP.
+//! The feature `metrics`, which is on by default, serves metrics for Prometheus, health and pages of the application over HTTP.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "only metrics read the counters"))]
@@ -64,6 +64,8 @@ mod mailbox;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod name;
+#[cfg(feature = "metrics")]
+mod page;
 mod panics;
 mod pool;
 mod ready;
@@ -85,6 +87,8 @@ pub use handler::{Deferred, Handler, HandlerError, Quick, Reply, deferred, quick
 pub use health::{Heartbeat, SILENCE_MAX};
 #[cfg(feature = "metrics")]
 pub use metrics::{Families, Source, Unit};
+#[cfg(feature = "metrics")]
+pub use page::{Page, PageAnswer};
 pub use panics::log_panic;
 pub use server::Server;
 pub use shutdown::Stopper;

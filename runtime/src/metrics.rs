@@ -14,6 +14,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{self, Registry};
 
 use crate::counters::BUCKETS;
+use crate::page::Page;
 use crate::pool::Pool;
 
 pub(crate) use text::TextFormat;
@@ -150,17 +151,20 @@ struct Times {
     nanos: u64,
 }
 
-/// The metrics of an application, and the program that they are of.
+/// The metrics and pages of an application, and the version of its program.
 #[derive(Clone, Debug)]
 pub(crate) struct Sources {
+    /// The metrics.
     pub(crate) own: Vec<Arc<dyn Source>>,
+    /// The pages, with their paths.
+    pub(crate) pages: Vec<(&'static str, Arc<dyn Page>)>,
     /// The version and the commit of the program.
     pub(crate) build: (String, String),
 }
 
 impl Default for Sources {
     fn default() -> Self {
-        Self { own: Vec::new(), build: (env!("CARGO_PKG_VERSION").into(), "unknown".into()) }
+        Self { own: Vec::new(), pages: Vec::new(), build: (env!("CARGO_PKG_VERSION").into(), "unknown".into()) }
     }
 }
 

@@ -106,12 +106,13 @@ impl Server {
         for listener in &admin {
             let addr = listener.addr();
             tracing::info!(addr = %addr, "metrics and health on {addr}");
-            warn_if_exposed(addr, "everyone who can connect can read the metrics");
+            warn_if_exposed(addr, "everyone who can connect can read the metrics and pages");
         }
         #[cfg(feature = "metrics")]
         let _admin = AdminThread::start(admin, || {
+            let pages = self.sources.pages.clone();
             let metrics = Metrics::new(Arc::clone(&pool), self.sources);
-            Admin { pool: Arc::clone(&pool), metrics }
+            Admin { pool: Arc::clone(&pool), metrics, pages }
         })?;
         let executor = LocalExecutor::new();
         executor.spawn(watch_health(Arc::clone(&pool))).detach();

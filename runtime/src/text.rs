@@ -26,12 +26,12 @@ pub struct Count<'n>(pub u64, pub &'n str);
 impl fmt::Display for Count<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(count, name) = *self;
-        let plural = match name.as_bytes().last() {
-            _ if count == 1 => "",
-            Some(b'x') => "es",
-            _ => "s",
-        };
-        write!(f, "{count} {name}{plural}")
+        match name.as_bytes().last() {
+            _ if count == 1 => write!(f, "{count} {name}"),
+            Some(b'x') => write!(f, "{count} {name}es"),
+            Some(b'y') => write!(f, "{count} {}ies", &name[..name.len() - 1]),
+            _ => write!(f, "{count} {name}s"),
+        }
     }
 }
 
@@ -91,6 +91,7 @@ mod tests {
     fn numbers_have_their_unit() {
         assert_eq!(Count(1, "prefix").to_string() + " " + &Count(2, "prefix").to_string(), "1 prefix 2 prefixes");
         assert_eq!(Count(0, "bad line").to_string(), "0 bad lines");
+        assert_eq!(Count(1, "entry").to_string() + " " + &Count(2, "entry").to_string(), "1 entry 2 entries");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Answers from lists, reloads, and the commands `check` and `validate`.
 
 mod commands;
+mod live;
 mod reload;
 
 use spoa_tests::admin::Admin;

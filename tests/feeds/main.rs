@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use spoa_reputation::format::{self, Reading};
 use spoa_reputation::lists::Lists;
-use spoa_reputation::{Item, ListConfig, LoadError};
+use spoa_reputation::{ListConfig, LoadError};
 
 /// A list with its options, and its expected reading: prefixes, numbers of bad lines, layout.
 struct Feed {
@@ -194,8 +194,8 @@ fn other_lists_of_these_kinds_are_read_too() {
     for (text, options, prefixes, layout) in KINDS {
         let reading = format!("list=/x{options}").parse::<ListConfig>().expect("the options are valid").reading;
         let (mut read, mut bad) = (Vec::new(), Vec::new());
-        let detected = format::read(text.as_bytes(), &reading, |line, said| match said {
-            Ok(item) => item.prefixes(|prefix| read.push(prefix.to_string())),
+        let detected = format::read(text.as_bytes(), &reading, |line, parsed| match parsed {
+            Ok(entry) => entry.item.prefixes(|prefix| read.push(prefix.to_string())),
             Err(error) => bad.push((line, error.to_string())),
         });
         let layout_read = detected.map_or_else(|error| error.to_string(), |detected| detected.layout);
@@ -212,8 +212,8 @@ fn other_lists_of_these_kinds_are_read_too() {
 fn nothing_is_lost_silently() {
     let read = |text: &str| {
         let mut bad = Vec::new();
-        let detected = format::read(text.as_bytes(), &Reading::default(), |line, said| {
-            if let Err(error) = said {
+        let detected = format::read(text.as_bytes(), &Reading::default(), |line, parsed| {
+            if let Err(error) = parsed {
                 bad.push(format!("{line}: {error}"));
             }
         });
@@ -227,11 +227,10 @@ fn nothing_is_lost_silently() {
     let (_, entries) = read("192.0.2.1,x,198.51.100.9\n192.0.2.7,y,203.0.113.2\n192.0.2.9,z,192.0.2.4\n");
     assert_eq!(entries, Err("addresses are in columns 1 and 3: choose one with column=N".into()));
     let mut networks = Vec::new();
-    let tell = |_, said: Result<Item, _>| {
-        said.into_iter().for_each(|item| item.prefixes(|prefix| networks.push(prefix.to_string())));
-    };
-    format::read("192.0.2.0,24,US\n2001:db8::,32,FR\n".as_bytes(), &Reading::default(), tell)
-        .expect("the list can be read");
+    format::read("192.0.2.0,24,US\n2001:db8::,32,FR\n".as_bytes(), &Reading::default(), |_, parsed| {
+        parsed.into_iter().for_each(|entry| entry.item.prefixes(|prefix| networks.push(prefix.to_string())));
+    })
+    .expect("the list can be read");
     assert_eq!(networks, ["192.0.2.0/24", "2001:db8::/32"]);
     let (bad, entries) = read("add bl 192.0.2.0/24\nadd bl 192.0.2.7 nomatch\n");
     assert_eq!((bad, entries), (vec!["2: an exception: put it into a list with allow".into()], Ok(1)));
@@ -310,6 +309,49 @@ fn a_threshold_is_never_ignored() {
     assert_eq!(read(json, "min=score:5").expect("the list can be read"), (1, 1, 1));
 }
 
+/// The number for a threshold or a score stands beside the address, or its line is bad: it is never ignored.
+#[test]
+fn scores_come_from_a_column_or_a_key() {
+    for options in ["format=lines,score-column=2", "format=json,score-column=2", "invert-score", "score-column=0"] {
+        assert!(format!("list=/x,{options}").parse::<ListConfig>().is_err(), "{options}");
+    }
+    let read = |text: &str, options: &str| {
+        let reading = format!("list=/x,{options}").parse::<ListConfig>().expect("the options are valid").reading;
+        let (mut scores, mut bad) = (Vec::new(), Vec::new());
+        let detected = format::read(text.as_bytes(), &reading, |line, parsed| match parsed {
+            Ok(entry) => scores.extend(entry.score),
+            Err(error) => bad.push(format!("{line}:{}: {error}", error.column)),
+        });
+        (scores, bad, detected.map(|detected| detected.layout).map_err(|error| error.to_string()))
+    };
+    let csv = "ip,confidence\n192.0.2.1,100\n192.0.2.2,12.5\n192.0.2.3,101\n192.0.2.4,x\n192.0.2.5\n";
+    let bad =
+        ["4:11: 101 is not a score from 0 to 100", "5:11: \"x\" is not a number", "6:10: the line has no such column"];
+    for options in ["score-column=2", "score-column=Confidence", "column=ip,score-column=confidence"] {
+        let (scores, bad_read, layout) = read(csv, options);
+        let wanted = "comma-separated, address in column 1, score in column 2".to_owned();
+        assert_eq!((scores, layout), (vec![100, 13], Ok(wanted)), "{options}");
+        assert_eq!(bad_read, bad, "{options}");
+    }
+    assert_eq!(read(csv, "score-column=2,invert-score").0, [0, 87]);
+    let json = "{\"ip\":\"192.0.2.1\",\"score\":9}\n{\"score\":\"90\",\"addr\":\"192.0.2.2\"}\n{\"ip\":\"192.0.2.3\"}\n\
+                {\"ip\":\"192.0.2.4\",\"score\":-1}\n";
+    let (scores, bad, _) = read(json, "score-column=score");
+    assert_eq!(scores, [9, 90]);
+    assert_eq!(
+        bad,
+        ["3:1: there is no number under \"score\" beside the address", "4:1: -1 is not a score from 0 to 100"]
+    );
+    for options in ["score-column=score", "min=score:5"] {
+        let (scores, bad, _) = read("{\"score\":7,\"ips\":[\"192.0.2.1\",\"192.0.2.2\"]}", options);
+        assert_eq!((scores.len(), bad.len()), (0, 2), "an array has no number for each address: {bad:?}");
+    }
+    let (scores, bad, layout) = read("192.0.2.1\n192.0.2.2\n", "score-column=2");
+    assert_eq!((scores.len(), bad.len()), (0, 2), "{layout:?}");
+    let missing = read("ip,x\n192.0.2.1,5\n", "score-column=score").2;
+    assert_eq!(missing, Err("there is no column \"score\": the columns are ip, x".into()));
+}
+
 fn path(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("feeds/inputs").join(file)
 }
@@ -322,8 +364,8 @@ fn config(file: &str, options: &str) -> ListConfig {
 fn read(file: &str, reading: &Reading) -> (Vec<String>, Vec<u64>, String) {
     let (input, _) = format::open(&path(file)).expect("the file exists");
     let (mut prefixes, mut bad) = (Vec::new(), Vec::new());
-    let detected = format::read(input, reading, |line, said| match said {
-        Ok(item) => item.prefixes(|prefix| prefixes.push(prefix.to_string())),
+    let detected = format::read(input, reading, |line, parsed| match parsed {
+        Ok(entry) => entry.item.prefixes(|prefix| prefixes.push(prefix.to_string())),
         Err(_) => bad.push(line),
     });
     (prefixes, bad, detected.expect("the file can be read").layout)

@@ -29,14 +29,15 @@ fn v6() -> impl Strategy<Value = u128> {
 
 fn entries<A: Bits + 'static>(address: impl Strategy<Value = A>) -> impl Strategy<Value = Vec<Entry<A>>> {
     let len = prop_oneof![A::LEN - 8..=A::LEN, 0..=A::LEN];
-    let entry = (address, len, 0_u16..5).prop_map(|(at, len, list)| Entry { start: at.network(len), len, list });
-    vec(entry, 0..60)
+    let entry = (address, len, 0_u8..3, 0_u16..5);
+    vec(entry.prop_map(|(at, len, score, list)| Entry { start: at.network(len), len, score, list }), 0..60)
 }
 
 /// Hundreds of prefixes in few blocks of 16 bits, as in lists of IPv6 prefixes. Their table has buckets within blocks.
 fn dense<A: Bits + 'static>(address: fn(u32) -> A) -> impl Strategy<Value = Vec<Entry<A>>> {
-    let entry = (any::<u32>(), 17..=A::LEN.min(48), 0_u16..5);
-    let entry = entry.prop_map(move |(at, len, list)| Entry { start: address(at).network(len), len, list });
+    let entry = (any::<u32>(), 17..=A::LEN.min(48), 0_u8..3, 0_u16..5);
+    let entry =
+        entry.prop_map(move |(at, len, score, list)| Entry { start: address(at).network(len), len, score, list });
     vec(entry, 200..500)
 }
 
@@ -49,22 +50,31 @@ fn dense_v6(random: u32) -> u128 {
     (0x2a00_u128 << 112 | u128::from(random) << 80) ^ (u128::from(random & 1) << 112)
 }
 
-/// Scans all entries for the one that decides: by the lowest rank, then the longest prefix, then the first list.
-fn model<A: Bits>(entries: &[Entry<A>], ranks: &[u16], address: A) -> Option<(u16, u8)> {
+/// Returns the rank of an entry: a list of rank 0, which allows, has it for all of its scores.
+fn rank(ranks: &[u16], list: u16, score: u8) -> u16 {
+    match ranks[usize::from(list)] {
+        0 => 0,
+        rank => rank + u16::from(score),
+    }
+}
+
+/// Scans all entries for the one that decides: by the lowest rank, then the longest prefix, then the first list, then the lowest
+/// score.
+fn model<A: Bits>(entries: &[Entry<A>], ranks: &[u16], address: A) -> Option<(u16, u8, u8)> {
     let around = entries.iter().filter(|entry| address.network(entry.len) == entry.start);
-    let best = around.min_by_key(|entry| (ranks[usize::from(entry.list)], u8::MAX - entry.len, entry.list));
-    best.map(|entry| (entry.list, entry.len))
+    let key = |entry: &&Entry<A>| (rank(ranks, entry.list, entry.score), u8::MAX - entry.len, entry.list, entry.score);
+    around.min_by_key(key).map(|entry| (entry.list, entry.len, entry.score))
 }
 
 /// Checks that a table of these entries agrees with the model, at the given addresses and at the edges of all entries.
 fn check_table<A: Bits>(entries: &[Entry<A>], ranks: &[u16], mut addresses: Vec<A>) -> Result<(), TestCaseError> {
-    let table = Table::new(entries.to_vec(), |list| ranks[usize::from(list)]);
+    let table = Table::new(entries.to_vec(), |hit| rank(ranks, hit.list(), hit.score()));
     for entry in entries {
         let last = entry.start.broadcast(entry.len);
         addresses.extend([entry.start, last].into_iter().chain(last.next()));
     }
     for address in addresses {
-        let found = table.get(address).map(|hit| (hit.list(), hit.prefix_len()));
+        let found = table.get(address).map(|hit| (hit.list(), hit.prefix_len(), hit.score()));
         prop_assert_eq!(found, model(entries, ranks, address), "{:?}", address);
     }
     prop_assert!(table.ranges() <= 2 * entries.len() + 1);
@@ -83,6 +93,8 @@ fn readings() -> impl Strategy<Value = Reading> {
         "key=ip",
         "min=3",
         "min=ip:3",
+        "score-column=2",
+        "score-column=ip,invert-score",
     ];
     let more = ["", "host-bits=accept", "ipv6-host=64"];
     (select(options.to_vec()), select(more.to_vec())).prop_map(|(option, more)| {
@@ -386,8 +398,8 @@ proptest! {
             assert!(last <= number && number <= lines, "expected a line from {last} to {lines}, got {number}");
             last = number;
             entries += 1;
-            if let Ok(item) = parsed {
-                item.prefixes(|_| prefixes += 1);
+            if let Ok(entry) = parsed {
+                entry.item.prefixes(|_| prefixes += 1);
             }
         });
         prop_assert!(entries <= bytes.len() && prefixes <= 254 * entries);
@@ -399,7 +411,7 @@ proptest! {
         let text = written(&addresses, layout);
         let (mut read, mut bad) = (Vec::new(), Vec::new());
         let detected = format::read(text.as_bytes(), &Reading::default(), |line, parsed| match parsed {
-            Ok(item) => item.prefixes(|prefix| read.push(prefix.to_string())),
+            Ok(entry) => entry.item.prefixes(|prefix| read.push(prefix.to_string())),
             Err(error) => bad.push((line, error.to_string())),
         });
         let mut wanted: Vec<_> = addresses.iter().map(|bits| Ipv4Addr::from_bits(*bits).to_string()).collect();

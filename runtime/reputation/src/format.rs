@@ -36,6 +36,18 @@ use fault::SHOWN_MAX;
 use rows::read_lines;
 use spoa_runtime::text::Count;
 
+/// An entry of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its address, prefix or range.
+    pub item: Item,
+    /// Its own score, 0 to 100, if the list has a score column.
+    pub score: Option<u8>,
+}
+
+/// An entry, or the fault that is in its place.
+type Parsed = Result<Entry, LineFault>;
+
 /// A list that was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Detected {
@@ -47,19 +59,26 @@ pub struct Detected {
     pub bad_lines: u64,
     /// The number of lines below the threshold.
     pub below_min: u64,
+    /// The lowest and the highest score of its entries, if it has a score column.
+    pub scores: Option<(u8, u8)>,
 }
 
 /// Writes `tab-separated, address in column 1, 2 entries, 0 bad lines`.
 impl fmt::Display for Detected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { layout, entries, bad_lines, below_min } = self;
-        let entries = if *entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") };
-        write!(f, "{layout}, {entries}, {}", Count(*bad_lines, "bad line"))?;
-        if *below_min > 0 { write!(f, ", {} below min", Count(*below_min, "line")) } else { Ok(()) }
+        let Self { layout, entries, bad_lines, below_min, scores } = self;
+        write!(f, "{layout}, {}, {}", Count(*entries, "entry"), Count(*bad_lines, "bad line"))?;
+        if *below_min > 0 {
+            write!(f, ", {} below min", Count(*below_min, "line"))?;
+        }
+        match scores {
+            Some((lowest, highest)) => write!(f, ", scores from {lowest} to {highest}"),
+            None => Ok(()),
+        }
     }
 }
 
-/// Reads `input` to its end, and calls `tell` for each entry and bad line with the number of its line, from 1.
+/// Reads `input` to its end, and calls `report` for each entry and bad line with the number of its line, from 1.
 ///
 /// # Errors
 /// The input cannot be read, has no column of the name that was given, has addresses in several columns, or is a broken document
@@ -67,12 +86,16 @@ impl fmt::Display for Detected {
 pub fn read(
     mut input: impl BufRead,
     reading: &Reading,
-    mut tell: impl FnMut(u64, Result<Item, LineError>),
+    mut report: impl FnMut(u64, Result<Entry, LineError>),
 ) -> io::Result<Detected> {
     let mut detected = Detected::default();
-    let mut count = |number: u64, said: Result<Item, LineError>| {
-        *if said.is_ok() { &mut detected.entries } else { &mut detected.bad_lines } += 1;
-        tell(number, said);
+    let mut count = |number: u64, parsed: Result<Entry, LineError>| {
+        *if parsed.is_ok() { &mut detected.entries } else { &mut detected.bad_lines } += 1;
+        if let Ok(Entry { score: Some(score), .. }) = parsed {
+            let (lowest, highest) = detected.scores.unwrap_or((score, score));
+            detected.scores = Some((lowest.min(score), highest.max(score)));
+        }
+        report(number, parsed);
     };
     let (layout, below_min) = if is_document(input.fill_buf()?, reading) {
         read_document(input, reading, &mut count)?
@@ -124,11 +147,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_is_told_with_its_column() {
+    fn faults_have_the_column_where_they_begin() {
         let columns = |text: &[u8], format: &Reading| {
             let mut columns = Vec::new();
-            let tell = |line, said: Result<Item, LineError>| columns.extend(said.err().map(|bad| (line, bad.column)));
-            read(text, format, tell).unwrap();
+            read(text, format, |line, parsed| columns.extend(parsed.err().map(|bad| (line, bad.column)))).unwrap();
             columns
         };
         assert_eq!(columns("  no # x\n\u{feff}no\n1.2.3.4\n".as_bytes(), &Reading::default()), [(1, 3), (2, 4)]);
@@ -144,8 +166,8 @@ mod tests {
     /// Returns the prefixes of a list, and its bad lines with their numbers.
     fn read_all(text: &[u8], format: &Reading) -> (Vec<String>, Vec<(u64, String)>) {
         let (mut prefixes, mut bad) = (Vec::new(), Vec::new());
-        read(text, format, |number, said| match said {
-            Ok(item) => item.prefixes(|prefix| prefixes.push(prefix.to_string())),
+        read(text, format, |number, parsed| match parsed {
+            Ok(entry) => entry.item.prefixes(|prefix| prefixes.push(prefix.to_string())),
             Err(error) => bad.push((number, error.to_string())),
         })
         .unwrap();
@@ -192,9 +214,9 @@ mod tests {
         let missing = read(&text[..], &column("ip"), |_, _| {}).unwrap_err();
         assert_eq!(missing.to_string(), "there is no column \"ip\": the columns are first_seen, dst_ip, port");
         let (prefixes, bad) = read_all(b"ip,score\n192.0.2.1,7\n", &Reading::default());
-        assert_eq!((prefixes.len(), bad.len()), (1, 0), "a header is no bad line");
+        assert_eq!((prefixes.len(), bad.len()), (1, 0), "a header is not a bad line");
         let (prefixes, bad) = read_all(b"192.0.2,score\n192.0.2.1,7\n", &Reading::default());
-        assert_eq!((prefixes.len(), bad.len()), (1, 1), "nor is a bad line a header");
+        assert_eq!((prefixes.len(), bad.len()), (1, 1), "a bad line is not a header");
     }
 
     #[test]

@@ -23,8 +23,8 @@ pub use embedded::embedded;
 pub use file_access::{FileAccess, RegularFile};
 pub use library::{Change, Config, Edition, Library};
 pub use list::{
-    BAD_MAX, COVER_MAX, FirstBad, GROWTH_MAX, List, ListConfig, ListConfigError, LoadError, PREFIX_COVER_MAX,
-    PREFIXES_MAX, SHRINK_GUARD_MIN,
+    BAD_MAX, COVER_MAX, FirstBad, GROWTH_MAX, LineMatch, List, ListConfig, ListConfigError, LoadError,
+    PREFIX_COVER_MAX, PREFIXES_MAX, SHRINK_GUARD_MIN,
 };
 pub use list_scores::ListScores;
 pub use message_rule::{MessageRule, MessageRuleError, Names};

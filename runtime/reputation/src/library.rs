@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, Guard};
 
-use crate::list::{List, ListConfig, LoadError, PREFIXES_MAX, Retry, Stamp};
+use crate::list::{List, ListConfig, LoadError, REASONS, Retry, Room, Stamp};
 use crate::lists::{self, Lists};
 use crate::message_counts::MessageCounts;
 use crate::message_rule::MessageRule;
@@ -57,10 +57,21 @@ struct Shared {
     counts: MessageCounts,
     /// When each list was last found to be the newest version, by name; see [`List::checked`].
     checked: Mutex<BTreeMap<String, SystemTime>>,
-    /// Successful and failed loads of lists.
+    /// Successful loads of lists.
     loaded: AtomicU64,
-    failed: AtomicU64,
+    /// Failed loads of lists, by the reason in [`REASONS`].
+    failed: [AtomicU64; REASONS.len()],
     configurations_refused: AtomicU64,
+}
+
+impl Shared {
+    fn count_failed(&self, failed: &[(String, LoadError)]) {
+        for (_, error) in failed {
+            if let Some(at) = REASONS.iter().position(|reason| *reason == error.reason()) {
+                self.failed[at].fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
 }
 
 /// One generation of all lists, with their configuration.
@@ -115,9 +126,10 @@ impl Library {
             counts,
             checked: Mutex::default(),
             loaded: AtomicU64::new(loaded.len() as u64),
-            failed: AtomicU64::new(failed.len() as u64),
+            failed: Default::default(),
             configurations_refused: AtomicU64::new(0),
         }));
+        library.0.count_failed(&failed);
         library.look_up_checks();
         Ok(library)
     }
@@ -188,7 +200,7 @@ impl Library {
         let Next { lists, loaded, failed, refused } = next;
         *lock(&self.0.refused) = refused;
         self.0.loaded.fetch_add(loaded.len() as u64, Ordering::Relaxed);
-        self.0.failed.fetch_add(failed.len() as u64, Ordering::Relaxed);
+        self.0.count_failed(&failed);
         let before = self.0.edition.load();
         if loaded.is_empty() && config == before.config {
             return Change { generation: before.generation, loaded, failed };
@@ -235,10 +247,13 @@ impl Source for Library {
         let Shared { loaded, failed, configurations_refused, .. } = &*self.0;
         let help = "Configurations that could not be used at a SIGHUP, so that the previous one stayed in use.";
         families.counter("configurations_refused", help, configurations_refused.load(Ordering::Relaxed))?;
-        let results = [("loaded", loaded), ("refused", failed)];
+        let reasons = || REASONS.into_iter().zip(failed.iter().map(|count| count.load(Ordering::Relaxed)));
         let results =
-            results.into_iter().map(|(result, count)| ([("result", result.to_owned())], count.load(Ordering::Relaxed)));
-        families.counters("list_reloads", "Loads of lists, by result.", results)
+            [("loaded", loaded.load(Ordering::Relaxed)), ("refused", reasons().map(|(_, count)| count).sum())];
+        let results = results.into_iter().map(|(result, count)| ([("result", result.to_owned())], count));
+        families.counters("list_reloads", "Loads of lists, by result.", results)?;
+        let reasons = reasons().map(|(reason, count)| ([("reason", reason.to_owned())], count));
+        families.counters("list_refusals", "Loads of lists that were refused, by reason.", reasons)
     }
 }
 
@@ -263,7 +278,6 @@ impl Next {
         has_changed: impl Fn(&List, &Refused) -> bool,
     ) -> Result<Self, LoadError> {
         config.check()?;
-        let size = |list: &List| list.prefixes() as usize;
         // Whether each stays is decided once, because a file may change meanwhile.
         let mut olds: Vec<_> = config
             .lists
@@ -277,15 +291,15 @@ impl Next {
             }
         }
         // Lists that stay have their room, wherever they are in the order.
-        let staying = olds.iter().filter(|(stays, _)| *stays).filter_map(|(_, old)| old.as_ref()).map(size).sum();
-        let mut room = PREFIXES_MAX.saturating_sub(staying);
+        let mut room = Room::ALL;
+        olds.iter().filter(|(stays, _)| *stays).filter_map(|(_, old)| old.as_ref()).for_each(|old| room.take(old));
         let mut next = Self { lists: Vec::new(), loaded: Vec::new(), failed: Vec::new(), refused };
         for (list, old) in config.lists.iter().zip(olds) {
             let list = match old {
                 (true, Some(old)) => old,
                 (_, old) => {
                     let new = next.attempt(list, old, room, config.max_shrink)?;
-                    room = room.saturating_sub(size(&new));
+                    room.take(&new);
                     new
                 }
             };
@@ -295,13 +309,7 @@ impl Next {
     }
 
     /// Loads a list. If that fails its previous version stays or, if it has none and is optional, it is empty.
-    fn attempt(
-        &mut self,
-        list: &ListConfig,
-        old: Option<List>,
-        room: usize,
-        max_shrink: u8,
-    ) -> Result<List, LoadError> {
+    fn attempt(&mut self, list: &ListConfig, old: Option<List>, room: Room, max_shrink: u8) -> Result<List, LoadError> {
         let stamp = Stamp::at(&list.path);
         let new = List::load_within(list.clone(), room).and_then(|new| match &old {
             Some(old) => new.unless_shrunk_from(old, max_shrink)?.unless_grown_from(old),

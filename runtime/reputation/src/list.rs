@@ -2,6 +2,7 @@
 
 mod config;
 mod error;
+mod prefixes;
 
 use std::ffi::OsString;
 use std::fs::Metadata;
@@ -16,12 +17,14 @@ use crate::cover;
 use crate::embedded::embedded;
 use crate::file_access::recorded;
 use crate::format::{self, Detected, LineError};
-use crate::prefix::{Item, Prefix};
-use crate::table::{Bits, Entry};
+use crate::prefix::Prefix;
+use crate::scores::SCORE_MAX;
+use crate::table::{ANSWERS_MAX, Bits, Entry};
+use prefixes::Prefixes;
 
 pub use config::{BAD_MAX, COVER_MAX, GROWTH_MAX, ListConfig, ListConfigError, PREFIX_COVER_MAX};
-pub(crate) use error::Retry;
 pub use error::{FirstBad, LoadError};
+pub(crate) use error::{REASONS, Retry};
 
 /// The size, in prefixes, from which on [`Config::max_shrink`](crate::Config::max_shrink) applies. A list that is kept by
 /// hand is smaller, and what is removed from it was removed on purpose.
@@ -30,6 +33,28 @@ pub const SHRINK_GUARD_MIN: u64 = 100;
 /// The number of prefixes that all lists together may have. It bounds the memory that loading takes, about 45 bytes per IPv4
 /// prefix and 160 per IPv6 prefix, even if a small file is unpacked or its ranges are split into many prefixes.
 pub const PREFIXES_MAX: usize = 16_000_000;
+
+/// The room for further lists.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    prefixes: usize,
+    /// The answers that the lookup table of each family may still have.
+    v4_answers: usize,
+    v6_answers: usize,
+}
+
+impl Room {
+    /// The room if there are no lists.
+    pub(crate) const ALL: Self = Self { prefixes: PREFIXES_MAX, v4_answers: ANSWERS_MAX, v6_answers: ANSWERS_MAX };
+
+    /// Takes the room of a list.
+    pub(crate) fn take(&mut self, list: &List) {
+        let Content { v4, v6, .. } = &*list.content;
+        self.prefixes = self.prefixes.saturating_sub(list.content.prefixes());
+        self.v4_answers = self.v4_answers.saturating_sub(v4.answers);
+        self.v6_answers = self.v6_answers.saturating_sub(v6.answers);
+    }
+}
 
 /// The number of bad lines that are kept for reports.
 const BAD_KEPT: usize = 5;
@@ -44,23 +69,14 @@ pub struct List {
 /// The content of a file.
 #[derive(Debug, Default)]
 struct Content {
-    v4: Vec<Kept<u32>>,
-    v6: Vec<Kept<u128>>,
+    v4: Prefixes<u32>,
+    v6: Prefixes<u128>,
     /// The first bad lines, with their numbers.
     bad: Vec<(u64, LineError)>,
     detected: Detected,
     /// The share of the globally routable addresses, at most: overlaps count twice.
     cover_bound: f64,
     stamp: Option<Stamp>,
-}
-
-/// A prefix in as few bytes as possible. Lists are kept beside the lookup table that is built from them, so that the table
-/// can be rebuilt when only some of them were reloaded.
-#[derive(Clone, Copy, Debug)]
-#[repr(Rust, packed)]
-struct Kept<A> {
-    start: A,
-    len: u8,
 }
 
 /// Identifies one state of a file: it differs as soon as the file is written to or replaced, or its owner or mode changes.
@@ -95,18 +111,21 @@ impl List {
     /// # Errors
     /// The file cannot be read, has no address in it, bad lines though it is strict, or more than [`PREFIXES_MAX`] prefixes.
     pub fn load(config: ListConfig) -> Result<Self, LoadError> {
-        Self::load_within(config, PREFIXES_MAX)
+        Self::load_within(config, Room::ALL)
     }
 
-    /// [`load`](Self::load) with at most `room` prefixes.
-    pub(crate) fn load_within(config: ListConfig, room: usize) -> Result<Self, LoadError> {
+    /// Reads the file of a list as [`load`](Self::load) does, but fails if it exceeds `room`.
+    pub(crate) fn load_within(config: ListConfig, room: Room) -> Result<Self, LoadError> {
         let (name, path) = (config.name.clone(), config.path.clone());
-        let content = match Content::read(&config, room) {
+        let content = match Content::read(&config, room.prefixes) {
             Ok(content) => content,
             Err(error) => return Err(LoadError::Io { name, path, error }),
         };
-        if content.prefixes() > room {
+        if content.prefixes() > room.prefixes {
             return Err(LoadError::TooManyPrefixes { name, path });
+        }
+        if content.v4.answers > room.v4_answers || content.v6.answers > room.v6_answers {
+            return Err(LoadError::TooManyScores { name, path });
         }
         let is_empty = content.prefixes() == 0;
         match content.first_bad() {
@@ -225,37 +244,63 @@ impl List {
 
     /// Appends its prefixes as those of list `number`.
     pub(crate) fn entries(&self, number: u16, v4: &mut Vec<Entry<u32>>, v6: &mut Vec<Entry<u128>>) {
-        v4.extend(self.content.v4.iter().map(|kept| Entry { start: kept.start, len: kept.len, list: number }));
-        v6.extend(self.content.v6.iter().map(|kept| Entry { start: kept.start, len: kept.len, list: number }));
+        let score = self.config.score.min(SCORE_MAX) as u8;
+        v4.extend(self.content.v4.entries(number, score));
+        v6.extend(self.content.v6.entries(number, score));
     }
 
     /// Returns the numbers of its IPv4 and IPv6 prefixes.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.content.v4.len(), self.content.v6.len())
+        (self.content.v4.kept.len(), self.content.v6.kept.len())
     }
 
     /// Returns the heap memory of its prefixes, in bytes.
     pub(crate) fn memory(&self) -> usize {
-        size_of_val(&*self.content.v4) + size_of_val(&*self.content.v6)
+        self.content.v4.memory() + self.content.v6.memory()
+    }
+
+    /// Returns its prefixes that contain `address`, in the order of the file, with their scores. Looks at each prefix, which takes
+    /// about a millisecond per million.
+    pub fn prefixes_with(&self, address: IpAddr) -> Vec<(Prefix, u32)> {
+        let score = self.config.score.min(SCORE_MAX) as u8;
+        let mut ways = vec![address.to_canonical(), embedded(address)];
+        ways.dedup();
+        let of = |way| match way {
+            IpAddr::V4(way) => self.content.v4.containing(way.to_bits(), score),
+            IpAddr::V6(way) => self.content.v6.containing(way.to_bits(), score),
+        };
+        ways.into_iter().flat_map(of).collect()
     }
 
     /// Returns the lines of its file, as it is now, whose prefix contains `address`.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn lines_with(&self, address: IpAddr) -> io::Result<Vec<(u64, Prefix)>> {
-        let (ways, mut lines) = ([address.to_canonical(), embedded(address)], Vec::new());
+    pub fn lines_with(&self, address: IpAddr) -> io::Result<Vec<LineMatch>> {
+        let (ways, mut found) = ([address.to_canonical(), embedded(address)], Vec::new());
         let (file, _) = format::open(&self.config.path)?;
-        format::read(file, &self.config.reading, |line, said| {
-            let Ok(item) = said else { return };
-            item.prefixes(|prefix| {
+        format::read(file, &self.config.reading, |line, parsed| {
+            let Ok(entry) = parsed else { return };
+            let score = entry.score.map_or(self.config.score, u32::from);
+            entry.item.prefixes(|prefix| {
                 if ways.iter().any(|way| Prefix::of(*way, prefix.bits()) == prefix) {
-                    lines.push((line, prefix));
+                    found.push(LineMatch { line, prefix, score });
                 }
             });
         })?;
-        Ok(lines)
+        Ok(found)
     }
+}
+
+/// A line of a list whose prefix contains an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineMatch {
+    /// The number of the line, from 1.
+    pub line: u64,
+    /// The prefix.
+    pub prefix: Prefix,
+    /// Its score.
+    pub score: u32,
 }
 
 impl Content {
@@ -263,8 +308,8 @@ impl Content {
     fn read(config: &ListConfig, room: usize) -> io::Result<Self> {
         let (file, metadata) = format::open(&config.path)?;
         let mut content = Self { stamp: Some(Stamp::of(&metadata)), ..Self::default() };
-        content.detected = format::read(file, &config.reading, |line, said| match said {
-            Ok(item) if content.prefixes() <= room => content.add(item),
+        content.detected = format::read(file, &config.reading, |line, parsed| match parsed {
+            Ok(entry) if content.prefixes() <= room => content.add(entry),
             Ok(_) => {}
             Err(error) => {
                 if content.bad.len() < BAD_KEPT {
@@ -272,32 +317,32 @@ impl Content {
                 }
             }
         })?;
-        let sum_v4: u64 = content.v4.iter().map(|kept| 1_u64 << (32 - kept.len)).sum();
-        let v6 = cover::bound_v6(content.v6.iter().map(|kept| kept.len));
+        let sum_v4: u64 = content.v4.kept.iter().map(|kept| 1_u64 << (32 - kept.len)).sum();
+        let v6 = cover::bound_v6(content.v6.kept.iter().map(|kept| kept.len));
         content.cover_bound = cover::percent_v4(sum_v4).max(v6).min(100.0) / 100.0;
-        content.v4.shrink_to_fit();
-        content.v6.shrink_to_fit();
+        content.v4.finish();
+        content.v6.finish();
         Ok(content)
     }
 
-    fn add(&mut self, item: Item) {
-        item.prefixes(|prefix| {
+    fn add(&mut self, entry: format::Entry) {
+        entry.item.prefixes(|prefix| {
             let len = prefix.bits();
             match prefix.address() {
-                IpAddr::V4(start) => self.v4.push(Kept { start: start.to_bits(), len }),
-                IpAddr::V6(start) => self.v6.push(Kept { start: start.to_bits(), len }),
+                IpAddr::V4(start) => self.v4.add(start.to_bits(), len, entry.score),
+                IpAddr::V6(start) => self.v6.add(start.to_bits(), len, entry.score),
             }
         });
     }
 
     const fn prefixes(&self) -> usize {
-        self.v4.len() + self.v6.len()
+        self.v4.kept.len() + self.v6.kept.len()
     }
 
     /// Returns the percentage of the globally routable addresses of a family that the prefixes cover, and the family.
     fn cover(&self) -> (f64, &'static str) {
-        let v4 = cover::of_v4(self.v4.iter().map(|kept| (kept.start, kept.start.broadcast(kept.len))));
-        let v6 = cover::of_v6(self.v6.iter().map(|kept| (kept.start, kept.start.broadcast(kept.len))));
+        let v4 = cover::of_v4(self.v4.kept.iter().map(|kept| (kept.start, kept.start.broadcast(kept.len))));
+        let v6 = cover::of_v6(self.v6.kept.iter().map(|kept| (kept.start, kept.start.broadcast(kept.len))));
         if v4 >= v6 { (v4, "IPv4") } else { (v6, "IPv6") }
     }
 
@@ -319,8 +364,8 @@ impl Content {
     fn check_cover(&self, config: &ListConfig) -> Result<(), LoadError> {
         let max = config.max_cover.map_or(PREFIX_COVER_MAX, f64::from);
         // Shorter prefixes alone can cover that much.
-        let v4 = self.v4.iter().filter(|kept| kept.len < 8).map(|kept| Prefix::of(kept.start.to_ip(), kept.len));
-        let v6 = self.v6.iter().filter(|kept| kept.len < 16).map(|kept| Prefix::of(kept.start.to_ip(), kept.len));
+        let v4 = self.v4.kept.iter().filter(|kept| kept.len < 8).map(|kept| Prefix::of(kept.start.to_ip(), kept.len));
+        let v6 = self.v6.kept.iter().filter(|kept| kept.len < 16).map(|kept| Prefix::of(kept.start.to_ip(), kept.len));
         for prefix in v4.chain(v6) {
             let percent = cover::of_prefix(prefix);
             if percent > max {

@@ -10,7 +10,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::embedded::v4_in;
-use crate::list::{List, ListConfig, LoadError, PREFIXES_MAX};
+use crate::list::{List, ListConfig, LoadError, Room};
 use crate::prefix::Prefix;
 use crate::table::{Hit, LISTS_MAX, Table};
 
@@ -39,6 +39,7 @@ pub struct Match<'l> {
     list: &'l List,
     address: IpAddr,
     len: u8,
+    score: u8,
 }
 
 impl<'l> Match<'l> {
@@ -47,9 +48,18 @@ impl<'l> Match<'l> {
         self.list
     }
 
-    /// Returns the most specific prefix of that list that contains the address.
+    /// Returns the prefix that decided: of those of that list with the same score the most specific one.
     pub fn prefix(self) -> Prefix {
         Prefix::of(self.address, self.len)
+    }
+
+    /// Returns the score of that prefix.
+    pub const fn score(self) -> u32 {
+        self.score as u32
+    }
+
+    fn rank(self) -> u16 {
+        self.list.config().rank(self.score())
     }
 }
 
@@ -71,9 +81,9 @@ impl<'l> Verdict<'l> {
         }
     }
 
-    /// Returns the score of the list that decided, if there is one.
+    /// Returns the score of the prefix that decided, if there is one.
     pub fn score(self) -> Option<u32> {
-        self.matched().map(|matched| matched.list.config().score)
+        self.matched().map(Match::score)
     }
 }
 
@@ -91,11 +101,10 @@ impl Lists {
     /// A list cannot be used.
     pub fn load(configs: &[ListConfig]) -> Result<Self, LoadError> {
         check(configs)?;
-        let mut lists = Vec::new();
-        let mut room = PREFIXES_MAX;
+        let (mut lists, mut room) = (Vec::new(), Room::ALL);
         for config in configs {
             let list = List::load_within(config.clone(), room)?;
-            room -= list.prefixes() as usize;
+            room.take(&list);
             lists.push(list);
         }
         Ok(Self::of(lists))
@@ -108,7 +117,7 @@ impl Lists {
         for (list, number) in lists.iter().zip(0..) {
             list.entries(number, &mut v4, &mut v6);
         }
-        let rank = |list: u16| lists[usize::from(list)].config().rank();
+        let rank = |hit: Hit| lists[usize::from(hit.list())].config().rank(hit.score().into());
         let (v4, v6) = (Table::new(v4, rank), Table::new(v6, rank));
         Self { lists, v4, v6 }
     }
@@ -140,12 +149,13 @@ impl Lists {
         if address.to_ipv4_mapped().is_some() {
             return of_v4;
         }
-        of_v4.into_iter().chain(written()).min_by_key(|matched| matched.list.config().rank())
+        of_v4.into_iter().chain(written()).min_by_key(|matched| matched.rank())
     }
 
     #[inline]
     fn matched(&self, hit: Option<Hit>, address: IpAddr) -> Option<Match<'_>> {
-        hit.map(|hit| Match { list: &self.lists[usize::from(hit.list())], address, len: hit.prefix_len() })
+        let list = |hit: Hit| &self.lists[usize::from(hit.list())];
+        hit.map(|hit| Match { list: list(hit), address, len: hit.prefix_len(), score: hit.score() })
     }
 
     /// Returns the lists, in the order of their configuration.
@@ -216,12 +226,12 @@ mod tests {
         }
     }
 
-    fn told(lists: &Lists, address: &str) -> String {
+    fn verdict(lists: &Lists, address: &str) -> String {
         let verdict = lists.verdict(address.parse().unwrap());
         match verdict.matched() {
             Some(matched) => {
                 let config = matched.list.config();
-                format!("{verdict} {} {} {}", config.score, config.name, matched.prefix())
+                format!("{verdict} {} {} {}", matched.score(), config.name, matched.prefix())
             }
             None => verdict.to_string(),
         }
@@ -264,13 +274,57 @@ mod tests {
             ("192.0.2.1", "unknown"),
             ("2001:db9::1", "unknown"),
         ] {
-            assert_eq!(told(&lists, address), wanted, "{address}");
+            assert_eq!(verdict(&lists, address), wanted, "{address}");
         }
         let lines = lists.lists[2].lines_with("10.2.3.4".parse().unwrap()).unwrap();
         assert_eq!(
-            lines.iter().map(|(line, prefix)| format!("{line} {prefix}")).collect::<Vec<_>>(),
-            ["1 10.2.3.0/24", "2 10.0.0.0/8"]
+            lines.iter().map(|found| format!("{} {} {}", found.line, found.prefix, found.score)).collect::<Vec<_>>(),
+            ["1 10.2.3.0/24 30", "2 10.0.0.0/8 30"]
         );
+    }
+
+    /// A score of a line counts in place of the list's, and changes with a new configuration only if the list has no own ones.
+    #[test]
+    fn addresses_may_have_scores_of_their_own() {
+        let files = Files::new(&[
+            ("feed", "10.0.0.0/8,10\n10.1.0.0/16,90\n10.2.0.0/16,5\n2001:db8::/32,20\n"),
+            ("ours", "10.2.2.2,100\n"),
+        ]);
+        let configs = [files.list("feed", ",score=1,score-column=2"), files.list("ours", ",allow,score-column=2")];
+        let lists = Lists::load(&configs).unwrap();
+        for (address, wanted) in [
+            ("10.0.0.1", "listed 10 feed 10.0.0.0/8"),
+            ("10.1.0.1", "listed 10 feed 10.0.0.0/8"),
+            ("10.2.0.1", "listed 5 feed 10.2.0.0/16"),
+            ("10.2.2.2", "allow 100 ours 10.2.2.2"),
+            ("2001:db8::1", "listed 20 feed 2001:db8::/32"),
+        ] {
+            assert_eq!(verdict(&lists, address), wanted, "{address}");
+        }
+        let inverted = Lists::load(&[files.list("feed", ",score-column=2,invert-score")]).unwrap();
+        assert_eq!(verdict(&inverted, "10.1.0.1"), "listed 10 feed 10.1.0.0/16");
+        let lines = inverted.lists[0].lines_with("10.1.0.1".parse().unwrap()).unwrap();
+        assert_eq!(lines.iter().map(|found| found.score).collect::<Vec<_>>(), [90, 10]);
+        let detected = inverted.lists[0].detected().to_string();
+        let wanted =
+            "comma-separated, address in column 1, score in column 2, 4 entries, 0 bad lines, scores from 10 to 95";
+        assert_eq!(detected, wanted);
+    }
+
+    /// The lookup table cannot have more answers than its numbers allow, so such a list is refused.
+    #[test]
+    fn too_many_different_scores_are_refused() {
+        let lens = (0_u32..=128).flat_map(|len| (0..=100).map(move |score| (len, score)));
+        let text: String =
+            lens.map(|(len, score)| format!("{}/{len},{score}\n", if len < 3 { "::" } else { "2000::" })).collect();
+        let files = Files::new(&["a", "b", "c", "d", "e", "f"].map(|name| (name, text.as_str())));
+        let lists = |names: &[&str]| {
+            let options = ",score-column=2,max-cover=100";
+            Lists::load(&names.iter().map(|name| files.list(name, options)).collect::<Vec<_>>())
+        };
+        assert!(lists(&["a", "b", "c", "d", "e"]).is_ok());
+        let error = lists(&["a", "b", "c", "d", "e", "f"]).unwrap_err();
+        assert!(matches!(&error, LoadError::TooManyScores { name, .. } if name == "f"), "{error}");
     }
 
     #[test]

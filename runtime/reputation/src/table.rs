@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::scores::SCORE_MAX;
+
 /// An address as a number, the first byte on top: `u32` for IPv4, `u128` for IPv6.
 pub trait Bits: Copy + Ord + Debug {
     /// The number of bits: 32 or 128.
@@ -126,6 +128,8 @@ pub struct Entry<A> {
     pub start: A,
     /// Its length in bits.
     pub len: u8,
+    /// Its score, 0 to 100.
+    pub score: u8,
     /// The number of its list.
     pub list: u16,
 }
@@ -135,6 +139,7 @@ pub struct Entry<A> {
 pub struct Hit {
     list: u16,
     len: u8,
+    score: u8,
 }
 
 impl Hit {
@@ -146,6 +151,11 @@ impl Hit {
     /// Returns the length of its prefix that contains the address, in bits.
     pub const fn prefix_len(self) -> u8 {
         self.len
+    }
+
+    /// Returns the score of that prefix, 0 to 100.
+    pub const fn score(self) -> u8 {
+        self.score
     }
 }
 
@@ -172,7 +182,7 @@ impl Hit {
 pub struct Table<A: Bits> {
     /// The ranges in ascending order; the first starts at 0.
     ranges: Box<[Range<A::Behind>]>,
-    /// Each list with each prefix length that it has, after "nothing".
+    /// Each list with each prefix length and score that it has, after "nothing".
     answers: Box<[Option<Hit>]>,
     buckets: Box<[u32]>,
     /// The first bucket of each block, and the end.
@@ -192,11 +202,17 @@ struct Range<B> {
     hit: u16,
 }
 
-/// The number of lists that a table can tell apart, whatever prefix lengths they have.
-pub const LISTS_MAX: u16 = (u16::MAX - 1) / LENS;
+/// The number of answers that a table can have: combinations of a list, a prefix length and a score.
+pub const ANSWERS_MAX: usize = u16::MAX as usize - 1;
+
+/// The number of lists with one score each that a table can distinguish, whatever prefix lengths they have.
+pub const LISTS_MAX: u16 = ANSWERS_MAX as u16 / LENS;
 
 /// The number of prefix lengths.
 const LENS: u16 = u128::LEN as u16 + 1;
+
+/// The number of scores.
+const SCORES: usize = SCORE_MAX as usize + 1;
 
 /// The number of blocks.
 const BLOCKS: usize = 1 << 16;
@@ -205,23 +221,24 @@ const BLOCKS: usize = 1 << 16;
 const RANGES_WANTED: usize = 8;
 
 impl<A: Bits> Table<A> {
-    /// Builds a table of `entries`. Of the lists that contain an address the one with the lowest `rank` decides; of
-    /// those with the same rank the one with the most specific prefix; of those with the same prefix the first.
+    /// Builds a table of `entries`. Of the prefixes that contain an address one with the lowest `rank` decides; of those with
+    /// the same rank the most specific one; of equal ones that of the first list.
     ///
     /// # Panics
-    /// If the number of a list is [`LISTS_MAX`] or above.
-    pub fn new(mut entries: Vec<Entry<A>>, rank: impl Fn(u16) -> u16) -> Self {
-        // A prefix inside another follows it; of equal ones the first list is last.
-        entries.sort_unstable_by(|a, b| (a.start, a.len, b.list).cmp(&(b.start, b.len, a.list)));
+    /// If the number of a list is [`LISTS_MAX`] or above, a score is above 100, or there are more than [`ANSWERS_MAX`] different
+    /// answers.
+    pub fn new(mut entries: Vec<Entry<A>>, rank: impl Fn(Hit) -> u16) -> Self {
+        // A prefix inside another follows it; of equal ones the first list is last, and in that the lowest score.
+        entries.sort_unstable_by(|a, b| (a.start, a.len, b.list, b.score).cmp(&(b.start, b.len, a.list, a.score)));
         let mut ranges = Ranges::with_capacity(2 * entries.len() + 1);
         // The prefixes that contain the current address: the last address of each, and the answer within it.
         let mut around: Vec<(A, Hit)> = Vec::new();
-        for Entry { start, len, list } in entries {
+        for Entry { start, len, score, list } in entries {
             ranges.leave(&mut around, |last| last < start);
             assert!(list < LISTS_MAX, "list {list} of {LISTS_MAX}");
-            let inner = Hit { list, len };
+            let inner = Hit { list, len, score };
             let hit = match around.last() {
-                Some((_, outer)) if rank(outer.list()) < rank(list) => *outer,
+                Some((_, outer)) if rank(*outer) < rank(inner) => *outer,
                 _ => inner,
             };
             ranges.begin(start, Some(hit));
@@ -271,7 +288,7 @@ struct Ranges<A> {
     starts: Vec<A>,
     hits: Vec<u16>,
     answers: Vec<Option<Hit>>,
-    /// The index of each answer, by list and length; 0 if it has none yet.
+    /// The index of each answer, by list, length and score; 0 if it has none yet.
     numbers: Vec<u16>,
 }
 
@@ -297,12 +314,15 @@ impl<A: Bits> Ranges<A> {
     }
 
     fn number(&mut self, hit: Hit) -> u16 {
-        let at = usize::from(hit.list) * usize::from(LENS) + usize::from(hit.len);
+        let kind = usize::from(hit.list) * usize::from(LENS) + usize::from(hit.len);
+        assert!(usize::from(hit.score) < SCORES, "the score is {}", hit.score);
+        let at = kind * SCORES + usize::from(hit.score);
         if at >= self.numbers.len() {
             self.numbers.resize(at + 1, 0);
         }
         if self.numbers[at] == 0 {
-            self.numbers[at] = self.answers.len() as u16; // within LISTS_MAX lists of LENS lengths
+            assert!(self.answers.len() <= ANSWERS_MAX, "there are more than {ANSWERS_MAX} answers");
+            self.numbers[at] = self.answers.len() as u16;
             self.answers.push(Some(hit));
         }
         self.numbers[at]
@@ -353,7 +373,7 @@ mod tests {
 
     fn entry(prefix: &str, list: u16) -> Entry<u32> {
         let (address, len) = prefix.split_once('/').unwrap();
-        Entry { start: address.parse::<Ipv4Addr>().unwrap().to_bits(), len: len.parse().unwrap(), list }
+        Entry { start: address.parse::<Ipv4Addr>().unwrap().to_bits(), len: len.parse().unwrap(), score: 0, list }
     }
 
     fn get(table: &Table<u32>, address: &str) -> Option<(u16, u8)> {
@@ -369,7 +389,7 @@ mod tests {
             entry("10.1.2.0/24", 1),
             entry("10.1.2.3/32", 3),
         ];
-        let table = Table::new(entries, |list| [5, 5, 5, 9][usize::from(list)]);
+        let table = Table::new(entries, |hit| [5, 5, 5, 9][usize::from(hit.list())]);
         assert_eq!(get(&table, "9.255.255.255"), None);
         assert_eq!(get(&table, "10.0.0.0"), Some((0, 8)));
         assert_eq!(get(&table, "10.1.0.0"), Some((1, 16)));
@@ -378,6 +398,26 @@ mod tests {
         assert_eq!(get(&table, "10.1.3.0"), Some((1, 16)));
         assert_eq!(get(&table, "10.255.255.255"), Some((0, 8)));
         assert_eq!(get(&table, "11.0.0.0"), None);
+    }
+
+    #[test]
+    fn a_list_may_have_several_scores() {
+        let scored = |prefix, list, score| Entry { score, ..entry(prefix, list) };
+        let entries = vec![
+            scored("10.0.0.0/8", 0, 30),
+            scored("10.1.0.0/16", 0, 50),
+            scored("10.2.0.0/16", 0, 7),
+            scored("10.2.0.0/16", 0, 9),
+            scored("10.3.0.0/16", 1, 30),
+        ];
+        let table = Table::new(entries, |hit| hit.score().into());
+        let get = |address: &str| {
+            let hit = table.get(address.parse::<Ipv4Addr>().unwrap().to_bits()).unwrap();
+            (hit.list(), hit.prefix_len(), hit.score())
+        };
+        assert_eq!(get("10.1.0.1"), (0, 8, 30), "the lowest score decides");
+        assert_eq!(get("10.2.0.1"), (0, 16, 7), "of the same prefix, too");
+        assert_eq!(get("10.3.0.1"), (1, 16, 30), "among equal scores the most specific prefix decides");
     }
 
     #[test]
@@ -401,7 +441,7 @@ mod tests {
     fn tables_of_every_size() {
         for count in [1_u32, 2, 7, 8, 63, 64, 600, 4096] {
             for step in [256 << 1, 1 << 16, 1 << 20] {
-                let entry = |n: u32| Entry { start: n.wrapping_mul(step), len: 24, list: (n % 7) as u16 };
+                let entry = |n: u32| Entry { start: n.wrapping_mul(step), len: 24, score: 0, list: (n % 7) as u16 };
                 let table = Table::new((0..count).map(entry).collect(), |_| 0);
                 for n in 0..count.min(u32::MAX / step) {
                     assert_eq!(
@@ -418,9 +458,14 @@ mod tests {
     #[test]
     fn crowded_blocks_of_ipv6_are_cut_into_buckets() {
         let address = |text: &str| text.parse::<Ipv6Addr>().unwrap().to_bits();
-        let crowd =
-            (0..50_000_u128).map(|n| Entry { start: address("2a00::") + (n << 97), len: 48, list: (n % 7) as u16 });
-        let far = ["::", "2001:db8::", "ffff:ffff::"].map(|text| Entry { start: address(text), len: 32, list: 9 });
+        let crowd = (0..50_000_u128).map(|n| Entry {
+            start: address("2a00::") + (n << 97),
+            len: 48,
+            score: 0,
+            list: (n % 7) as u16,
+        });
+        let far =
+            ["::", "2001:db8::", "ffff:ffff::"].map(|text| Entry { start: address(text), len: 32, score: 0, list: 9 });
         let table = Table::new(crowd.chain(far).collect(), |_| 0);
         assert!(table.bits > 8, "{} bits", table.bits);
         for n in 0..50_000 {

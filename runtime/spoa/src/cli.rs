@@ -50,22 +50,7 @@ pub(crate) struct ConfigFile {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show the verdict of lists on addresses, and the lines that decide
-    Check {
-        /// The addresses; without any they are read from standard input, one per line
-        #[arg(value_name = "IP", value_parser = address)]
-        addresses: Vec<IpAddr>,
-
-        /// Print a JSON object per address
-        #[arg(long)]
-        json: bool,
-
-        /// Exit with status 3 if an address is listed
-        #[arg(long)]
-        fail_if_listed: bool,
-
-        #[command(flatten)]
-        lists: ListArgs,
-    },
+    Check(CheckArgs),
     /// Write a file that is installed with the program: its man page, or completions of a shell
     #[command(hide = true)]
     Generate {
@@ -108,6 +93,48 @@ pub(crate) enum Command {
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
     },
+}
+
+/// The options of `check`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CheckArgs {
+    /// The addresses; without any they are read from standard input, one per line
+    #[arg(value_name = "IP", value_parser = address)]
+    pub(crate) addresses: Vec<IpAddr>,
+
+    /// Print a JSON object per address
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Exit with status 3 if an address is listed
+    #[arg(long)]
+    pub(crate) fail_if_listed: bool,
+
+    /// Ask the running agent at this admin address: IP:PORT or unix:PATH [default: the first "admin" of the configuration file]
+    ///
+    /// The answer is that of the lists in use, which may be older than their files. Lines of files are not known then.
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, require_equals = true, conflicts_with = "lists")]
+    live: Option<Option<ListenAddr>>,
+
+    #[command(flatten)]
+    pub(crate) lists: ListArgs,
+}
+
+impl CheckArgs {
+    /// Returns the admin address of the agent to ask; `None` without `--live`.
+    ///
+    /// # Errors
+    /// Neither the option nor the configuration file has one, or the file cannot be used.
+    pub(crate) fn live(&self) -> Result<Option<ListenAddr>, Failure> {
+        match &self.live {
+            None => Ok(None),
+            Some(Some(given)) => Ok(Some(given.clone())),
+            Some(None) => match self.lists.options()?.first_admin() {
+                Some(addr) => Ok(Some(addr)),
+                None => Err(Failure::Usage("check --live needs --live=ADDR, or a --config with admin".into())),
+            },
+        }
+    }
 }
 
 /// A file that is made of the definition of the command line.

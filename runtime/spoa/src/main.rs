@@ -5,15 +5,19 @@
 mod access;
 mod check;
 mod cli;
+mod explanation;
 mod file;
 mod files;
+mod live;
 mod log;
 mod man;
 mod options;
 mod probe;
 mod reload;
+mod summary;
 mod systemd;
 mod tables;
+mod validate;
 mod values;
 
 use std::error::Error;
@@ -28,10 +32,10 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use spoa_reputation::{Library, ListScores};
 use spoa_runtime::text::Escaped;
-use spoa_runtime::{Heartbeat, Source};
+use spoa_runtime::{Agent, Heartbeat, Source};
 
-use check::Output;
 use cli::{Cli, Command, Given};
+use live::VerdictPage;
 use probe::TestNotify;
 use reload::Signals;
 use values::Time;
@@ -59,15 +63,13 @@ fn main() -> ExitCode {
     };
     let result = match &cli.command {
         None => serve(&cli.given),
-        Some(Command::Check { addresses, json, fail_if_listed, lists }) => {
-            check::check(lists, addresses, Output { json: *json, fail_if_listed: *fail_if_listed })
-        }
+        Some(Command::Check(args)) => check::check(args),
         Some(Command::Generate { what }) => what.text().map_err(Failure::from).and_then(print),
         Some(Command::Probe { agent, notify, message, argument, expect, timeout: Time(timeout) }) => {
             let notify = notify.map(|address| TestNotify { address, message, argument, expected: expect });
             probe::run(agent, notify.as_ref(), *timeout)
         }
-        Some(Command::Validate { lists, user }) => check::validate(lists, user.as_deref()),
+        Some(Command::Validate { lists, user }) => validate::validate(lists, user.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -145,7 +147,7 @@ fn serve(given: &Given) -> Result<(), Failure> {
     let agent = if has_sockets { options.listen_if_given(agent) } else { options.listen(agent) };
     let agent = agent.build_info(env!("CARGO_PKG_VERSION"), env!("SPOA_COMMIT"));
     let agent = systemd::notify_from(agent).depends_on(heartbeat.clone()).metrics(log.metrics());
-    let start = |source: Arc<dyn Source>, library: Option<Library>| {
+    let start = |agent: Agent, source: Arc<dyn Source>, library: Option<Library>| {
         let server = agent.metrics(source).bind()?;
         options.log_start();
         if let Some(library) = &library {
@@ -157,10 +159,11 @@ fn serve(given: &Given) -> Result<(), Failure> {
     };
     let served = if options.has_lists() {
         let library = Library::open(options.reputation())?;
-        start(Arc::new(library.clone()), Some(library.clone()))?.run(ListScores::new(library))
+        let agent = agent.page(live::PATH, Arc::new(VerdictPage(library.clone())));
+        start(agent, Arc::new(library.clone()), Some(library.clone()))?.run(ListScores::new(library))
     } else {
         let scores = options.random();
-        start(scores.metrics(), None)?.run(scores)
+        start(agent, scores.metrics(), None)?.run(scores)
     };
     systemd::flush();
     Ok(served?)

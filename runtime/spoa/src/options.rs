@@ -52,7 +52,7 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "texts")]
     listen: Option<Vec<ListenAddr>>,
 
-    /// Address for /healthz, /readyz and /metrics over HTTP, in the form of --listen; repeatable
+    /// Address for /healthz, /readyz, /metrics and /verdict over HTTP, in the form of --listen; repeatable
     ///
     /// Everyone who can connect is answered.
     #[arg(long, value_name = "ADDR")]
@@ -201,7 +201,8 @@ const LIST_HELP_MORE: &str = "The file has an address, prefix or range per line,
 An address in an \"allow\" list is allowed; otherwise the lowest score of the lists that contain it counts. The default score is 0, or \
 100 with \"allow\". The format and the column of the address are detected from the first lines, or given by \"format=lines\", \
 \"csv\", \"json\" or \"ranges\", by \"column=\" (a number from 1, or a name in the header) or by \"key=\" (of JSON). \"min=5\", or \
-\"min=COLUMN:5\", skips lines with a smaller number. \"host-bits=accept\" reads 192.0.2.77/24 as its network; \"ipv6-host=64\" widens \
+\"min=COLUMN:5\", skips lines with a smaller number. \"score-column=\" has a score for each address, or with \"invert-score\" a number \
+from 0 (harmless) to 100 (bad). \"host-bits=accept\" reads 192.0.2.77/24 as its network; \"ipv6-host=64\" widens \
 single IPv6 addresses. A \"strict\" list is not used if any of its lines is bad, and no list if more than \"max-bad=50\" percent \
 are. A list that covers more than \"max-cover=10\" percent of all public addresses, or grows by more than \"max-growth=900\" percent, is \
 not used either. An \"optional\" list does not prevent the start if its file cannot be used. Lists on the command line replace all \
@@ -284,6 +285,11 @@ impl Options {
             Some(pair) => Err(format!("two messages are called {}", pair[0])),
             None => Ok(()),
         }
+    }
+
+    /// Returns the first admin address.
+    pub(crate) fn first_admin(&self) -> Option<ListenAddr> {
+        self.admin.as_ref()?.first().cloned()
     }
 
     /// True if scores come from lists, false if they are random.

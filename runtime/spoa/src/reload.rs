@@ -15,10 +15,10 @@ use spoa_reputation::{Change, FileAccess, Library, Watch};
 use spoa_runtime::Heartbeat;
 use spoa_runtime::text::{Count, Span};
 
-use crate::check::summary;
 use crate::cli::Given;
 use crate::log::Log;
 use crate::options::Options;
+use crate::summary::{log_list, log_refused};
 use crate::systemd;
 
 /// SIGHUP and SIGUSR1, caught from the moment that this is made: before that, either ends the process.
@@ -304,43 +304,26 @@ fn lower_priority() {
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), PRIORITY_LOWEST);
 }
 
-/// The end of a line about an optional list that was never loaded.
-const EMPTY: &str = "the list is optional, and empty until its file can be used";
-
 /// Logs the lists of the start.
 pub(crate) fn log_lists(library: &Library) {
     let refused = library.refused();
     for list in library.edition().lists.iter() {
-        let (name, prefixes, bad_lines) = (&list.config().name, list.prefixes(), list.bad_lines());
-        match refused.iter().find(|(refused, _)| refused == name) {
-            Some((_, error)) => {
-                tracing::warn!(list = name, error, "{error}; {EMPTY}");
-            }
-            None if bad_lines > 0 => tracing::warn!(list = name, prefixes, bad_lines, "{}", summary(list)),
-            None => tracing::info!(list = name, prefixes, bad_lines, "{}", summary(list)),
+        match refused.iter().find(|(refused, _)| *refused == list.config().name) {
+            Some((_, error)) => log_refused(list, error),
+            None => log_list(list),
         }
     }
 }
 
 /// Logs the outcome for each list.
 fn report(library: &Library, change: &Change) {
-    let edition = library.edition();
-    for list in edition.lists.iter() {
-        let (name, prefixes, bad_lines) = (&list.config().name, list.prefixes(), list.bad_lines());
+    for list in library.edition().lists.iter() {
+        let name = &list.config().name;
         if change.loaded.contains(name) {
-            if bad_lines > 0 {
-                tracing::warn!(list = name, prefixes, bad_lines, "{}", summary(list));
-            } else {
-                tracing::info!(list = name, prefixes, bad_lines, "{}", summary(list));
-            }
+            log_list(list);
         }
         if let Some((_, error)) = change.failed.iter().find(|(failed, _)| failed == name) {
-            let error = error.to_string();
-            if list.written().is_none() {
-                tracing::warn!(list = name, error, "{error}; {EMPTY}");
-            } else {
-                tracing::error!(list = name, error, "{error}; the previous version stays in use: {}", summary(list));
-            }
+            log_refused(list, &error.to_string());
         }
     }
 }

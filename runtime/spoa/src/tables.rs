@@ -37,6 +37,10 @@ struct ListKeys {
     key: Option<String>,
     #[serde(default, deserialize_with = "text")]
     min: Option<Min>,
+    #[serde(default, rename = "score-column", deserialize_with = "text")]
+    score_column: Option<Column>,
+    #[serde(default, rename = "invert-score")]
+    invert_score: bool,
     #[serde(default, rename = "host-bits", deserialize_with = "text")]
     host_bits: Option<HostBits>,
     #[serde(default, rename = "ipv6-host", deserialize_with = "text")]
@@ -65,7 +69,8 @@ impl TryFrom<ListKeys> for ListTable {
     type Error = String;
 
     fn try_from(keys: ListKeys) -> Result<Self, String> {
-        let ListKeys { name, path, format, column, key, min, host_bits, ipv6_host, .. } = keys;
+        let ListKeys { name, path, format, column, key, min, score_column, invert_score, host_bits, ipv6_host, .. } =
+            keys;
         let ListKeys { score, category, allow, strict, optional, max_shrink, max_growth, max_bad, max_cover, .. } =
             keys;
         if name.is_empty() || path.as_os_str().is_empty() {
@@ -76,6 +81,8 @@ impl TryFrom<ListKeys> for ListTable {
             column,
             key,
             min,
+            score: score_column,
+            invert_score,
             host_bits: host_bits.unwrap_or_default(),
             ipv6_host: ipv6_host.map(|Whole(len)| len as u8),
         };

@@ -85,8 +85,8 @@ impl Structure {
         match self {
             Self::Table => sample.measure(
                 |sample| {
-                    let v4 = sample.v4.iter().map(|&(start, len)| Entry { start, len, list: 0 });
-                    let v6 = sample.v6.iter().map(|&(start, len)| Entry { start, len, list: 0 });
+                    let v4 = sample.v4.iter().map(|&(start, len)| Entry { start, len, score: 0, list: 0 });
+                    let v6 = sample.v6.iter().map(|&(start, len)| Entry { start, len, score: 0, list: 0 });
                     (Table::new(v4.collect(), |_| 0), Table::new(v6.collect(), |_| 0))
                 },
                 |(v4, _), address| v4.get(address).is_some(),

@@ -65,10 +65,11 @@ fn check_reads_standard_input_and_prints_json() {
     assert_eq!((output.status.code(), lines.len()), (Some(0), 2), "{text}");
     let beginning = r#"{"address":"192.0.2.7","verdict":"listed","score":10,"list":"worse","category":""#;
     assert!(
-        lines[0].starts_with(beginning) && lines[0].contains(r#""prefix":"192.0.2.0/24","matches":[{"list":"bad","#),
+        lines[0].starts_with(beginning)
+            && lines[0].contains(r#""prefix":"192.0.2.0/24","generation":1,"matches":[{"list":"bad","#),
         "{text}"
     );
-    let wanted = r#"{"address":"8.8.8.8","verdict":"unknown","score":50,"list":null,"category":null,"prefix":null,"matches":[]}"#;
+    let wanted = r#"{"address":"8.8.8.8","verdict":"unknown","score":50,"list":null,"category":null,"prefix":null,"generation":1,"matches":[]}"#;
     assert_eq!(lines[1], wanted);
 
     let output = check(&[], "8.8.8.8\nnonsense\x1b[2J\n192.0.2.7\n");

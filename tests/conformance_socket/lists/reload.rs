@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use rustix::process::Signal;
+use spoa_tests::admin::Admin;
 use spoa_tests::agent::{Agent, run};
 use spoa_tests::bytes::Value;
 use spoa_tests::client::Client;
@@ -251,6 +252,32 @@ fn an_optional_list_may_be_missing_at_the_start() {
         Some(1),
         "expected an invalid file to be an error"
     );
+}
+
+/// Each limit refuses the new version of a list, with its reason in the log and the metrics, and its previous version decides.
+#[test]
+fn a_list_that_exceeds_a_limit_is_refused() {
+    let lines = |count: u8| (0..count).map(|last| format!("192.0.2.{last}\n")).collect::<String>();
+    let folder = Folder::with(&[("l", lines(200).as_bytes())]);
+    let list = folder.list("l", ",score=10,max-growth=10");
+    let agent = Agent::spawn(&["--list", &list, "--admin", "127.0.0.1:0"]);
+    let admin = Admin::of(&agent);
+    let mut client = Client::ready(agent.addr());
+    for (content, reason, logged) in [
+        (lines(250), "growth", "which is more than 10 % more"),
+        (lines(99), "shrinkage", "which is more than 50 % fewer"),
+        (lines(200) + "16.0.0.0/4\n", "cover", "of all public addresses"),
+        (lines(200) + &"nonsense\n".repeat(201), "bad_lines", "of 401 lines of"),
+        ("# nothing\n".into(), "no_address", "there is no address in"),
+    ] {
+        folder.write("l", content.as_bytes());
+        agent.wait_for_line(logged);
+        assert_eq!(admin.sample(&format!("spoa_list_refusals_total{{reason=\"{reason}\"}}")), 1.0, "{reason}");
+        assert!(ask(&mut client, &check_client_ip(ipv4(150))).starts_with("ip_score=10"), "{reason}");
+    }
+    assert_eq!(admin.sample("spoa_list_reloads_total{result=\"refused\"}"), 5.0);
+    folder.write("l", lines(210).as_bytes());
+    agent.wait_for_line("generation 2");
 }
 
 /// An optional list that was never loaded has no previous version, so SIGHUP rejects a configuration that requires it.

@@ -9,8 +9,7 @@ use serde::de::IgnoredAny;
 
 use super::json::Walker;
 use super::lines::MARK;
-use super::{Format, LineError, LineFault, Reading, with_keys};
-use crate::prefix::Item;
+use super::{Entry, Format, LineError, Reading, with_keys};
 
 /// True if a list that begins with these bytes has to be read as a whole, because its first line is not JSON on its own.
 pub(super) fn is_document(start: &[u8], reading: &Reading) -> bool {
@@ -34,15 +33,13 @@ pub(super) fn is_document(start: &[u8], reading: &Reading) -> bool {
 pub(super) fn read_document(
     input: impl BufRead,
     reading: &Reading,
-    count: &mut impl FnMut(u64, Result<Item, LineError>),
+    report: &mut impl FnMut(u64, Result<Entry, LineError>),
 ) -> io::Result<(String, u64)> {
     let line = Rc::new(Cell::new(1));
     let input = SkipMark { input, is_at_start: true };
     let input = Scanner { input, line: Rc::clone(&line), string_len: None, is_escaped: false };
-    let walker = Walker::new(reading, |said: Result<Item, LineFault>| {
-        count(line.get(), said.map_err(|fault| fault.at(1)));
-    });
-    walker.document(input)?;
+    let walker = Walker::new(reading);
+    walker.document(input, |parsed| report(line.get(), parsed.map_err(|fault| fault.at(1))))?;
     Ok((with_keys("a JSON document", &walker.keys()), walker.below_min()))
 }
 

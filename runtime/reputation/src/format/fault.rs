@@ -1,6 +1,7 @@
 //! Faults in the lines of a list.
 
 use crate::prefix::ItemError;
+use crate::scores::SCORE_MAX;
 
 /// The reason why a line is bad, and the place in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,9 +42,15 @@ pub enum LineFault {
     /// A line has too few columns.
     #[error("the line has no such column")]
     NoColumn,
-    /// The threshold's column is not a number.
-    #[error("\"{}\" is not a number for the threshold", .0.escape_debug())]
+    /// The text in the column of the threshold or score is not a number.
+    #[error("\"{}\" is not a number", .0.escape_debug())]
     NotANumber(String),
+    /// The key of the threshold or score is missing where the address is.
+    #[error("there is no number under \"{}\" beside the address", .0.escape_debug())]
+    NoNumber(String),
+    /// A number is not a score.
+    #[error("{0} is not a score from 0 to {SCORE_MAX}")]
+    NotAScore(String),
     /// A line has an address outside the column of addresses.
     #[error("several addresses on one line (column=N chooses one)")]
     Several,

@@ -1,12 +1,12 @@
 //! Addresses in JSON: one object per line, or whole documents of any shape.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::fmt;
 use std::io::{self, Read};
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::{KEYS_SHOWN, LineFault, Reading, shown};
+use super::{Column, Entry, KEYS_SHOWN, LineFault, Parsed, Reading, shown};
 use crate::prefix::Item;
 
 /// The keys that name an address, an array of them, or a range of addresses; the first one in an object counts. Case and `_` do
@@ -45,51 +45,61 @@ const ENTRY_LEN_MAX: usize = 128;
 const FIELDS_MAX: usize = 256;
 
 /// Reads entries out of JSON values.
-pub(super) struct Walker<'r, F> {
+pub(super) struct Walker<'r> {
     reading: &'r Reading,
-    /// Called with each entry, and with each fault.
-    tell: RefCell<F>,
     /// The keys under which entries were found.
     keys: RefCell<Vec<String>>,
     /// The number of objects below the threshold.
     below_min: Cell<u64>,
 }
 
-/// Strings of an object that may be entries.
+/// Strings and numbers of an object that matter to its entry.
 #[derive(Default)]
 struct Fields {
     strings: Vec<(String, String)>,
-    /// The number under the key of the threshold, or the text that is none.
-    number: Option<Result<f64, String>>,
+    /// The number under the key of the threshold.
+    min: Option<Number>,
+    /// The number under the key of the score.
+    score: Option<Number>,
     scope: Option<String>,
     is_metadata: bool,
     /// An array or object inside has had an entry.
     has_found: bool,
 }
 
-impl<'r, F: FnMut(Result<Item, LineFault>)> Walker<'r, F> {
-    pub(super) fn new(reading: &'r Reading, tell: F) -> Self {
-        Self { reading, tell: RefCell::new(tell), keys: RefCell::default(), below_min: Cell::new(0) }
+/// A number, or the text that is none.
+type Number = Result<f64, String>;
+
+/// The entry of an object, with its key, or a fault.
+type Picked<'f> = Result<(&'f str, Item), LineFault>;
+
+impl<'r> Walker<'r> {
+    pub(super) fn new(reading: &'r Reading) -> Self {
+        Self { reading, keys: RefCell::default(), below_min: Cell::new(0) }
     }
 
-    /// Reads one line. Returns the error and its column if it is not JSON.
-    pub(super) fn line(&self, text: &str) -> Result<(), (String, usize)> {
+    /// Reads one line, and reports each of its entries and faults. Returns the error and its column if it is not JSON.
+    pub(super) fn line(&self, text: &str, report: impl FnMut(Parsed)) -> Result<(), (String, usize)> {
         let mut json = serde_json::Deserializer::from_str(text);
-        let read = Node { walker: self, key: "", is_row: true }.deserialize(&mut json).and_then(|_| json.end());
+        let read = self.root(&RefCell::new(report), true).deserialize(&mut json).and_then(|_| json.end());
         read.map_err(|error| (what(&error), error.column().max(1)))
     }
 
-    /// Reads a document to its end.
+    /// Reads a document to its end, and reports each of its entries and faults.
     ///
     /// # Errors
     /// It is not JSON, or cannot be read.
-    pub(super) fn document(&self, input: impl Read) -> io::Result<()> {
+    pub(super) fn document(&self, input: impl Read, report: impl FnMut(Parsed)) -> io::Result<()> {
         let mut json = serde_json::Deserializer::from_reader(input);
-        let read = Node { walker: self, key: "", is_row: false }.deserialize(&mut json).and_then(|_| json.end());
+        let read = self.root(&RefCell::new(report), false).deserialize(&mut json).and_then(|_| json.end());
         read.map_err(|error| {
             let text = format!("it is not JSON: {error}");
             if error.is_io() { io::Error::from(error) } else { io::Error::new(io::ErrorKind::InvalidData, text) }
         })
+    }
+
+    const fn root<'w, F>(&'w self, report: &'w RefCell<F>, is_row: bool) -> Node<'w, 'r, F> {
+        Node { walker: self, report, key: "", is_row }
     }
 
     /// Returns the number of objects below the threshold.
@@ -98,37 +108,28 @@ impl<'r, F: FnMut(Result<Item, LineFault>)> Walker<'r, F> {
     }
 
     /// Returns the keys under which entries were found.
-    pub(super) fn keys(&self) -> Vec<String> {
-        self.keys.borrow().clone()
+    pub(super) fn keys(&self) -> Ref<'_, Vec<String>> {
+        self.keys.borrow()
     }
 
-    fn tell(&self, entry: Result<Item, LineFault>) {
-        (self.tell.borrow_mut())(entry);
-    }
-
-    fn found(&self, key: &str, entry: Result<Item, LineFault>) {
+    fn add_key(&self, key: &str) {
         let mut keys = self.keys.borrow_mut();
         if keys.len() < KEYS_SHOWN && !key.is_empty() && !keys.iter().any(|known| *known == shown(key)) {
             keys.push(shown(key));
         }
-        drop(keys);
-        self.tell(entry);
     }
 
     fn item(&self, text: &str) -> Result<Item, LineFault> {
         super::item(text, self.reading)
     }
 
-    /// True if an object with this number under the key of the threshold counts.
-    fn reaches_min(&self, number: Option<&Result<f64, String>>) -> bool {
-        let Some(min) = &self.reading.min else { return true };
-        match number {
-            Some(Ok(number)) if *number >= min.value => return true,
-            Some(Ok(_)) => self.below_min.set(self.below_min.get() + 1),
-            Some(Err(text)) => self.tell(Err(LineFault::NotANumber(text.clone()))),
-            None => self.tell(Err(LineFault::NotANumber(String::new()))),
-        }
-        false
+    /// Returns the keys of the threshold and of the score.
+    fn number_keys(&self) -> [Option<&str>; 2] {
+        let name = |column: Option<&'r Column>| match column {
+            Some(Column::Name(name)) => Some(name.as_str()),
+            _ => None,
+        };
+        [name(self.reading.min.as_ref().and_then(|min| min.column.as_ref())), name(self.reading.score.as_ref())]
     }
 
     /// True if strings under this key are entries.
@@ -139,59 +140,65 @@ impl<'r, F: FnMut(Result<Item, LineFault>)> Walker<'r, F> {
         }
     }
 
-    /// Reads the strings of an object, which is a row of an array or a line if `is_row`. Returns true if it had an entry.
-    fn object(&self, fields: &Fields, is_row: bool) -> bool {
-        let Fields { strings, number, scope, is_metadata, has_found } = fields;
+    /// Returns the entry of an object; `None` if it is below the threshold.
+    fn entry(&self, fields: &Fields, picked: Picked<'_>) -> Result<Option<Entry>, LineFault> {
+        let [min_key, score_key] = self.number_keys();
+        let number = |number: &Option<Number>, key: Option<&str>| match number {
+            Some(Ok(number)) => Ok(*number),
+            Some(Err(text)) => Err(LineFault::NotANumber(text.clone())),
+            None => Err(LineFault::NoNumber(shown(key.unwrap_or_default()))),
+        };
+        if let Some(min) = &self.reading.min
+            && number(&fields.min, min_key)? < min.value
+        {
+            return Ok(None);
+        }
+        let (key, item) = picked?;
+        let score = match self.reading.score {
+            Some(_) => Some(self.reading.score_of(number(&fields.score, score_key)?)?),
+            None => None,
+        };
+        self.add_key(key);
+        Ok(Some(Entry { item, score }))
+    }
+
+    /// Returns the entry of an object, which is a row of an array or a line if `is_row`; `None` if it has none.
+    fn pick<'f>(&self, fields: &'f Fields, is_row: bool) -> Option<Picked<'f>> {
+        let Fields { strings, scope, is_metadata, has_found, .. } = fields;
+        let is_chosen = self.reading.key.is_some();
         let wanted = match &self.reading.key {
             Some(key) => strings.iter().find(|(name, _)| name == key),
             None => strings.iter().filter(|(name, _)| rank(name).is_some()).min_by_key(|(name, _)| rank(name)),
         };
-        // The scope of a decision is that of its "value"; elsewhere the word means something else.
-        let is_other = |text: &str| {
-            let is_address = |scope: &str| ["ip", "range"].contains(&scope.to_ascii_lowercase().as_str());
-            scope.as_deref().is_some_and(|scope| !is_address(scope)) && self.item(text).is_err()
-        };
-        if is_row && wanted.is_some_and(|(key, text)| key == "value" && is_other(text)) {
-            self.tell(Err(LineFault::Scope));
-            return true;
-        }
         if let Some((key, text)) = wanted {
-            if !self.reaches_min(number.as_ref()) {
-                return true;
-            }
             let item = self.item(text);
+            // The scope of a decision is that of its "value"; elsewhere the word means something else.
+            let is_address = |scope: &str| ["ip", "range"].contains(&scope.to_ascii_lowercase().as_str());
+            let is_other = item.is_err() && scope.as_deref().is_some_and(|scope| !is_address(scope));
+            if is_row && key == "value" && is_other {
+                return Some(Err(LineFault::Scope));
+            }
             let is_apart = |(name, text): &(String, String)| {
-                let other = self.item(text).ok().filter(|_| self.reading.key.is_none() && rank(name).is_some());
+                let other = self.item(text).ok().filter(|_| !is_chosen && rank(name).is_some());
                 item.as_ref().ok().zip(other).is_some_and(|(item, other)| !item.contains(other))
             };
             if strings.iter().any(is_apart) {
-                self.tell(Err(LineFault::SeveralKeys));
-                return true;
+                return Some(Err(LineFault::SeveralKeys));
             }
             // A name such as "value" or "host" may be of something else in an object that is no row.
-            if item.is_ok() || is_row || self.reading.key.is_some() || looks_like_address(text) {
-                self.found(key, item);
-                return true;
+            if item.is_ok() || is_row || is_chosen || looks_like_address(text) {
+                return Some(item.map(|item| (key.as_str(), item)));
             }
         }
-        if self.reading.key.is_none() {
-            let mut entries = strings.iter().filter_map(|(key, text)| Some((key, self.item(text).ok()?)));
+        if !is_chosen {
+            let mut entries = strings.iter().filter_map(|(key, text)| Some((key.as_str(), self.item(text).ok()?)));
             match (entries.next(), entries.next()) {
-                (Some((key, item)), None) => {
-                    self.found(key, Ok(item));
-                    return true;
-                }
-                (Some(_), Some(_)) => {
-                    self.tell(Err(LineFault::SeveralKeys));
-                    return true;
-                }
-                _ => {}
+                (Some(only), None) => return Some(Ok(only)),
+                (Some(_), Some(_)) => return Some(Err(LineFault::SeveralKeys)),
+                (None, _) => {}
             }
         }
-        if is_row && !has_found && !is_metadata {
-            self.tell(Err(LineFault::NoAddress));
-        }
-        *has_found
+        (is_row && !has_found && !is_metadata).then_some(Err(LineFault::NoAddress))
     }
 }
 
@@ -229,7 +236,9 @@ fn what(error: &serde_json::Error) -> String {
 
 /// A value under a key.
 struct Node<'w, 'r, F> {
-    walker: &'w Walker<'r, F>,
+    walker: &'w Walker<'r>,
+    /// Called with each entry, and with each fault.
+    report: &'w RefCell<F>,
     key: &'w str,
     /// It is a line, or an element of an array in which others have had an entry.
     is_row: bool,
@@ -244,7 +253,44 @@ enum Value {
     Other,
 }
 
-impl<'de, F: FnMut(Result<Item, LineFault>)> DeserializeSeed<'de> for Node<'_, '_, F> {
+impl<'w, 'r, F: FnMut(Parsed)> Node<'w, 'r, F> {
+    fn report(&self, parsed: Parsed) {
+        (self.report.borrow_mut())(parsed);
+    }
+
+    /// Returns the node of a value inside this one.
+    const fn inner<'i>(&self, key: &'i str, is_row: bool) -> Node<'i, 'r, F>
+    where
+        'w: 'i,
+    {
+        Node { walker: self.walker, report: self.report, key, is_row }
+    }
+
+    /// Reports a string of an array as an entry: it has no number beside it.
+    fn report_string(&self, item: Item) {
+        match self.walker.number_keys().into_iter().flatten().next() {
+            Some(key) => self.report(Err(LineFault::NoNumber(shown(key)))),
+            None => {
+                self.walker.add_key(self.key);
+                self.report(Ok(Entry { item, score: None }));
+            }
+        }
+    }
+
+    /// Reads the strings and numbers of an object. Returns true if it had an entry or a fault.
+    fn object(&self, fields: &Fields) -> bool {
+        let Some(picked) = self.walker.pick(fields, self.is_row) else { return fields.has_found };
+        let has_found = !matches!(picked, Err(LineFault::NoAddress));
+        match self.walker.entry(fields, picked) {
+            Ok(Some(entry)) => self.report(Ok(entry)),
+            Ok(None) => self.walker.below_min.set(self.walker.below_min.get() + 1),
+            Err(fault) => self.report(Err(fault)),
+        }
+        has_found
+    }
+}
+
+impl<'de, F: FnMut(Parsed)> DeserializeSeed<'de> for Node<'_, '_, F> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -252,7 +298,7 @@ impl<'de, F: FnMut(Result<Item, LineFault>)> DeserializeSeed<'de> for Node<'_, '
     }
 }
 
-impl<'de, F: FnMut(Result<Item, LineFault>)> Visitor<'de> for Node<'_, '_, F> {
+impl<'de, F: FnMut(Parsed)> Visitor<'de> for Node<'_, '_, F> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -287,15 +333,15 @@ impl<'de, F: FnMut(Result<Item, LineFault>)> Visitor<'de> for Node<'_, '_, F> {
         let Self { walker, key, .. } = self;
         let mut has_found = false;
         let is_named = walker.is_key(key) || key.is_empty() && walker.reading.key.is_none();
-        while let Some(value) = array.next_element_seed(Node { walker, key, is_row: has_found || key.is_empty() })? {
+        while let Some(value) = array.next_element_seed(self.inner(key, has_found || key.is_empty()))? {
             match value {
                 Value::Text(text) if walker.reading.key.is_none() || is_named => match walker.item(&text) {
                     Ok(item) => {
-                        walker.found(key, Ok(item));
+                        self.report_string(item);
                         has_found = true;
                     }
                     // Tags and the like are strings too.
-                    Err(fault) if has_found || is_named || looks_like_address(&text) => walker.tell(Err(fault)),
+                    Err(fault) if has_found || is_named || looks_like_address(&text) => self.report(Err(fault)),
                     Err(_) => {}
                 },
                 Value::Nested(found) => has_found |= found,
@@ -306,36 +352,45 @@ impl<'de, F: FnMut(Result<Item, LineFault>)> Visitor<'de> for Node<'_, '_, F> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
-        let Self { walker, is_row, .. } = self;
         let mut fields = Fields::default();
-        let threshold = walker.reading.min.as_ref().and_then(|min| match &min.column {
-            Some(super::Column::Name(name)) => Some(name.as_str()),
-            _ => None,
-        });
         while let Some(key) = object.next_key::<String>()? {
-            if SKIPPED.contains(&key.as_str()) && walker.reading.key.is_none() {
+            if SKIPPED.contains(&key.as_str()) && self.walker.reading.key.is_none() {
                 object.next_value::<IgnoredAny>()?;
                 continue;
             }
-            match object.next_value_seed(Node { walker, key: &key, is_row: false })? {
-                Value::Nested(found) => fields.has_found |= found,
-                Value::Number(number) if threshold == Some(key.as_str()) => fields.number = Some(Ok(number)),
-                Value::Text(text) => {
-                    if threshold == Some(key.as_str()) {
-                        fields.number = Some(text.parse().map_err(|_| shown(&text)));
-                    }
-                    if key.eq_ignore_ascii_case("scope") {
-                        fields.scope = Some(text.clone());
-                    }
-                    fields.is_metadata |= key == "type" && text == "metadata";
-                    if fields.strings.len() >= FIELDS_MAX {
-                        return Err(A::Error::custom(format!("an object has more than {FIELDS_MAX} strings")));
-                    }
-                    fields.strings.push((key, text));
-                }
-                Value::Number(_) | Value::Other => {}
+            let value = object.next_value_seed(self.inner(&key, false))?;
+            if fields.strings.len() >= FIELDS_MAX && matches!(value, Value::Text(_)) {
+                return Err(A::Error::custom(format!("an object has more than {FIELDS_MAX} strings")));
+            }
+            fields.add(key, value, self.walker.number_keys());
+        }
+        Ok(Value::Nested(self.object(&fields)))
+    }
+}
+
+impl Fields {
+    /// Adds the value under a key. `number_keys` are those of the threshold and of the score.
+    fn add(&mut self, key: String, value: Value, number_keys: [Option<&str>; 2]) {
+        let number = match &value {
+            Value::Number(number) => Some(Ok(*number)),
+            Value::Text(text) => Some(text.parse().map_err(|_| shown(text))),
+            Value::Nested(_) | Value::Other => None,
+        };
+        for (wanted, field) in number_keys.into_iter().zip([&mut self.min, &mut self.score]) {
+            if wanted == Some(key.as_str()) {
+                field.clone_from(&number);
             }
         }
-        Ok(Value::Nested(walker.object(&fields, is_row)))
+        match value {
+            Value::Text(text) => {
+                if key.eq_ignore_ascii_case("scope") {
+                    self.scope = Some(text.clone());
+                }
+                self.is_metadata |= key == "type" && text == "metadata";
+                self.strings.push((key, text));
+            }
+            Value::Nested(found) => self.has_found |= found,
+            Value::Number(_) | Value::Other => {}
+        }
     }
 }

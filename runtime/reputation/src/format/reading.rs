@@ -2,7 +2,9 @@
 
 use std::str::FromStr;
 
+use super::LineFault;
 use crate::prefix::HostBits;
+use crate::scores::SCORE_MAX;
 
 /// The way in which a list is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +17,10 @@ pub struct Reading {
     pub key: Option<String>,
     /// The threshold below which lines are skipped.
     pub min: Option<Min>,
+    /// The column, or the key of JSON, that has the score of each address; without it all have the score of the list.
+    pub score: Option<Column>,
+    /// True if the numbers in the score column grow with badness, so that a score is 100 minus its number.
+    pub invert_score: bool,
     /// The treatment of host bits.
     pub host_bits: HostBits,
     /// The prefix length to which single IPv6 addresses are widened, 1 to 128: a client may have a network of 64 bits.
@@ -78,6 +84,12 @@ pub enum FormatError {
     /// A threshold was given for a format that has no columns.
     #[error("min is for columns, or for json with KEY:NUMBER")]
     MinWithoutColumn,
+    /// A score column was given for a format that has no columns.
+    #[error("score-column is for columns, or for json with a key")]
+    ScoreWithoutColumn,
+    /// Scores are to be inverted, but there is no score column.
+    #[error("invert-score needs a score-column")]
+    InvertWithoutColumn,
     /// The prefix length is not a number from 1 to 128.
     #[error("ipv6-host is a prefix length from 1 to 128")]
     Ipv6Host,
@@ -87,6 +99,23 @@ pub enum FormatError {
 }
 
 impl Reading {
+    /// True if a number beside each address is needed.
+    pub(super) const fn needs_numbers(&self) -> bool {
+        self.min.is_some() || self.score.is_some()
+    }
+
+    /// Returns the score that a number stands for, rounded.
+    ///
+    /// # Errors
+    /// It is not from 0 to 100.
+    pub(super) fn score_of(&self, number: f64) -> Result<u8, LineFault> {
+        if !(0.0..=f64::from(SCORE_MAX)).contains(&number) {
+            return Err(LineFault::NotAScore(number.to_string()));
+        }
+        let score = number.round() as u8;
+        Ok(if self.invert_score { SCORE_MAX as u8 - score } else { score })
+    }
+
     /// Checks that the parts fit together.
     ///
     /// # Errors
@@ -98,11 +127,19 @@ impl Reading {
         if self.key.is_some() && (!matches!(self.format, Format::Auto | Format::Json) || self.column.is_some()) {
             return Err(FormatError::NoKeys);
         }
-        let has_no_key = self.min.as_ref().is_some_and(|min| !matches!(min.column, Some(Column::Name(_))));
-        match self.format {
-            Format::Lines | Format::Ranges if self.min.is_some() => return Err(FormatError::MinWithoutColumn),
-            Format::Json if has_no_key => return Err(FormatError::MinWithoutColumn),
-            _ => {}
+        let is_readable = |column: Option<&Column>| match self.format {
+            Format::Lines | Format::Ranges => false,
+            Format::Json => matches!(column, Some(Column::Name(_))),
+            Format::Auto | Format::Csv => true,
+        };
+        if self.min.as_ref().is_some_and(|min| !is_readable(min.column.as_ref())) {
+            return Err(FormatError::MinWithoutColumn);
+        }
+        if self.score.as_ref().is_some_and(|column| !is_readable(Some(column))) {
+            return Err(FormatError::ScoreWithoutColumn);
+        }
+        if self.invert_score && self.score.is_none() {
+            return Err(FormatError::InvertWithoutColumn);
         }
         if self.ipv6_host.is_some_and(|len| !(1..=128).contains(&len)) {
             return Err(FormatError::Ipv6Host);

@@ -15,7 +15,7 @@ pub struct ListConfig {
     pub path: PathBuf,
     /// The way in which the file is read.
     pub reading: Reading,
-    /// The score of its addresses, 0 to [`SCORE_MAX`].
+    /// The score of its addresses, 0 to [`SCORE_MAX`], unless they have scores of their own in [`Reading::score`].
     pub score: u32,
     /// The kind of addresses in it, for answers; may be empty.
     pub category: String,
@@ -51,9 +51,10 @@ pub const COVER_MAX: u8 = 10;
 pub const PREFIX_COVER_MAX: f64 = 2.0;
 
 impl ListConfig {
-    /// Returns its rank among lists that match the same address: the lowest decides.
-    pub(crate) fn rank(&self) -> u16 {
-        if self.allow { 0 } else { 1 + self.score.min(SCORE_MAX) as u16 }
+    /// Returns the rank of a prefix of this list, with this score, among those that contain the same address: the lowest
+    /// decides.
+    pub(crate) fn rank(&self, score: u32) -> u16 {
+        if self.allow { 0 } else { 1 + score.min(SCORE_MAX) as u16 }
     }
 
     /// True if it reads the same file in the same way.
@@ -63,8 +64,8 @@ impl ListConfig {
 }
 
 /// `NAME=PATH` and then, each after a comma, `score=N`, `category=TEXT`, `allow`, `strict`, `optional`, `max-shrink=N`,
-/// `max-growth=N`, `max-bad=N`, `max-cover=N`, `format=F`, `column=C`, `key=K`, `min=M`, `host-bits=accept`, `ipv6-host=N`. The
-/// default score is 0, or 100 with `allow`. The format is `lines`, `json`, `csv` or `ranges`; by default it is detected. A column
+/// `max-growth=N`, `max-bad=N`, `max-cover=N`, `format=F`, `column=C`, `key=K`, `min=M`, `score-column=C`, `invert-score`,
+/// `host-bits=accept`, `ipv6-host=N`. The default score is 0, or 100 with `allow`. The format is `lines`, `json`, `csv` or `ranges`; by default it is detected. A column
 /// is a number from 1, or a name in the header.
 impl FromStr for ListConfig {
     type Err = ListConfigError;
@@ -92,10 +93,12 @@ impl FromStr for ListConfig {
                 Some(("column", value)) => list.reading.column = Some(value.parse()?),
                 Some(("key", value)) => list.reading.key = Some(value.into()),
                 Some(("min", value)) => list.reading.min = Some(value.parse()?),
+                Some(("score-column", value)) => list.reading.score = Some(value.parse()?),
                 Some(("host-bits", value)) => list.reading.host_bits = value.parse()?,
                 Some(("ipv6-host", value)) => {
                     list.reading.ipv6_host = Some(value.parse().map_err(|_| FormatError::Ipv6Host)?);
                 }
+                None if part == "invert-score" => list.reading.invert_score = true,
                 None if part == "allow" => list.allow = true,
                 None if part == "strict" => list.strict = true,
                 None if part == "optional" => list.optional = true,
@@ -152,4 +155,4 @@ pub enum ListConfigError {
 
 /// The parts that may follow a list's path, for errors.
 const KEYS: &str = "score=N, category=TEXT, allow, strict, optional, max-shrink=N, max-growth=N, max-bad=N, max-cover=N, format=F, \
-                    column=C, key=K, min=M, host-bits=accept and ipv6-host=N";
+                    column=C, key=K, min=M, score-column=C, invert-score, host-bits=accept and ipv6-host=N";

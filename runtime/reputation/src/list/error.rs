@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::PREFIXES_MAX;
 use crate::format::LineError;
 use crate::prefix::Prefix;
-use crate::table::LISTS_MAX;
+use crate::table::{ANSWERS_MAX, LISTS_MAX};
 use spoa_runtime::text::Count;
 
 /// The first bad line of a list.
@@ -170,6 +170,18 @@ pub enum LoadError {
         /// Its file.
         path: PathBuf,
     },
+    /// The lists have too many different scores.
+    #[error(
+        "list {name}: with {} all lists together have more than {ANSWERS_MAX} different combinations of a list, a prefix length and \
+         a score; use score-column for fewer lists",
+        path.display()
+    )]
+    TooManyScores {
+        /// The list that exceeded the limit.
+        name: String,
+        /// Its file.
+        path: PathBuf,
+    },
     /// Two lists have the same name, so answers could not tell them apart.
     #[error("two lists are called {0}")]
     SameName(String),
@@ -189,11 +201,27 @@ pub(crate) enum Retry {
     Always,
 }
 
+/// The reasons for which a list is refused, as in metrics.
+pub(crate) const REASONS: [&str; 7] = ["unreadable", "no_address", "bad_lines", "cover", "growth", "shrinkage", "room"];
+
 impl LoadError {
+    /// Returns the reason in [`REASONS`].
+    pub(crate) const fn reason(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "unreadable",
+            Self::Empty { .. } | Self::NoAddress { .. } => "no_address",
+            Self::TooManyBadLines { .. } | Self::BadLines { .. } => "bad_lines",
+            Self::TooWide { .. } | Self::CoversTooMuch { .. } => "cover",
+            Self::Grown { .. } => "growth",
+            Self::Shrunk { .. } => "shrinkage",
+            Self::TooManyPrefixes { .. } | Self::TooManyScores { .. } | Self::SameName(_) | Self::TooMany => "room",
+        }
+    }
+
     pub(crate) fn retry(&self) -> Retry {
         match self {
             Self::Io { error, .. } if error.raw_os_error().is_some() => Retry::Always,
-            Self::TooManyPrefixes { .. } => Retry::Room,
+            Self::TooManyPrefixes { .. } | Self::TooManyScores { .. } => Retry::Room,
             _ => Retry::Changed,
         }
     }

@@ -1,0 +1,137 @@
+//! The verdict on an address and everything that led to it, for people and for programs.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use spoa_reputation::embedded;
+use spoa_reputation::{Edition, List};
+use spoa_runtime::text::Escaped;
+
+/// The verdict on an address, with all matches. In JSON it is the output of `spoa check --json` and of the page `/verdict`.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Explanation {
+    address: IpAddr,
+    /// The IPv4 address that is embedded in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    looked_up_as: Option<IpAddr>,
+    /// `allow`, `listed` or `unknown`.
+    verdict: String,
+    score: u32,
+    /// The list that decided, its category and its prefix.
+    list: Option<String>,
+    category: Option<String>,
+    prefix: Option<String>,
+    /// The generation of the lists.
+    generation: u64,
+    matches: Vec<ListMatch>,
+}
+
+/// A prefix of a list that contains the address.
+#[derive(Debug, Deserialize, Serialize)]
+struct ListMatch {
+    list: String,
+    prefix: String,
+    score: u32,
+    allow: bool,
+    /// The line of the file; the running agent does not know it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+    path: String,
+}
+
+/// A prefix, its score, and its line if that is known.
+type Found = (String, u32, Option<u64>);
+
+impl Explanation {
+    /// Explains the verdict by the lists in memory.
+    pub(crate) fn of(edition: &Edition, address: IpAddr) -> Self {
+        let prefixes = |list: &List| {
+            let prefixes = list.prefixes_with(address).into_iter();
+            prefixes.map(|(prefix, score)| (prefix.to_string(), score, None)).collect()
+        };
+        Self::new(edition, address, prefixes)
+    }
+
+    /// Explains the verdict by the lists in memory and the lines of their files. A file is read again only if its list contains
+    /// the address.
+    ///
+    /// # Errors
+    /// A file cannot be read again.
+    pub(crate) fn with_lines(edition: &Edition, address: IpAddr) -> io::Result<Self> {
+        let mut failed = None;
+        let explanation = Self::new(edition, address, |list| {
+            if list.prefixes_with(address).is_empty() {
+                return Vec::new();
+            }
+            let lines = list.lines_with(address).unwrap_or_else(|error| {
+                failed.get_or_insert(error);
+                Vec::new()
+            });
+            lines.into_iter().map(|found| (found.prefix.to_string(), found.score, Some(found.line))).collect()
+        });
+        failed.map_or(Ok(explanation), Err)
+    }
+
+    fn new(edition: &Edition, address: IpAddr, mut found: impl FnMut(&List) -> Vec<Found>) -> Self {
+        let verdict = edition.lists.verdict(address);
+        let mut matches = Vec::new();
+        for list in edition.lists.iter() {
+            let config = list.config();
+            matches.extend(found(list).into_iter().map(|(prefix, score, line)| ListMatch {
+                list: config.name.clone(),
+                prefix,
+                score,
+                allow: config.allow,
+                line,
+                path: config.path.display().to_string(),
+            }));
+        }
+        let config = verdict.matched().map(|matched| matched.list().config());
+        Self {
+            address,
+            looked_up_as: Some(embedded(address)).filter(|other| *other != address),
+            verdict: verdict.name().to_owned(),
+            score: edition.score(verdict),
+            list: config.map(|config| config.name.clone()),
+            category: config.map(|config| config.category.clone()),
+            prefix: verdict.matched().map(|matched| matched.prefix().to_string()),
+            generation: edition.generation,
+            matches,
+        }
+    }
+
+    /// True if the verdict is `listed`.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.verdict == "listed"
+    }
+}
+
+/// Writes several lines, escaped because they have text of files:
+///
+/// ```text
+/// 192.0.2.7: listed, score 10
+///   decided by 192.0.2.0/24 in worse
+///   worse: 192.0.2.0/24, score 10, line 12 of lists/worse.netset
+///   bad: 192.0.0.0/16, score 30, line 3 of lists/bad.netset
+/// ```
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, verdict, score, .. } = self;
+        writeln!(f, "{address}: {}, score {score}", Escaped(verdict))?;
+        if let Some(other) = self.looked_up_as {
+            writeln!(f, "  looked up as {other}")?;
+        }
+        if let (Some(prefix), Some(list)) = (&self.prefix, &self.list) {
+            writeln!(f, "  decided by {} in {}", Escaped(prefix), Escaped(list))?;
+        }
+        for ListMatch { list, prefix, score, allow, line, path } in &self.matches {
+            let allow = if *allow { ", allow" } else { "" };
+            let line = line.map_or_else(|| "in".to_owned(), |line| format!("line {line} of"));
+            let text = format_args!("{list}: {prefix}, score {score}{allow}, {line} {path}");
+            writeln!(f, "  {}", Escaped(text))?;
+        }
+        Ok(())
+    }
+}
