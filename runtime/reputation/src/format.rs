@@ -117,9 +117,14 @@ fn with_keys(name: &str, keys: &[String]) -> String {
 /// The number of keys that a report names.
 const KEYS_SHOWN: usize = 8;
 
-/// Reads an entry.
+/// Reads an item, or returns the fault for a report.
 fn item(text: &str, reading: &Reading) -> Result<Item, LineFault> {
-    let item = Item::parse(text, reading.host_bits).map_err(|error| not(text, error))?;
+    parse(text, reading).map_err(|error| not(text, error))
+}
+
+/// Reads an item. Most texts beside addresses are none, so this copies nothing for a report.
+fn parse(text: &str, reading: &Reading) -> Result<Item, ItemError> {
+    let item = Item::parse(text, reading.host_bits)?;
     Ok(match (item, reading.ipv6_host) {
         (Item::Prefix(prefix), Some(len)) if prefix.address().is_ipv6() && prefix.bits() == 128 => {
             Item::Prefix(Prefix::of(prefix.address(), len))
@@ -132,9 +137,14 @@ fn not(text: &str, error: ItemError) -> LineFault {
     LineFault::Item { text: shown(text), error }
 }
 
-/// Returns the beginning of a text.
+/// Returns the beginning of a text, for reports.
+fn beginning(text: &str) -> &str {
+    text.char_indices().nth(SHOWN_MAX).map_or(text, |(end, _)| &text[..end])
+}
+
+/// Returns a copy of the beginning of a text.
 fn shown(text: &str) -> String {
-    text.chars().take(SHOWN_MAX).collect()
+    beginning(text).to_owned()
 }
 
 #[cfg(test)]

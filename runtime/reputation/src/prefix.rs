@@ -132,11 +132,17 @@ impl Item {
     /// The text is none of these.
     pub fn parse(text: &str, host_bits: HostBits) -> Result<Self, ItemError> {
         let text = text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
-        if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(Self::host(address));
+        // Most texts that are not items are found out by their first byte.
+        if !matches!(text.as_bytes().first(), Some(b':' | b'[' | b'*'))
+            && !text.starts_with(|c: char| c.is_ascii_hexdigit())
+        {
+            return Err(ItemError::Address);
         }
         if let Some((start, len)) = text.split_once('/') {
             return prefix(address(start)?, len, host_bits);
+        }
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self::host(address));
         }
         if text.contains('*') {
             return wildcard(text);

@@ -1,10 +1,13 @@
 //! Measures large lists of addresses: `cargo bench -p spoa-tests --bench lists`.
 //!
 //! For each number of [prefixes], a separate process loads them from files and prints the time and memory that this
-//! takes. Then the data structure of the lists is compared with crates that could replace it.
+//! takes. Then each format of files is loaded, and the data structure of the lists is compared with crates that could replace
+//! it.
 
 #[path = "../prefixes.rs"]
 mod prefixes;
+
+mod formats;
 mod structures;
 
 use std::fs;
@@ -27,7 +30,7 @@ use spoa_tests::process;
 use prefixes::{LISTS, Listed, list, v6, write_lists};
 use structures::Structure;
 
-/// Number of prefixes for the comparison of data structures.
+/// Number of prefixes for the comparisons of formats and of data structures.
 const COMPARED: usize = 1_200_000;
 
 /// Number of addresses to look up.
@@ -41,12 +44,26 @@ struct Options {
     /// Load the lists in this folder and print the time and memory
     #[arg(long, hide = true)]
     load: Option<PathBuf>,
+    /// Turns of the comparison of formats
+    #[arg(long, default_value_t = 3)]
+    turns: usize,
+    /// Measure this part alone
+    #[arg(value_enum)]
+    part: Option<Part>,
     /// Measure this data structure with the first number of prefixes
     #[arg(long, hide = true)]
     structure: Option<Structure>,
     /// Ignored: cargo passes it to all benches
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// A part of the benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Scale,
+    Formats,
+    Structures,
 }
 
 fn main() {
@@ -59,8 +76,16 @@ fn main() {
         println!("{}", structure.measure(options.prefixes[0]));
         return;
     }
-    scale(&options.prefixes);
-    compare();
+    let has_part = |part| options.part.is_none_or(|only| only == part);
+    if has_part(Part::Scale) {
+        scale(&options.prefixes);
+    }
+    if has_part(Part::Formats) {
+        formats::compare(COMPARED, options.turns);
+    }
+    if has_part(Part::Structures) {
+        compare();
+    }
 }
 
 /// Prints time and memory of loading and of lookups for each number of prefixes.

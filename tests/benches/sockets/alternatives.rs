@@ -16,14 +16,39 @@ use crate::server::{Network, Server, Spoa};
 /// Number of prefixes in the list.
 const PREFIXES: usize = 1_000_000;
 
-/// The names of the rows.
-const NAMES: [&str; 5] = [
-    "HAProxy alone, without any list",
-    "the list as an ACL file of HAProxy (`src -f`)",
-    "`spoa`, asked once per request, over TCP",
-    "`spoa`, asked once per request, over a unix socket",
-    "`spoa` over TCP, asked once in ten seconds per client (stick table)",
+/// A way to refuse the clients in a list.
+#[derive(Clone, Copy)]
+enum Alternative {
+    /// None: HAProxy without a list.
+    Alone,
+    /// An ACL file.
+    File,
+    /// The agent, asked for each request.
+    Agent(Network),
+    /// The agent over TCP, asked once per client.
+    StickTable,
+}
+
+/// The rows of the table.
+const ALTERNATIVES: [Alternative; 5] = [
+    Alternative::Alone,
+    Alternative::File,
+    Alternative::Agent(Network::Tcp),
+    Alternative::Agent(Network::Unix),
+    Alternative::StickTable,
 ];
+
+impl Alternative {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Alone => "HAProxy alone, without any list",
+            Self::File => "the list as an ACL file of HAProxy (`src -f`)",
+            Self::Agent(Network::Tcp) => "`spoa`, asked once per request, over TCP",
+            Self::Agent(Network::Unix) => "`spoa`, asked once per request, over a unix socket",
+            Self::StickTable => "`spoa` over TCP, asked once in ten seconds per client (stick table)",
+        }
+    }
+}
 
 /// One measurement of an alternative.
 struct Sample {
@@ -41,10 +66,10 @@ pub(crate) fn measure(turns: usize, time: Duration) {
     };
     let folder = Dir::new();
     let list = write_list(&folder);
-    let mut samples: [Vec<Sample>; NAMES.len()] = Default::default();
+    let mut samples: [Vec<Sample>; ALTERNATIVES.len()] = Default::default();
     for _ in 0..turns {
-        for (number, samples) in samples.iter_mut().enumerate() {
-            samples.push(sample(number, &install, &list, time));
+        for (alternative, samples) in ALTERNATIVES.iter().zip(&mut samples) {
+            samples.push(sample(*alternative, &install, &list, time));
         }
     }
     println!("HAProxy {} with one thread, and a list of {} prefixes:\n", install.full, grouped(PREFIXES as f64));
@@ -54,11 +79,12 @@ pub(crate) fn measure(turns: usize, time: Duration) {
     println!("|---|---|---|---|---|---|");
     let rates = |samples: &[Sample]| samples.iter().map(|sample| sample.requests_per_sec).collect::<Vec<_>>();
     let alone = rates(&samples[0]);
-    for (name, samples) in NAMES.iter().zip(&samples) {
+    for (alternative, samples) in ALTERNATIVES.iter().zip(&samples) {
         let of = |figure: fn(&Sample) -> f64| median(samples.iter().map(figure));
         let mebibytes = |bytes: f64| format!("{:.0} MiB", bytes / 1_048_576.0);
         println!(
-            "| {name} | {} | {} | {:.2} s | {:.2} s | {}, {} |",
+            "| {} | {} | {} | {:.2} s | {:.2} s | {}, {} |",
+            alternative.name(),
             grouped(median(rates(samples))),
             Ratio::of(&rates(samples), &alone),
             of(|sample| sample.start.0.as_secs_f64()),
@@ -80,19 +106,19 @@ fn write_list(folder: &Dir) -> String {
     path.display().to_string()
 }
 
-fn sample(number: usize, install: &Install, list: &str, time: Duration) -> Sample {
+fn sample(alternative: Alternative, install: &Install, list: &str, time: Duration) -> Sample {
     let start = Instant::now();
-    let agent = match number {
-        2 | 4 => Some(agent(Network::Tcp, list)),
-        3 => Some(agent(Network::Unix, list)),
-        _ => None,
+    let agent = match alternative {
+        Alternative::Alone | Alternative::File => None,
+        Alternative::Agent(network) => Some(agent(network, list)),
+        Alternative::StickTable => Some(agent(Network::Tcp, list)),
     };
     let agent_start = agent.as_ref().map_or(Duration::ZERO, |_| start.elapsed());
     let mut setup = match &agent {
         None => Setup::default(),
-        Some(agent) => asking(agent, number == 4),
+        Some(agent) => asking(agent, matches!(alternative, Alternative::StickTable)),
     };
-    if number == 1 {
+    if matches!(alternative, Alternative::File) {
         setup.frontend = format!("    http-request deny if {{ src -f {list} }}");
     }
     setup.global = "    nbthread 1".into();

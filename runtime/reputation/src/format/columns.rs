@@ -103,5 +103,6 @@ impl Columns {
 
 /// Returns a line without the comment at its end.
 pub(super) fn without_comment(line: &str) -> &str {
-    line.split(['#', ';']).next().unwrap_or_default().trim()
+    let end = line.bytes().position(|byte| matches!(byte, b'#' | b';'));
+    end.map_or(line, |end| &line[..end]).trim()
 }

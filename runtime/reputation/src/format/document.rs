@@ -31,12 +31,14 @@ pub(super) fn is_document(start: &[u8], reading: &Reading) -> bool {
 
 /// Reads a document of JSON. Returns the layout, and the number of objects below the threshold.
 pub(super) fn read_document(
-    input: impl BufRead,
+    mut input: impl BufRead,
     reading: &Reading,
     report: &mut impl FnMut(u64, Result<Entry, LineError>),
 ) -> io::Result<(String, u64)> {
     let line = Rc::new(Cell::new(1));
-    let input = SkipMark { input, is_at_start: true };
+    if input.fill_buf()?.starts_with(MARK.as_bytes()) {
+        input.consume(MARK.len());
+    }
     let input = Scanner { input, line: Rc::clone(&line), string_len: None, is_escaped: false };
     let walker = Walker::new(reading);
     walker.document(input, |parsed| report(line.get(), parsed.map_err(|fault| fault.at(1))))?;
@@ -58,45 +60,38 @@ struct Scanner<R> {
 impl<R> Scanner<R> {
     /// Looks at the next byte. Returns false if a string is too long.
     fn scan(&mut self, byte: u8) -> bool {
-        if byte == b'\n' {
-            self.line.set(self.line.get() + 1);
+        match self.string_len {
+            None if byte == b'"' => self.string_len = Some(0),
+            None if byte == b'\n' => self.line.set(self.line.get() + 1),
+            None => {}
+            Some(_) if byte == b'"' && !self.is_escaped => self.string_len = None,
+            Some(len) => {
+                self.is_escaped = byte == b'\\' && !self.is_escaped;
+                self.string_len = Some(len + 1);
+                return len < STRING_LEN_MAX;
+            }
         }
-        self.string_len = match (self.string_len, byte) {
-            (None, b'"') => Some(0),
-            (None, _) => None,
-            (Some(_), b'"') if !self.is_escaped => None,
-            (Some(len), _) => Some(len + 1),
-        };
-        self.is_escaped = byte == b'\\' && !self.is_escaped && self.string_len.is_some();
-        self.string_len.is_none_or(|len| len <= STRING_LEN_MAX)
+        true
     }
 }
 
-impl<R: Read> Read for Scanner<R> {
+impl<R: BufRead> Read for Scanner<R> {
+    #[inline]
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let len = self.input.read(into)?;
+        // The parser reads byte by byte.
+        let chunk = self.input.fill_buf()?;
+        let len = match (&mut *into, chunk) {
+            ([first, ..], [byte, ..]) => {
+                *first = *byte;
+                1
+            }
+            _ => 0,
+        };
+        self.input.consume(len);
         if into[..len].iter().all(|byte| self.scan(*byte)) {
             return Ok(len);
         }
         let text = format!("it has a string of more than {STRING_LEN_MAX} bytes");
         Err(io::Error::new(io::ErrorKind::InvalidData, text))
-    }
-}
-
-/// Skips a byte order mark.
-struct SkipMark<R> {
-    input: R,
-    is_at_start: bool,
-}
-
-impl<R: BufRead> Read for SkipMark<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.is_at_start {
-            self.is_at_start = false;
-            if self.input.fill_buf()?.starts_with(MARK.as_bytes()) {
-                self.input.consume(MARK.len());
-            }
-        }
-        self.input.read(into)
     }
 }

@@ -6,11 +6,11 @@ use std::io::{self, Read};
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::{Column, Entry, KEYS_SHOWN, LineFault, Parsed, Reading, shown};
+use super::{Column, Entry, KEYS_SHOWN, LineFault, Parsed, Reading, beginning, shown};
 use crate::prefix::Item;
 
-/// The keys that name an address, an array of them, or a range of addresses; the first one in an object counts. Case and `_` do
-/// not count.
+/// The keys that name an address, an array of them, or a range of addresses; the first one in an object counts. Case, `_` and
+/// `-` do not count.
 const KEYS: [&str; 24] = [
     "cidr",
     "prefix",
@@ -114,13 +114,19 @@ impl<'r> Walker<'r> {
 
     fn add_key(&self, key: &str) {
         let mut keys = self.keys.borrow_mut();
-        if keys.len() < KEYS_SHOWN && !key.is_empty() && !keys.iter().any(|known| *known == shown(key)) {
-            keys.push(shown(key));
+        let key = beginning(key);
+        if keys.len() < KEYS_SHOWN && !key.is_empty() && !keys.iter().any(|known| known == key) {
+            keys.push(key.to_owned());
         }
     }
 
     fn item(&self, text: &str) -> Result<Item, LineFault> {
         super::item(text, self.reading)
+    }
+
+    /// Returns the item that a text is, if it is one.
+    fn item_if_any(&self, text: &str) -> Option<Item> {
+        super::parse(text, self.reading).ok()
     }
 
     /// Returns the keys of the threshold and of the score.
@@ -179,7 +185,7 @@ impl<'r> Walker<'r> {
                 return Some(Err(LineFault::Scope));
             }
             let is_apart = |(name, text): &(String, String)| {
-                let other = self.item(text).ok().filter(|_| !is_chosen && rank(name).is_some());
+                let other = self.item_if_any(text).filter(|_| !is_chosen && rank(name).is_some());
                 item.as_ref().ok().zip(other).is_some_and(|(item, other)| !item.contains(other))
             };
             if strings.iter().any(is_apart) {
@@ -191,7 +197,7 @@ impl<'r> Walker<'r> {
             }
         }
         if !is_chosen {
-            let mut entries = strings.iter().filter_map(|(key, text)| Some((key.as_str(), self.item(text).ok()?)));
+            let mut entries = strings.iter().filter_map(|(key, text)| Some((key.as_str(), self.item_if_any(text)?)));
             match (entries.next(), entries.next()) {
                 (Some(only), None) => return Some(Ok(only)),
                 (Some(_), Some(_)) => return Some(Err(LineFault::SeveralKeys)),
@@ -207,15 +213,16 @@ const KEY_LEN_MAX: usize = 64;
 
 /// Returns the place of a key among those that name addresses.
 fn rank(key: &str) -> Option<usize> {
+    // As long as the longest of them.
+    let (mut plain, mut len) = ([0; 10], 0);
     if key.len() > KEY_LEN_MAX {
         return None;
     }
-    let plain = |byte: &u8| !matches!(byte, b'_' | b'-');
-    KEYS.iter().position(|known| {
-        let mut bytes = key.bytes().filter(plain);
-        known.bytes().all(|byte| bytes.next().is_some_and(|other| other.eq_ignore_ascii_case(&byte)))
-            && bytes.next().is_none()
-    })
+    for byte in key.bytes().filter(|byte| !matches!(byte, b'_' | b'-')) {
+        *plain.get_mut(len)? = byte.to_ascii_lowercase();
+        len += 1;
+    }
+    KEYS.iter().position(|known| known.as_bytes() == &plain[..len])
 }
 
 /// True if a text was meant as an address, though it is none.
@@ -371,14 +378,13 @@ impl<'de, F: FnMut(Parsed)> Visitor<'de> for Node<'_, '_, F> {
 impl Fields {
     /// Adds the value under a key. `number_keys` are those of the threshold and of the score.
     fn add(&mut self, key: String, value: Value, number_keys: [Option<&str>; 2]) {
-        let number = match &value {
-            Value::Number(number) => Some(Ok(*number)),
-            Value::Text(text) => Some(text.parse().map_err(|_| shown(text))),
-            Value::Nested(_) | Value::Other => None,
-        };
         for (wanted, field) in number_keys.into_iter().zip([&mut self.min, &mut self.score]) {
             if wanted == Some(key.as_str()) {
-                field.clone_from(&number);
+                *field = match &value {
+                    Value::Number(number) => Some(Ok(*number)),
+                    Value::Text(text) => Some(text.parse().map_err(|_| shown(text))),
+                    Value::Nested(_) | Value::Other => None,
+                };
             }
         }
         match value {

@@ -64,5 +64,5 @@ pub(super) const MARK: &str = "\u{feff}";
 
 /// Returns a line without a byte order mark.
 pub(super) fn without_mark(line: &str) -> &str {
-    line.trim_start_matches(MARK)
+    line.strip_prefix(MARK).unwrap_or(line)
 }

@@ -7,7 +7,7 @@ use super::columns::{Columns, Separator, without_comment};
 use super::json::Walker;
 use super::layout::{Layout, Place, SAMPLE_LINES, Sample, Table, named_range};
 use super::lines::{Line, Lines, without_mark};
-use super::{Entry, LineError, LineFault, Parsed, Reading, item, not, shown, with_keys};
+use super::{Entry, LineError, LineFault, Parsed, Reading, item, not, parse, shown, with_keys};
 use crate::prefix::{Item, ItemError};
 
 /// Reads line by line. Returns the layout, and the number of lines below the threshold.
@@ -90,8 +90,8 @@ impl<'r> LineReader<'r> {
         }
         // A tab at an end is that of an empty column.
         let text = without_mark(line).trim_matches([' ', '\r', '\n']);
-        if text.contains('\r') {
-            return report(Err(LineFault::CarriageReturn.at(1 + text.find('\r').unwrap_or_default())));
+        if let Some(at) = text.bytes().position(|byte| byte == b'\r') {
+            return report(Err(LineFault::CarriageReturn.at(1 + at)));
         }
         // The place of a fault is searched only if there is one.
         let place = |part: &str| 1 + line.find(part).unwrap_or_default();
@@ -194,7 +194,7 @@ fn row(table: &Table, columns: &Columns, reading: &Reading) -> Result<Option<Vec
                 && reading.column.is_none()
             {
                 let others = columns.texts().filter(|text| text.contains(['.', ':']));
-                let is_apart = |text: &str| item(text, reading).is_ok_and(|other| !whole.contains(other));
+                let is_apart = |text: &str| parse(text, reading).is_ok_and(|other| !whole.contains(other));
                 if let Some(other) = others.into_iter().find(|text| is_apart(text)) {
                     return Err((LineFault::Several, Some(other.to_owned())));
                 }
@@ -210,6 +210,9 @@ fn row(table: &Table, columns: &Columns, reading: &Reading) -> Result<Option<Vec
 
 /// True if what would be the comment after a semicolon has an address in it.
 fn hides_item(text: &str, reading: &Reading) -> bool {
+    if !text.as_bytes().contains(&b';') {
+        return false;
+    }
     let comment = text.split('#').next().unwrap_or_default().split_once(';').map_or("", |(_, comment)| comment);
-    comment.split([';', ' ', '\t', ',']).any(|word| word.contains(['.', ':']) && item(word, reading).is_ok())
+    comment.split([';', ' ', '\t', ',']).any(|word| word.contains(['.', ':']) && parse(word, reading).is_ok())
 }
