@@ -6,7 +6,7 @@ use std::fmt::Debug;
 ///
 /// Pages are called one after the other on one thread, on which metrics and health are served too.
 pub trait Page: Debug + Send + Sync + 'static {
-    /// Answers a GET request. `query` is the text after `?` in the URL, as it was received: percent-encoded and of any content.
+    /// Answers a GET request. `query` is the text after `?` in the URL, percent-encoded; it may be anything.
     fn get(&self, query: &str) -> PageAnswer;
 }
 

@@ -334,6 +334,11 @@ fn scores_come_from_a_column_or_a_key() {
         assert_eq!(bad_read, bad, "{options}");
     }
     assert_eq!(read(csv, "score-column=2,invert-score").0, [0, 87]);
+    let named = "ip.address,confidence\n192.0.2.1,7\n";
+    assert_eq!(
+        (read(named, "score-column=confidence").0, read(named, "score-column=confidence").1.len()),
+        (vec![7], 0)
+    );
     let json = "{\"ip\":\"192.0.2.1\",\"score\":9}\n{\"score\":\"90\",\"addr\":\"192.0.2.2\"}\n{\"ip\":\"192.0.2.3\"}\n\
                 {\"ip\":\"192.0.2.4\",\"score\":-1}\n";
     let (scores, bad, _) = read(json, "score-column=score");

@@ -7,8 +7,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use spoa_runtime::{
-    Actions, Agent, ConnectionConfig, Families, Handler, HandlerError, Scope, Server, Source, Stopper, TypedData,
-    deferred, quick,
+    Actions, Agent, ConnectionConfig, Families, Handler, HandlerError, Page, PageAnswer, Scope, Server, Source,
+    Stopper, TypedData, deferred, quick,
 };
 use spoa_tests::admin::Admin;
 use spoa_tests::agent::LIMIT;
@@ -265,6 +265,43 @@ fn a_slow_scrape_does_not_block_connections() {
     }
     drop(gate);
     assert_eq!(scraper.join().expect("the scraper does not panic"), 200);
+    stopper.stop();
+    thread.join().expect("the agent does not panic");
+}
+
+/// An application's pages are served next to the metrics. A panic in one costs its answer alone.
+#[test]
+fn pages_are_served_and_may_panic() {
+    #[derive(Debug)]
+    struct Echo;
+    impl Page for Echo {
+        fn get(&self, query: &str) -> PageAnswer {
+            match query {
+                // Panics without calling the panic hook, which would print a report.
+                "panic" => std::panic::resume_unwind(Box::new("requested by the test")),
+                "" => PageAnswer::bad_query("expected a query"),
+                query => PageAnswer::json(format!("\"{query}\"")),
+            }
+        }
+    }
+    let admin_path = std::env::temp_dir().join(format!("spoa-pages-{}", std::process::id()));
+    let admin = format!("unix:{}", admin_path.display());
+    let agent = Agent::new().listen("127.0.0.1:0".parse().expect("the address is valid"));
+    let agent = agent.page("/echo", Arc::new(Echo)).page("/healthz", Arc::new(Echo));
+    let server = agent.admin(admin.parse().expect("the address is valid")).bind().expect("the addresses are free");
+    let stopper = server.stopper();
+    let thread = thread::spawn(move || server.serve(quick(|_, _| Ok(()))).expect("the agent can serve"));
+    let admin = Admin::at(&admin);
+    for (path, status, end) in [
+        ("/echo?a=%20b", 200, "\r\n\r\n\"a=%20b\""),
+        ("/echo", 400, "expected a query\n"),
+        ("/echo?panic", 500, "failed: see the log\n"),
+        ("/echo?again", 200, "\"again\""),
+        ("/healthz?x", 200, "ok\n"),
+    ] {
+        let (got, text) = admin.get(path);
+        assert!(got == status && text.ends_with(end), "{path}: {text}");
+    }
     stopper.stop();
     thread.join().expect("the agent does not panic");
 }
