@@ -176,6 +176,33 @@ const KINDS: &[(&str, &str, &[&str], &str)] = &[
     ),
     ("[\"192.0.2.1\",\"198.51.100.7\"]", "", &["192.0.2.1", "198.51.100.7"], "a JSON document"),
     (
+        "ExitNode 63BF\nPublished 2026-11-25 10:00:00\nExitAddress 192.0.2.1 2026-11-25 11:00:00\nExitNode 0A1B\n\
+         Published 2026-11-25 12:00:00\nExitAddress 192.0.2.7 2026-11-25 13:00:00\nExitAddress 192.0.2.9 2026-11-25 14:00:00\n",
+        "",
+        &["192.0.2.1", "192.0.2.7", "192.0.2.9"],
+        "separated by blanks, address in column 2 of lines with ExitAddress",
+    ),
+    (
+        "route:   192.0.2.0/24\ndescr:   A network\n\nroute:   198.51.100.0/24\ndescr:   Another one\n",
+        "",
+        &["192.0.2.0/24", "198.51.100.0/24"],
+        "separated by blanks, address in column 2 of lines with route:",
+    ),
+    (
+        "\"3221225984\",\"3221226239\",\"US\"\n\"3325256704\",\"3325256704\",\"-\"\n\"3325256706\",\"3325256707\",\"DE\"\n\
+         \"3405803776\",\"3405804031\",\"FR\"\n\"281473902969344\",\"281473902969599\",\"FR\"\n",
+        "",
+        &["192.0.2.0/24", "198.51.100.0", "198.51.100.2/31", "203.0.113.0/24", "192.0.2.0/24"],
+        "comma-separated, range of integers in columns 1 and 2",
+    ),
+    (
+        "2001:db8::,2001:db8:ffff:ffff:ffff:ffff:ffff:ffff,??\n2001:dba::,2001:dba:2:ffff:ffff:ffff:ffff:ffff,JP\n",
+        "",
+        &["2001:db8::/32", "2001:dba::/47", "2001:dba:2::/48"],
+        "comma-separated, range in columns 1 and 2",
+    ),
+    ("socks5://192.0.2.1:1080\nhttp://[2001:db8::1]:80/\n", "", &["192.0.2.1", "2001:db8::1"], ONE),
+    (
         "{\"cidr\":\"192.0.2.0/24\",\"sblid\":\"SBL1\"}\n{\"type\":\"metadata\",\"size\":2}\n",
         "",
         &["192.0.2.0/24"],
@@ -256,6 +283,14 @@ fn nothing_is_lost_silently() {
         ("192.0.2.1,5\r192.0.2.2,7\r\n192.0.2.3,9\r\n", Ok(1), 1),
         ("1,abuse\n192.0.2.1,x\n192.0.2.2,y\n", Ok(2), 1),
         ("Rate limit exceeded for 203.0.113.5\n", Ok(0), 1),
+        // Times are no addresses, and a line that begins with an unknown word is no part of a record.
+        (
+            "1700000000,1700003600,a\n1700000007,1700003601,b\n1700000100,1700003700,c\n1700000201,1700003802,d\n1700000303,1700003900,e\n",
+            Ok(0),
+            5,
+        ),
+        ("Node a\nAddress 192.0.2.1\nNode b\nAddress 192.0.2.2\nNode c 192.0.2.3\n", Ok(2), 2),
+        ("http://192.0.2.1/a.exe\n192.0.2.2\n", Ok(1), 1),
         ("{\"prefixes\":[{\"ipv4Prefix\":\"34.80.0.0/15\",\"scope\":\"asia-east1\"}]}", Ok(1), 0),
         ("{\"prefixes\":[{\"ip_prefix\":\"192.0.2.77/24\"},{\"ip_prefix\":\"198.51.100.0/24\"}]}", Ok(1), 1),
         ("{\"hooks\":[\"192.0.2.77/24\",\"198.51.100.0/24\"]}", Ok(1), 1),

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | an address, prefix or range per line; `#`, `;` and `//` begin comments | lines |
 //! | columns between commas, tabs, semicolons, `|` or blanks, quoted or not, with a header or not, also a commented one | the column in which nearly every line has an address, or the one that was chosen |
-//! | the first and the last address of ranges in neighbouring columns, or networks and their netmasks | ranges, or prefixes |
+//! | the first and the last address of ranges in neighbouring columns, also as integers, or networks and their netmasks | ranges, or prefixes |
+//! | records of several lines, which begin with a word each (Tor's `ExitAddress`, `route:` of a registry) | columns between blanks, of the lines with the word before addresses |
 //! | several addresses on a line and nothing else | each of them |
 //! | a name, a colon and a range per line (PeerGuardian) | ranges |
 //! | `add NAME 192.0.2.1` (ipset), `deny 192.0.2.1;` (nginx), `-A INPUT -s 192.0.2.1 -j DROP` | columns between blanks |
@@ -25,6 +26,7 @@ mod rows;
 
 use std::fmt;
 use std::io::{self, BufRead};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub use fault::{LINE_LEN_MAX, LineError, LineFault};
 pub use open::{CPU_TIME_MAX, SIZE_MAX, open};
@@ -131,6 +133,12 @@ fn parse(text: &str, reading: &Reading) -> Result<Item, ItemError> {
         }
         _ => item,
     })
+}
+
+/// Reads an address as a number: IPv4 up to 32 bits, IPv6 beyond.
+fn integer_address(text: &str) -> Option<IpAddr> {
+    let bits = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?.parse::<u128>().ok()?;
+    Some(u32::try_from(bits).map_or_else(|_| Ipv6Addr::from(bits).to_canonical(), |bits| Ipv4Addr::from(bits).into()))
 }
 
 fn not(text: &str, error: ItemError) -> LineFault {

@@ -120,7 +120,7 @@ impl Item {
     /// | text | meaning |
     /// |---|---|
     /// | `192.0.2.1`, `2001:db8::1`, `[2001:db8::1]` | an address |
-    /// | `192.0.2.1:80`, `[2001:db8::1]:80` | the address, without its port |
+    /// | `192.0.2.1:80`, `[2001:db8::1]:80`, `socks5://192.0.2.1:80` | the address, without its port and scheme |
     /// | `192.000.002.001` | an address with three digits per number, which are decimal |
     /// | `192.0.2.0/24`, `192.0.2.0/255.255.255.0` | a prefix |
     /// | `192.0.2.*`, `192.0.*.*` | the prefix of the numbers before |
@@ -132,6 +132,16 @@ impl Item {
     /// The text is none of these.
     pub fn parse(text: &str, host_bits: HostBits) -> Result<Self, ItemError> {
         let text = text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
+        Self::parse_bare(text, host_bits).or_else(|error| match text.split_once("://") {
+            Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+                Self::parse_bare(rest.strip_suffix('/').unwrap_or(rest), HostBits::Reject)
+            }
+            _ => Err(error),
+        })
+    }
+
+    /// Reads an item without a scheme.
+    fn parse_bare(text: &str, host_bits: HostBits) -> Result<Self, ItemError> {
         // Most texts that are not items are found out by their first byte.
         if !matches!(text.as_bytes().first(), Some(b':' | b'[' | b'*'))
             && !text.starts_with(|c: char| c.is_ascii_hexdigit())

@@ -8,11 +8,11 @@ use std::io;
 
 use super::columns::{Separator, without_comment};
 use super::lines::without_mark;
-use super::{Format, Reading};
+use super::{Format, Reading, integer_address, shown};
 use crate::prefix::{HostBits, Item};
 
 pub(super) use sample::Sample;
-pub(super) use table::{Place, Table};
+pub(super) use table::{Keywords, Place, Table};
 
 /// The number of lines that decide.
 pub(super) const SAMPLE_LINES: usize = 256;
@@ -119,13 +119,17 @@ impl fmt::Display for Layout {
             Self::Lines => f.write_str("one address per line"),
             Self::NamedRanges => f.write_str("names with ranges"),
             Self::JsonLines => f.write_str("JSON lines"),
-            Self::Table(Table { separator, place, min, score, .. }) => {
+            Self::Table(Table { separator, place, min, score, keywords, .. }) => {
                 f.write_str(separator.name())?;
                 match place {
                     Place::One(at) => write!(f, ", address in column {}", at + 1)?,
                     Place::Range(at) => write!(f, ", range in columns {} and {}", at + 1, at + 2)?,
                     Place::Mask(at) => write!(f, ", network and netmask in columns {} and {}", at + 1, at + 2)?,
+                    Place::Integers(at) => write!(f, ", range of integers in columns {} and {}", at + 1, at + 2)?,
                     Place::All => f.write_str(", an address in every column")?,
+                }
+                if let Some(Keywords { address, .. }) = keywords {
+                    write!(f, " of lines with {}", shown(address).escape_debug())?;
                 }
                 for (name, column) in [("threshold on", min), ("score in", score)] {
                     if let Some(at) = column {

@@ -7,7 +7,7 @@ use super::columns::{Columns, Separator, without_comment};
 use super::json::Walker;
 use super::layout::{Layout, Place, SAMPLE_LINES, Sample, Table, named_range};
 use super::lines::{Line, Lines, without_mark};
-use super::{Entry, LineError, LineFault, Parsed, Reading, item, not, parse, shown, with_keys};
+use super::{Entry, LineError, LineFault, Parsed, Reading, integer_address, item, not, parse, shown, with_keys};
 use crate::prefix::{Item, ItemError};
 
 /// Reads line by line. Returns the layout, and the number of lines below the threshold.
@@ -128,7 +128,13 @@ impl<'r> LineReader<'r> {
                 let columns = self.columns.as_mut().expect("a table has columns");
                 columns.split(text);
                 if table.separator == Separator::Blanks {
-                    if columns.text(0).is_some_and(|first| DIRECTIVES.contains(&first)) {
+                    let is_skipped = |first: &str| match &table.keywords {
+                        Some(keywords) => keywords.others.iter().any(|other| other == first),
+                        None => DIRECTIVES.contains(&first),
+                    };
+                    if columns.text(0).is_some_and(is_skipped)
+                        && !columns.texts().any(|text| parse(text, self.reading).is_ok())
+                    {
                         return;
                     }
                     let is_exception = |text: &str| EXCEPTIONS.contains(&text) && !self.usual.contains(&text);
@@ -203,6 +209,18 @@ fn row(table: &Table, columns: &Columns, reading: &Reading) -> Result<Option<Vec
         }
         Place::Range(at) => vec![entry(&format!("{}-{}", cell(at)?, cell(at + 1)?), cell(at)?)],
         Place::Mask(at) => vec![entry(&format!("{}/{}", cell(at)?, cell(at + 1)?), cell(at)?)],
+        Place::Integers(at) => {
+            let end = |at: usize| {
+                let text = cell(at)?;
+                let fault = || (not(text, ItemError::Address), Some(text.to_owned()));
+                integer_address(text).ok_or_else(fault)
+            };
+            let item = Item::between(end(at)?, end(at + 1)?);
+            vec![item.map(|item| Entry { item, score }).map_err(|error| {
+                let text = cell(at).unwrap_or_default();
+                (not(text, error), Some(text.to_owned()))
+            })]
+        }
         Place::All if columns.texts().all(str::is_empty) => return Err((LineFault::NoColumn, None)),
         Place::All => columns.texts().filter(|text| !text.is_empty()).map(|text| entry(text, text)).collect(),
     }))

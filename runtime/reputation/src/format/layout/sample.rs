@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Place, item};
+use super::{Place, integer_address, item};
 use crate::format::columns::Columns;
 use crate::format::lines::without_mark;
 use crate::prefix::{HostBits, Item};
@@ -108,14 +108,14 @@ impl Rows {
     /// Returns the first of two neighbouring columns that have the first and the last address of a range in nearly every line, and
     /// no other column with addresses.
     pub(super) fn range(&self) -> Option<usize> {
-        let rows = &self.0[usize::from(self.has_header(0))..];
+        let rows = self.entries();
         let address = |text: &String| text.trim().parse::<IpAddr>().ok();
         let ends = |row: &[String]| {
             let cells: Vec<_> = (0..row.len()).filter(|at| item(&row[*at]).is_some()).collect();
             let [first, second] = cells[..] else { return None };
             let (from, to) = (address(&row[first])?, address(&row[second])?);
-            let is_near = second == first + 1 && from <= to && size(from, to)? <= RANGE_MAX;
-            is_near.then_some((first, from, to))
+            let is_near = size(from, to)? <= RANGE_MAX || is_of_networks(from, to);
+            (second == first + 1 && from <= to && is_near).then_some((first, from, to))
         };
         let ranges: Vec<_> = rows.iter().filter_map(|row| ends(row)).collect();
         let &(at, ..) = ranges.first()?;
@@ -125,12 +125,54 @@ impl Rows {
             |&(_, from, to): &(usize, IpAddr, IpAddr)| is_at_edges(from, to) || size(from, to) <= Some(RANGE_SHORT);
         let needs_edges = is_alone || ranges.len() < 5;
         let fits = ranges.iter().filter(|range| range.0 == at && (!needs_edges || is_sure(range))).count();
-        (fits * 20 >= rows.len() * 19).then_some(at)
+        is_nearly_all(fits, rows).then_some(at)
+    }
+
+    /// Returns the lines without the header.
+    fn entries(&self) -> &[Vec<String>] {
+        &self.0[usize::from(self.has_header(0))..]
+    }
+
+    /// Returns the first of two neighbouring columns that have the first and the last address of a range as integers in nearly
+    /// every line, if no column has addresses. Other numbers do not begin and end at the edges of networks.
+    pub(super) fn integer_range(&self) -> Option<usize> {
+        let rows = self.entries();
+        let is_range = |row: &&Vec<String>, at: usize| {
+            let end = |at: usize| row.get(at).and_then(|cell| integer_address(cell));
+            end(at).zip(end(at + 1)).is_some_and(|(from, to)| from <= to && is_at_edges(from, to))
+        };
+        let width = self.width().min(COLUMNS_MAX).saturating_sub(1);
+        let fits = |at: &usize| is_nearly_all(rows.iter().filter(|row| is_range(row, *at)).count(), rows);
+        let has_items = || (0..=width).any(|column| self.items(column) > 0);
+        (0..width).find(|at| rows.len() >= 5 && fits(at)).filter(|_| !has_items())
+    }
+
+    /// Returns the word with which all lines that have an address begin, and the column of the address, if nearly all other lines
+    /// begin with one of a few other words that stand before no address.
+    pub(super) fn keyword(&self) -> Option<(String, usize, Vec<String>)> {
+        let has_item = |row: &&Vec<String>| row.iter().any(|cell| item(cell).is_some());
+        let first = self.0.iter().find(has_item)?;
+        let (word, at) = (first.first()?, (1..first.len()).find(|at| item(&first[*at]).is_some())?);
+        let mut others: Vec<(&str, usize)> = Vec::new();
+        for row in &self.0 {
+            let begin = row.first()?.as_str();
+            if begin == word {
+                row.get(at).and_then(|cell| item(cell))?;
+            } else if has_item(&row) {
+                return None;
+            } else if let Some((_, count)) = others.iter_mut().find(|(other, _)| *other == begin) {
+                *count += 1;
+            } else {
+                others.push((begin, 1));
+            }
+        }
+        let is_usual = !others.is_empty() && others.len() <= KEYWORDS_MAX && others.iter().all(|(_, count)| *count > 1);
+        is_usual.then(|| (word.clone(), at, others.into_iter().map(|(other, _)| other.to_owned()).collect()))
     }
 
     /// Returns the first of two neighbouring columns that have a network, and its netmask or prefix length, in nearly every line.
     pub(super) fn mask(&self) -> Option<usize> {
-        let rows = &self.0[usize::from(self.has_header(0))..];
+        let rows = self.entries();
         let is_network = |row: &[String], at: usize| {
             let (Some(address), Some(mask)) = (row.get(at), row.get(at + 1)) else { return false };
             let is_mask = mask.parse::<Ipv4Addr>().is_ok_and(|mask| mask.to_bits() >= 0xff00_0000);
@@ -139,7 +181,7 @@ impl Rows {
             (is_mask || is_len) && Item::parse(&format!("{address}/{mask}"), HostBits::Reject).is_ok()
         };
         let width = self.width().min(COLUMNS_MAX).saturating_sub(1);
-        let fits = |at: &usize| rows.iter().filter(|row| is_network(row, *at)).count() * 20 >= rows.len() * 19;
+        let fits = |at: &usize| is_nearly_all(rows.iter().filter(|row| is_network(row, *at)).count(), rows);
         (0..width).find(|at| !rows.is_empty() && fits(at))
     }
 
@@ -171,7 +213,7 @@ impl Rows {
     pub(super) fn first_number_after(&self, place: Place) -> Option<usize> {
         let start = match place {
             Place::One(at) => at + 1,
-            Place::Range(at) | Place::Mask(at) => at + 2,
+            Place::Range(at) | Place::Mask(at) | Place::Integers(at) => at + 2,
             Place::All => return None,
         };
         let is_of_numbers = |column: &usize| {
@@ -191,12 +233,28 @@ const RANGE_MAX: u128 = 1 << 24;
 /// The range that is short enough to be one without ending at the edge of a network.
 const RANGE_SHORT: u128 = 1 << 8;
 
+/// The number of words with which lines without an address may begin.
+const KEYWORDS_MAX: usize = 32;
+
+/// True if so many lines are nearly all.
+const fn is_nearly_all(count: usize, rows: &[Vec<String>]) -> bool {
+    count * 20 >= rows.len() * 19
+}
+
 /// Returns the number of addresses of IPv4, or of networks of 64 bits, between two addresses of one family.
 fn size(from: IpAddr, to: IpAddr) -> Option<u128> {
     match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => Some(u128::from(to.to_bits().checked_sub(from.to_bits())?)),
         (IpAddr::V6(from), IpAddr::V6(to)) => Some(to.to_bits().checked_sub(from.to_bits())? >> 64),
         _ => None,
+    }
+}
+
+/// True if a range of IPv6 consists of networks of 64 bits.
+fn is_of_networks(from: IpAddr, to: IpAddr) -> bool {
+    match (from, to) {
+        (IpAddr::V6(from), IpAddr::V6(to)) => from.to_bits() as u64 == 0 && to.to_bits() as u64 == u64::MAX,
+        _ => false,
     }
 }
 
