@@ -201,6 +201,13 @@ const KINDS: &[(&str, &str, &[&str], &str)] = &[
         &["2001:db8::/32", "2001:dba::/47", "2001:dba:2::/48"],
         "comma-separated, range in columns 1 and 2",
     ),
+    (
+        "{\"data\":[{\"network\":\"192.0.2.0\",\"netmask\":\"255.255.255.0\"},{\"ip\":\"2001:db8::\",\"prefix_len\":32},\
+         {\"start\":\"198.51.100.0\",\"end\":\"198.51.100.255\"},{\"cidr\":\"203.0.113.0/24\",\"mask\":24}]}",
+        "",
+        &["192.0.2.0/24", "2001:db8::/32", "198.51.100.0/24", "203.0.113.0/24"],
+        "a JSON document, address under network and ip and start and cidr",
+    ),
     ("socks5://192.0.2.1:1080\nhttp://[2001:db8::1]:80/\n", "", &["192.0.2.1", "2001:db8::1"], ONE),
     (
         "{\"cidr\":\"192.0.2.0/24\",\"sblid\":\"SBL1\"}\n{\"type\":\"metadata\",\"size\":2}\n",
@@ -283,6 +290,7 @@ fn nothing_is_lost_silently() {
         ("192.0.2.1,5\r192.0.2.2,7\r\n192.0.2.3,9\r\n", Ok(1), 1),
         ("1,abuse\n192.0.2.1,x\n192.0.2.2,y\n", Ok(2), 1),
         ("Rate limit exceeded for 203.0.113.5\n", Ok(0), 1),
+        ("{\"from\":\"192.0.2.9\",\"to\":\"192.0.2.1\"}\n{\"src\":\"192.0.2.1\",\"netmask\":\"no\"}\n", Ok(0), 2),
         // Times are no addresses, and a line that begins with an unknown word is no part of a record.
         (
             "1700000000,1700003600,a\n1700000007,1700003601,b\n1700000100,1700003700,c\n1700000201,1700003802,d\n1700000303,1700003900,e\n",

@@ -1,48 +1,18 @@
 //! Addresses in JSON: one object per line, or whole documents of any shape.
 
+mod keys;
+mod node;
+
 use std::cell::{Cell, Ref, RefCell};
-use std::fmt;
 use std::io::{self, Read};
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::DeserializeSeed;
 
-use super::{Column, Entry, KEYS_SHOWN, LineFault, Parsed, Reading, beginning, shown};
+use keys::{is_mask, is_range, rank};
+use node::{Node, Value};
+
+use super::{Column, Entry, KEYS_SHOWN, LineFault, Parsed, Reading, beginning, not, shown};
 use crate::prefix::Item;
-
-/// The keys that name an address, an array of them, or a range of addresses; the first one in an object counts. Case, `_` and
-/// `-` do not count.
-const KEYS: [&str; 24] = [
-    "cidr",
-    "prefix",
-    "ipprefix",
-    "ipv4prefix",
-    "ipv6prefix",
-    "network",
-    "ip",
-    "ipaddress",
-    "ipaddr",
-    "ipv4",
-    "ipv6",
-    "address",
-    "addr",
-    "value",
-    "indicator",
-    "src",
-    "srcip",
-    "sourceip",
-    "remoteip",
-    "clientip",
-    "dstip",
-    "host",
-    "subnet",
-    "range",
-];
-
-/// The longest string that can be an entry, in bytes.
-const ENTRY_LEN_MAX: usize = 128;
-
-/// The number of strings of an object that are considered.
-const FIELDS_MAX: usize = 256;
 
 /// Reads entries out of JSON values.
 pub(super) struct Walker<'r> {
@@ -61,6 +31,8 @@ struct Fields {
     min: Option<Number>,
     /// The number under the key of the score.
     score: Option<Number>,
+    /// The text or number under a key that [names](is_mask) a netmask or prefix length.
+    mask: Option<String>,
     scope: Option<String>,
     is_metadata: bool,
     /// An array or object inside has had an entry.
@@ -177,7 +149,10 @@ impl<'r> Walker<'r> {
             None => strings.iter().filter(|(name, _)| rank(name).is_some()).min_by_key(|(name, _)| rank(name)),
         };
         if let Some((key, text)) = wanted {
-            let item = self.item(text);
+            let item = match &fields.mask {
+                Some(mask) if !is_chosen && !text.contains('/') => self.item(&format!("{text}/{mask}")),
+                _ => self.item(text),
+            };
             // The scope of a decision is that of its "value"; elsewhere the word means something else.
             let is_address = |scope: &str| ["ip", "range"].contains(&scope.to_ascii_lowercase().as_str());
             let is_other = item.is_err() && scope.as_deref().is_some_and(|scope| !is_address(scope));
@@ -198,31 +173,26 @@ impl<'r> Walker<'r> {
         }
         if !is_chosen {
             let mut entries = strings.iter().filter_map(|(key, text)| Some((key.as_str(), self.item_if_any(text)?)));
-            match (entries.next(), entries.next()) {
-                (Some(only), None) => return Some(Ok(only)),
-                (Some(_), Some(_)) => return Some(Err(LineFault::SeveralKeys)),
-                (None, _) => {}
+            match (entries.next(), entries.next(), entries.next()) {
+                (Some(only), None, _) => return Some(Ok(only)),
+                (Some(one), Some(other), None) => return Some(Self::range(one, other)),
+                (Some(_), Some(_), Some(_)) => return Some(Err(LineFault::SeveralKeys)),
+                (None, ..) => {}
             }
         }
         (is_row && !has_found && !is_metadata).then_some(Err(LineFault::NoAddress))
     }
-}
 
-/// The longest key that can name an address, in bytes: keys are compared often, and a hostile one may be long.
-const KEY_LEN_MAX: usize = 64;
-
-/// Returns the place of a key among those that name addresses.
-fn rank(key: &str) -> Option<usize> {
-    // As long as the longest of them.
-    let (mut plain, mut len) = ([0; 10], 0);
-    if key.len() > KEY_LEN_MAX {
-        return None;
+    /// Returns the range between two addresses, if their keys are those of its ends.
+    fn range<'f>(one: (&'f str, Item), other: (&'f str, Item)) -> Picked<'f> {
+        let (from, to) = if is_range(other.0, one.0) { (other, one) } else { (one, other) };
+        let is_address = |item: Item| item.ends().0 == item.ends().1;
+        if !is_range(from.0, to.0) || !is_address(from.1) || !is_address(to.1) {
+            return Err(LineFault::SeveralKeys);
+        }
+        let range = Item::between(from.1.ends().0, to.1.ends().0);
+        range.map(|range| (from.0, range)).map_err(|error| not(from.0, error))
     }
-    for byte in key.bytes().filter(|byte| !matches!(byte, b'_' | b'-')) {
-        *plain.get_mut(len)? = byte.to_ascii_lowercase();
-        len += 1;
-    }
-    KEYS.iter().position(|known| known.as_bytes() == &plain[..len])
 }
 
 /// True if a text was meant as an address, though it is none.
@@ -232,147 +202,10 @@ fn looks_like_address(text: &str) -> bool {
     is_made_of && (text.matches('.').count() >= 3 || text.matches(':').count() >= 2)
 }
 
-/// Keys whose values are not entries beside them: details of an alert, and decisions that have ended.
-const SKIPPED: [&str; 2] = ["events", "deleted"];
-
 /// Returns what is wrong, without a line number, which would be that of a line on its own.
 fn what(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what).to_owned()
-}
-
-/// A value under a key.
-struct Node<'w, 'r, F> {
-    walker: &'w Walker<'r>,
-    /// Called with each entry, and with each fault.
-    report: &'w RefCell<F>,
-    key: &'w str,
-    /// It is a line, or an element of an array in which others have had an entry.
-    is_row: bool,
-}
-
-/// The part of a value that matters to the object that it is in.
-enum Value {
-    Text(String),
-    Number(f64),
-    /// An array or object, and whether it had an entry.
-    Nested(bool),
-    Other,
-}
-
-impl<'w, 'r, F: FnMut(Parsed)> Node<'w, 'r, F> {
-    fn report(&self, parsed: Parsed) {
-        (self.report.borrow_mut())(parsed);
-    }
-
-    /// Returns the node of a value inside this one.
-    const fn inner<'i>(&self, key: &'i str, is_row: bool) -> Node<'i, 'r, F>
-    where
-        'w: 'i,
-    {
-        Node { walker: self.walker, report: self.report, key, is_row }
-    }
-
-    /// Reports a string of an array as an entry: it has no number beside it.
-    fn report_string(&self, item: Item) {
-        match self.walker.number_keys().into_iter().flatten().next() {
-            Some(key) => self.report(Err(LineFault::NoNumber(shown(key)))),
-            None => {
-                self.walker.add_key(self.key);
-                self.report(Ok(Entry { item, score: None }));
-            }
-        }
-    }
-
-    /// Reads the strings and numbers of an object. Returns true if it had an entry or a fault.
-    fn object(&self, fields: &Fields) -> bool {
-        let Some(picked) = self.walker.pick(fields, self.is_row) else { return fields.has_found };
-        let has_found = !matches!(picked, Err(LineFault::NoAddress));
-        match self.walker.entry(fields, picked) {
-            Ok(Some(entry)) => self.report(Ok(entry)),
-            Ok(None) => self.walker.below_min.set(self.walker.below_min.get() + 1),
-            Err(fault) => self.report(Err(fault)),
-        }
-        has_found
-    }
-}
-
-impl<'de, F: FnMut(Parsed)> DeserializeSeed<'de> for Node<'_, '_, F> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de, F: FnMut(Parsed)> Visitor<'de> for Node<'_, '_, F> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(if text.len() <= ENTRY_LEN_MAX { Value::Text(text.to_owned()) } else { Value::Other })
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(Value::Number(number as f64))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(Value::Number(number as f64))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
-        Ok(Value::Number(number))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Other)
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Other)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Value, A::Error> {
-        let Self { walker, key, .. } = self;
-        let mut has_found = false;
-        let is_named = walker.is_key(key) || key.is_empty() && walker.reading.key.is_none();
-        while let Some(value) = array.next_element_seed(self.inner(key, has_found || key.is_empty()))? {
-            match value {
-                Value::Text(text) if walker.reading.key.is_none() || is_named => match walker.item(&text) {
-                    Ok(item) => {
-                        self.report_string(item);
-                        has_found = true;
-                    }
-                    // Tags and the like are strings too.
-                    Err(fault) if has_found || is_named || looks_like_address(&text) => self.report(Err(fault)),
-                    Err(_) => {}
-                },
-                Value::Nested(found) => has_found |= found,
-                Value::Text(_) | Value::Number(_) | Value::Other => {}
-            }
-        }
-        Ok(Value::Nested(has_found))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
-        let mut fields = Fields::default();
-        while let Some(key) = object.next_key::<String>()? {
-            if SKIPPED.contains(&key.as_str()) && self.walker.reading.key.is_none() {
-                object.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            let value = object.next_value_seed(self.inner(&key, false))?;
-            if fields.strings.len() >= FIELDS_MAX && matches!(value, Value::Text(_)) {
-                return Err(A::Error::custom(format!("an object has more than {FIELDS_MAX} strings")));
-            }
-            fields.add(key, value, self.walker.number_keys());
-        }
-        Ok(Value::Nested(self.object(&fields)))
-    }
 }
 
 impl Fields {
@@ -385,6 +218,17 @@ impl Fields {
                     Value::Text(text) => Some(text.parse().map_err(|_| shown(text))),
                     Value::Nested(_) | Value::Other => None,
                 };
+            }
+        }
+        if is_mask(&key) {
+            match &value {
+                // An address or prefix is one, whatever its key.
+                Value::Text(text) if text.starts_with("255.") || text.parse::<Item>().is_err() => {
+                    self.mask = Some(text.clone());
+                    return;
+                }
+                Value::Number(number) => self.mask = Some(number.to_string()),
+                Value::Text(_) | Value::Nested(_) | Value::Other => {}
             }
         }
         match value {
