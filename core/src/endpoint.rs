@@ -309,7 +309,11 @@ impl<H: Host> Endpoint<H> {
         timers.arm(key.index(), &mut seat.armed, due);
         seat.settle_permit(shared, host);
         debug_assert!(seat.permit.is_none(), "a permit is used or given back in the turn after it was granted");
-        debug_assert_eq!(seat.position.is_some(), seat.connection.needs_permit(), "who needs a permit is queued");
+        debug_assert_eq!(
+            seat.position.is_some(),
+            seat.connection.blocked().needs_permit(),
+            "who needs a permit is queued"
+        );
         debug_assert!(due.is_none() || seat.armed.is_armed(), "a connection with a deadline has a timer");
         seat.invariants();
         Turn::Open { is_blocked: seat.is_blocked() }

@@ -108,7 +108,7 @@ pub mod wire;
 pub use ack::{Ack, AckTooBig};
 pub use buffers::Buffers;
 pub use config::{Config, ConfigError};
-pub use connection::{Connection, TicketError};
+pub use connection::{Blocked, Connection, InputWait, TicketError, Usage};
 pub use error::{DecodeError, Fault, Field, OtherProtocol, PeerError};
 pub use event::{CloseReason, Event, LocalReason, Notify, OwnedMessages};
 pub use handshake::Negotiated;

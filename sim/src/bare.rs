@@ -216,7 +216,7 @@ impl Bare {
                 continue;
             }
             self.coverage.cell(socket.connection.state(), Input::Stop);
-            if socket.connection.in_flight() > 0 {
+            if socket.connection.usage().in_flight > 0 {
                 self.coverage.reach(Mark::StoppedInFlight);
             }
             self.trace.note(self.now, socket.link, Kind::Stop, &[]);

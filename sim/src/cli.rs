@@ -27,7 +27,7 @@ pub(crate) enum Command {
         /// The number of threads [default: one per processor]
         #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
         jobs: Option<u16>,
-        /// Fail unless each coverage goal is reached: cells of the state table once, marks ten times
+        /// Fail unless each coverage goal is reached: cells of the state tables once, marks ten times
         #[arg(long)]
         require_coverage: bool,
     },
@@ -82,7 +82,7 @@ pub(crate) enum Command {
         /// The names of the bugs; without any, all are planted, and if all are found the table in sim/bugs/README.md is rewritten
         names: Vec<String>,
     },
-    /// Print how often a range of seeds reaches each cell of the state table and each mark
+    /// Print how often a range of seeds reaches each cell of the state tables and each mark
     Coverage {
         /// The seeds from FIRST to END - 1, written FIRST..END
         #[arg(long, default_value = "0..100000", value_parser = range)]

@@ -5,19 +5,61 @@ mod observer;
 
 use std::fmt;
 
-use spoa_core::table::{Input, StateName, Step, step};
+use spoa_core::table::{Input, StateName, Step, Timer, step, timer_step};
 
 pub use marks::Mark;
 pub use observer::Observer;
 
 const STATES: usize = StateName::ALL.len();
-const INPUTS: usize = Input::ALL.len();
+const CAUSES: usize = Cause::ALL.len();
+
+/// A cause of a step, and so a column of the state tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// An input.
+    Input(Input),
+    /// A timer that is due.
+    Timer(Timer),
+}
+
+impl Cause {
+    /// All causes: the inputs, then the timers.
+    pub const ALL: [Self; Input::ALL.len() + Timer::ALL.len()] = {
+        let mut all = [Self::Input(Input::Hello); Input::ALL.len() + Timer::ALL.len()];
+        let mut at = 0;
+        while at < all.len() {
+            all[at] = match at.checked_sub(Input::ALL.len()) {
+                None => Self::Input(Input::ALL[at]),
+                Some(at) => Self::Timer(Timer::ALL[at]),
+            };
+            at += 1;
+        }
+        all
+    };
+
+    const fn index(self) -> usize {
+        match self {
+            Self::Input(input) => input as usize,
+            Self::Timer(timer) => Input::ALL.len() + timer as usize,
+        }
+    }
+}
+
+/// Writes `Hello`, or `Hello timer`.
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Input(input) => write!(f, "{input:?}"),
+            Self::Timer(timer) => write!(f, "{timer:?} timer"),
+        }
+    }
+}
 
 /// Something that runs have to reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
-    /// A cell of the state table: an input in a state.
-    Cell(StateName, Input),
+    /// A cell of the state tables: an input or a timer in a state.
+    Cell(StateName, Cause),
     /// A mark.
     Mark(Mark),
 }
@@ -25,15 +67,15 @@ pub enum Goal {
 impl Goal {
     /// Returns all goals.
     pub fn all() -> impl Iterator<Item = Self> {
-        let cells = all_cells().filter(|&(state, input)| is_reachable(state, input));
-        cells.map(|(state, input)| Self::Cell(state, input)).chain(Mark::ALL.map(Self::Mark))
+        let cells = all_cells().filter(|&(state, cause)| is_reachable(state, cause));
+        cells.map(|(state, cause)| Self::Cell(state, cause)).chain(Mark::ALL.map(Self::Mark))
     }
 }
 
 impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Cell(state, input) => write!(f, "{input:?} in {state:?}"),
+            Self::Cell(state, cause) => write!(f, "{cause} in {state:?}"),
             Self::Mark(mark) => f.write_str(mark.words()),
         }
     }
@@ -42,20 +84,25 @@ impl fmt::Display for Goal {
 /// The number of times that each cell and mark was reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coverage {
-    cells: [[u64; INPUTS]; STATES],
+    cells: [[u64; CAUSES]; STATES],
     marks: [u64; Mark::ALL.len()],
 }
 
 impl Default for Coverage {
     fn default() -> Self {
-        Self { cells: [[0; INPUTS]; STATES], marks: [0; Mark::ALL.len()] }
+        Self { cells: [[0; CAUSES]; STATES], marks: [0; Mark::ALL.len()] }
     }
 }
 
 impl Coverage {
     /// Counts an input in a state.
     pub fn cell(&mut self, state: StateName, input: Input) {
-        self.cells[state as usize][input as usize] += 1;
+        self.cells[state as usize][Cause::Input(input).index()] += 1;
+    }
+
+    /// Counts a timer that is due in a state.
+    pub fn timer(&mut self, state: StateName, timer: Timer) {
+        self.cells[state as usize][Cause::Timer(timer).index()] += 1;
     }
 
     /// Counts a mark.
@@ -73,9 +120,9 @@ impl Coverage {
         }
     }
 
-    /// Returns the number of times that `input` arrived in `state`.
-    pub const fn hits(&self, state: StateName, input: Input) -> u64 {
-        self.cells[state as usize][input as usize]
+    /// Returns the number of times that `cause` led to a step in `state`.
+    pub const fn hits(&self, state: StateName, cause: Cause) -> u64 {
+        self.cells[state as usize][cause.index()]
     }
 
     /// Returns the number of times that a mark was reached.
@@ -86,15 +133,15 @@ impl Coverage {
     /// True if the goal was reached.
     pub const fn has(&self, goal: Goal) -> bool {
         match goal {
-            Goal::Cell(state, input) => self.hits(state, input) > 0,
+            Goal::Cell(state, cause) => self.hits(state, cause) > 0,
             Goal::Mark(mark) => self.mark(mark) > 0,
         }
     }
 
     /// Returns the number of cells that were reached, and the number of cells that can be reached.
     pub fn cells(&self) -> (usize, usize) {
-        let reachable = all_cells().filter(|&(state, input)| is_reachable(state, input));
-        let hit = reachable.clone().filter(|&(state, input)| self.hits(state, input) > 0).count();
+        let reachable = all_cells().filter(|&(state, cause)| is_reachable(state, cause));
+        let hit = reachable.clone().filter(|&(state, cause)| self.hits(state, cause) > 0).count();
         (hit, reachable.count())
     }
 
@@ -102,11 +149,11 @@ impl Coverage {
     /// impossible. Marks that are not rare have to be reached `marks_min` times.
     pub fn missing(&self, marks_min: u64) -> Vec<String> {
         let cells = all_cells()
-            .filter(|&(state, input)| is_reachable(state, input) && self.hits(state, input) == 0)
-            .map(|(state, input)| format!("{input:?} in {state:?} was not reached"));
+            .filter(|&(state, cause)| is_reachable(state, cause) && self.hits(state, cause) == 0)
+            .map(|(state, cause)| format!("{cause} in {state:?} was not reached"));
         let impossible = all_cells()
-            .filter(|&(state, input)| !is_reachable(state, input) && self.hits(state, input) > 0)
-            .map(|(state, input)| format!("{input:?} in {state:?} was reached, which should be impossible"));
+            .filter(|&(state, cause)| !is_reachable(state, cause) && self.hits(state, cause) > 0)
+            .map(|(state, cause)| format!("{cause} in {state:?} was reached, which should be impossible"));
         let marks = Mark::ALL
             .into_iter()
             .filter(|&mark| mark.is_frequent() && self.mark(mark) < marks_min)
@@ -115,11 +162,15 @@ impl Coverage {
     }
 }
 
-fn all_cells() -> impl Iterator<Item = (StateName, Input)> + Clone {
-    StateName::ALL.into_iter().flat_map(|state| Input::ALL.map(|input| (state, input)))
+fn all_cells() -> impl Iterator<Item = (StateName, Cause)> + Clone {
+    StateName::ALL.into_iter().flat_map(|state| Cause::ALL.map(|cause| (state, cause)))
 }
 
-/// True for cells that can be reached. No input arrives in `Closed`, because the driver drops the connection.
-fn is_reachable(state: StateName, input: Input) -> bool {
-    state != StateName::Closed || step(state, input) != Step::Ignore
+/// True for cells that can be reached. No input arrives in `Closed`, because the driver drops the connection, and a timer does
+/// not run in a state that ignores it.
+fn is_reachable(state: StateName, cause: Cause) -> bool {
+    match cause {
+        Cause::Input(input) => state != StateName::Closed || step(state, input) != Step::Ignore,
+        Cause::Timer(timer) => timer_step(state, timer) != Step::Ignore,
+    }
 }

@@ -11,7 +11,7 @@ use std::thread;
 use std::{fs, io};
 
 use spoa_core::table::{Input, StateName};
-use spoa_sim::coverage::{Coverage, Mark};
+use spoa_sim::coverage::{Cause, Coverage, Mark};
 use spoa_sim::distil::distil;
 use spoa_sim::failure::Failure;
 use spoa_sim::generate::{GENERATOR_VERSION, Profile, generate};
@@ -128,7 +128,7 @@ fn run_seeds(seeds: &Range<u64>, profile: Profile, jobs: Option<usize>, require_
     let findings = run_search(seeds, profile, jobs);
     let (hit, cells) = findings.coverage.cells();
     println!(
-        "{} seeds, {hit} of {cells} cells of the state table reached, hash of the traces {:032x}",
+        "{} seeds, {hit} of {cells} cells of the state tables reached, hash of the traces {:032x}",
         findings.seeds, findings.digest
     );
     println!("{}", describe_reruns(&findings));
@@ -267,12 +267,16 @@ fn read(path: &Path) -> Result<Script, Exit> {
 }
 
 fn show_coverage(coverage: &Coverage) {
-    print!("{:<12}", "");
-    Input::ALL.iter().for_each(|input| print!("{:>13}", format!("{input:?}")));
-    println!();
-    for state in StateName::ALL {
-        print!("{:<12}", format!("{state:?}"));
-        Input::ALL.iter().for_each(|&input| print!("{:>13}", coverage.hits(state, input)));
+    let names: Vec<_> = Cause::ALL.iter().map(ToString::to_string).collect();
+    for causes in [0..Input::ALL.len(), Input::ALL.len()..Cause::ALL.len()] {
+        print!("{:<12}", "");
+        names[causes.clone()].iter().for_each(|name| print!("{name:>15}"));
+        println!();
+        for state in StateName::ALL {
+            print!("{:<12}", format!("{state:?}"));
+            Cause::ALL[causes.clone()].iter().for_each(|&cause| print!("{:>15}", coverage.hits(state, cause)));
+            println!();
+        }
         println!();
     }
     let mut group = "";

@@ -243,7 +243,7 @@ fn x12_a_slow_reader_gets_complete_frames_in_order() {
         // The queue is bounded: once `unsent_max` bytes are unsent, no NOTIFY is handled, and reads stop.
         let bound = 4 * config.unsent_max + 2 * 260;
         assert!(peer.unread() > 0, "expected the connection to stop reading");
-        let memory = peer.connection.memory();
+        let memory = peer.connection.usage().memory.total();
         assert!(memory <= bound, "expected at most {bound} bytes of memory, got {memory}");
         let mut got = Vec::new();
         while got.len() < output.len() {

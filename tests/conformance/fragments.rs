@@ -46,7 +46,7 @@ fn f01_fragments_get_one_ack_after_the_last() {
         assert_eq!(peer.take_events(), [Seen::Notify { ids: IDS, payload: payload.clone() }], "cut at {a} and {b}");
         assert_eq!(peer.take_bytes(), ack(IDS.0, IDS.1, &[score]));
         peer.release();
-        assert_eq!(peer.connection.memory(), 0, "expected the reassembly buffer to be released");
+        assert_eq!(peer.connection.usage().memory.total(), 0, "expected the reassembly buffer to be released");
         check_serves(&mut peer);
     }
     let input = [first(&payload[..9]), more(&payload[9..15]), last(&payload[15..]), documented_notify()].concat();
@@ -131,7 +131,7 @@ fn f07_a_notify_above_the_limit_is_aborted_once_and_discarded() {
     assert_eq!(peer.take_bytes(), [], "expected no ABORT up to 1 MiB");
     peer.send(&more(&piece));
     assert_eq!(peer.take_bytes(), refusal);
-    assert!(peer.connection.memory() < 2 * 16388 + 1024, "expected the reassembly buffer to be released");
+    assert!(peer.connection.usage().memory.total() < 2 * 16388 + 1024, "expected the reassembly buffer to be released");
     for _ in 0..10 {
         peer.send(&more(&piece));
     }

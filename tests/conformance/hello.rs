@@ -260,7 +260,7 @@ fn h24_an_excessive_length_is_refused_before_the_frame_arrives() {
     check_error(fresh, &hex("00004001"), 3);
     let mut peer = fresh();
     peer.send(&hex("7fffffff"));
-    assert!(peer.connection.memory() < 8192, "expected no buffer for the frame");
+    assert!(peer.connection.usage().memory.total() < 8192, "expected no buffer for the frame");
     // The largest frame is still waited for.
     let mut peer = fresh();
     peer.send(&hex("00004000"));

@@ -58,7 +58,7 @@ fn a_connection_on_hold_completes_its_handshake_and_its_drain() {
 /// A driver has to know which connections wait for a permit, and which hold bytes until their peer acts.
 #[test]
 fn a_connection_reports_whether_it_waits_for_a_permit_or_for_its_peer() {
-    let waits = |peer: &Peer| (peer.connection.needs_permit(), peer.connection.waits_for_peer());
+    let waits = |peer: &Peer| (peer.connection.blocked().needs_permit(), peer.connection.blocked().waits_for_peer());
     let on_hold = |bytes: &[u8]| {
         let mut peer = Peer::ready_with(Config { in_flight_max: 1, ..Config::default() }).deferring();
         peer.connection.hold_back(true);
@@ -76,7 +76,7 @@ fn a_connection_reports_whether_it_waits_for_a_permit_or_for_its_peer() {
     peer.pump();
     peer.connection.hold_back(true);
     assert_eq!(waits(&peer), (false, false), "expected the connection to wait for its own answer");
-    assert!(peer.connection.is_held_back());
+    assert!(peer.connection.blocked().is_held_back());
     peer.stop(Duration::from_secs(1));
     assert_eq!(waits(&peer), (false, false), "expected a drain to need no permit");
     let mut peer = Peer::ready();
@@ -94,7 +94,7 @@ fn shedding_drops_everything_and_sends_code_13() {
     peer.pump();
     assert_eq!((peer.take_bytes(), peer.take_events()), (agent_disconnect(13), vec![NO_MEMORY]));
     peer.release();
-    assert_eq!(peer.connection.memory(), 0);
+    assert_eq!(peer.connection.usage().memory.total(), 0);
     peer.answer((1, 1), 10).expect_err("the connection is closed");
     check_linger(&mut peer);
 }
@@ -108,7 +108,7 @@ fn shedding_with_unsent_bytes_closes_without_a_disconnect() {
     peer.pump();
     assert_eq!(peer.take_events().last(), Some(&NO_MEMORY));
     peer.release();
-    assert_eq!((peer.connection.memory(), peer.connection.is_closed()), (0, true));
+    assert_eq!((peer.connection.usage().memory.total(), peer.connection.is_closed()), (0, true));
 }
 
 #[test]

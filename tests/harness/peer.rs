@@ -307,7 +307,7 @@ impl Peer {
     }
 
     fn check(&mut self) {
-        let (memory, max) = (self.connection.memory(), memory_bound(&self.config));
+        let (memory, max) = (self.connection.usage().memory.total(), memory_bound(&self.config));
         assert!(memory <= max, "expected at most {max} bytes of memory, got {memory}");
         let mut rest = &self.sent[self.checked..];
         while !rest.is_empty() {

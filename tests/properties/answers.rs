@@ -93,7 +93,7 @@ proptest! {
             }
             peer.advance(Duration::from_millis(millis));
             let bound = if pipelining { in_flight_max } else { 1 };
-            prop_assert!(peer.connection.in_flight() <= bound);
+            prop_assert!(peer.connection.usage().in_flight <= bound);
         }
         for _ in 0..count {
             peer.advance(config.ack_timeout);
@@ -123,7 +123,7 @@ proptest! {
         }
         let stats = peer.connection.stats();
         prop_assert_eq!((stats.notifies, stats.acks), (count, count));
-        prop_assert_eq!(peer.connection.in_flight(), 0);
+        prop_assert_eq!(peer.connection.usage().in_flight, 0);
     }
 }
 

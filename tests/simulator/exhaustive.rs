@@ -1,7 +1,7 @@
 //! Exhaustive tests of small input spaces, which random seeds cover only by chance.
 
-use spoa_core::table::{Input, StateName, Step as Reaction, step};
-use spoa_sim::coverage::Coverage;
+use spoa_core::table::{Input, StateName, Step as Reaction, Timer, step, timer_step};
+use spoa_sim::coverage::{Cause, Coverage};
 use spoa_sim::run::run;
 use spoa_sim::script::{Cuts, Link, Script, Step};
 use spoa_sim::text::parse;
@@ -116,7 +116,7 @@ fn every_input_can_arrive_in_every_state() {
         for (input, lines) in inputs() {
             let agent: &[_] = &["agent idle-timeout=9s"];
             let coverage = run_and_check(&script(&[agent, before, lines].concat()), &format!("{input:?} in {state:?}"));
-            assert!(coverage.hits(state, input) > 0, "{input:?} did not arrive in {state:?}");
+            assert!(coverage.hits(state, Cause::Input(input)) > 0, "{input:?} did not arrive in {state:?}");
         }
     }
     // No input arrives at a closed connection, because its driver has dropped it.
@@ -125,8 +125,41 @@ fn every_input_can_arrive_in_every_state() {
             &script(&[&["connect c1", HELLO, "fin c1"], lines].concat()),
             &format!("{input:?} after the end"),
         );
-        assert_eq!(coverage.hits(StateName::Closed, input), 0, "{input:?} arrived at a closed connection");
+        let hits = coverage.hits(StateName::Closed, Cause::Input(input));
+        assert_eq!(hits, 0, "{input:?} arrived at a closed connection");
     }
+}
+
+/// Each timer runs in the states whose cell is not `Ignore`, and its step is taken when it is due.
+#[test]
+fn every_timer_can_be_due_in_every_state_in_which_it_runs() {
+    let blocked = &["room c1 0", NOTIFY];
+    let mut count = 0;
+    for (state, before) in STATES {
+        for timer in Timer::ALL.into_iter().filter(|timer| timer_step(state, *timer) != Reaction::Ignore) {
+            let more: &[&str] = match timer {
+                Timer::Answer => &[IN_FLIGHT],
+                Timer::Send => blocked,
+                Timer::Hello | Timer::Refusal | Timer::Idle | Timer::Grace | Timer::Linger => &[],
+            };
+            let agent: &[_] = match timer {
+                Timer::Answer => &["agent ack-timeout=1s"],
+                _ => &["agent ack-timeout=20s send-timeout=1s idle-timeout=9s"],
+            };
+            // What is unsent at the end of a conversation was sent before it.
+            let (before, more) = match (state, timer) {
+                (StateName::Closing, Timer::Send) => (&["connect c1", HELLO, "room c1 0"][..], &[DISCONNECT][..]),
+                _ => (before, more),
+            };
+            let coverage = run_and_check(
+                &script(&[agent, before, more, &["wait 10s"]].concat()),
+                &format!("{timer:?} in {state:?}"),
+            );
+            assert!(coverage.hits(state, Cause::Timer(timer)) > 0, "{timer:?} was not due in {state:?}");
+            count += 1;
+        }
+    }
+    assert_eq!(count, 10);
 }
 
 #[test]
@@ -138,7 +171,7 @@ fn a_connection_can_end_after_any_byte() {
                 let steps = vec![Step::Connect(LINK), Step::Raw(LINK, bytes[..len].to_vec()), end.clone()];
                 let what = format!("{end:?} after {len} bytes with {notify}");
                 let coverage = run_and_check(&Script { steps, ..Script::default() }, &what);
-                let ends: u64 = STATES.iter().map(|(state, _)| coverage.hits(*state, Input::Eof)).sum();
+                let ends: u64 = STATES.iter().map(|(state, _)| coverage.hits(*state, Cause::Input(Input::Eof))).sum();
                 assert_eq!(ends, 1, "{what}");
             }
         }
@@ -163,8 +196,7 @@ fn every_byte_of_a_header_can_have_any_value() {
     }
 }
 
-/// Returns the steps that cause each input of the state table. A wait of ten seconds reaches the deadline of every
-/// state.
+/// Returns the steps that cause each input of the state table.
 fn inputs() -> [(Input, &'static [&'static str]); Input::ALL.len()] {
     Input::ALL.map(|input| {
         let lines: &[&str] = match input {
@@ -176,7 +208,6 @@ fn inputs() -> [(Input, &'static [&'static str]); Input::ALL.len()] {
             Input::UnknownFrame => &["send c1 type 77 sid=1 fid=1 -"],
             Input::Malformed => &["send c1 raw 00000003010203"],
             Input::Eof => &["fin c1"],
-            Input::Deadline => &["wait 10s"],
             Input::Stop => &["stop grace=1s"],
             Input::Shed => &["shed c1"],
         };

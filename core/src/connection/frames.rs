@@ -3,7 +3,8 @@
 use core::ops::Range;
 use core::time::Duration;
 
-use super::{ABOVE_LIMIT, Connection, EventRanges, Payload, State};
+use super::polls::{EventRanges, Payload};
+use super::{ABOVE_LIMIT, Connection, State};
 use crate::error::PeerError;
 use crate::event::{CloseReason, LocalReason};
 use crate::handshake::{Negotiated, VERSION, negotiate, version_error};
@@ -29,7 +30,7 @@ impl Connection {
         let payload = range.end - frame.payload.len()..range.end;
         debug_assert!(payload.start > range.start, "a frame has a header");
         let Frame { frame_type, flags, stream_id, frame_id, .. } = frame;
-        match step(self.state.name(), Input::of_frame(frame_type)) {
+        match self.take(Input::of_frame(frame_type)) {
             Step::Deliver | Step::Decline => return self.handle_notify(flags, (stream_id, frame_id), payload),
             Step::Reassemble => return self.handle_unset(flags, (stream_id, frame_id), payload),
             Step::Negotiate => return self.handle_hello(flags, (stream_id, frame_id), payload),
@@ -57,7 +58,7 @@ impl Connection {
                     if HaproxyHello::is_healthcheck(payload) { Duration::ZERO } else { self.config.refuse_delay };
                 let (status, reason) = (error.status(), CloseReason::Error(error));
                 debug_assert!(status != Status::NORMAL, "a refusal has the code of its error");
-                self.state = State::Refusing { status, reason, until: self.now + delay };
+                self.enter(State::Refusing { status, reason, until: self.now + delay });
                 // Input after the HELLO is dropped, whether it arrived together with the HELLO or later.
                 self.recv.clear();
                 if delay.is_zero() {
@@ -73,7 +74,7 @@ impl Connection {
         }
         if self.is_above_limit() && !healthcheck {
             let until = self.now + self.config.refuse_delay;
-            self.state = State::Refusing { status: Status::RESOURCE, reason: ABOVE_LIMIT, until };
+            self.enter(State::Refusing { status: Status::RESOURCE, reason: ABOVE_LIMIT, until });
             self.recv.clear();
             return None;
         }
@@ -86,7 +87,7 @@ impl Connection {
         debug_assert!(max_frame_size <= self.config.max_frame_size, "both sides accept the size");
         debug_assert_eq!(self.outbox.stats.notifies, 0, "the HELLO precedes every NOTIFY");
         self.outbox.max_frame_size = max_frame_size;
-        self.state = State::Running { negotiated };
+        self.enter(State::Running { negotiated });
         self.last_active = self.now;
         Some(EventRanges::Ready { negotiated, hello: range })
     }

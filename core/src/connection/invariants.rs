@@ -51,9 +51,14 @@ impl Connection {
         assert!(waits_for_ever || self.poll_timeout().is_some(), "every state but these two ends by itself");
     }
 
+    /// True if the connection holds anything.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.blocked().waits_for_peer() || self.has_frame() || self.in_flight.len() > 0
+    }
+
     /// Memory is bounded by the configuration alone.
     fn check_limits(&self) {
-        let (memory, most) = (self.memory_by_buffer(), self.config.memory_max_by_buffer());
+        let (memory, most) = (self.usage().memory, self.config.memory_max_by_buffer());
         assert!(memory.recv <= most.recv, "the receive buffer holds two frames");
         assert!(memory.send <= most.send, "the send buffer has room for the answers in flight");
         assert!(memory.in_flight <= most.in_flight, "there are slots for the NOTIFYs in flight");

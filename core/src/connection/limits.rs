@@ -1,7 +1,48 @@
-//! The limits that hold NOTIFYs back, and the queries that tell a caller which side has to act next.
+//! The limits that hold NOTIFYs back, and which side has to act next.
 
 use super::{Connection, State};
 use crate::wire::{Capabilities, FrameType};
+
+/// The reason why a connection cannot go on with what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// The reason why input is not processed.
+    pub input: InputWait,
+    /// True if there are bytes to send that the socket has not accepted yet.
+    pub output: bool,
+    /// True between the first and the last fragment of a NOTIFY.
+    pub is_reassembling: bool,
+}
+
+/// The reason why input is not processed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputWait {
+    /// There is none, or it can be processed now.
+    Nothing,
+    /// Part of a frame, or fragments of an incomplete NOTIFY, are held until more bytes arrive.
+    Peer,
+    /// A NOTIFY is buffered, and only [`hold_back`](Connection::hold_back) prevents handing it out.
+    Permit,
+    /// A NOTIFY is buffered, and a limit of this connection prevents handing it out.
+    Limit,
+}
+
+impl Blocked {
+    /// True if a NOTIFY is buffered and only [`hold_back`](Connection::hold_back) prevents handing it out.
+    pub const fn needs_permit(self) -> bool {
+        matches!(self.input, InputWait::Permit)
+    }
+
+    /// True if a NOTIFY is buffered and not handed out, for either reason.
+    pub const fn is_held_back(self) -> bool {
+        matches!(self.input, InputWait::Permit | InputWait::Limit)
+    }
+
+    /// True if the connection holds bytes until the peer acts: sends more or reads.
+    pub const fn waits_for_peer(self) -> bool {
+        matches!(self.input, InputWait::Peer) || self.output
+    }
+}
 
 impl Connection {
     /// Holds NOTIFYs back while `on` is true, as if [`in_flight_max`](crate::Config::in_flight_max) were reached. This
@@ -14,37 +55,16 @@ impl Connection {
         self.on_hold = on;
     }
 
-    /// True if a NOTIFY is buffered and only [`hold_back`](Self::hold_back) prevents handing it out.
-    pub fn needs_permit(&self) -> bool {
-        self.is_held_back() && !self.is_at_limit()
-    }
-
-    /// True if a NOTIFY is buffered and not handed out, because of [`hold_back`](Self::hold_back) or because a limit of this
-    /// connection is reached.
-    pub fn is_held_back(&self) -> bool {
-        self.holds_back() && self.has_frame()
-    }
-
-    /// True if the connection holds bytes until the peer acts: part of a frame, fragments of an incomplete NOTIFY, or
-    /// bytes to send that the socket has not accepted yet.
-    pub fn waits_for_peer(&self) -> bool {
-        self.waits_for_input() || self.outbox.send.unsent() > 0
-    }
-
-    /// True if the connection holds part of a frame, or fragments of an incomplete NOTIFY, until more bytes arrive. A whole frame
-    /// that is held back is not waited for.
-    pub fn waits_for_input(&self) -> bool {
-        (!self.recv.is_empty() || self.reassembly.is_pending()) && !self.has_frame()
-    }
-
-    /// True between the first and the last fragment of a NOTIFY.
-    pub const fn is_reassembling(&self) -> bool {
-        self.reassembly.is_pending()
-    }
-
-    /// Returns the number of received bytes that were not processed yet.
-    pub const fn unprocessed(&self) -> usize {
-        self.recv.len()
+    /// Returns what the connection is waiting for before it can go on with what it holds.
+    pub fn blocked(&self) -> Blocked {
+        let input = match self.has_frame() {
+            true if !self.holds_back() => InputWait::Nothing,
+            true if self.is_at_limit() => InputWait::Limit,
+            true => InputWait::Permit,
+            false if self.recv.is_empty() && !self.reassembly.is_pending() => InputWait::Nothing,
+            false => InputWait::Peer,
+        };
+        Blocked { input, output: self.outbox.send.unsent() > 0, is_reassembling: self.reassembly.is_pending() }
     }
 
     /// True while NOTIFYs are held back and the next frame is a NOTIFY, a fragment of one, or of a type that is not

@@ -22,12 +22,13 @@ pub struct Usage {
 impl Usage {
     /// Returns the usage of a connection whose turn is over, with so many bytes in buffers outside of it.
     pub(super) fn of(connection: &Connection, besides: usize) -> Self {
-        Self { buffers: connection.memory() + besides, ..Self::default().during_turn(connection) }
+        Self { buffers: connection.usage().memory.total() + besides, ..Self::default().during_turn(connection) }
     }
 
     /// Returns the usage of a connection during its turn: what it has in its buffers then is not counted yet.
-    pub(super) const fn during_turn(self, connection: &Connection) -> Self {
-        Self { in_flight: connection.in_flight(), copies: connection.in_flight_bytes(), ..self }
+    pub(super) fn during_turn(self, connection: &Connection) -> Self {
+        let own = connection.usage();
+        Self { in_flight: own.in_flight, copies: own.in_flight_bytes, ..self }
     }
 
     /// Returns all bytes.

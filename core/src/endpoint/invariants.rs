@@ -67,14 +67,18 @@ impl<H: Host> Seat<H> {
             return;
         }
         let connection = &self.connection;
-        assert_eq!(self.usage.in_flight, connection.in_flight(), "NOTIFYs in flight are counted after each turn");
-        assert_eq!(self.usage.copies, connection.in_flight_bytes(), "copies are counted after each turn");
-        assert!(self.usage.buffers >= connection.memory(), "buffers are counted after each turn");
-        assert!(self.deferred.len() <= connection.in_flight(), "work goes on only for NOTIFYs in flight");
+        assert_eq!(self.usage.in_flight, connection.usage().in_flight, "NOTIFYs in flight are counted after each turn");
+        assert_eq!(self.usage.copies, connection.usage().in_flight_bytes, "copies are counted after each turn");
+        assert!(self.usage.buffers >= connection.usage().memory.total(), "buffers are counted after each turn");
+        assert!(self.deferred.len() <= connection.usage().in_flight, "work goes on only for NOTIFYs in flight");
         assert!(self.deferred.iter().all(|(ticket, _)| connection.is_live(*ticket)), "work has a valid ticket");
         assert!(self.answers.is_empty(), "answers that have arrived are sent in the next turn");
-        assert_eq!(self.stall.is_some(), connection.waits_for_peer(), "a stall is a wait for the peer");
-        assert_eq!(self.held_since.is_some(), connection.is_held_back(), "the time of frames held back is counted");
+        assert_eq!(self.stall.is_some(), connection.blocked().waits_for_peer(), "a stall is a wait for the peer");
+        assert_eq!(
+            self.held_since.is_some(),
+            connection.blocked().is_held_back(),
+            "the time of frames held back is counted"
+        );
         assert!(
             self.unused_since.is_none() || connection.stats().notifies == 0,
             "a connection is unused until a NOTIFY"

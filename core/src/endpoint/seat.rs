@@ -5,7 +5,7 @@ use core::cmp::Reverse;
 use core::mem;
 use core::time::Duration;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, InputWait};
 use crate::endpoint::admission::{Permit, Usage};
 use crate::endpoint::handover::{Handover, TurnSummary};
 use crate::endpoint::host::{Answer, Handled, Host, Io, Readiness, Report, Socket};
@@ -211,11 +211,12 @@ impl<H: Host> Seat<H> {
         self.connection.release_buffers(&mut shared.spare);
         let usage = Usage::of(&self.connection, self.socket.memory());
         shared.admission.change(&mut self.usage, usage);
-        if !self.connection.waits_for_peer() {
+        let blocked = self.connection.blocked();
+        if !blocked.waits_for_peer() {
             self.stall = None;
         } else if self.stall.is_none() {
             let unsent = self.connection.poll_transmit().map_or(0, <[u8]>::len);
-            self.stall = Some(Stall { since: now, unsent, is_incomplete: self.connection.waits_for_input() });
+            self.stall = Some(Stall { since: now, unsent, is_incomplete: blocked.input == InputWait::Peer });
         }
     }
 
@@ -257,7 +258,9 @@ impl<H: Host> Seat<H> {
         match (since, rank) {
             (Some(since), _) if now.saturating_since(since) >= STALL_TIME => Some(ShedOrder::Stalled(since)),
             (_, Some(rank)) => Some(ShedOrder::Queued(Reverse(*rank))),
-            _ if self.connection.is_held_back() => Some(ShedOrder::HeldBack(Reverse(self.connection.unprocessed()))),
+            _ if self.connection.blocked().is_held_back() => {
+                Some(ShedOrder::HeldBack(Reverse(self.connection.usage().unprocessed)))
+            }
             (Some(since), None) => Some(ShedOrder::JustStalled(since)),
             (None, None) => None,
         }
@@ -267,7 +270,8 @@ impl<H: Host> Seat<H> {
     /// that it was granted is given back.
     pub(super) fn settle_permit(&mut self, shared: &mut Shared, host: &mut H) {
         let unused = self.permit.take();
-        match (self.connection.needs_permit(), self.position) {
+        let blocked = self.connection.blocked();
+        match (blocked.needs_permit(), self.position) {
             (true, None) => {
                 self.position = Some(shared.admission.queue(self.key, self.origin, unused, self.kept.take()));
                 host.report(&mut self.socket, Report::Queued(shared.admission.congestion()));
@@ -281,7 +285,7 @@ impl<H: Host> Seat<H> {
         }
         let position = unused.map(|permit| shared.admission.put_back(permit));
         // A large NOTIFY takes several turns. Its place among the connections of its peer is kept until it is whole.
-        self.kept = position.map(Position::in_next_turn).or(self.kept).filter(|_| self.connection.is_reassembling());
+        self.kept = position.map(Position::in_next_turn).or(self.kept).filter(|_| blocked.is_reassembling);
     }
 
     fn serve(&mut self, now: Instant, shared: &mut Shared, host: &mut H) -> Next {
@@ -333,7 +337,7 @@ impl<H: Host> Seat<H> {
         if let Some(since) = self.held_since {
             host.report(&mut self.socket, Report::HeldBack(now.saturating_since(since)));
         }
-        self.held_since = self.connection.is_held_back().then_some(now);
+        self.held_since = self.connection.blocked().is_held_back().then_some(now);
     }
 
     /// Cancels its pending deferred answers.
@@ -482,7 +486,7 @@ impl<H: Host> Seat<H> {
                         self.deferred.push((ticket, work));
                     }
                     // A handler may also defer its answer and then fail, so that the NOTIFY stays in flight until its deadline.
-                    if self.connection.in_flight() > self.usage.in_flight {
+                    if self.connection.usage().in_flight > self.usage.in_flight {
                         if let Some(permit) = self.permit.take() {
                             shared.admission.put_back(permit);
                         }
@@ -500,7 +504,7 @@ impl<H: Host> Seat<H> {
             self.was_refused = true;
             host.report(&mut self.socket, Report::Refused(reason));
         }
-        debug_assert_eq!(self.connection.in_flight(), 0, "the end cancels the NOTIFYs in flight");
+        debug_assert_eq!(self.connection.usage().in_flight, 0, "the end cancels the NOTIFYs in flight");
         // Whichever side closed it, remaining output is sent now.
         self.ending = Ending::Begun;
         self.cancel_work(host);

@@ -88,7 +88,7 @@ impl Bare {
         let len = buf.len().min(readable.len());
         buf[..len].copy_from_slice(&readable[..len]);
         self.trace.note(now, socket.link, Kind::Received, &readable[..len]);
-        let (state, in_flight) = (socket.connection.state(), socket.connection.in_flight());
+        let (state, in_flight) = (socket.connection.state(), socket.connection.usage().in_flight);
         socket.observer.read(&mut self.coverage, state, in_flight, &readable[..len]);
         socket.oracle.input(now, &readable[..len]);
         socket.inlet.take(len);

@@ -1,6 +1,6 @@
 //! The time of a run on bare connections: deferred answers, deadlines, and the end of the run.
 
-use spoa_core::table::{Input, StateName};
+use spoa_core::table::{StateName, Timer};
 use spoa_core::{Instant, Ticket};
 
 use super::socket::Socket;
@@ -49,7 +49,7 @@ impl Bare {
     pub(super) fn release_buffers(&mut self, at: usize) -> Result<(), Failure> {
         let Socket { connection, oracle, .. } = &mut self.sockets[at];
         connection.release_buffers(&mut self.spare);
-        let memory = connection.memory();
+        let memory = connection.usage().memory.total();
         if memory > 0 && oracle.holds_nothing() {
             let detail = format!("expected an idle connection to hold 0 bytes, got {memory} bytes");
             return Err(self.failure(at, "memory", detail));
@@ -105,7 +105,11 @@ impl Bare {
         for at in 0..self.sockets.len() {
             let socket = &mut self.sockets[at];
             let Some(due) = socket.connection.poll_timeout().filter(|due| due.as_nanos() <= self.now) else { continue };
-            self.coverage.cell(socket.connection.state(), Input::Deadline);
+            for timer in Timer::ALL {
+                if socket.connection.deadline(timer).is_some_and(|due| due.as_nanos() <= self.now) {
+                    self.coverage.timer(socket.connection.state(), timer);
+                }
+            }
             self.trace.note(self.now, socket.link, Kind::Deadline, &[]);
             socket.connection.handle_timeout(instant(self.now));
             socket.oracle.timeout(self.now);
@@ -130,7 +134,8 @@ impl Bare {
         }
         let end = self.now.saturating_add(QUIESCENCE_MAX);
         // Idle timeouts are not waited for here.
-        let busy = |bare: &Self| !bare.pending.is_empty() || bare.sockets.iter().any(|s| s.connection.in_flight() > 0);
+        let busy =
+            |bare: &Self| !bare.pending.is_empty() || bare.sockets.iter().any(|s| s.connection.usage().in_flight > 0);
         while busy(self) {
             match self.next_due() {
                 Some(due) if due <= end => self.wait_until(due)?,

@@ -15,7 +15,7 @@ impl World {
         let worker = state.peers[at].worker;
         let Some((connection, _)) = self.workers[worker].endpoint.get_mut(key) else { return Ok(()) };
         let oracle = &state.peers[at].oracle;
-        let memory = connection.memory();
+        let memory = connection.usage().memory.total();
         let dropped_actions = state.peers[at].dropped_actions;
         let fault = compare::state(connection, oracle, dropped_actions).or_else(|| {
             let is_wrong = memory > 0 && oracle.holds_nothing();

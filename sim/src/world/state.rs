@@ -170,7 +170,6 @@ impl State {
     fn expire(&mut self, at: usize) {
         let (now, peer) = (self.now, &mut self.peers[at]);
         if peer.oracle.deadline().is_some_and(|due| due <= now) {
-            self.coverage.cell(peer.state(), Input::Deadline);
             self.trace.note(now, peer.link, Kind::Deadline, &[]);
             peer.oracle.timeout(now);
             peer.notified = false;
