@@ -1,14 +1,13 @@
 //! ACKs under construction.
 
+use alloc::vec::Vec;
+
 use crate::outbox::Outbox;
-use crate::wire::{
-    Actions, AsVarName, Flags, FrameId, FrameType, LENGTH_LEN, NameError, Scope, SetVarError, StreamId, TypedData,
-    encode_set_var, encode_unset_var, set_var_len, unset_var_len,
-};
+use crate::wire::{Actions, Append, Flags, FrameId, FrameType, LENGTH_LEN, StreamId};
 
 /// An ACK under construction, written directly into the send buffer.
 ///
-/// Call [`finish`](Self::finish) to send it. If it is dropped before that, its actions are removed and an empty ACK is
+/// [`SetVars`](crate::wire::SetVars) adds actions. Call [`finish`](Self::finish) to send it. If it is dropped before that, its actions are removed and an empty ACK is
 /// sent, so that HAProxy does not wait until its timeout.
 #[derive(Debug)]
 #[must_use = "an ACK that is not finished is sent empty"]
@@ -37,43 +36,6 @@ impl<'c> Ack<'c> {
         outbox.open = Some((stream_id, frame_id));
         outbox.send.begin(FrameType::ACK, Flags::FIN, stream_id, frame_id);
         Self { outbox, dropped: 0 }
-    }
-
-    /// Sets a variable. HAProxy puts the scope and the agent's `var-prefix` before the name.
-    ///
-    /// # Errors
-    /// HAProxy would drop or misread the action. The ACK is unchanged.
-    #[inline]
-    pub fn set_var<'v>(
-        &mut self,
-        scope: Scope,
-        name: &(impl AsVarName + ?Sized),
-        value: impl Into<TypedData<'v>>,
-    ) -> Result<&mut Self, SetVarError> {
-        let (name, value) = (name.checked()?, value.into());
-        let len = set_var_len(name, &value)?;
-        if self.has_room(len) {
-            let before = self.outbox.send.draft_len();
-            encode_set_var(scope, name, &value, self.outbox.send.draft(len));
-            debug_assert_eq!(self.outbox.send.draft_len(), before + len, "an action has the length that was checked");
-        }
-        Ok(self)
-    }
-
-    /// Unsets a variable.
-    ///
-    /// # Errors
-    /// HAProxy would drop the action. The ACK is unchanged.
-    #[inline]
-    pub fn unset_var(&mut self, scope: Scope, name: &(impl AsVarName + ?Sized)) -> Result<&mut Self, NameError> {
-        let name = name.checked()?;
-        let len = unset_var_len(name);
-        if self.has_room(len) {
-            let before = self.outbox.send.draft_len();
-            encode_unset_var(scope, name, self.outbox.send.draft(len));
-            debug_assert_eq!(self.outbox.send.draft_len(), before + len, "an action has the length that was checked");
-        }
-        Ok(self)
     }
 
     /// Appends actions that were built separately.
@@ -117,14 +79,18 @@ impl<'c> Ack<'c> {
     fn room(&self) -> usize {
         (self.outbox.max_frame_size as usize + LENGTH_LEN).saturating_sub(self.outbox.send.draft_len())
     }
+}
 
+impl Append for Ack<'_> {
     #[inline]
-    fn has_room(&mut self, len: usize) -> bool {
+    fn append(&mut self, len: usize, encode: impl FnOnce(&mut Vec<u8>)) {
         if self.dropped > 0 || len > self.room() {
             self.dropped += 1;
-            return false;
+            return;
         }
-        true
+        let before = self.outbox.send.draft_len();
+        encode(self.outbox.send.draft(len));
+        debug_assert_eq!(self.outbox.send.draft_len(), before + len, "an action has the length that was computed");
     }
 }
 
@@ -136,12 +102,11 @@ fn count(actions: &[u8]) -> u32 {
 mod tests {
     use super::*;
     use crate::stats::Stats;
+    use crate::wire::{Scope, SetVars};
 
     const IDS: (StreamId, FrameId) = (StreamId(1), FrameId(1));
 
-    fn with_ack(
-        write: impl FnOnce(Ack<'_>) -> Result<(), AckTooBig>,
-    ) -> (alloc::vec::Vec<u8>, Result<(), AckTooBig>, Stats) {
+    fn with_ack(write: impl FnOnce(Ack<'_>) -> Result<(), AckTooBig>) -> (Vec<u8>, Result<(), AckTooBig>, Stats) {
         let mut outbox = Outbox::new(4096, 256);
         let result = write(Ack::begin(&mut outbox, IDS));
         assert_eq!(outbox.open, None);

@@ -10,7 +10,7 @@
 //! the bytes to send, then the next deadline.
 //!
 //! ```
-//! use spoa_core::wire::{HaproxyHello, Scope, TypedData};
+//! use spoa_core::wire::{HaproxyHello, Scope, SetVars, TypedData};
 //! use spoa_core::{Config, Connection, Event, Instant};
 //!
 //! # let mut socket_in = Vec::new();

@@ -9,7 +9,7 @@
 //! ```
 
 use smol::net::resolve;
-use spoa_runtime::{Actions, Agent, Error, Scope, deferred};
+use spoa_runtime::{Actions, Agent, Error, Scope, SetVars, deferred};
 
 fn main() -> Result<(), Error> {
     Agent::new().listen("127.0.0.1:12345".parse()?).run(deferred(async |notify| {

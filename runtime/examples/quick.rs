@@ -8,7 +8,7 @@
 //!     event on-frontend-http-request
 //! ```
 
-use spoa_runtime::{Agent, Error, Scope, quick};
+use spoa_runtime::{Agent, Error, Scope, SetVars, quick};
 
 fn main() -> Result<(), Error> {
     Agent::new().listen("127.0.0.1:12345".parse()?).run(quick(|messages, ack| {

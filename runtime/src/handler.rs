@@ -17,7 +17,7 @@ pub type HandlerError = Box<dyn Error>;
 /// ```
 /// use std::future::Future;
 /// use std::pin::Pin;
-/// use spoa_runtime::{Actions, Handler, HandlerError, Notify, Reply, Scope};
+/// use spoa_runtime::{Actions, Handler, HandlerError, Notify, Reply, Scope, SetVars};
 ///
 /// /// Answers one message immediately, and others later.
 /// #[derive(Clone)]

@@ -4,7 +4,7 @@
 //! answers:
 //!
 //! ```no_run
-//! use spoa_runtime::{Agent, Scope, quick};
+//! use spoa_runtime::{Agent, Scope, SetVars, quick};
 //!
 //! fn main() -> Result<(), spoa_runtime::Error> {
 //!     Agent::new().listen("127.0.0.1:12345".parse()?).run(quick(|messages, ack| {
@@ -21,7 +21,7 @@
 //! A handler with deferred answers. While one NOTIFY waits for its answer, others on the same connection are answered:
 //!
 //! ```no_run
-//! use spoa_runtime::{Actions, Agent, Scope, deferred};
+//! use spoa_runtime::{Actions, Agent, Scope, SetVars, deferred};
 //! # async fn look_up(_: &str) -> Result<u32, std::io::Error> { Ok(0) }
 //!
 //! fn main() -> Result<(), spoa_runtime::Error> {
@@ -92,7 +92,7 @@ pub use page::{Page, PageAnswer};
 pub use panics::log_panic;
 pub use server::Server;
 pub use shutdown::Stopper;
-pub use spoa_core::wire::{Actions, Capabilities, Message, Messages, Scope, TypedData};
+pub use spoa_core::wire::{Actions, Capabilities, Message, Messages, Scope, SetVars, TypedData};
 pub use spoa_core::{Ack, Config as ConnectionConfig, ConfigError, Notify, OwnedMessages, Ticket};
 
 /// Compiles the examples of the README.

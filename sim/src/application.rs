@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use spoa_core::wire::{Actions, Message, Messages, NameError, Scope, SetVarError, TypedData};
+use spoa_core::wire::{Actions, Message, Messages, Scope, SetVarError, SetVars, TypedData};
 use spoa_core::{Ack, Notify, OwnedMessages, Ticket};
 
 use crate::plan::{Answer, Plan};
@@ -108,35 +108,9 @@ fn plan_of(messages: Messages<'_>) -> Plan {
         .unwrap_or_default()
 }
 
-/// A destination of actions: an ACK, or `Actions`, which are added to an ACK later.
-trait Sink {
-    fn set(&mut self, scope: Scope, name: &str, value: TypedData<'_>) -> Result<(), SetVarError>;
-    fn unset(&mut self, scope: Scope, name: &str) -> Result<(), NameError>;
-}
-
-impl Sink for Ack<'_> {
-    fn set(&mut self, scope: Scope, name: &str, value: TypedData<'_>) -> Result<(), SetVarError> {
-        self.set_var(scope, name, value).map(drop)
-    }
-
-    fn unset(&mut self, scope: Scope, name: &str) -> Result<(), NameError> {
-        self.unset_var(scope, name).map(drop)
-    }
-}
-
-impl Sink for Actions {
-    fn set(&mut self, scope: Scope, name: &str, value: TypedData<'_>) -> Result<(), SetVarError> {
-        self.set_var(scope, name, value).map(drop)
-    }
-
-    fn unset(&mut self, scope: Scope, name: &str) -> Result<(), NameError> {
-        self.unset_var(scope, name).map(drop)
-    }
-}
-
-fn write(plan: Plan, messages: Messages<'_>, sink: &mut impl Sink) {
+fn write(plan: Plan, messages: Messages<'_>, sink: &mut impl SetVars) {
     let mut set = |scope, name: &str, value: TypedData<'_>| {
-        sink.set(scope, name, value).expect("the name and the value are valid");
+        sink.set_var(scope, name, value).expect("the name and the value are valid");
     };
     match plan.answer {
         Answer::Echo => echo(messages, sink),
@@ -146,19 +120,21 @@ fn write(plan: Plan, messages: Messages<'_>, sink: &mut impl Sink) {
             types(&mut set);
             check_invalid_actions(sink);
         }
-        Answer::Unset => sink.unset(Scope::Request, "ip_score").expect("the name is valid"),
+        Answer::Unset => {
+            sink.unset_var(Scope::Request, "ip_score").expect("the name is valid");
+        }
         Answer::Empty | Answer::Drop | Answer::Half | Answer::Never => {}
     }
 }
 
 /// Sets a variable to the value of each argument. NULL unsets it, and a number that HAProxy would read as negative is an
 /// error that must not change the answer.
-fn echo(messages: Messages<'_>, sink: &mut impl Sink) {
+fn echo(messages: Messages<'_>, sink: &mut impl SetVars) {
     for (n, (_, value)) in messages.flat_map(|message| message.args()).enumerate() {
         let (scope, name) = (SCOPES[n % SCOPES.len()], &NAME[7 * n % NAME.len()..]);
         let result = match value {
-            TypedData::Null => sink.unset(scope, name).map_err(SetVarError::from),
-            _ => sink.set(scope, name, value),
+            TypedData::Null => sink.unset_var(scope, name).map(drop).map_err(SetVarError::from),
+            _ => sink.set_var(scope, name, value).map(drop),
         };
         let is_refused = matches!(value, TypedData::Uint64(number) if i64::try_from(number).is_err());
         assert_eq!(result.is_err(), is_refused, "{value:?}: {result:?}");
@@ -166,17 +142,17 @@ fn echo(messages: Messages<'_>, sink: &mut impl Sink) {
 }
 
 /// Checks that actions which HAProxy would not accept are errors. They must not change the answer.
-fn check_invalid_actions(sink: &mut impl Sink) {
+fn check_invalid_actions(sink: &mut impl SetVars) {
     // HAProxy's limit is 63 bytes for scope, prefix and name together. The agent's limit for the name is lower.
     let long = "n".repeat(53);
     for name in ["", "a b", "é", &long] {
         assert!(
-            sink.set(Scope::Session, name, TypedData::Bool(true)).is_err(),
+            sink.set_var(Scope::Session, name, TypedData::Bool(true)).is_err(),
             "expected an error for the name {name:?}"
         );
-        assert!(sink.unset(Scope::Session, name).is_err(), "expected an error for the name {name:?}");
+        assert!(sink.unset_var(Scope::Session, name).is_err(), "expected an error for the name {name:?}");
     }
-    assert!(sink.set(Scope::Session, "null", TypedData::Null).is_err(), "expected an error for the value NULL");
+    assert!(sink.set_var(Scope::Session, "null", TypedData::Null).is_err(), "expected an error for the value NULL");
 }
 
 /// Sets a score of the first address and a checksum of the message, which depend on every decoded byte.

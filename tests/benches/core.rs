@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use spoa_core::Notify;
-use spoa_core::wire::Scope;
+use spoa_core::wire::{Scope, SetVars};
 use spoa_tests::bytes::{FIN, Frame, NOTIFY, UNSET, Value};
 use spoa_tests::frames::{Hello, ack};
 use spoa_tests::steady::{self, DeferredAnswer, SCORE, Steady, notifys};

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
-use spoa_core::wire::Scope;
+use spoa_core::wire::{Scope, SetVars};
 use spoa_core::{Config, TicketError};
 use spoa_tests::bytes::{Action, Frame, NOTIFY, Value, hex, message, string};
 use spoa_tests::feed::feed;

@@ -4,7 +4,7 @@ use std::process::{Command, ExitStatus};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use spoa_runtime::{Actions, Agent, ConnectionConfig, Handler, ListenAddr, OwnedMessages, Scope, Stopper};
+use spoa_runtime::{Actions, Agent, ConnectionConfig, Handler, ListenAddr, OwnedMessages, Scope, SetVars, Stopper};
 use spoa_tests::agent::RANDOM;
 
 use crate::haproxy::Process;

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use spoa_core::Config;
 use spoa_core::wire::{Capabilities, FrameType};
-use spoa_runtime::{Scope, quick};
+use spoa_runtime::{Scope, SetVars, quick};
 
 use crate::agent::TestAgent;
 use crate::client::Request;

@@ -3,7 +3,7 @@
 
 use spoa_core::Config;
 use spoa_core::wire::FrameType;
-use spoa_runtime::{Actions, Handler, HandlerError, Messages, OwnedMessages, Scope, deferred, quick};
+use spoa_runtime::{Actions, Handler, HandlerError, Messages, OwnedMessages, Scope, SetVars, deferred, quick};
 
 use crate::agent::{TestAgent, gate};
 use crate::client::Request;

@@ -2,7 +2,7 @@
 
 use spoa_core::Config;
 use spoa_core::wire::FrameType;
-use spoa_runtime::{Scope, quick};
+use spoa_runtime::{Scope, SetVars, quick};
 
 use crate::agent::TestAgent;
 use crate::client::Request;

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 
 use spoa_core::Config;
-use spoa_runtime::{Scope, quick};
+use spoa_runtime::{Scope, SetVars, quick};
 
 use crate::agent::TestAgent;
 use crate::client::Request;

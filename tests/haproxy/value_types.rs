@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::mpsc;
 
 use spoa_core::Config;
-use spoa_runtime::{Scope, TypedData, quick};
+use spoa_runtime::{Scope, SetVars, TypedData, quick};
 
 use crate::agent::TestAgent;
 use crate::client::{Request, loopback};

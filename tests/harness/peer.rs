@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spoa_core::wire::{Capabilities, Message, Scope, TypedData};
+use spoa_core::wire::{Capabilities, Message, Scope, SetVars, TypedData};
 use spoa_core::{Buffers, CloseReason, Config, Connection, Event, Instant, Notify, Ticket, TicketError};
 
 use crate::bytes::{AGENT_DISCONNECT, AGENT_HELLO, Frame, Value};

@@ -1,6 +1,6 @@
 //! A connection in its steady state, whose time, instructions and allocations are measured.
 
-use spoa_core::wire::{Messages, Scope};
+use spoa_core::wire::{Messages, Scope, SetVars};
 use spoa_core::{Ack, Buffers, Config, Connection, Event, Instant, Notify, OwnedMessages, Ticket};
 
 use crate::bytes::Value;

@@ -7,8 +7,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use spoa_runtime::{
-    Actions, Agent, ConnectionConfig, Families, Handler, HandlerError, Page, PageAnswer, Scope, Server, Source,
-    Stopper, TypedData, deferred, quick,
+    Actions, Agent, ConnectionConfig, Families, Handler, HandlerError, Page, PageAnswer, Scope, Server, SetVars,
+    Source, Stopper, TypedData, deferred, quick,
 };
 use spoa_tests::admin::Admin;
 use spoa_tests::agent::LIMIT;

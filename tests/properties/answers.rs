@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use spoa_core::wire::{Actions, Scope};
+use spoa_core::wire::{Actions, Scope, SetVars};
 use spoa_core::{Ack, Config, Ticket, TicketError};
 use spoa_tests::bytes::{ACK, Frame, Value};
 use spoa_tests::frames::{Hello, check_client_ip, notify, set_var};

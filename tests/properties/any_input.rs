@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use spoa_core::wire::{Capabilities, Scope};
+use spoa_core::wire::{Capabilities, Scope, SetVars};
 use spoa_core::{Ack, Config, Notify, Ticket};
 use spoa_tests::bytes::{Frame, NOTIFY, UNSET, Value, message};
 use spoa_tests::frames::{Hello, notify};

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use spoa_core::wire::{
     self, Action, ActionIter, Actions, AgentHello, Capabilities, Disconnect, HaproxyHello, KvList, MessageEncoder,
-    Messages, Reader, Scope, TypedData,
+    Messages, Reader, Scope, SetVars, TypedData,
 };
 use spoa_core::{Field, Status};
 use spoa_tests::bytes::{self, Value, kv, read_actions, read_kv, read_messages, take_varint, varint};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use spoa_core::wire::{Capabilities, Scope};
+use spoa_core::wire::{Capabilities, Scope, SetVars};
 use spoa_core::{Ack, CloseReason, Config, Connection, Event, Instant, PeerError, Ticket};
 use spoa_sim_haproxy::Time;
 use spoa_sim_haproxy::recording::{LinkEvent, Recording, Side};

@@ -160,7 +160,7 @@ fn more(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
 mod tests {
     use super::*;
     use crate::status::Status;
-    use crate::wire::{Actions, Flags, FrameId, MessageEncoder, Scope, StreamId};
+    use crate::wire::{Actions, Flags, FrameId, MessageEncoder, Scope, SetVars, StreamId};
     use alloc::string::ToString;
     use alloc::vec::Vec;
 

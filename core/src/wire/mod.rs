@@ -26,10 +26,12 @@ mod hello;
 mod kv;
 mod message;
 mod reader;
+mod set_vars;
 mod typed_data;
+mod var_name;
 mod varint;
 
-pub use action::{Action, ActionIter, Actions, AsVarName, NameError, Scope, SetVarError, VAR_NAME_LEN_MAX, VarName};
+pub use action::{Action, ActionIter, Scope};
 pub use capabilities::Capabilities;
 pub use disconnect::Disconnect;
 pub use frame::{
@@ -39,8 +41,10 @@ pub use hello::{AgentHello, HaproxyHello};
 pub use kv::KvList;
 pub use message::{ArgError, Args, Message, MessageEncoder, Messages};
 pub use reader::Reader;
+pub use set_vars::{Actions, SetVarError, SetVars};
 pub use typed_data::TypedData;
+pub use var_name::{AsVarName, NameError, VAR_NAME_LEN_MAX, VarName};
 pub use varint::{VARINT_LEN_MAX, encode_varint, varint_len};
 
-pub(crate) use action::{encode_set_var, encode_unset_var, set_var_len, unset_var_len};
 pub(crate) use frame::{HEADER_LEN_MAX, patch_length};
+pub(crate) use set_vars::Append;

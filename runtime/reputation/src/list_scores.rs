@@ -5,7 +5,7 @@ use std::future::Pending;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use spoa_core::wire::{Actions, Message};
+use spoa_core::wire::{Actions, Message, SetVars};
 use spoa_core::{Ack, Notify};
 
 use crate::address::addresses;

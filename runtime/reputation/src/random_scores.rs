@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use smol::Timer;
 use spoa_core::Notify;
-use spoa_core::wire::{Actions, Message, Scope, VarName};
+use spoa_core::wire::{Actions, Message, Scope, SetVars, VarName};
 
 use crate::address::{addresses, canonical};
 use crate::message_counts::{Counts, MessageCounts};
@@ -91,10 +91,8 @@ impl Handler for RandomScores {
         let messages = notify.messages();
         if self.delay.is_zero() {
             let mut ack = notify.ack();
-            for message in messages {
-                if let Some((scope, name, score)) = self.score(&message) {
-                    ack.set_var(scope, name, score)?;
-                }
+            for (scope, name, score) in messages.filter_map(|message| self.score(&message)) {
+                ack.set_var(scope, name, score)?;
             }
             ack.finish()?;
             return Ok(Reply::Done);

@@ -1,7 +1,7 @@
 //! ACKs, valid and invalid, and other frames that an agent sends where HAProxy expects an ACK.
 
 use spoa_core::Config;
-use spoa_runtime::{Scope, quick};
+use spoa_runtime::{Scope, SetVars, quick};
 use spoa_sim_haproxy::recording::Recording;
 use spoa_tests::bytes::{ACK, Frame, Value};
 use spoa_tests::frames::{ack, agent_disconnect, agent_hello, set_var};

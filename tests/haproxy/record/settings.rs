@@ -2,7 +2,7 @@
 
 use spoa_core::Config;
 use spoa_core::wire::Capabilities;
-use spoa_runtime::{Scope, quick};
+use spoa_runtime::{Scope, SetVars, quick};
 use spoa_sim_haproxy::recording::Recording;
 use spoa_tests::bytes::{ABORT, ACK, FIN, Frame, NOTIFY};
 use spoa_tests::frames::{ack, agent_hello};
