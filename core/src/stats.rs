@@ -2,7 +2,6 @@
 
 /// Counts since the connection was created. They never decrease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Stats {
     /// Whole frames that were processed, valid or not. Frames that arrive after the conversation ended are not counted.
     pub frames_received: u64,
@@ -24,4 +23,22 @@ pub struct Stats {
     pub aborted_by_haproxy: u64,
     /// Frames of unknown types that were skipped.
     pub frames_skipped: u64,
+}
+
+impl Stats {
+    /// Returns the counts since `before`, which are those of the same connection at an earlier time.
+    pub const fn since(&self, before: &Self) -> Self {
+        Self {
+            frames_received: self.frames_received - before.frames_received,
+            notifies: self.notifies - before.notifies,
+            acks: self.acks - before.acks,
+            acks_unanswered: self.acks_unanswered - before.acks_unanswered,
+            acks_declined: self.acks_declined - before.acks_declined,
+            acks_expired: self.acks_expired - before.acks_expired,
+            acks_cut: self.acks_cut - before.acks_cut,
+            aborted_by_agent: self.aborted_by_agent - before.aborted_by_agent,
+            aborted_by_haproxy: self.aborted_by_haproxy - before.aborted_by_haproxy,
+            frames_skipped: self.frames_skipped - before.frames_skipped,
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::thread;
 use smol::channel::{Receiver, bounded};
 use spoa_core::endpoint::Drain;
 
-use crate::counters::{Counter, Counters, Hello};
+use crate::counters::{Counter, Counters, Hello, Label};
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::health::Heartbeat;
@@ -149,7 +149,7 @@ impl Pool {
     /// Returns the numbers of NOTIFYs and of answered health checks.
     pub(crate) fn notifies_and_checks(&self) -> (u64, u64) {
         let sum = |of: fn(&Counters) -> u64| self.workers.iter().map(|worker| of(&worker.counters)).sum();
-        (sum(|of| of.notifies.get()), sum(|of| of.hellos.get(Hello::HealthCheck)))
+        (sum(|of| of.notifies.get()), sum(|of| of.hellos.at(Hello::HealthCheck.index())))
     }
 
     /// Requests a heartbeat from each worker, and beats for the accepting thread, which calls this.

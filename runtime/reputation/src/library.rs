@@ -1,10 +1,11 @@
 //! The lists in use, and their atomic replacement.
 
+mod metrics;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -12,7 +13,6 @@ use crate::list::{List, ListConfig, LoadError, REASONS, Retry, Room, Stamp};
 use crate::lists::{self, Lists};
 use crate::message_counts::MessageCounts;
 use crate::message_rule::MessageRule;
-use spoa_runtime::{Families, Source, Unit};
 
 /// The lists and messages that are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,52 +208,6 @@ impl Library {
         let generation = before.generation + 1;
         self.0.edition.store(Arc::new(Edition { config, lists: Lists::of(lists), generation }));
         Change { generation, loaded, failed }
-    }
-}
-
-/// The size, age and state of each list, and the outcomes of reloads.
-impl Source for Library {
-    fn write(&self, families: &mut Families<'_>) -> fmt::Result {
-        self.0.counts.write(families)?;
-        let edition = self.0.edition.load();
-        let refused = lock(&self.0.refused).clone();
-        let checked = lock(&self.0.checked).clone();
-        let help = "Generation of the lists in use; that of the start is 1.";
-        families.gauge("lists_generation", help, edition.generation)?;
-        let label = |list: &List| [("list", list.config().name.clone())];
-        let count = |of: fn(&List) -> u64| edition.lists.iter().map(move |list| (label(list), of(list) as f64));
-        families.gauges("list_prefixes", "Prefixes in a list.", None, count(List::prefixes))?;
-        let help = "Addresses, prefixes and ranges in the file of a list.";
-        families.gauges("list_entries", help, None, count(|list| list.detected().entries))?;
-        let help = "Share of all public addresses that a list covers, of IPv4 or of IPv6, whichever is larger. Overlapping prefixes \
-                    count twice.";
-        let cover = edition.lists.iter().map(|list| (label(list), list.cover()));
-        families.gauges("list_cover_ratio", help, None, cover)?;
-        let help = "Lines of a list that could not be read as an address, prefix or range.";
-        families.gauges("list_bad_lines", help, None, count(List::bad_lines))?;
-        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
-        let written = edition.lists.iter().filter_map(|list| Some((label(list), seconds(list.written()?))));
-        let help = "Modification time of the file of a list in use, in seconds since 1970.";
-        families.gauges("list_written_timestamp", help, Some(Unit::Seconds), written)?;
-        let checked =
-            edition.lists.iter().filter_map(|list| Some((label(list), seconds(*checked.get(&list.config().name)?))));
-        let help = "When the downloader last found a list to be the newest version, in seconds since 1970; only for lists with a \
-                    file .NAME.checked beside them.";
-        families.gauges("list_checked_timestamp", help, Some(Unit::Seconds), checked)?;
-        let is_refused = |list: &List| f64::from(u8::from(refused.contains_key(&list.config().name)));
-        let stale = edition.lists.iter().map(|list| (label(list), is_refused(list)));
-        let help = "1 if the last load of a list failed: its previous version is in use or, if it was never loaded, an empty list.";
-        families.gauges("list_refused", help, None, stale)?;
-        let Shared { loaded, failed, configurations_refused, .. } = &*self.0;
-        let help = "Configurations that could not be used at a SIGHUP, so that the previous one stayed in use.";
-        families.counter("configurations_refused", help, configurations_refused.load(Ordering::Relaxed))?;
-        let reasons = || REASONS.into_iter().zip(failed.iter().map(|count| count.load(Ordering::Relaxed)));
-        let results =
-            [("loaded", loaded.load(Ordering::Relaxed)), ("refused", reasons().map(|(_, count)| count).sum())];
-        let results = results.into_iter().map(|(result, count)| ([("result", result.to_owned())], count));
-        families.counters("list_reloads", "Loads of lists, by result.", results)?;
-        let reasons = reasons().map(|(reason, count)| ([("reason", reason.to_owned())], count));
-        families.counters("list_refusals", "Loads of lists that were refused, by reason.", reasons)
     }
 }
 

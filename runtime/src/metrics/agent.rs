@@ -1,4 +1,4 @@
-//! The metrics of an agent itself.
+//! The metrics of an agent itself: a row for each family, and a loop that writes them.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,139 +10,268 @@ use crate::counters::{
 use crate::pool::Pool;
 use crate::settings::Settings;
 
+/// A family of metrics.
+struct Row {
+    /// The name, without the prefix `spoa_` and the suffixes of units and counters.
+    name: &'static str,
+    help: &'static str,
+    value: Value,
+}
+
+/// The place where the values of a family are read.
+enum Value {
+    /// A gauge of the pool.
+    Gauge(fn(&Pool) -> u64),
+    /// A counter of the pool.
+    PoolCounter(fn(&Pool) -> u64),
+    /// A counter of all workers.
+    Counter(OfCounter),
+    /// A counter of nanoseconds of all workers, written in seconds.
+    Seconds(OfCounter),
+    /// Counters of all workers: a label, and its value for each of them.
+    Counters(&'static str, &'static [(&'static str, OfCounter)]),
+    /// A tally of all workers: a label, and its values. Those that are 0 are written too: a rate that begins is then seen.
+    Tally(&'static str, &'static [&'static str], OfTally),
+    /// Tallies of all workers: a label, and its value for each of them; the label of the tally, and its values.
+    Tallies(&'static str, &'static [(&'static str, OfTally)], &'static str, &'static [&'static str]),
+    /// A gauge that is summed over all workers.
+    Sum(OfGauge),
+    /// A gauge of each worker.
+    Each(Option<Unit>, OfGauge),
+    /// Histograms of all workers, by the label `answer`.
+    Histograms(&'static [(&'static str, OfHistogram)]),
+    /// Settings, by the label `of`.
+    Settings(Option<Unit>, fn(&Settings) -> Vec<(&'static str, f64)>),
+}
+
+type OfCounter = fn(&Counters) -> &Counter;
+type OfGauge = fn(&Counters) -> &Gauge;
+type OfTally = fn(&Counters) -> &Tally;
+type OfHistogram = fn(&Counters) -> &Histogram;
+
+const ROWS: [Row; 28] = [
+    Row {
+        name: "healthy",
+        help: "1 while all threads respond, 0 otherwise; as /healthz.",
+        value: Value::Gauge(|pool| u64::from(pool.hung_threads().is_empty())),
+    },
+    Row {
+        name: "up",
+        help: "1 until a stop begins, then 0; as /readyz.",
+        value: Value::Gauge(|pool| u64::from(pool.is_ready())),
+    },
+    Row { name: "workers", help: "Threads that serve connections.", value: Value::Gauge(|pool| pool.workers() as u64) },
+    Row {
+        name: "connections",
+        help: "Connections open and served.",
+        value: Value::Gauge(|pool| pool.connections() as u64),
+    },
+    Row {
+        name: "connections_limit",
+        help: "The limit of open connections, --connections-max.",
+        value: Value::Gauge(|pool| pool.settings().connections_max as u64),
+    },
+    Row {
+        name: "notifies_in_flight_limit",
+        help: "The limit of NOTIFYs in flight: of a connection, --in-flight-max, and of a worker, its share of \
+               --total-in-flight-max.",
+        value: Value::Settings(None, |settings| {
+            let worker = settings.worker_in_flight_max();
+            vec![("connection", settings.connection.in_flight_max as f64), ("worker", worker as f64)]
+        }),
+    },
+    Row {
+        name: "held_limit",
+        help: "The limit of bytes held: of a connection with everything that it may hold, and of a worker, its share of \
+               --total-bytes-max.",
+        value: Value::Settings(Some(Unit::Bytes), |settings| {
+            let (connection, worker) = (settings.connection_bytes_max(), settings.worker_bytes_max());
+            vec![("connection", connection as f64), ("worker", worker as f64)]
+        }),
+    },
+    Row {
+        name: "timeout",
+        help: "Timeouts of connections; idle only if one is set.",
+        value: Value::Settings(Some(Unit::Seconds), |settings| {
+            let of = &settings.connection;
+            let all = [
+                ("hello", Some(of.hello_timeout)),
+                ("idle", of.idle_timeout),
+                ("ack", Some(of.ack_timeout)),
+                ("send", Some(of.send_timeout)),
+            ];
+            all.into_iter().filter_map(|(name, time)| Some((name, time?.as_secs_f64()))).collect()
+        }),
+    },
+    Row { name: "connections_accepted", help: "Connections accepted.", value: Value::Counter(|of| &of.accepted) },
+    Row {
+        name: "connections_turned_away",
+        help: "Connections rejected with code 13 because --connections-max was reached.",
+        value: Value::Counter(|of| &of.turned_away),
+    },
+    Row {
+        name: "connections_dropped",
+        help: "Connections closed without an answer because too many were being rejected already.",
+        value: Value::PoolCounter(Pool::dropped),
+    },
+    Row {
+        name: "connections_ended",
+        help: "Connections that ended, by reason.",
+        value: Value::Tally("reason", End::NAMES, |of| &of.ended),
+    },
+    Row {
+        name: "hellos",
+        help: "HELLOs received, by outcome.",
+        value: Value::Tally("kind", Hello::NAMES, |of| &of.hellos),
+    },
+    Row {
+        name: "capabilities",
+        help: "Connections that agreed on a capability.",
+        value: Value::Tally("capability", Capability::NAMES, |of| &of.capabilities),
+    },
+    Row {
+        name: "protocol_errors",
+        help: "Protocol errors of peers, by kind.",
+        value: Value::Tally("kind", Fault::NAMES, |of| &of.faults),
+    },
+    Row { name: "notifies", help: "NOTIFYs received in full.", value: Value::Counter(|of| &of.notifies) },
+    Row {
+        name: "connections_on_hold",
+        help: "Connections queued because a limit of all connections together is reached.",
+        value: Value::Sum(|of| &of.on_hold),
+    },
+    Row {
+        name: "notifies_in_flight",
+        help: "NOTIFYs in flight: received and not answered yet.",
+        value: Value::Each(None, |of| &of.in_flight),
+    },
+    Row {
+        name: "held",
+        help: "Bytes that connections hold: parts of frames, copies of NOTIFYs in flight, unsent output.",
+        value: Value::Each(Some(Unit::Bytes), |of| &of.held_bytes),
+    },
+    Row {
+        name: "acks",
+        help: "ACKs sent, by kind: with an immediate or a deferred answer (in_place, deferred), or empty because the handler \
+               gave none (unanswered), gave it too late (expired), or the agent was draining (declined).",
+        value: Value::Counters(
+            "kind",
+            &[
+                ("in_place", |of| &of.acks_in_place),
+                ("deferred", |of| &of.acks_deferred),
+                ("unanswered", |of| &of.acks_unanswered),
+                ("expired", |of| &of.acks_expired),
+                ("declined", |of| &of.acks_declined),
+            ],
+        ),
+    },
+    Row {
+        name: "acks_cut",
+        help: "ACKs without their last actions, because the frame would have been too large.",
+        value: Value::Counter(|of| &of.acks_cut),
+    },
+    Row {
+        name: "notifies_aborted",
+        help: "Fragmented NOTIFYs that one side cancelled.",
+        value: Value::Counters("by", &[("agent", |of| &of.aborted_by_agent), ("haproxy", |of| &of.aborted_by_haproxy)]),
+    },
+    Row {
+        name: "handler",
+        help: "Time to an answer. One in 64 immediate answers is measured, and each deferred one.",
+        value: Value::Histograms(&[("in_place", |of| &of.in_place), ("deferred", |of| &of.deferred)]),
+    },
+    Row {
+        name: "backpressure",
+        help: "Seconds that connections spent with NOTIFYs held back by a limit.",
+        value: Value::Seconds(|of| &of.held_nanos),
+    },
+    Row {
+        name: "frames",
+        help: "Frames, by direction.",
+        value: Value::Counters("direction", &[("received", |of| &of.frames_received), ("sent", |of| &of.frames_sent)]),
+    },
+    Row {
+        name: "frames_skipped",
+        help: "Frames of unknown types, which were ignored.",
+        value: Value::Counter(|of| &of.frames_skipped),
+    },
+    Row {
+        name: "bytes",
+        help: "Bytes received and sent, by direction.",
+        value: Value::Counters("direction", &[("received", |of| &of.bytes_received), ("sent", |of| &of.bytes_sent)]),
+    },
+    Row {
+        name: "disconnects",
+        help: "DISCONNECTs, by direction and status code.",
+        value: Value::Tallies(
+            "direction",
+            &[("received", |of| &of.disconnects_received), ("sent", |of| &of.disconnects_sent)],
+            "status",
+            Code::NAMES,
+        ),
+    },
+];
+
+/// The help of `handler` names it.
+const _: () = assert!(SAMPLE == 64);
+
 impl Source for Pool {
     fn write(&self, families: &mut Families<'_>) -> fmt::Result {
-        let all = self.counters();
-        let sum = |of: fn(&Counters) -> &Counter| all.iter().map(|worker| of(worker).get()).sum::<u64>();
-
-        let help = "1 while all threads respond, 0 otherwise; as /healthz.";
-        families.gauge("healthy", help, u64::from(self.hung_threads().is_empty()))?;
-        families.gauge("up", "1 until a stop begins, then 0; as /readyz.", u64::from(self.is_ready()))?;
-        families.gauge("workers", "Threads that serve connections.", self.workers() as u64)?;
-        families.gauge("connections", "Connections open and served.", self.connections() as u64)?;
-        write_limits(self.settings(), families)?;
-        families.counter("connections_accepted", "Connections accepted.", sum(|of| &of.accepted))?;
-        let help = "Connections rejected with code 13 because --connections-max was reached.";
-        families.counter("connections_turned_away", help, sum(|of| &of.turned_away))?;
-        let help = "Connections closed without an answer because too many were being rejected already.";
-        families.counter("connections_dropped", help, self.dropped())?;
-        tally::<End>(families, "connections_ended", "Connections that ended, by reason.", "reason", &all, |of| {
-            &of.ended
-        })?;
-        tally::<Hello>(families, "hellos", "HELLOs received, by outcome.", "kind", &all, |of| &of.hellos)?;
-        let help = "Connections that agreed on a capability.";
-        tally::<Capability>(families, "capabilities", help, "capability", &all, |of| &of.capabilities)?;
-        tally::<Fault>(families, "protocol_errors", "Protocol errors of peers, by kind.", "kind", &all, |of| {
-            &of.faults
-        })?;
-
-        families.counter("notifies", "NOTIFYs received in full.", sum(|of| &of.notifies))?;
-        let now = |of: fn(&Counters) -> &Gauge| all.iter().map(|worker| of(worker).get()).sum::<u64>();
-        let help = "Connections queued because a limit of all connections together is reached.";
-        families.gauge("connections_on_hold", help, now(|of| &of.on_hold))?;
-        let each = |of: fn(&Counters) -> &Gauge| {
-            let workers = all.iter().enumerate();
-            workers.map(move |(number, worker)| ([("worker", number.to_string())], of(worker).get() as f64))
-        };
-        let help = "NOTIFYs in flight: received and not answered yet.";
-        families.gauges("notifies_in_flight", help, None, each(|of| &of.in_flight))?;
-        let help = "Bytes that connections hold: parts of frames, copies of NOTIFYs in flight, unsent output.";
-        families.gauges("held", help, Some(Unit::Bytes), each(|of| &of.held_bytes))?;
-        let (in_place, deferred) = (sum(|of| &of.acks_in_place), sum(|of| &of.acks_deferred));
-        let (unanswered, expired) = (sum(|of| &of.acks_unanswered), sum(|of| &of.acks_expired));
-        let declined = sum(|of| &of.acks_declined);
-        let help = "ACKs sent, by kind: with an immediate or a deferred answer (in_place, deferred), or empty because the handler \
-                    gave none (unanswered), gave it too late (expired), or the agent was draining (declined).";
-        let kinds = [
-            ("in_place", in_place),
-            ("deferred", deferred),
-            ("unanswered", unanswered),
-            ("expired", expired),
-            ("declined", declined),
-        ];
-        families.counters("acks", help, kinds.into_iter().map(|(kind, count)| ([("kind", kind.into())], count)))?;
-        families.counter(
-            "acks_cut",
-            "ACKs without their last actions, because the frame would have been too large.",
-            sum(|of| &of.acks_cut),
-        )?;
-        let aborted = [("agent", sum(|of| &of.aborted_by_agent)), ("haproxy", sum(|of| &of.aborted_by_haproxy))];
-        let help = "Fragmented NOTIFYs that one side cancelled.";
-        families.counters(
-            "notifies_aborted",
-            help,
-            aborted.into_iter().map(|(by, count)| ([("by", by.into())], count)),
-        )?;
-        let times = |of: fn(&Counters) -> &Histogram| {
-            let mut times = Times { counts: [0; BUCKETS.len() + 1], nanos: 0 };
-            for (counts, nanos) in all.iter().map(|worker| of(worker).get()) {
-                times.counts.iter_mut().zip(counts).for_each(|(all, count)| *all += count);
-                times.nanos += nanos;
-            }
-            times
-        };
-        let help = format!("Time to an answer. One in {SAMPLE} immediate answers is measured, and each deferred one.");
-        let of = [("in_place", times(|of| &of.in_place)), ("deferred", times(|of| &of.deferred))];
-        families.histograms("handler", &help, &of)?;
-        let held = Duration::from_nanos(sum(|of| &of.held_nanos));
-        let help = "Seconds that connections spent with NOTIFYs held back by a limit.";
-        families.seconds("backpressure", help, held)?;
-
-        let directions = |received, sent| {
-            [("received", received), ("sent", sent)]
-                .into_iter()
-                .map(|(way, count)| ([("direction", way.to_owned())], count))
-        };
-        let frames = directions(sum(|of| &of.frames_received), sum(|of| &of.frames_sent));
-        families.counters("frames", "Frames, by direction.", frames)?;
-        let bytes = directions(sum(|of| &of.bytes_received), sum(|of| &of.bytes_sent));
-        families.counters("bytes", "Bytes received and sent, by direction.", bytes)?;
-        let codes = |way: &'static str, of: fn(&Counters) -> &Tally| {
-            let all = &all;
-            let sum = move |code: Code| all.iter().map(|worker| of(worker).get(code)).sum::<u64>();
-            Code::ALL
-                .iter()
-                .map(move |(code, name)| ([("direction", way.to_owned()), ("status", (*name).to_owned())], sum(*code)))
-        };
-        let codes = codes("received", |of| &of.disconnects_received).chain(codes("sent", |of| &of.disconnects_sent));
-        families.counters("disconnects", "DISCONNECTs, by direction and status code.", codes)
+        let workers = self.counters();
+        ROWS.iter().try_for_each(|row| row.write(self, &workers, families))
     }
 }
 
-/// Writes the limits.
-fn write_limits(settings: &Settings, families: &mut Families<'_>) -> fmt::Result {
-    let connection = &settings.connection;
-    let help = "The limit of open connections, --connections-max.";
-    families.gauge("connections_limit", help, settings.connections_max as u64)?;
-    let of = |connection: usize, worker: usize| {
-        let each = [("connection", connection), ("worker", worker)].into_iter();
-        each.map(|(of, max)| ([("of", of.to_owned())], max as f64))
-    };
-    let help = "The limit of NOTIFYs in flight: of a connection, --in-flight-max, and of a worker, its share of --total-in-flight-max.";
-    let in_flight = of(connection.in_flight_max, settings.worker_in_flight_max());
-    families.gauges("notifies_in_flight_limit", help, None, in_flight)?;
-    let help = "The limit of bytes held: of a connection with everything that it may hold, and of a worker, its share of --total-bytes-max.";
-    let held = of(settings.connection_bytes_max(), settings.worker_bytes_max());
-    families.gauges("held_limit", help, Some(Unit::Bytes), held)?;
-    let times = [
-        ("hello", Some(connection.hello_timeout)),
-        ("idle", connection.idle_timeout),
-        ("ack", Some(connection.ack_timeout)),
-        ("send", Some(connection.send_timeout)),
-    ];
-    let times = times.into_iter().filter_map(|(of, time)| Some(([("of", of.to_owned())], time?.as_secs_f64())));
-    families.gauges("timeout", "Timeouts of connections; idle only if one is set.", Some(Unit::Seconds), times)
+impl Row {
+    fn write(&self, pool: &Pool, workers: &[&Counters], families: &mut Families<'_>) -> fmt::Result {
+        let Self { name, help, value } = self;
+        let sum = |of: &OfCounter| workers.iter().map(|worker| of(worker).get()).sum::<u64>();
+        let tally = |of: &OfTally, at: usize| workers.iter().map(|worker| of(worker).at(at)).sum::<u64>();
+        match value {
+            Value::Gauge(of) => families.gauge(name, help, of(pool)),
+            Value::PoolCounter(of) => families.counter(name, help, of(pool)),
+            Value::Counter(of) => families.counter(name, help, sum(of)),
+            Value::Seconds(of) => families.seconds(name, help, Duration::from_nanos(sum(of))),
+            Value::Counters(label, all) => {
+                let all = all.iter().map(|(text, of)| ([(*label, (*text).to_owned())], sum(of)));
+                families.counters(name, help, all)
+            }
+            Value::Tally(label, texts, of) => {
+                let all = texts.iter().enumerate().map(|(at, text)| ([(*label, (*text).to_owned())], tally(of, at)));
+                families.counters(name, help, all)
+            }
+            Value::Tallies(label, all, inner, texts) => {
+                let of_each = |(outer, of): &'static (&'static str, OfTally)| {
+                    texts.iter().enumerate().map(move |(at, text)| {
+                        ([(*label, (*outer).to_owned()), (*inner, (*text).to_owned())], tally(of, at))
+                    })
+                };
+                families.counters(name, help, all.iter().flat_map(of_each))
+            }
+            Value::Sum(of) => families.gauge(name, help, workers.iter().map(|worker| of(worker).get()).sum()),
+            Value::Each(unit, of) => {
+                let all = workers.iter().enumerate();
+                let all = all.map(|(number, worker)| ([("worker", number.to_string())], of(worker).get() as f64));
+                families.gauges(name, help, *unit, all)
+            }
+            Value::Histograms(all) => {
+                let all: Vec<_> = all.iter().map(|(text, of)| (*text, times(workers, *of))).collect();
+                families.histograms(name, help, &all)
+            }
+            Value::Settings(unit, of) => {
+                let all = of(pool.settings()).into_iter();
+                families.gauges(name, help, *unit, all.map(|(text, value)| ([("of", text.to_owned())], value)))
+            }
+        }
+    }
 }
 
-/// Writes a count for each label, also those that are 0: a rate that begins is then seen.
-fn tally<L: Label>(
-    families: &mut Families<'_>,
-    name: &str,
-    help: &str,
-    label: &str,
-    workers: &[&Counters],
-    of: fn(&Counters) -> &Tally,
-) -> fmt::Result {
-    let sum = |kind: L| workers.iter().map(|worker| of(worker).get(kind)).sum();
-    families.counters(name, help, L::ALL.iter().map(|(kind, text)| ([(label, (*text).to_owned())], sum(*kind))))
+/// Returns the sum of a histogram of all workers.
+fn times(workers: &[&Counters], of: OfHistogram) -> Times {
+    let mut times = Times { counts: [0; BUCKETS.len() + 1], nanos: 0 };
+    for (counts, nanos) in workers.iter().map(|worker| of(worker).get()) {
+        times.counts.iter_mut().zip(counts).for_each(|(all, count)| *all += count);
+        times.nanos += nanos;
+    }
+    times
 }
