@@ -180,13 +180,14 @@ const KINDS: &[(&str, &str, &[&str], &str)] = &[
          Published 2026-11-25 12:00:00\nExitAddress 192.0.2.7 2026-11-25 13:00:00\nExitAddress 192.0.2.9 2026-11-25 14:00:00\n",
         "",
         &["192.0.2.1", "192.0.2.7", "192.0.2.9"],
-        "separated by blanks, address in column 2 of lines with ExitAddress",
+        "records",
     ),
     (
-        "route:   192.0.2.0/24\ndescr:   A network\n\nroute:   198.51.100.0/24\ndescr:   Another one\n",
+        "% a registry\nroute:   192.0.2.0/24\ndescr:   A network\n         in two lines\n\nroute6:  2001:db8::/32\nremarks: x\n\n\
+         inetnum: 198.51.100.0 - 198.51.100.255\nsource:  X\n",
         "",
-        &["192.0.2.0/24", "198.51.100.0/24"],
-        "separated by blanks, address in column 2 of lines with route:",
+        &["192.0.2.0/24", "2001:db8::/32", "198.51.100.0/24"],
+        "records",
     ),
     (
         "\"3221225984\",\"3221226239\",\"US\"\n\"3325256704\",\"3325256704\",\"-\"\n\"3325256706\",\"3325256707\",\"DE\"\n\
@@ -207,6 +208,30 @@ const KINDS: &[(&str, &str, &[&str], &str)] = &[
         "",
         &["192.0.2.0/24", "2001:db8::/32", "198.51.100.0/24", "203.0.113.0/24"],
         "a JSON document, address under network and ip and start and cidr",
+    ),
+    (
+        "{\"net\":\"192.0.2.0\",\"netmask\":\"255.255.255.0\"}\n",
+        "",
+        &["192.0.2.0/24"],
+        "a JSON document, address under net",
+    ),
+    (
+        "{\"network\":\"16.0.0.0\",\"netmask\":\"254.0.0.0\"}\n{\"network\":\"192.0.2.9\",\"mask\":\"\"}\n",
+        ",key=network",
+        &["16.0.0.0/7", "192.0.2.9"],
+        "JSON lines, address under network",
+    ),
+    (
+        "[{\"start_ip\":\"2001:db8::\",\"end_ip\":\"2001:db8:0:ffff:ffff:ffff:ffff:ffff\"}]",
+        ",ipv6-host=64",
+        &["2001:db8::/48"],
+        "a JSON document, address under start_ip",
+    ),
+    (
+        "network,len,score\n192.0.2.0,24,50\n198.51.100.0,25,60\n",
+        ",score-column=score",
+        &["192.0.2.0/24", "198.51.100.0/25"],
+        "comma-separated, network and netmask in columns 1 and 2, score in column 3",
     ),
     ("socks5://192.0.2.1:1080\nhttp://[2001:db8::1]:80/\n", "", &["192.0.2.1", "2001:db8::1"], ONE),
     (
@@ -290,7 +315,24 @@ fn nothing_is_lost_silently() {
         ("192.0.2.1,5\r192.0.2.2,7\r\n192.0.2.3,9\r\n", Ok(1), 1),
         ("1,abuse\n192.0.2.1,x\n192.0.2.2,y\n", Ok(2), 1),
         ("Rate limit exceeded for 203.0.113.5\n", Ok(0), 1),
-        ("{\"from\":\"192.0.2.9\",\"to\":\"192.0.2.1\"}\n{\"src\":\"192.0.2.1\",\"netmask\":\"no\"}\n", Ok(0), 2),
+        ("{\"start\":\"192.0.2.10\",\"end\":\"192.0.2.1\"}\n{\"src\":\"192.0.2.1\",\"netmask\":\"no\"}\n", Ok(0), 2),
+        ("{\"start\":\"192.0.2.0\",\"end\":\"192.0.2.300\"}\n{\"start\":\"192.0.2.0\",\"end\":null}\n", Ok(0), 2),
+        ("{\"from\":\"10.1.1.2\",\"to\":\"10.200.3.9\"}\n{\"start\":\"10.1.1.1\",\"end\":\"10.200.3.9\"}\n", Ok(0), 2),
+        ("{\"ip\":\"2001:db8::\",\"netmask\":\"ffff:ffff::\"}\n", Ok(0), 1),
+        // Numbers that are no addresses: sizes, ids, counts, and equal times.
+        ("4\t4\t./a\n8\t8\t./b\n12\t12\t./c\n16\t16\t./d\n20\t20\t./e\n", Ok(0), 5),
+        ("chr1\t100\t199\na\t200\t299\nb\t300\t399\nc\t400\t499\nd\t500\t599\n", Ok(0), 5),
+        (
+            "http://evil/a,1700000001,1700000001\nhttp://evil/b,1700000002,1700000002\nhttp://evil/c,1700000003,1700000003\n\
+             http://evil/d,1700000004,1700000004\nhttp://evil/e,1700000005,1700000005\n",
+            Ok(0),
+            5,
+        ),
+        // Error pages and logs are no records.
+        ("Sorry, blocked\nSorry, try later\nIP: 203.0.113.5\nPlease contact\nPlease wait\n", Ok(0), 5),
+        ("Forbidden\nForbidden\nClient: 203.0.113.5\n", Ok(0), 3),
+        ("route: 192.0.2.0/24\nholes: 192.0.2.128/25\nroute: 198.51.100.300\n", Ok(1), 2),
+        ("http://192.0.2.0/24\nhttp://192.0.2.1-9\n://192.0.2.1\n192.0.2.7\n", Ok(1), 3),
         // Times are no addresses, and a line that begins with an unknown word is no part of a record.
         (
             "1700000000,1700003600,a\n1700000007,1700003601,b\n1700000100,1700003700,c\n1700000201,1700003802,d\n1700000303,1700003900,e\n",
@@ -369,7 +411,7 @@ fn scores_come_from_a_column_or_a_key() {
     };
     let csv = "ip,confidence\n192.0.2.1,100\n192.0.2.2,12.5\n192.0.2.3,101\n192.0.2.4,x\n192.0.2.5\n";
     let bad =
-        ["4:11: 101 is not a score from 0 to 100", "5:11: \"x\" is not a number", "6:10: the line has no such column"];
+        ["4:11: 101 is not a score from 0 to 100", "5:11: \"x\" is not a number", "6:10: the line has no column 2"];
     for options in ["score-column=2", "score-column=Confidence", "column=ip,score-column=confidence"] {
         let (scores, bad_read, layout) = read(csv, options);
         let wanted = "comma-separated, address in column 1, score in column 2".to_owned();
@@ -388,7 +430,7 @@ fn scores_come_from_a_column_or_a_key() {
     assert_eq!(scores, [9, 90]);
     assert_eq!(
         bad,
-        ["3:1: there is no number under \"score\" beside the address", "4:1: -1 is not a score from 0 to 100"]
+        ["3:1: there is no number under the key \"score\" beside the address", "4:1: -1 is not a score from 0 to 100"]
     );
     for options in ["score-column=score", "min=score:5"] {
         let (scores, bad, _) = read("{\"score\":7,\"ips\":[\"192.0.2.1\",\"192.0.2.2\"]}", options);

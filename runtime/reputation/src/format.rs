@@ -5,14 +5,14 @@
 //! | an address, prefix or range per line; `#`, `;` and `//` begin comments | lines |
 //! | columns between commas, tabs, semicolons, `|` or blanks, quoted or not, with a header or not, also a commented one | the column in which nearly every line has an address, or the one that was chosen |
 //! | the first and the last address of ranges in neighbouring columns, also as integers, or networks and their netmasks | ranges, or prefixes |
-//! | records of several lines, which begin with a word each (Tor's `ExitAddress`, `route:` of a registry) | columns between blanks, of the lines with the word before addresses |
+//! | records, each of whose lines begins with a word: Tor's exit-addresses, objects of registries | the address after `ExitAddress`, `route:` and the like |
 //! | several addresses on a line and nothing else | each of them |
 //! | a name, a colon and a range per line (PeerGuardian) | ranges |
 //! | `add NAME 192.0.2.1` (ipset), `deny 192.0.2.1;` (nginx), `-A INPUT -s 192.0.2.1 -j DROP` | columns between blanks |
 //! | a JSON object per line, or a JSON document of any shape | the strings under keys such as `ip`, `cidr` and `prefix`, or the one that was chosen |
 //!
 //! Files are unpacked with gzip, and converted from UTF-16. The first lines decide; later lines that do not fit are bad lines. Every
-//! line that is not blank is an entry, a comment, a header or a bad line, or is below a threshold.
+//! line that is not blank is an entry, a comment, a header or a bad line, is below a threshold, or is counted as one that needs no address.
 
 mod columns;
 mod document;
@@ -22,6 +22,7 @@ mod layout;
 mod lines;
 mod open;
 mod reading;
+mod records;
 mod rows;
 
 use std::fmt;
@@ -61,6 +62,8 @@ pub struct Detected {
     pub bad_lines: u64,
     /// The number of lines below the threshold.
     pub below_min: u64,
+    /// The number of lines that have no address and need none: other lines of records, `create` of ipset.
+    pub other_lines: u64,
     /// The lowest and the highest score of its entries, if it has a score column.
     pub scores: Option<(u8, u8)>,
 }
@@ -68,10 +71,13 @@ pub struct Detected {
 /// Writes `tab-separated, address in column 1, 2 entries, 0 bad lines`.
 impl fmt::Display for Detected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { layout, entries, bad_lines, below_min, scores } = self;
+        let Self { layout, entries, bad_lines, below_min, other_lines, scores } = self;
         write!(f, "{layout}, {}, {}", Count(*entries, "entry"), Count(*bad_lines, "bad line"))?;
         if *below_min > 0 {
             write!(f, ", {} below min", Count(*below_min, "line"))?;
+        }
+        if *other_lines > 0 {
+            write!(f, ", {}", Count(*other_lines, "other line"))?;
         }
         match scores {
             Some((lowest, highest)) => write!(f, ", scores from {lowest} to {highest}"),
@@ -99,12 +105,19 @@ pub fn read(
         }
         report(number, parsed);
     };
-    let (layout, below_min) = if is_document(input.fill_buf()?, reading) {
+    let Outcome { layout, below_min, other_lines } = if is_document(input.fill_buf()?, reading) {
         read_document(input, reading, &mut count)?
     } else {
         read_lines(input, reading, &mut count)?
     };
-    Ok(Detected { layout, below_min, ..detected })
+    Ok(Detected { layout, below_min, other_lines, ..detected })
+}
+
+/// The layout of a list, and the lines that are neither entries nor bad lines.
+struct Outcome {
+    layout: String,
+    below_min: u64,
+    other_lines: u64,
 }
 
 /// Returns the name of a layout with the keys of its addresses.
@@ -135,10 +148,15 @@ fn parse(text: &str, reading: &Reading) -> Result<Item, ItemError> {
     })
 }
 
-/// Reads an address as a number: IPv4 up to 32 bits, IPv6 beyond.
-fn integer_address(text: &str) -> Option<IpAddr> {
-    let bits = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?.parse::<u128>().ok()?;
-    Some(u32::try_from(bits).map_or_else(|_| Ipv6Addr::from(bits).to_canonical(), |bits| Ipv4Addr::from(bits).into()))
+/// Reads the two ends of a range as numbers: of IPv4 if the last one has up to 32 bits, of IPv6 beyond.
+fn integer_range(from: &str, to: &str) -> Option<(IpAddr, IpAddr)> {
+    let number =
+        |text: &str| Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?.parse::<u128>().ok();
+    let (from, to) = (number(from)?, number(to)?);
+    Some(match (u32::try_from(from), u32::try_from(to)) {
+        (Ok(from), Ok(to)) => (Ipv4Addr::from(from).into(), Ipv4Addr::from(to).into()),
+        _ => (Ipv6Addr::from(from).into(), Ipv6Addr::from(to).into()),
+    })
 }
 
 fn not(text: &str, error: ItemError) -> LineFault {
@@ -227,7 +245,7 @@ mod tests {
         for name in ["2", "dst_ip", "DST_IP"] {
             let (prefixes, bad) = read_all(text, &column(name));
             assert_eq!(prefixes, ["192.0.2.1", "192.0.2.0/25"]);
-            assert_eq!(bad, [(5, "the line has no such column".into()), (6, "\"y\" is not an address".into())]);
+            assert_eq!(bad, [(5, "the line has no column 2".into()), (6, "\"y\" is not an address".into())]);
         }
         let missing = read(&text[..], &column("ip"), |_, _| {}).unwrap_err();
         assert_eq!(missing.to_string(), "there is no column \"ip\": the columns are first_seen, dst_ip, port");

@@ -244,14 +244,15 @@ impl Next {
                 *stays &= refused.get(&list.name).is_none_or(|file| file.retry != Retry::Room);
             }
         }
-        // Lists that stay have their room, wherever they are in the order.
+        // Previous versions have their room, wherever they are in the order: each of them may stay.
         let mut room = Room::ALL;
-        olds.iter().filter(|(stays, _)| *stays).filter_map(|(_, old)| old.as_ref()).for_each(|old| room.take(old));
+        olds.iter().filter_map(|(_, old)| old.as_ref()).for_each(|old| room.take(old));
         let mut next = Self { lists: Vec::new(), loaded: Vec::new(), failed: Vec::new(), refused };
         for (list, old) in config.lists.iter().zip(olds) {
             let list = match old {
                 (true, Some(old)) => old,
                 (_, old) => {
+                    old.iter().for_each(|old| room.give_back(old));
                     let new = next.attempt(list, old, room, config.max_shrink)?;
                     room.take(&new);
                     new

@@ -4,6 +4,7 @@ mod config;
 mod error;
 mod prefixes;
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::Metadata;
 use std::io;
@@ -53,6 +54,26 @@ impl Room {
         self.prefixes = self.prefixes.saturating_sub(list.content.prefixes());
         self.v4_answers = self.v4_answers.saturating_sub(v4.answers);
         self.v6_answers = self.v6_answers.saturating_sub(v6.answers);
+    }
+
+    /// Returns the room of a list that was taken.
+    pub(crate) fn give_back(&mut self, list: &List) {
+        let Content { v4, v6, .. } = &*list.content;
+        self.prefixes += list.content.prefixes();
+        self.v4_answers += v4.answers;
+        self.v6_answers += v6.answers;
+    }
+
+    /// Checks that there is room for the content of a list.
+    fn check(&self, content: &Content, name: &str, path: &Path) -> Result<(), LoadError> {
+        let (name, path) = (name.to_owned(), path.to_owned());
+        if content.prefixes() > self.prefixes {
+            return Err(LoadError::TooManyPrefixes { name, path });
+        }
+        if content.v4.answers > self.v4_answers || content.v6.answers > self.v6_answers {
+            return Err(LoadError::TooManyScores { name, path });
+        }
+        Ok(())
     }
 }
 
@@ -119,14 +140,12 @@ impl List {
         let (name, path) = (config.name.clone(), config.path.clone());
         let content = match Content::read(&config, room.prefixes) {
             Ok(content) => content,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(LoadError::Format { name, path, error });
+            }
             Err(error) => return Err(LoadError::Io { name, path, error }),
         };
-        if content.prefixes() > room.prefixes {
-            return Err(LoadError::TooManyPrefixes { name, path });
-        }
-        if content.v4.answers > room.v4_answers || content.v6.answers > room.v6_answers {
-            return Err(LoadError::TooManyScores { name, path });
-        }
+        room.check(&content, &name, &path)?;
         let is_empty = content.prefixes() == 0;
         match content.first_bad() {
             Some(first) if is_empty || config.strict => {
@@ -146,6 +165,19 @@ impl List {
                 Ok(Self { config, content: Arc::new(content) })
             }
         }
+    }
+
+    /// Checks that loaded lists have room beside each other.
+    ///
+    /// # Errors
+    /// They have too many prefixes together, or too many different scores.
+    pub fn check_together<'l>(lists: impl IntoIterator<Item = &'l Self>) -> Result<(), LoadError> {
+        let mut room = Room::ALL;
+        for list in lists {
+            room.check(&list.content, &list.config.name, &list.config.path)?;
+            room.take(list);
+        }
+        Ok(())
     }
 
     /// Returns a list without content, for an optional one whose file cannot be used yet.
@@ -259,8 +291,8 @@ impl List {
         self.content.v4.memory() + self.content.v6.memory()
     }
 
-    /// Returns its prefixes that contain `address`, in the order of the file, with their scores. Looks at each prefix, which takes
-    /// about a millisecond per million.
+    /// Returns its prefixes that contain `address`, each once, in the order of the file, with their scores. Looks at each prefix,
+    /// which takes about a millisecond per million.
     pub fn prefixes_with(&self, address: IpAddr) -> Vec<(Prefix, u32)> {
         let score = self.config.score.min(SCORE_MAX) as u8;
         let mut ways = vec![address.to_canonical(), embedded(address)];
@@ -269,7 +301,11 @@ impl List {
             IpAddr::V4(way) => self.content.v4.containing(way.to_bits(), score),
             IpAddr::V6(way) => self.content.v6.containing(way.to_bits(), score),
         };
-        ways.into_iter().flat_map(of).collect()
+        let mut found: Vec<_> = ways.into_iter().flat_map(of).collect();
+        // A hostile list has a prefix a million times.
+        let mut seen = HashSet::new();
+        found.retain(|prefix| seen.insert(*prefix));
+        found
     }
 
     /// Returns the lines of its file, as it is now, whose prefix contains `address`.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::table::Bits;
 
 /// All addresses with the same first bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Prefix {
     address: IpAddr,
     len: u8,
@@ -133,8 +133,10 @@ impl Item {
     pub fn parse(text: &str, host_bits: HostBits) -> Result<Self, ItemError> {
         let text = text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
         Self::parse_bare(text, host_bits).or_else(|error| match text.split_once("://") {
-            Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
-                Self::parse_bare(rest.strip_suffix('/').unwrap_or(rest), HostBits::Reject)
+            Some((scheme, rest)) if !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+                let address = rest.strip_suffix('/').unwrap_or(rest);
+                // The path of a URL is not a prefix length.
+                if address.contains(['/', '-', '*']) { Err(error) } else { Self::parse_bare(address, host_bits) }
             }
             _ => Err(error),
         })

@@ -99,7 +99,7 @@ pub(crate) enum Command {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CheckArgs {
     /// The addresses; without any they are read from standard input, one per line
-    #[arg(value_name = "IP", value_parser = address)]
+    #[arg(value_name = "IP", value_parser = address_to_check)]
     pub(crate) addresses: Vec<IpAddr>,
 
     /// Print a JSON object per address
@@ -113,7 +113,7 @@ pub(crate) struct CheckArgs {
     /// Ask the running agent at this admin address: IP:PORT or unix:PATH [default: the first "admin" of the configuration file]
     ///
     /// The answer is that of the lists in use, which may be older than their files. Lines of files are not known then.
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, require_equals = true, conflicts_with = "lists")]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, require_equals = true, conflicts_with_all = ["lists", "default_score"])]
     live: Option<Option<ListenAddr>>,
 
     #[command(flatten)]
@@ -169,6 +169,15 @@ impl Generated {
         generate(shell, &mut command, "spoa", &mut text);
         Ok(text)
     }
+}
+
+/// Reads an address to check. What looks like the address of an agent was meant for `--live`.
+fn address_to_check(text: &str) -> Result<IpAddr, String> {
+    let hint = |error| match text.parse::<ListenAddr>() {
+        Ok(_) => format!("{error}; to ask a running agent, write --live={text}"),
+        Err(_) => error,
+    };
+    address(text).map_err(hint)
 }
 
 pub(crate) fn address(text: &str) -> Result<IpAddr, String> {

@@ -68,7 +68,10 @@ pub(crate) fn ask(agent: &ListenAddr, address: IpAddr) -> Result<Explanation, St
             serde_json::from_slice(&body).map_err(|error| format!("sent something else than a verdict: {error}"))
         }
         StatusCode::NOT_FOUND => Err("has no verdicts: it answers with random scores, or is another program".into()),
-        status => Err(format!("answered with status {status}")),
+        status => {
+            let body = String::from_utf8_lossy(&body);
+            Err(format!("answered with status {status}: {}", body.lines().next().unwrap_or_default()))
+        }
     });
     answer.map_err(|error| format!("the agent at {agent} {error}"))
 }

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use spoa_reputation::{List, ListConfig, LoadError, PREFIXES_MAX};
+use spoa_reputation::{List, ListConfig, LoadError};
 use spoa_runtime::text::{Count, Escaped};
 
 use crate::access::Reader;
 use crate::cli::ListArgs;
-use crate::{Failure, print};
+use crate::{Failure, print, print_line};
 
 /// Shows the faults of lists and of the file that they are in.
 ///
@@ -29,7 +29,7 @@ pub(crate) fn validate(args: &ListArgs, user: Option<&str>) -> Result<(), Failur
         None => return Err(Failure::Usage("validate needs a --list, or a --config".into())),
     }
     print(text)?;
-    let mut prefixes = 0;
+    let mut lists = Vec::new();
     for config in options.reputation().lists {
         let (mut text, unreadable) =
             (String::new(), reader.as_ref().and_then(|reader| reader.cannot_read(&config.path)));
@@ -39,13 +39,13 @@ pub(crate) fn validate(args: &ListArgs, user: Option<&str>) -> Result<(), Failur
         }
         // All bad lines are shown, not just the first.
         let list = List::load(ListConfig { strict: false, max_bad: Some(100), ..config.clone() });
-        prefixes += list.as_ref().map_or(0, List::prefixes);
         let (report, bad) = report(&config, &list);
+        lists.extend(list);
         print(text + &report)?;
         faults += bad;
     }
-    if prefixes > PREFIXES_MAX as u64 {
-        print(format!("all lists together have {prefixes} prefixes, more than the limit of {PREFIXES_MAX}\n"))?;
+    if let Err(error) = List::check_together(&lists) {
+        print_line(&error.to_string())?;
         faults += 1;
     }
     match faults {

@@ -66,6 +66,11 @@ fn check_live_fails_with_the_cause() {
     }
     let folder = Folder::with(&[("spoa.toml", b"workers = 1\n")]);
     let config = folder.path("spoa.toml").display().to_string();
+    let output = run(&["check", "--live", "127.0.0.1:9101", "192.0.2.7"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && text.contains("write --live=127.0.0.1:9101"), "{text}");
+    let output = run(&["check", "--live=127.0.0.1:9101", "--default-score", "4", "192.0.2.7"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
     let output = run(&["check", "--live", "--config", &config, "192.0.2.7"]);
     let wanted = "spoa: check --live needs --live=ADDR, or a --config with admin\n";
     assert_eq!((output.status.code(), &*output.stderr), (Some(2), wanted.as_bytes()));

@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 
 use super::json::Walker;
 use super::lines::MARK;
-use super::{Entry, Format, LineError, Reading, with_keys};
+use super::{Entry, Format, LineError, Outcome, Reading, with_keys};
 
 /// True if a list that begins with these bytes has to be read as a whole, because its first line is not JSON on its own.
 pub(super) fn is_document(start: &[u8], reading: &Reading) -> bool {
@@ -34,7 +34,7 @@ pub(super) fn read_document(
     mut input: impl BufRead,
     reading: &Reading,
     report: &mut impl FnMut(u64, Result<Entry, LineError>),
-) -> io::Result<(String, u64)> {
+) -> io::Result<Outcome> {
     let line = Rc::new(Cell::new(1));
     if input.fill_buf()?.starts_with(MARK.as_bytes()) {
         input.consume(MARK.len());
@@ -42,7 +42,8 @@ pub(super) fn read_document(
     let input = Scanner { input, line: Rc::clone(&line), string_len: None, is_escaped: false };
     let walker = Walker::new(reading);
     walker.document(input, |parsed| report(line.get(), parsed.map_err(|fault| fault.at(1))))?;
-    Ok((with_keys("a JSON document", &walker.keys()), walker.below_min()))
+    let layout = with_keys("a JSON document", &walker.keys());
+    Ok(Outcome { layout, below_min: walker.below_min(), other_lines: 0 })
 }
 
 /// The longest string of a JSON document, in bytes: the parser keeps a whole string in memory.

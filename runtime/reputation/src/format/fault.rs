@@ -39,14 +39,14 @@ pub enum LineFault {
     /// A decision about something else than an address.
     #[error("its scope is neither an address nor a range")]
     Scope,
-    /// A line has too few columns.
-    #[error("the line has no such column")]
-    NoColumn,
+    /// A line has too few columns: it has no column of this number, from 1.
+    #[error("the line has no column {0}")]
+    NoColumn(usize),
     /// The text in the column of the threshold or score is not a number.
     #[error("\"{}\" is not a number", .0.escape_debug())]
     NotANumber(String),
     /// The key of the threshold or score is missing where the address is.
-    #[error("there is no number under \"{}\" beside the address", .0.escape_debug())]
+    #[error("there is no number under the key \"{}\" beside the address", .0.escape_debug())]
     NoNumber(String),
     /// A number is not a score.
     #[error("{0} is not a score from 0 to {SCORE_MAX}")]
@@ -54,6 +54,12 @@ pub enum LineFault {
     /// A line has an address outside the column of addresses.
     #[error("several addresses on one line (column=N chooses one)")]
     Several,
+    /// A line of a record has an address after a word that stands for something else.
+    #[error("an address after a word that is not one of the usual words before addresses")]
+    OtherWord,
+    /// One end of a range is not an address.
+    #[error("one end of the range is not an address")]
+    HalfRange,
     /// A line has a carriage return in it.
     #[error("a carriage return inside the line")]
     CarriageReturn,

@@ -5,13 +5,15 @@ mod node;
 
 use std::cell::{Cell, Ref, RefCell};
 use std::io::{self, Read};
+use std::net::IpAddr;
 
 use serde::de::DeserializeSeed;
 
-use keys::{is_mask, is_range, rank};
+use keys::{is_mask, is_range, is_range_end, rank};
 use node::{Node, Value};
 
-use super::{Column, Entry, KEYS_SHOWN, LineFault, Parsed, Reading, beginning, not, shown};
+use super::layout::is_at_edges;
+use super::{Column, Entry, KEYS_SHOWN, LineFault, Parsed, Reading, beginning, shown};
 use crate::prefix::Item;
 
 /// Reads entries out of JSON values.
@@ -33,6 +35,8 @@ struct Fields {
     score: Option<Number>,
     /// The text or number under a key that [names](is_mask) a netmask or prefix length.
     mask: Option<String>,
+    /// The number of keys that [name](is_range_end) an end of a range.
+    range_ends: u8,
     scope: Option<String>,
     is_metadata: bool,
     /// An array or object inside has had an entry.
@@ -120,20 +124,21 @@ impl<'r> Walker<'r> {
 
     /// Returns the entry of an object; `None` if it is below the threshold.
     fn entry(&self, fields: &Fields, picked: Picked<'_>) -> Result<Option<Entry>, LineFault> {
-        let [min_key, score_key] = self.number_keys();
-        let number = |number: &Option<Number>, key: Option<&str>| match number {
-            Some(Ok(number)) => Ok(*number),
-            Some(Err(text)) => Err(LineFault::NotANumber(text.clone())),
-            None => Err(LineFault::NoNumber(shown(key.unwrap_or_default()))),
+        let number = |number: &Option<Number>, column: Option<&Column>| match (number, column) {
+            (Some(Ok(number)), _) => Ok(*number),
+            (Some(Err(text)), _) => Err(LineFault::NotANumber(text.clone())),
+            (None, Some(Column::Name(name))) => Err(LineFault::NoNumber(shown(name))),
+            (None, Some(Column::Number(number))) => Err(LineFault::NoNumber(number.to_string())),
+            (None, None) => Err(LineFault::NoNumber(String::new())),
         };
         if let Some(min) = &self.reading.min
-            && number(&fields.min, min_key)? < min.value
+            && number(&fields.min, min.column.as_ref())? < min.value
         {
             return Ok(None);
         }
         let (key, item) = picked?;
         let score = match self.reading.score {
-            Some(_) => Some(self.reading.score_of(number(&fields.score, score_key)?)?),
+            Some(ref column) => Some(self.reading.score_of(number(&fields.score, Some(column))?)?),
             None => None,
         };
         self.add_key(key);
@@ -149,10 +154,7 @@ impl<'r> Walker<'r> {
             None => strings.iter().filter(|(name, _)| rank(name).is_some()).min_by_key(|(name, _)| rank(name)),
         };
         if let Some((key, text)) = wanted {
-            let item = match &fields.mask {
-                Some(mask) if !is_chosen && !text.contains('/') => self.item(&format!("{text}/{mask}")),
-                _ => self.item(text),
-            };
+            let item = self.network(fields, text);
             // The scope of a decision is that of its "value"; elsewhere the word means something else.
             let is_address = |scope: &str| ["ip", "range"].contains(&scope.to_ascii_lowercase().as_str());
             let is_other = item.is_err() && scope.as_deref().is_some_and(|scope| !is_address(scope));
@@ -171,27 +173,43 @@ impl<'r> Walker<'r> {
                 return Some(item.map(|item| (key.as_str(), item)));
             }
         }
-        if !is_chosen {
-            let mut entries = strings.iter().filter_map(|(key, text)| Some((key.as_str(), self.item_if_any(text)?)));
-            match (entries.next(), entries.next(), entries.next()) {
-                (Some(only), None, _) => return Some(Ok(only)),
-                (Some(one), Some(other), None) => return Some(Self::range(one, other)),
-                (Some(_), Some(_), Some(_)) => return Some(Err(LineFault::SeveralKeys)),
-                (None, ..) => {}
-            }
+        if !is_chosen && let Some(picked) = self.pick_unnamed(fields) {
+            return Some(picked);
         }
         (is_row && !has_found && !is_metadata).then_some(Err(LineFault::NoAddress))
     }
 
-    /// Returns the range between two addresses, if their keys are those of its ends.
-    fn range<'f>(one: (&'f str, Item), other: (&'f str, Item)) -> Picked<'f> {
-        let (from, to) = if is_range(other.0, one.0) { (other, one) } else { (one, other) };
-        let is_address = |item: Item| item.ends().0 == item.ends().1;
-        if !is_range(from.0, to.0) || !is_address(from.1) || !is_address(to.1) {
-            return Err(LineFault::SeveralKeys);
+    /// Returns the entry of an object without a key that names one: its only address, or the two ends of a range.
+    fn pick_unnamed<'f>(&self, fields: &'f Fields) -> Option<Picked<'f>> {
+        let mut entries = fields.strings.iter().filter(|(_, text)| self.item_if_any(text).is_some());
+        match (entries.next(), entries.next(), entries.next()) {
+            (None, ..) => None,
+            (Some((key, _)), None, _) if is_range_end(key) && fields.range_ends > 1 => Some(Err(LineFault::HalfRange)),
+            (Some((key, text)), None, _) => Some(self.network(fields, text).map(|item| (key.as_str(), item))),
+            (Some(one), Some(other), None) => Some(self.range(one, other)),
+            (Some(_), Some(_), Some(_)) => Some(Err(LineFault::SeveralKeys)),
         }
-        let range = Item::between(from.1.ends().0, to.1.ends().0);
-        range.map(|range| (from.0, range)).map_err(|error| not(from.0, error))
+    }
+
+    /// Reads an address, with the netmask or prefix length beside it if there is one.
+    fn network(&self, fields: &Fields, text: &str) -> Result<Item, LineFault> {
+        match &fields.mask {
+            Some(mask) if !text.contains('/') => self.item(&format!("{text}/{mask}")),
+            _ => self.item(text),
+        }
+    }
+
+    /// Returns the range between two addresses, if their keys are those of its ends, and it begins and ends at the edges of
+    /// networks: other pairs of addresses may be far apart.
+    fn range<'f>(&self, one: &'f (String, String), other: &'f (String, String)) -> Picked<'f> {
+        let (from, to) = if is_range(&other.0, &one.0) { (other, one) } else { (one, other) };
+        let end = |text: &str| text.trim().parse::<IpAddr>().ok();
+        match (end(&from.1), end(&to.1)) {
+            (Some(first), Some(last)) if is_range(&from.0, &to.0) && is_at_edges(first, last) => {
+                self.item(&format!("{}-{}", from.1, to.1)).map(|range| (from.0.as_str(), range))
+            }
+            _ => Err(LineFault::SeveralKeys),
+        }
     }
 }
 
@@ -220,11 +238,12 @@ impl Fields {
                 };
             }
         }
+        self.range_ends = self.range_ends.saturating_add(u8::from(is_range_end(&key)));
         if is_mask(&key) {
             match &value {
-                // An address or prefix is one, whatever its key.
-                Value::Text(text) if text.starts_with("255.") || text.parse::<Item>().is_err() => {
-                    self.mask = Some(text.clone());
+                // A prefix is one, whatever its key.
+                Value::Text(text) if !text.contains('/') => {
+                    self.mask = Some(text.clone()).filter(|text| !text.is_empty());
                     return;
                 }
                 Value::Number(number) => self.mask = Some(number.to_string()),

@@ -8,11 +8,12 @@ use std::io;
 
 use super::columns::{Separator, without_comment};
 use super::lines::without_mark;
-use super::{Format, Reading, integer_address, shown};
+use super::records::are_records;
+use super::{Format, Reading, integer_range};
 use crate::prefix::{HostBits, Item};
 
-pub(super) use sample::Sample;
-pub(super) use table::{Keywords, Place, Table};
+pub(super) use sample::{Sample, is_at_edges};
+pub(super) use table::{Place, Table};
 
 /// The number of lines that decide.
 pub(super) const SAMPLE_LINES: usize = 256;
@@ -24,6 +25,8 @@ pub(super) enum Layout {
     Lines,
     /// A name, a colon and a range per line, as in PeerGuardian's lists. The name may contain colons and commas.
     NamedRanges,
+    /// Records, whose lines begin with a word each.
+    Records,
     /// Columns.
     Table(Table),
     /// A JSON object per line.
@@ -65,6 +68,9 @@ impl Layout {
             }
             let is_first = lines().next().is_some_and(is_item);
             let half = sample.lines.len().div_ceil(2);
+            if has_lines && are_records(lines()) {
+                return Ok(Self::Records);
+            }
             if has_lines && (is_first && items >= half || items * 10 >= sample.lines.len() * 9) {
                 return Ok(Self::Lines);
             }
@@ -118,8 +124,9 @@ impl fmt::Display for Layout {
         match self {
             Self::Lines => f.write_str("one address per line"),
             Self::NamedRanges => f.write_str("names with ranges"),
+            Self::Records => f.write_str("records"),
             Self::JsonLines => f.write_str("JSON lines"),
-            Self::Table(Table { separator, place, min, score, keywords, .. }) => {
+            Self::Table(Table { separator, place, min, score, .. }) => {
                 f.write_str(separator.name())?;
                 match place {
                     Place::One(at) => write!(f, ", address in column {}", at + 1)?,
@@ -127,9 +134,6 @@ impl fmt::Display for Layout {
                     Place::Mask(at) => write!(f, ", network and netmask in columns {} and {}", at + 1, at + 2)?,
                     Place::Integers(at) => write!(f, ", range of integers in columns {} and {}", at + 1, at + 2)?,
                     Place::All => f.write_str(", an address in every column")?,
-                }
-                if let Some(Keywords { address, .. }) = keywords {
-                    write!(f, " of lines with {}", shown(address).escape_debug())?;
                 }
                 for (name, column) in [("threshold on", min), ("score in", score)] {
                     if let Some(at) = column {

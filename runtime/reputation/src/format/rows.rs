@@ -7,15 +7,16 @@ use super::columns::{Columns, Separator, without_comment};
 use super::json::Walker;
 use super::layout::{Layout, Place, SAMPLE_LINES, Sample, Table, named_range};
 use super::lines::{Line, Lines, without_mark};
-use super::{Entry, LineError, LineFault, Parsed, Reading, integer_address, item, not, parse, shown, with_keys};
+use super::records::record_line;
+use super::{Entry, LineError, LineFault, Outcome, Parsed, Reading, integer_range, item, not, parse, shown, with_keys};
 use crate::prefix::{Item, ItemError};
 
-/// Reads line by line. Returns the layout, and the number of lines below the threshold.
+/// Reads line by line. Returns the layout, and the numbers of other lines.
 pub(super) fn read_lines(
     input: impl BufRead,
     reading: &Reading,
     report: &mut impl FnMut(u64, Result<Entry, LineError>),
-) -> io::Result<(String, u64)> {
+) -> io::Result<Outcome> {
     let (mut lines, mut sample, mut early) = (Lines::new(input), Sample::default(), Vec::new());
     while sample.lines.len() < SAMPLE_LINES && early.len() < SAMPLE_LINES {
         let Some((number, line)) = lines.next()? else { break };
@@ -42,7 +43,8 @@ pub(super) fn read_lines(
             Line::Bad(fault) => report(number, Err(fault.at(1))),
         }
     }
-    Ok((reader.name(), reader.below_min + reader.json.below_min()))
+    let below_min = reader.below_min + reader.json.below_min();
+    Ok(Outcome { layout: reader.name(), below_min, other_lines: reader.other_lines })
 }
 
 /// Reads the lines of a list whose layout is known.
@@ -54,6 +56,8 @@ struct LineReader<'r> {
     /// The entries and faults of a line of JSON, which count only if all of it is JSON.
     of_line: Vec<Parsed>,
     below_min: u64,
+    /// Lines without an address that need none.
+    other_lines: u64,
     /// The header has not been read yet.
     has_header: bool,
     /// Words of exceptions that the first line has too, which is no exception then.
@@ -71,12 +75,12 @@ impl<'r> LineReader<'r> {
     fn new(layout: Layout, reading: &'r Reading, first: Option<&str>) -> Self {
         let (columns, has_header) = match &layout {
             Layout::Table(table) => (Some(Columns::new(table.separator)), table.has_header),
-            Layout::Lines | Layout::NamedRanges | Layout::JsonLines => (None, false),
+            Layout::Lines | Layout::NamedRanges | Layout::Records | Layout::JsonLines => (None, false),
         };
         let words = |word: &&&str| first.is_some_and(|line| line.split_ascii_whitespace().any(|other| other == **word));
         let usual = EXCEPTIONS.iter().filter(words).copied().collect();
         let (json, of_line) = (Walker::new(reading), Vec::new());
-        Self { layout, reading, columns, json, of_line, below_min: 0, has_header, usual }
+        Self { layout, reading, columns, json, of_line, below_min: 0, other_lines: 0, has_header, usual }
     }
 
     fn name(&self) -> String {
@@ -108,53 +112,70 @@ impl<'r> LineReader<'r> {
                 let range = named_range(text).ok_or_else(|| not(text, ItemError::Address));
                 report(range.map(unscored).map_err(|fault| fault.at(place(text))));
             }
-            Layout::JsonLines => {
-                let read = self.json.line(text, |parsed| self.of_line.push(parsed));
-                let parsed = self.of_line.drain(..);
-                if let Err((what, column)) = read {
-                    return report(Err(LineFault::Json(what).at(place(text) + column - 1)));
-                }
-                for parsed in parsed {
-                    report(parsed.map_err(|fault| {
-                        let column = match &fault {
-                            LineFault::Item { text: part, .. } => place(part),
-                            _ => place(text),
-                        };
-                        fault.at(column)
-                    }));
-                }
+            Layout::Records => match record_line(text, self.reading) {
+                Ok(None) => self.other_lines += 1,
+                Ok(Some(item)) => report(Ok(unscored(item))),
+                Err(fault) => report(Err(fault.at(place(text)))),
+            },
+            Layout::JsonLines => self.json_line(text, place, report),
+            Layout::Table(_) => self.table_line(text, place, report),
+        }
+    }
+
+    /// Reads a line of JSON. `place` returns the column of a part of the line.
+    fn json_line(
+        &mut self,
+        text: &str,
+        place: impl Fn(&str) -> usize,
+        report: &mut impl FnMut(Result<Entry, LineError>),
+    ) {
+        let read = self.json.line(text, |parsed| self.of_line.push(parsed));
+        let parsed = self.of_line.drain(..);
+        if let Err((what, column)) = read {
+            return report(Err(LineFault::Json(what).at(place(text) + column - 1)));
+        }
+        for parsed in parsed {
+            report(parsed.map_err(|fault| {
+                let column = match &fault {
+                    LineFault::Item { text: part, .. } => place(part),
+                    _ => place(text),
+                };
+                fault.at(column)
+            }));
+        }
+    }
+
+    /// Reads a line with columns. `place` returns the column of a part of the line.
+    fn table_line(
+        &mut self,
+        text: &str,
+        place: impl Fn(&str) -> usize,
+        report: &mut impl FnMut(Result<Entry, LineError>),
+    ) {
+        let (Layout::Table(table), Some(columns)) = (&self.layout, &mut self.columns) else { return };
+        columns.split(text);
+        if table.separator == Separator::Blanks {
+            let is_directive = columns.text(0).is_some_and(|first| DIRECTIVES.contains(&first));
+            if is_directive && !columns.texts().any(|text| parse(text, self.reading).is_ok()) {
+                self.other_lines += 1;
+                return;
             }
-            Layout::Table(table) => {
-                let columns = self.columns.as_mut().expect("a table has columns");
-                columns.split(text);
-                if table.separator == Separator::Blanks {
-                    let is_skipped = |first: &str| match &table.keywords {
-                        Some(keywords) => keywords.others.iter().any(|other| other == first),
-                        None => DIRECTIVES.contains(&first),
-                    };
-                    if columns.text(0).is_some_and(is_skipped)
-                        && !columns.texts().any(|text| parse(text, self.reading).is_ok())
-                    {
-                        return;
-                    }
-                    let is_exception = |text: &str| EXCEPTIONS.contains(&text) && !self.usual.contains(&text);
-                    if columns.texts().any(is_exception) {
-                        return report(Err(LineFault::Exception.at(1)));
-                    }
-                    if hides_item(text, self.reading) {
-                        return report(Err(LineFault::Several.at(1)));
-                    }
-                }
-                match row(table, columns, self.reading) {
-                    Ok(None) => self.below_min += 1,
-                    Ok(Some(entries)) => entries.into_iter().for_each(|entry| {
-                        report(entry.map_err(|(fault, part)| fault.at(part.map_or(1, |part| place(&part)))));
-                    }),
-                    Err((fault, part)) => {
-                        let at = part.map_or(text.len() + 1, |part| place(&part));
-                        report(Err(fault.at(at)));
-                    }
-                }
+            let is_exception = |text: &str| EXCEPTIONS.contains(&text) && !self.usual.contains(&text);
+            if columns.texts().any(is_exception) {
+                return report(Err(LineFault::Exception.at(1)));
+            }
+            if hides_item(text, self.reading) {
+                return report(Err(LineFault::Several.at(1)));
+            }
+        }
+        match row(table, columns, self.reading) {
+            Ok(None) => self.below_min += 1,
+            Ok(Some(entries)) => entries.into_iter().for_each(|entry| {
+                report(entry.map_err(|(fault, part)| fault.at(part.map_or(1, |part| place(&part)))));
+            }),
+            Err((fault, part)) => {
+                let at = part.map_or(text.len() + 1, |part| place(&part));
+                report(Err(fault.at(at)));
             }
         }
     }
@@ -170,7 +191,7 @@ type Fault = (LineFault, Option<String>);
 
 /// Returns the entries of a row; `None` if it is below the threshold.
 fn row(table: &Table, columns: &Columns, reading: &Reading) -> Result<Option<Vec<Result<Entry, Fault>>>, Fault> {
-    let cell = |at: usize| columns.text(at).ok_or((LineFault::NoColumn, None));
+    let cell = |at: usize| columns.text(at).ok_or((LineFault::NoColumn(at + 1), None));
     let number = |at: usize| {
         let text = cell(at)?;
         text.parse::<f64>().map_err(|_| (LineFault::NotANumber(shown(text)), Some(text.to_owned())))
@@ -210,18 +231,13 @@ fn row(table: &Table, columns: &Columns, reading: &Reading) -> Result<Option<Vec
         Place::Range(at) => vec![entry(&format!("{}-{}", cell(at)?, cell(at + 1)?), cell(at)?)],
         Place::Mask(at) => vec![entry(&format!("{}/{}", cell(at)?, cell(at + 1)?), cell(at)?)],
         Place::Integers(at) => {
-            let end = |at: usize| {
-                let text = cell(at)?;
-                let fault = || (not(text, ItemError::Address), Some(text.to_owned()));
-                integer_address(text).ok_or_else(fault)
-            };
-            let item = Item::between(end(at)?, end(at + 1)?);
-            vec![item.map(|item| Entry { item, score }).map_err(|error| {
-                let text = cell(at).unwrap_or_default();
-                (not(text, error), Some(text.to_owned()))
-            })]
+            let (from, to) = (cell(at)?, cell(at + 1)?);
+            let range =
+                integer_range(from, to).ok_or(ItemError::Address).and_then(|(from, to)| Item::between(from, to));
+            let fault = |error| (not(&format!("{from}-{to}"), error), Some(from.to_owned()));
+            vec![range.map(|item| Entry { item, score }).map_err(fault)]
         }
-        Place::All if columns.texts().all(str::is_empty) => return Err((LineFault::NoColumn, None)),
+        Place::All if columns.texts().all(str::is_empty) => return Err((LineFault::NoColumn(1), None)),
         Place::All => columns.texts().filter(|text| !text.is_empty()).map(|text| entry(text, text)).collect(),
     }))
 }

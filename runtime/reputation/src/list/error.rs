@@ -34,6 +34,16 @@ pub enum LoadError {
         /// The cause.
         error: io::Error,
     },
+    /// The layout of a file cannot be used as it is, or its options do not fit it.
+    #[error("list {name}: {} cannot be read as a list: {error}", path.display())]
+    Format {
+        /// The list.
+        name: String,
+        /// Its file.
+        path: PathBuf,
+        /// The cause.
+        error: io::Error,
+    },
     /// The file is empty, or has comments alone: it may have been cut off.
     #[error(
         "list {name}: there is no address in {} (read as {layout}; a list with max-shrink=100 may be empty)",
@@ -202,19 +212,21 @@ pub(crate) enum Retry {
 }
 
 /// The reasons for which a list is refused, as in metrics.
-pub(crate) const REASONS: [&str; 7] = ["unreadable", "no_address", "bad_lines", "cover", "growth", "shrinkage", "room"];
+pub(crate) const REASONS: [&str; 8] =
+    ["unreadable", "format", "no_address", "bad_lines", "cover", "growth", "shrinkage", "limit"];
 
 impl LoadError {
     /// Returns the reason in [`REASONS`].
     pub(crate) const fn reason(&self) -> &'static str {
         match self {
             Self::Io { .. } => "unreadable",
+            Self::Format { .. } => "format",
             Self::Empty { .. } | Self::NoAddress { .. } => "no_address",
             Self::TooManyBadLines { .. } | Self::BadLines { .. } => "bad_lines",
             Self::TooWide { .. } | Self::CoversTooMuch { .. } => "cover",
             Self::Grown { .. } => "growth",
             Self::Shrunk { .. } => "shrinkage",
-            Self::TooManyPrefixes { .. } | Self::TooManyScores { .. } | Self::SameName(_) | Self::TooMany => "room",
+            Self::TooManyPrefixes { .. } | Self::TooManyScores { .. } | Self::SameName(_) | Self::TooMany => "limit",
         }
     }
 

@@ -33,14 +33,7 @@ const KEYS: [&str; 24] = [
 const MASKS: [&str; 6] = ["netmask", "mask", "subnetmask", "prefixlen", "prefixlength", "masklen"];
 
 /// The keys of the first and the last address of a range.
-const RANGES: [[&str; 2]; 6] = [
-    ["start", "end"],
-    ["from", "to"],
-    ["first", "last"],
-    ["startip", "endip"],
-    ["ipfrom", "ipto"],
-    ["rangestart", "rangeend"],
-];
+const RANGES: [[&str; 2]; 4] = [["start", "end"], ["startip", "endip"], ["ipfrom", "ipto"], ["rangestart", "rangeend"]];
 
 /// Keys whose values are not entries beside them: details of an alert, and decisions that have ended.
 pub(super) const SKIPPED: [&str; 2] = ["events", "deleted"];
@@ -77,4 +70,9 @@ pub(super) fn is_mask(key: &str) -> bool {
 /// True if two keys name the first and the last address of a range.
 pub(super) fn is_range(from: &str, to: &str) -> bool {
     RANGES.iter().any(|[first, last]| is_named(from, first) && is_named(to, last))
+}
+
+/// True if a key names an end of a range.
+pub(super) fn is_range_end(key: &str) -> bool {
+    RANGES.as_flattened().iter().any(|end| is_named(key, end))
 }

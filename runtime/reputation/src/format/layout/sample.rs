@@ -1,9 +1,9 @@
-//! The first lines of a list, and what stands in their columns.
+//! The first lines of a list, and the contents of their columns.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Place, integer_address, item};
+use super::{Place, integer_range, item};
 use crate::format::columns::Columns;
 use crate::format::lines::without_mark;
 use crate::prefix::{HostBits, Item};
@@ -107,7 +107,7 @@ impl Rows {
 
     /// Returns the first of two neighbouring columns that have the first and the last address of a range in nearly every line, and
     /// no other column with addresses.
-    pub(super) fn range(&self) -> Option<usize> {
+    fn range(&self) -> Option<usize> {
         let rows = self.entries();
         let address = |text: &String| text.trim().parse::<IpAddr>().ok();
         let ends = |row: &[String]| {
@@ -133,45 +133,38 @@ impl Rows {
         &self.0[usize::from(self.has_header(0))..]
     }
 
-    /// Returns the first of two neighbouring columns that have the first and the last address of a range as integers in nearly
-    /// every line, if no column has addresses. Other numbers do not begin and end at the edges of networks.
-    pub(super) fn integer_range(&self) -> Option<usize> {
+    /// Returns the first of two neighbouring columns that have the first and the last address of a range as integers, if no
+    /// column has anything like an address. Other numbers are not in order without overlaps, begin and end at the edges of
+    /// networks, and are as large.
+    fn integer_range(&self) -> Option<usize> {
         let rows = self.entries();
-        let is_range = |row: &&Vec<String>, at: usize| {
-            let end = |at: usize| row.get(at).and_then(|cell| integer_address(cell));
-            end(at).zip(end(at + 1)).is_some_and(|(from, to)| from <= to && is_at_edges(from, to))
-        };
+        let has_address = |row: &Vec<String>| row.iter().any(|cell| resembles_address(cell));
+        if rows.len() < 5 || rows.iter().any(has_address) {
+            return None;
+        }
         let width = self.width().min(COLUMNS_MAX).saturating_sub(1);
-        let fits = |at: &usize| is_nearly_all(rows.iter().filter(|row| is_range(row, *at)).count(), rows);
-        let has_items = || (0..=width).any(|column| self.items(column) > 0);
-        (0..width).find(|at| rows.len() >= 5 && fits(at)).filter(|_| !has_items())
+        (0..width).find(|&at| {
+            let range = |row: &Vec<String>| integer_range(row.get(at)?, row.get(at + 1)?);
+            let ranges: Vec<_> = rows.iter().filter_map(range).filter(|(from, to)| is_at_edges(*from, *to)).collect();
+            let is_wide = ranges.iter().filter(|(from, to)| from < to).count() * 2 >= ranges.len();
+            let is_large = |(_, to): &&(IpAddr, IpAddr)| *to >= IpAddr::from([1, 0, 0, 0]);
+            is_nearly_all(ranges.len(), rows)
+                && ranges.windows(2).all(|pair| pair[0].1 < pair[1].0)
+                && is_wide
+                && ranges.iter().filter(is_large).count() * 10 >= ranges.len() * 8
+        })
     }
 
-    /// Returns the word with which all lines that have an address begin, and the column of the address, if nearly all other lines
-    /// begin with one of a few other words that stand before no address.
-    pub(super) fn keyword(&self) -> Option<(String, usize, Vec<String>)> {
-        let has_item = |row: &&Vec<String>| row.iter().any(|cell| item(cell).is_some());
-        let first = self.0.iter().find(has_item)?;
-        let (word, at) = (first.first()?, (1..first.len()).find(|at| item(&first[*at]).is_some())?);
-        let mut others: Vec<(&str, usize)> = Vec::new();
-        for row in &self.0 {
-            let begin = row.first()?.as_str();
-            if begin == word {
-                row.get(at).and_then(|cell| item(cell))?;
-            } else if has_item(&row) {
-                return None;
-            } else if let Some((_, count)) = others.iter_mut().find(|(other, _)| *other == begin) {
-                *count += 1;
-            } else {
-                others.push((begin, 1));
-            }
-        }
-        let is_usual = !others.is_empty() && others.len() <= KEYWORDS_MAX && others.iter().all(|(_, count)| *count > 1);
-        is_usual.then(|| (word.clone(), at, others.into_iter().map(|(other, _)| other.to_owned()).collect()))
+    /// Returns the columns of a range or of a network and its netmask, and the first of the two.
+    pub(super) fn pair(&self) -> Option<(Place, usize)> {
+        let range = || self.range().map(|at| (Place::Range(at), at));
+        let mask = || self.mask().map(|at| (Place::Mask(at), at));
+        let integers = || self.integer_range().map(|at| (Place::Integers(at), at));
+        range().or_else(mask).or_else(integers)
     }
 
     /// Returns the first of two neighbouring columns that have a network, and its netmask or prefix length, in nearly every line.
-    pub(super) fn mask(&self) -> Option<usize> {
+    fn mask(&self) -> Option<usize> {
         let rows = self.entries();
         let is_network = |row: &[String], at: usize| {
             let (Some(address), Some(mask)) = (row.get(at), row.get(at + 1)) else { return false };
@@ -233,12 +226,15 @@ const RANGE_MAX: u128 = 1 << 24;
 /// The range that is short enough to be one without ending at the edge of a network.
 const RANGE_SHORT: u128 = 1 << 8;
 
-/// The number of words with which lines without an address may begin.
-const KEYWORDS_MAX: usize = 32;
-
-/// True if so many lines are nearly all.
+/// True if `count` is at least 95 % of the lines.
 const fn is_nearly_all(count: usize, rows: &[Vec<String>]) -> bool {
     count * 20 >= rows.len() * 19
+}
+
+/// True if a text has an IPv4 address in it, or is an item.
+fn resembles_address(text: &str) -> bool {
+    let mut parts = text.split(|c: char| !c.is_ascii_digit() && c != '.');
+    parts.any(|part| part.parse::<Ipv4Addr>().is_ok()) || item(text).is_some()
 }
 
 /// Returns the number of addresses of IPv4, or of networks of 64 bits, between two addresses of one family.
@@ -259,7 +255,7 @@ fn is_of_networks(from: IpAddr, to: IpAddr) -> bool {
 }
 
 /// True if a range has one address, or begins and ends at the edge of a network.
-fn is_at_edges(from: IpAddr, to: IpAddr) -> bool {
+pub(in crate::format) fn is_at_edges(from: IpAddr, to: IpAddr) -> bool {
     let last = |address: IpAddr| match address {
         IpAddr::V4(v4) => v4.octets()[3] & 1,
         IpAddr::V6(v6) => v6.octets()[15] & 1,

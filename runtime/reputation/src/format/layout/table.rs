@@ -18,17 +18,6 @@ pub(in crate::format) struct Table {
     pub(in crate::format) min: Option<usize>,
     /// The column of the scores, from 0.
     pub(in crate::format) score: Option<usize>,
-    /// The words with which lines begin, if only lines with one of them have addresses.
-    pub(in crate::format) keywords: Option<Keywords>,
-}
-
-/// The words with which the lines of a list of records begin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::format) struct Keywords {
-    /// The word before an address.
-    pub(in crate::format) address: String,
-    /// The words of lines without an address.
-    pub(in crate::format) others: Vec<String>,
 }
 
 /// The columns that have addresses, from 0.
@@ -95,10 +84,7 @@ impl Table {
     pub(super) fn of_many(sample: &Sample, reading: &Reading) -> io::Result<Option<Self>> {
         for separator in Separator::ALL {
             let split = Split::new(sample, reading, separator);
-            let pair = split.rows.range().map(|at| (Place::Range(at), at));
-            let pair = pair.or_else(|| split.rows.mask().map(|at| (Place::Mask(at), at)));
-            let pair = pair.or_else(|| split.rows.integer_range().map(|at| (Place::Integers(at), at)));
-            if let Some((place, at)) = pair {
+            if let Some((place, at)) = split.rows.pair() {
                 return split.table(place, split.rows.has_header(at)).map(Some);
             }
             if split.rows.has_items_alone() {
@@ -114,16 +100,8 @@ impl Table {
         let rows = &split.rows;
         let candidate =
             |place, at, fits| Candidate { layout: split.table(place, rows.has_header(at)).map(Layout::Table), fits };
-        if let Some(at) = rows.range() {
-            return candidate(Place::Range(at), at, rows.items(at));
-        }
-        if separator == Separator::Blanks
-            && let Some((address, at, others)) = rows.keyword()
-        {
-            let keywords = Some(Keywords { address, others });
-            let layout = split.table(Place::One(at), false).map(|table| Layout::Table(Table { keywords, ..table }));
-            // All lines are accounted for.
-            return Candidate { layout, fits: sample.lines.len() };
+        if let Some((place, at)) = rows.pair() {
+            return candidate(place, at, sample.lines.len());
         }
         let counts: Vec<_> = (0..rows.width().min(COLUMNS_MAX)).map(|column| rows.items(column)).collect();
         let most = counts.iter().copied().max().unwrap_or(0);
@@ -168,7 +146,7 @@ impl<'s> Split<'s> {
         };
         let min = self.reading.min.as_ref().map(|min| numbers(min.column.as_ref())).transpose()?;
         let score = self.reading.score.as_ref().map(|column| numbers(Some(column))).transpose()?;
-        Ok(Table { separator: self.separator, place, has_header, min, score, keywords: None })
+        Ok(Table { separator: self.separator, place, has_header, min, score })
     }
 }
 
