@@ -1,0 +1,182 @@
+//! The effect of the options: the agent, its lists and its log.
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::thread;
+use std::time::Duration;
+
+use spoa_reputation::{Config, MessageRule, RandomScores, Scores};
+use spoa_runtime::text::Count;
+use spoa_runtime::{Agent, Capabilities, ConnectionConfig, ListenAddr};
+
+use super::Options;
+use crate::VERSION;
+use crate::files;
+use crate::log::{Flush, Level, Log};
+use crate::values::{Capability, Number, Percent, Positive, Time};
+
+impl Options {
+    /// Returns the lists and message rules.
+    pub(crate) fn reputation(&self) -> Config {
+        let defaults = Config::default();
+        Config {
+            lists: self.lists.clone().unwrap_or_default(),
+            default_score: self.default_score.map_or(defaults.default_score, |Percent(score)| score.into()),
+            max_shrink: self.max_shrink.map_or(defaults.max_shrink, |Percent(max)| max),
+            message_rules: self.message_rules.clone().unwrap_or(defaults.message_rules),
+        }
+    }
+
+    /// Returns the handler with random scores.
+    pub(crate) fn random(&self) -> RandomScores {
+        let scores = self.seed.map_or(Scores::Fresh, |seed| Scores::Seeded(seed.0));
+        RandomScores::new(scores, self.delay(), self.reputation().message_rules)
+    }
+
+    /// Starts the log.
+    pub(crate) fn log(&self) -> (Log, Flush) {
+        let level = if self.debug { Level::Debug } else { self.log_level.unwrap_or_default() };
+        Log::start(self.log_format.unwrap_or_default(), level)
+    }
+
+    /// Returns the agent, without addresses to listen on.
+    pub(crate) fn agent(&self) -> Agent {
+        let mut agent = Agent::new()
+            .connection(self.connection())
+            .silence_warning(self.silence_warning.map_or(SILENCE_WARNING, |Time(time)| time))
+            // While the log level is debug.
+            .log_frames(true);
+        let connections_max = self.connections_max(&agent);
+        agent = agent.connections_max(connections_max);
+        if let Some(Time(drain)) = self.drain {
+            agent = agent.drain(drain);
+        }
+        if let Some(Time(grace)) = self.grace {
+            agent = agent.grace(grace);
+        }
+        if let Some(asked) = self.asked_workers() {
+            agent = agent.workers(at_most_one_per_processor(asked));
+        }
+        if let Some(max) = self.total_in_flight_max {
+            agent = agent.total_in_flight_max(max.size());
+        }
+        if let Some(max) = self.total_bytes_max {
+            agent = agent.total_bytes_max(max.size());
+        }
+        self.admin.iter().flatten().cloned().fold(agent, Agent::admin)
+    }
+
+    pub(super) fn asked_workers(&self) -> Option<NonZeroUsize> {
+        self.workers.and_then(|workers| NonZeroUsize::new(workers.size()))
+    }
+
+    /// Logs what is starting, and what differs from what was asked for.
+    pub(crate) fn log_start(&self) {
+        let (agent, (room, limit)) = (self.agent(), files::room());
+        let (workers, connections) = (agent.worker_count().get() as u64, agent.connection_limit() as u64);
+        let config = self.reputation();
+        let messages: Vec<_> = config.message_rules.iter().map(MessageRule::message).collect();
+        let messages = messages.join(", ");
+        tracing::info!(
+            version = VERSION,
+            workers,
+            connections_max = connections,
+            open_files_max = limit,
+            messages,
+            "spoa {VERSION}: {}, at most {} (the limit of open files is {limit}), serves the messages {messages}",
+            Count(workers, "worker"),
+            Count(connections, "connection"),
+        );
+        if !self.has_lists() {
+            tracing::warn!(
+                "scores are random, because there is no list: use this to try HAProxy's configuration only, since HAProxy refuses \
+                 clients by these scores"
+            );
+        }
+        if let Some(asked) = self.asked_workers().filter(|asked| asked.get() as u64 > workers) {
+            tracing::info!("{}, not {asked}: the maximum is one per processor", Count(workers, "worker"));
+        }
+        if let Some(asked) = self.connections_max.filter(|asked| asked.size() > room) {
+            let asked = asked.0;
+            tracing::warn!(
+                "{} at most, not {asked}: the limit of open files is {limit}, and cannot be raised",
+                Count(connections, "connection")
+            );
+        }
+    }
+
+    pub(super) fn connections_max(&self, defaults: &Agent) -> usize {
+        self.connections_max.map_or(defaults.connection_limit(), Positive::size).min(files::room().0)
+    }
+
+    /// Listens on the addresses of the options or, without any, on the port of HAProxy's example.
+    pub(crate) fn listen(&self, agent: Agent) -> Agent {
+        self.addrs().into_iter().fold(agent, Agent::listen)
+    }
+
+    /// Listens on the addresses in the options, but not on the default address.
+    pub(crate) fn listen_if_given(&self, agent: Agent) -> Agent {
+        if self.port.is_some() || self.listen.is_some() { self.listen(agent) } else { agent }
+    }
+
+    pub(super) fn addrs(&self) -> Vec<ListenAddr> {
+        let local = |port: u16| ListenAddr::Tcp(([127, 0, 0, 1], port).into());
+        let listen = self.listen.as_deref().unwrap_or_default();
+        let port = match self.port {
+            None if listen.is_empty() => Some(PORT),
+            port => port.and_then(|port| u16::try_from(port.0).ok()),
+        };
+        port.map(local).into_iter().chain(listen.iter().cloned()).collect()
+    }
+
+    pub(super) fn delay(&self) -> Duration {
+        self.delay.map_or(Duration::ZERO, |Time(time)| time)
+    }
+
+    pub(super) fn connection(&self) -> ConnectionConfig {
+        let defaults = ConnectionConfig::default();
+        let capabilities = match self.capability.as_deref().unwrap_or_default() {
+            [] => defaults.capabilities,
+            named => named.iter().fold(Capabilities::NONE, |all, Capability(one)| all | *one),
+        };
+        let time = |given: Option<Time>, default| given.map_or(default, |Time(time)| time);
+        ConnectionConfig {
+            max_frame_size: self.max_frame_size.map_or(defaults.max_frame_size, |size| size.0 as u32),
+            capabilities,
+            in_flight_max: self.in_flight_max.map_or(defaults.in_flight_max, Positive::size),
+            deferred_max: self.deferred_max.map_or(defaults.deferred_max, Positive::size),
+            reassembly_max: self.reassembly_max.map_or(defaults.reassembly_max, Number::size),
+            notify_max: self.frames.and_then(|frames| NonZeroU64::new(frames.0)),
+            hello_timeout: time(self.hello_timeout, defaults.hello_timeout),
+            idle_timeout: self.idle_timeout.map_or(defaults.idle_timeout, |Time(time)| Some(time)),
+            ack_timeout: time(self.ack_timeout, defaults.ack_timeout).saturating_add(self.delay()),
+            refuse_delay: time(self.refuse_delay, defaults.refuse_delay),
+            send_timeout: time(self.send_timeout, defaults.send_timeout),
+            ..defaults
+        }
+    }
+}
+
+/// The port of HAProxy's example agent.
+const PORT: u16 = 12345;
+
+/// The default of [`Options::silence_warning`].
+const SILENCE_WARNING: Duration = Duration::from_secs(300);
+
+/// Limits the number of workers to the number of processors. Two workers on one processor answer fewer NOTIFYs than one, and
+/// the slowest answers take several times longer, because each worker takes whole time slices from the other.
+fn at_most_one_per_processor(workers: NonZeroUsize) -> NonZeroUsize {
+    thread::available_parallelism().map_or(workers, |processors| workers.min(processors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_worker_a_processor_at_most() {
+        let processors = thread::available_parallelism().unwrap();
+        assert_eq!(at_most_one_per_processor(NonZeroUsize::MIN), NonZeroUsize::MIN);
+        assert_eq!(at_most_one_per_processor(processors), processors);
+        assert_eq!(at_most_one_per_processor(NonZeroUsize::MAX), processors);
+    }
+}
