@@ -20,6 +20,7 @@
 
 mod read;
 mod settings;
+mod words;
 mod write;
 
 pub(crate) use write::Time;

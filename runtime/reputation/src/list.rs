@@ -1,31 +1,31 @@
 //! A list: the content of its file, and the limits on that.
 
 mod config;
+mod content;
 mod error;
 mod prefixes;
+mod stamp;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs::Metadata;
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use crate::cover;
 use crate::embedded::embedded;
 use crate::file_access::recorded;
 use crate::format::{self, Detected, LineError};
 use crate::prefix::Prefix;
 use crate::scores::SCORE_MAX;
-use crate::table::{ANSWERS_MAX, Bits, Entry};
-use prefixes::Prefixes;
+use crate::table::{ANSWERS_MAX, Entry};
+use content::Content;
 
 pub use config::{BAD_MAX, COVER_MAX, GROWTH_MAX, ListConfig, ListConfigError, PREFIX_COVER_MAX};
 pub use error::{FirstBad, LoadError};
 pub(crate) use error::{REASONS, Retry};
+pub(crate) use stamp::Stamp;
 
 /// The size, in prefixes, from which on [`Config::max_shrink`](crate::Config::max_shrink) applies. A list that is kept by
 /// hand is smaller, and what is removed from it was removed on purpose.
@@ -77,53 +77,11 @@ impl Room {
     }
 }
 
-/// The number of bad lines that are kept for reports.
-const BAD_KEPT: usize = 5;
-
 /// A loaded list. Clones share its content.
 #[derive(Clone, Debug)]
 pub struct List {
     config: ListConfig,
     content: Arc<Content>,
-}
-
-/// The content of a file.
-#[derive(Debug, Default)]
-struct Content {
-    v4: Prefixes<u32>,
-    v6: Prefixes<u128>,
-    /// The first bad lines, with their numbers.
-    bad: Vec<(u64, LineError)>,
-    detected: Detected,
-    /// The share of the globally routable addresses, at most: overlaps count twice.
-    cover_bound: f64,
-    stamp: Option<Stamp>,
-}
-
-/// Identifies one state of a file: it differs as soon as the file is written to or replaced, or its owner or mode changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    device: u64,
-    inode: u64,
-    len: u64,
-    /// Seconds and nanoseconds since 1970.
-    modified: (i64, i64),
-    /// The same, of the last change of content, owner or mode: a file that could not be read is tried again then.
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    /// Returns the stamp of an open file.
-    pub(crate) fn of(file: &Metadata) -> Self {
-        let modified = (file.mtime(), file.mtime_nsec());
-        let changed = (file.ctime(), file.ctime_nsec());
-        Self { device: file.dev(), inode: file.ino(), len: file.len(), modified, changed }
-    }
-
-    /// Returns the stamp of the file at `path`, if there is one.
-    pub(crate) fn at(path: &Path) -> Option<Self> {
-        recorded(path, || path.metadata()).ok().map(|file| Self::of(&file))
-    }
 }
 
 impl List {
@@ -254,9 +212,7 @@ impl List {
 
     /// Returns when its file was last written to, as the file system had it when the list was loaded; `None` if it was not.
     pub fn written(&self) -> Option<SystemTime> {
-        let (seconds, nanos) = self.content.stamp?.modified;
-        let since = Duration::new(seconds.max(0).unsigned_abs(), nanos.clamp(0, 999_999_999) as u32);
-        Some(SystemTime::UNIX_EPOCH + since)
+        self.content.stamp.map(Stamp::modified)
     }
 
     /// Returns the time when a downloader last found the file to be the newest version: the modification time of
@@ -337,114 +293,4 @@ pub struct LineMatch {
     pub prefix: Prefix,
     /// Its score.
     pub score: u32,
-}
-
-impl Content {
-    /// Reads a file; keeps hardly more than `room` prefixes of it.
-    fn read(config: &ListConfig, room: usize) -> io::Result<Self> {
-        let (file, metadata) = format::open(&config.path)?;
-        let mut content = Self { stamp: Some(Stamp::of(&metadata)), ..Self::default() };
-        content.detected = format::read(file, &config.reading, |line, parsed| match parsed {
-            Ok(entry) if content.prefixes() <= room => content.add(entry),
-            Ok(_) => {}
-            Err(error) => {
-                if content.bad.len() < BAD_KEPT {
-                    content.bad.push((line, error));
-                }
-            }
-        })?;
-        let sum_v4: u64 = content.v4.kept.iter().map(|kept| 1_u64 << (32 - kept.len)).sum();
-        let v6 = cover::bound_v6(content.v6.kept.iter().map(|kept| kept.len));
-        content.cover_bound = cover::percent_v4(sum_v4).max(v6).min(100.0) / 100.0;
-        content.v4.finish();
-        content.v6.finish();
-        Ok(content)
-    }
-
-    fn add(&mut self, entry: format::Entry) {
-        entry.item.prefixes(|prefix| {
-            let len = prefix.bits();
-            match prefix.address() {
-                IpAddr::V4(start) => self.v4.add(start.to_bits(), len, entry.score),
-                IpAddr::V6(start) => self.v6.add(start.to_bits(), len, entry.score),
-            }
-        });
-    }
-
-    const fn prefixes(&self) -> usize {
-        self.v4.kept.len() + self.v6.kept.len()
-    }
-
-    /// Returns the percentage of the globally routable addresses of a family that the prefixes cover, and the family.
-    fn cover(&self) -> (f64, &'static str) {
-        let v4 = cover::of_v4(self.v4.kept.iter().map(|kept| (kept.start, kept.start.broadcast(kept.len))));
-        let v6 = cover::of_v6(self.v6.kept.iter().map(|kept| (kept.start, kept.start.broadcast(kept.len))));
-        if v4 >= v6 { (v4, "IPv4") } else { (v6, "IPv6") }
-    }
-
-    /// Checks the share of bad lines.
-    fn check_bad_lines(&self, config: &ListConfig) -> Result<(), LoadError> {
-        let (max, count) = (config.max_bad.unwrap_or(BAD_MAX), self.detected.bad_lines);
-        let total = count + self.detected.entries + self.detected.below_min;
-        let Some(first) = self.first_bad().filter(|_| count * 100 > total * u64::from(max)) else { return Ok(()) };
-        let (name, path) = (config.name.clone(), config.path.clone());
-        Err(LoadError::TooManyBadLines { name, path, count, total, max, first })
-    }
-
-    fn first_bad(&self) -> Option<Box<FirstBad>> {
-        let (line, error) = self.bad.first()?;
-        Some(Box::new(FirstBad { line: *line, error: error.clone(), layout: self.detected.layout.clone() }))
-    }
-
-    /// Checks that neither a prefix nor all together cover more than they may.
-    fn check_cover(&self, config: &ListConfig) -> Result<(), LoadError> {
-        let max = config.max_cover.map_or(PREFIX_COVER_MAX, f64::from);
-        // Shorter prefixes alone can cover that much.
-        let v4 = self.v4.kept.iter().filter(|kept| kept.len < 8).map(|kept| Prefix::of(kept.start.to_ip(), kept.len));
-        let v6 = self.v6.kept.iter().filter(|kept| kept.len < 16).map(|kept| Prefix::of(kept.start.to_ip(), kept.len));
-        for prefix in v4.chain(v6) {
-            let percent = cover::of_prefix(prefix);
-            if percent > max {
-                let (name, path) = (config.name.clone(), config.path.clone());
-                return Err(LoadError::TooWide { name, path, prefix, percent, max });
-            }
-        }
-        let max = config.max_cover.unwrap_or(COVER_MAX);
-        // A sum that counts overlaps twice is enough for nearly every list, and is much faster.
-        if self.cover_bound * 100.0 <= f64::from(max) {
-            return Ok(());
-        }
-        let (percent, family) = self.cover();
-        if percent > f64::from(max) {
-            let (name, path) = (config.name.clone(), config.path.clone());
-            return Err(LoadError::CoversTooMuch { name, path, family, percent, max });
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs::{self, Permissions};
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    /// A file that could not be read is tried again after `chmod`.
-    #[test]
-    fn a_change_of_the_mode_is_a_new_state_of_a_file() {
-        let path = std::env::temp_dir().join(format!("spoa-stamp-{}", std::process::id()));
-        fs::write(&path, "192.0.2.1\n").unwrap();
-        let before = Stamp::at(&path).unwrap();
-        // The clock of a file system has ticks of some milliseconds.
-        let after = loop {
-            fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-            let now = Stamp::at(&path).unwrap();
-            if now.changed != before.changed {
-                break now;
-            }
-        };
-        fs::remove_file(&path).unwrap();
-        assert!(after != before && after.modified == before.modified);
-    }
 }

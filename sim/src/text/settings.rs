@@ -6,7 +6,7 @@ use std::fmt::{self, Display, Formatter};
 use spoa_sim_haproxy::{Defects, Engine, Settings};
 
 use super::Time;
-use super::read::{number, time};
+use super::words::{number, time};
 
 /// The settings: the name of each in scripts, its field, and the function that reads its value. The names are those of
 /// HAProxy's configuration where there are any.
