@@ -19,6 +19,7 @@ mod invariants;
 mod queue;
 mod readiness;
 mod seat;
+mod shared;
 mod timers;
 
 use alloc::boxed::Box;
@@ -38,6 +39,8 @@ use admission::Admission;
 pub use admission::Usage;
 pub use host::{Answer, Congestion, Handled, Host, Io, Readiness, Report, Socket};
 use seat::{Next, Seat};
+use shared::Shared;
+pub use shared::UNUSED_TIME;
 use timers::Timers;
 
 /// Identifies a connection of an endpoint. A later connection may have the same index, but not the same key.
@@ -109,32 +112,6 @@ pub struct Endpoint<H: Host> {
     /// The connections above the limit, by their serial numbers.
     rejected: BTreeMap<u32, Key>,
     shared: Shared,
-}
-
-/// The time after which a connection that has sent no NOTIFY may give way to another.
-pub const UNUSED_TIME: Duration = Duration::from_secs(1);
-
-/// The state that all connections share.
-#[derive(Debug)]
-struct Shared {
-    admission: Admission,
-    /// The buffers of the connection that has its turn.
-    spare: Buffers,
-    /// The connections that have sent no NOTIFY, by the time at which they were accepted.
-    unused: BTreeSet<(Instant, u32)>,
-    /// Set once, when the agent drains.
-    drain: Option<Drain>,
-    /// Other connections wait for their turn.
-    is_contended: bool,
-}
-
-impl Shared {
-    /// Notes that a connection which was unused since this time has sent a NOTIFY, or has ended.
-    fn forget_unused(&mut self, since: Option<Instant>, key: Key) {
-        if let Some(since) = since {
-            self.unused.remove(&(since, key.index));
-        }
-    }
 }
 
 impl<H: Host> Endpoint<H> {

@@ -267,58 +267,42 @@ impl Applet {
     /// Reads all frames that have arrived, then sends while there are events and free slots
     /// (`spoe_handle_processing_appctx`).
     fn processing(&mut self, settings: &Settings, out: &mut Output, now: Time, at: usize, status: &mut u32) -> Turn {
-        let is_crowded = self.is_crowded(settings);
         let idle_deadline = Some(now.saturating_add(settings.idle_timeout));
+        self.exchange(settings, out, now, at, idle_deadline).unwrap_or_else(|code| {
+            *status = code;
+            let link = &mut self.links[at];
+            link.state = State::Disconnect;
+            link.expire = idle_deadline;
+            Turn::Again
+        })
+    }
+
+    /// Receives ACKs, and sends events. Returns the status to disconnect with as an error.
+    fn exchange(
+        &mut self,
+        settings: &Settings,
+        out: &mut Output,
+        now: Time,
+        at: usize,
+        idle_deadline: Option<Time>,
+    ) -> Result<Turn, u32> {
+        let is_crowded = self.is_crowded(settings);
         let mut has_read = false;
         loop {
             let link = &mut self.links[at];
-            let len = match link.receive() {
+            match link.receive() {
                 Receive::Incomplete => break,
-                Receive::Bad(code) => {
-                    *status = code;
-                    link.state = State::Disconnect;
-                    link.expire = idle_deadline;
-                    return Turn::Again;
-                }
+                Receive::Bad(code) => return Err(code),
                 Receive::Frame(_) if link.kind() == Kind::AGENT_DISCONNECT => {
                     link.state = State::Disconnecting;
                     link.expire = idle_deadline;
-                    return Turn::Again;
+                    return Ok(Turn::Again);
                 }
-                Receive::Frame(len) => len,
-            };
+                Receive::Frame(len) => self.take_ack(out, at, len)?,
+            }
             has_read = true;
-            if let Err(code) = self.take_ack(out, at, len) {
-                *status = code;
-                let link = &mut self.links[at];
-                link.state = State::Disconnect;
-                link.expire = idle_deadline;
-                return Turn::Again;
-            }
         }
-        let mut sent = 0;
-        let link = &self.links[at];
-        let mut send = link.state != State::WaitingSync && !(is_crowded && link.in_flight > 0);
-        while send && self.links[at].in_flight < settings.max_waiting_frames {
-            match self.send_next(settings, out, now, at) {
-                Sent::Nothing => send = false,
-                Sent::More => sent += 1,
-                Sent::Last => {
-                    sent += 1;
-                    send = false;
-                }
-                Sent::Refused(code) => {
-                    *status = code;
-                    let link = &mut self.links[at];
-                    link.state = State::Disconnect;
-                    link.expire = idle_deadline;
-                    return Turn::Again;
-                }
-            }
-            if is_crowded {
-                send = false;
-            }
-        }
+        let sent = self.send_events(settings, out, now, at, is_crowded)?;
         let link = &mut self.links[at];
         if has_read || sent > 0 {
             link.expire = idle_deadline;
@@ -329,13 +313,36 @@ impl Applet {
                 self.become_idle(at);
             } else if link.in_flight == 0 {
                 // Queued connections wait for this one to close. It may have received AGENT-HELLO just now.
-                *status = code::NORMAL;
-                link.state = State::Disconnect;
-                link.expire = idle_deadline;
-                return Turn::Again;
+                return Err(code::NORMAL);
             }
         }
-        Turn::Wait
+        Ok(Turn::Wait)
+    }
+
+    /// Sends events as far as the connection takes them. Returns their number, or the status to disconnect with as an error.
+    fn send_events(
+        &mut self,
+        settings: &Settings,
+        out: &mut Output,
+        now: Time,
+        at: usize,
+        is_crowded: bool,
+    ) -> Result<u64, u32> {
+        let (link, mut sent) = (&self.links[at], 0);
+        let mut send = link.state != State::WaitingSync && !(is_crowded && link.in_flight > 0);
+        while send && self.links[at].in_flight < settings.max_waiting_frames {
+            match self.send_next(settings, out, now, at) {
+                Sent::Nothing => send = false,
+                Sent::More => sent += 1,
+                Sent::Last => {
+                    sent += 1;
+                    send = false;
+                }
+                Sent::Refused(code) => return Err(code),
+            }
+            send &= !is_crowded;
+        }
+        Ok(sent)
     }
 
     /// Waits for AGENT-DISCONNECT after a DISCONNECT of either side. Its code becomes the status of the events that
