@@ -39,26 +39,33 @@ pub trait Bits: Copy + Ord + Debug {
     fn to_ip(self) -> IpAddr;
 }
 
+/// The methods that are the same for both families.
+macro_rules! bits {
+    () => {
+        fn network(self, len: u8) -> Self {
+            self & !Self::MAX.checked_shr(len.into()).unwrap_or(0)
+        }
+
+        fn broadcast(self, len: u8) -> Self {
+            self | Self::MAX.checked_shr(len.into()).unwrap_or(0)
+        }
+
+        fn next(self) -> Option<Self> {
+            self.checked_add(1)
+        }
+
+        fn trailing_zeros(self) -> u8 {
+            self.trailing_zeros() as u8
+        }
+    };
+}
+
 impl Bits for u32 {
     const LEN: u8 = 32;
     type Behind = u16;
     const FIRST: Self = 0;
 
-    fn network(self, len: u8) -> Self {
-        self & !Self::MAX.checked_shr(len.into()).unwrap_or(0)
-    }
-
-    fn broadcast(self, len: u8) -> Self {
-        self | Self::MAX.checked_shr(len.into()).unwrap_or(0)
-    }
-
-    fn next(self) -> Option<Self> {
-        self.checked_add(1)
-    }
-
-    fn trailing_zeros(self) -> u8 {
-        self.trailing_zeros() as u8
-    }
+    bits!();
 
     #[inline]
     fn block(self) -> usize {
@@ -85,21 +92,7 @@ impl Bits for u128 {
     type Behind = Self;
     const FIRST: Self = 0;
 
-    fn network(self, len: u8) -> Self {
-        self & !Self::MAX.checked_shr(len.into()).unwrap_or(0)
-    }
-
-    fn broadcast(self, len: u8) -> Self {
-        self | Self::MAX.checked_shr(len.into()).unwrap_or(0)
-    }
-
-    fn next(self) -> Option<Self> {
-        self.checked_add(1)
-    }
-
-    fn trailing_zeros(self) -> u8 {
-        self.trailing_zeros() as u8
-    }
+    bits!();
 
     #[inline]
     fn block(self) -> usize {
