@@ -15,12 +15,13 @@ pub(crate) type Difference = (&'static str, String);
 /// ACKs that were sent on it.
 pub(crate) fn state(connection: &Connection, oracle: &Oracle, dropped_actions: usize) -> Option<Difference> {
     let deadline = connection.poll_timeout().map(Instant::as_nanos);
+    let (blocked, usage) = (connection.blocked(), connection.usage());
     let flags = [
         ("closed", "is_closed", connection.is_closed(), oracle.is_closed()),
         ("back-pressure", "wants_input", connection.wants_input(), oracle.wants_input()),
         ("finished", "is_send_finished", connection.is_send_finished(), oracle.is_send_finished()),
-        ("admission", "needs_permit", connection.blocked().needs_permit(), oracle.needs_permit()),
-        ("stalled", "waits_for_peer", connection.blocked().waits_for_peer(), oracle.waits_for_peer()),
+        ("admission", "needs_permit", blocked.needs_permit(), oracle.needs_permit()),
+        ("stalled", "waits_for_peer", blocked.waits_for_peer(), oracle.waits_for_peer()),
         ("idle", "is_idle", connection.is_idle(), oracle.is_idle()),
         ("refusal", "refusal", connection.refusal().is_some(), oracle.is_refusing()),
     ];
@@ -31,8 +32,8 @@ pub(crate) fn state(connection: &Connection, oracle: &Oracle, dropped_actions: u
         return Some(("deadline", format!("expected {}, got {}", Deadline(oracle.deadline()), Deadline(deadline))));
     }
     let numbers = [
-        ("", connection.usage().in_flight, oracle.in_flight()),
-        ("bytes ", connection.usage().in_flight_bytes, oracle.in_flight_bytes()),
+        ("", usage.in_flight, oracle.in_flight()),
+        ("bytes ", usage.in_flight_bytes, oracle.in_flight_bytes()),
     ];
     if let Some((unit, actual, expected)) = numbers.into_iter().find(|(_, actual, expected)| actual != expected) {
         return Some(("in-flight", format!("expected {expected} {unit}in flight, got {actual}")));
@@ -41,7 +42,7 @@ pub(crate) fn state(connection: &Connection, oracle: &Oracle, dropped_actions: u
         let detail = format!("expected {} actions that do not fit, got {dropped_actions}", oracle.dropped_actions());
         return Some(("dropped", detail));
     }
-    let (memory, most) = (by_buffer(connection.usage().memory), oracle.memory_max());
+    let (memory, most) = (by_buffer(usage.memory), oracle.memory_max());
     if memory.iter().zip(most).any(|(memory, most)| *memory > most) {
         return Some(("memory", format!("expected at most {most:?} bytes, got {memory:?} bytes")));
     }
