@@ -31,10 +31,8 @@ pub(crate) fn state(connection: &Connection, oracle: &Oracle, dropped_actions: u
     if deadline != oracle.deadline() {
         return Some(("deadline", format!("expected {}, got {}", Deadline(oracle.deadline()), Deadline(deadline))));
     }
-    let numbers = [
-        ("", usage.in_flight, oracle.in_flight()),
-        ("bytes ", usage.in_flight_bytes, oracle.in_flight_bytes()),
-    ];
+    let numbers =
+        [("", usage.in_flight, oracle.in_flight()), ("bytes ", usage.in_flight_bytes, oracle.in_flight_bytes())];
     if let Some((unit, actual, expected)) = numbers.into_iter().find(|(_, actual, expected)| actual != expected) {
         return Some(("in-flight", format!("expected {expected} {unit}in flight, got {actual}")));
     }
