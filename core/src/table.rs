@@ -134,7 +134,7 @@ pub enum Step {
     Refuse,
     /// Send an empty ACK for each overdue NOTIFY.
     Expire,
-    /// Close with code 0: no NOTIFY arrived for too long.
+    /// Close with code 0: no NOTIFY has arrived within the idle timeout.
     CloseIdle,
     /// Decline new NOTIFYs, answer those in flight, then close.
     Drain,

@@ -146,7 +146,7 @@ fn every_timer_can_be_due_in_every_state_in_which_it_runs() {
                 Timer::Answer => &["agent ack-timeout=1s"],
                 _ => &["agent ack-timeout=20s send-timeout=1s idle-timeout=9s"],
             };
-            // What is unsent at the end of a conversation was sent before it.
+            // Our AGENT-DISCONNECT stays unsent only if the socket is full before it is written.
             let (before, more) = match (state, timer) {
                 (StateName::Closing, Timer::Send) => (&["connect c1", HELLO, "room c1 0"][..], &[DISCONNECT][..]),
                 _ => (before, more),

@@ -328,6 +328,31 @@ mod tests {
         fs::remove_dir_all(folder).unwrap();
     }
 
+    /// A list must not grow into the room of another one whose new version fails to load, so that its previous one stays.
+    #[test]
+    fn previous_versions_keep_their_room() {
+        let folder = std::env::temp_dir().join(format!("spoa-room-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        // As many combinations of a length and a score as there are: five such lists are near the limit.
+        let lines = (3_u32..=128).flat_map(|len| (0..=100).map(move |score| format!("2000::/{len},{score}\n")));
+        let full = lines.collect::<String>();
+        let names = ["a", "b", "c", "d", "e", "f"];
+        names
+            .iter()
+            .for_each(|name| fs::write(folder.join(name), if *name == "a" { "2000::/3,1\n" } else { &full }).unwrap());
+        let list = |name: &str| {
+            let options = "score-column=2,max-cover=100,max-growth=1000000";
+            format!("{name}={},{options}", folder.join(name).display()).parse().unwrap()
+        };
+        let library = Library::open(Config { lists: names.map(list).into(), ..Config::default() }).unwrap();
+        fs::write(folder.join("a"), &full).unwrap();
+        fs::write(folder.join("f"), "nonsense\n").unwrap();
+        let change = library.refresh().unwrap();
+        let failed: Vec<_> = change.failed.iter().map(|(name, error)| (name.as_str(), error.reason())).collect();
+        assert_eq!(failed, [("a", "limit"), ("f", "format")]);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
     #[test]
     fn only_a_fault_of_the_content_waits_for_a_change() {
         let of = |error| LoadError::Io { name: "l".into(), path: "l".into(), error };

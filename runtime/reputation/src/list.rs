@@ -230,9 +230,14 @@ impl List {
         self.content.stamp
     }
 
+    /// Returns the score of its addresses that have none of their own.
+    fn score(&self) -> u8 {
+        self.config.score.min(SCORE_MAX) as u8
+    }
+
     /// Appends its prefixes as those of list `number`.
     pub(crate) fn entries(&self, number: u16, v4: &mut Vec<Entry<u32>>, v6: &mut Vec<Entry<u128>>) {
-        let score = self.config.score.min(SCORE_MAX) as u8;
+        let score = self.score();
         v4.extend(self.content.v4.entries(number, score));
         v6.extend(self.content.v6.entries(number, score));
     }
@@ -250,7 +255,7 @@ impl List {
     /// Returns its prefixes that contain `address`, each once, in the order of the file, with their scores. Looks at each prefix,
     /// which takes about a millisecond per million.
     pub fn prefixes_with(&self, address: IpAddr) -> Vec<(Prefix, u32)> {
-        let score = self.config.score.min(SCORE_MAX) as u8;
+        let score = self.score();
         let mut ways = vec![address.to_canonical(), embedded(address)];
         ways.dedup();
         let of = |way| match way {

@@ -36,13 +36,11 @@ pub(crate) struct VerdictPage(pub(crate) Library);
 impl Page for VerdictPage {
     fn get(&self, query: &str) -> PageAnswer {
         let mut pairs = form_urlencoded::parse(query.as_bytes());
-        let (Some((key, value)), None) = (pairs.next(), pairs.next()) else {
-            return PageAnswer::bad_query("expected ?address=IP");
+        let address = match (pairs.next(), pairs.next()) {
+            (Some((key, value)), None) if key == "address" => cli::address(&value),
+            _ => Err("expected ?address=IP".into()),
         };
-        if key != "address" {
-            return PageAnswer::bad_query("expected ?address=IP");
-        }
-        let address = match cli::address(&value) {
+        let address = match address {
             Ok(address) => address,
             Err(error) => return PageAnswer::bad_query(&error),
         };

@@ -12,9 +12,10 @@ use spoa_tests::process;
 
 use crate::{mebibytes, prefixes};
 
-/// A format: its name, the text before and after the entries, and the text of an entry.
+/// A format: its name, the options of its list, the text before and after the entries, and the text of an entry.
 struct Format {
     name: &'static str,
+    options: &'static str,
     before: &'static str,
     after: &'static str,
     entry: fn(Ipv4Addr, u8) -> String,
@@ -24,55 +25,64 @@ struct Format {
 const FORMATS: [Format; 11] = [
     Format {
         name: "an address or prefix per line",
+        options: "",
         before: "",
         after: "",
         entry: |address, len| format!("{address}/{len}\n"),
     },
     Format {
         name: "columns between commas, quoted",
+        options: "",
         before: "\"first seen\",\"ip\",\"port\"\n",
         after: "",
         entry: |address, len| format!("\"2026-01-01 00:00:00\",\"{address}/{len}\",\"443\"\n"),
     },
-    Format {
-        name: "columns between tabs",
-        before: "",
-        after: "",
-        entry: |address, len| format!("{address}/{len}\t12\tnote\n"),
-    },
+    Format { name: "columns between tabs", options: "", before: "", after: "", entry: with_tabs },
     Format {
         name: "columns between tabs, with `score-column`",
+        options: ",score-column=2",
         before: "",
         after: "",
-        entry: |address, len| format!("{address}/{len}\t12\tnote\n"),
+        entry: with_tabs,
     },
     Format {
         name: "ranges in two columns",
+        options: "",
         before: "",
         after: "",
         entry: |address, len| format!("{address}\t{}\t{len}\tUS\n", last(address, len)),
     },
     Format {
         name: "a name and a range per line",
+        options: "",
         before: "",
         after: "",
         entry: |address, len| format!("Some network:{address}-{}\n", last(address, len)),
     },
     Format {
         name: "`ipset save`",
+        options: "",
         before: "create bl hash:net\n",
         after: "",
         entry: |address, len| format!("add bl {address}/{len}\n"),
     },
-    Format { name: "nginx", before: "", after: "", entry: |address, len| format!("deny {address}/{len};\n") },
+    Format {
+        name: "nginx",
+        options: "",
+        before: "",
+        after: "",
+        entry: |address, len| format!("deny {address}/{len};\n"),
+    },
     Format {
         name: "JSON lines",
+        options: "",
         before: "",
         after: "",
         entry: |address, len| format!("{{\"cidr\":\"{address}/{len}\",\"sblid\":\"SBL256894\",\"rir\":\"apnic\"}}\n"),
     },
     Format {
         name: "a JSON document of objects",
+        options: "",
         before: "{\"prefixes\":[\n",
         after: "{}]}\n",
         entry: |address, len| {
@@ -81,11 +91,17 @@ const FORMATS: [Format; 11] = [
     },
     Format {
         name: "a JSON document with an array",
+        options: "",
         before: "{\"list\":[\n",
         after: "\"192.0.2.1\"]}\n",
         entry: |address, len| format!("\"{address}/{len}\",\n"),
     },
 ];
+
+/// Returns an entry with a number and a note, between tabs.
+fn with_tabs(address: Ipv4Addr, len: u8) -> String {
+    format!("{address}/{len}\t12\tnote\n")
+}
 
 /// Returns the last address of a prefix.
 fn last(address: Ipv4Addr, len: u8) -> Ipv4Addr {
@@ -106,9 +122,8 @@ pub(crate) fn compare(count: usize, turns: usize) {
         }
         text += format.after;
         fs::write(&path, &text).expect("the file can be written");
-        let options = if format.name.contains("score-column") { ",score-column=2" } else { "" };
         let config: ListConfig =
-            format!("list={},max-cover=100{options}", path.display()).parse().expect("the options are valid");
+            format!("list={},max-cover=100{}", path.display(), format.options).parse().expect("the options are valid");
         let times = (0..turns.max(1)).map(|_| {
             let before = process::cpu_time(getpid());
             let list = List::load(config.clone()).expect("the list can be loaded");

@@ -48,6 +48,9 @@ pub enum LineFault {
     /// The key of the threshold or score is missing where the address is.
     #[error("there is no number under the key \"{}\" beside the address", .0.escape_debug())]
     NoNumber(String),
+    /// The threshold of a JSON list has no key.
+    #[error("min needs a key for JSON: min=KEY:NUMBER")]
+    NoMinKey,
     /// A number is not a score.
     #[error("{0} is not a score from 0 to {SCORE_MAX}")]
     NotAScore(String),

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use serde::de::DeserializeSeed;
 
-use keys::{is_mask, is_range, is_range_end, rank};
+use keys::{PlainKey, is_range, rank};
 use node::{Node, Value};
 
 use super::layout::is_at_edges;
@@ -33,9 +33,9 @@ struct Fields {
     min: Option<Number>,
     /// The number under the key of the score.
     score: Option<Number>,
-    /// The text or number under a key that [names](is_mask) a netmask or prefix length.
+    /// The text or number under a key that [names](PlainKey::is_mask) a netmask or prefix length.
     mask: Option<String>,
-    /// The number of keys that [name](is_range_end) an end of a range.
+    /// The number of keys that [name](PlainKey::is_range_end) an end of a range.
     range_ends: u8,
     scope: Option<String>,
     is_metadata: bool,
@@ -129,7 +129,7 @@ impl<'r> Walker<'r> {
             (Some(Err(text)), _) => Err(LineFault::NotANumber(text.clone())),
             (None, Some(Column::Name(name))) => Err(LineFault::NoNumber(shown(name))),
             (None, Some(Column::Number(number))) => Err(LineFault::NoNumber(number.to_string())),
-            (None, None) => Err(LineFault::NoNumber(String::new())),
+            (None, None) => Err(LineFault::NoMinKey),
         };
         if let Some(min) = &self.reading.min
             && number(&fields.min, min.column.as_ref())? < min.value
@@ -184,7 +184,7 @@ impl<'r> Walker<'r> {
         let mut entries = fields.strings.iter().filter(|(_, text)| self.item_if_any(text).is_some());
         match (entries.next(), entries.next(), entries.next()) {
             (None, ..) => None,
-            (Some((key, _)), None, _) if is_range_end(key) && fields.range_ends > 1 => Some(Err(LineFault::HalfRange)),
+            (Some((key, _)), None, _) if fields.range_ends > 1 && is_range_end(key) => Some(Err(LineFault::HalfRange)),
             (Some((key, text)), None, _) => Some(self.network(fields, text).map(|item| (key.as_str(), item))),
             (Some(one), Some(other), None) => Some(self.range(one, other)),
             (Some(_), Some(_), Some(_)) => Some(Err(LineFault::SeveralKeys)),
@@ -213,6 +213,11 @@ impl<'r> Walker<'r> {
     }
 }
 
+/// True if a key names an end of a range.
+fn is_range_end(key: &str) -> bool {
+    PlainKey::of(key).is_some_and(|key| key.is_range_end())
+}
+
 /// True if a text was meant as an address, though it is none.
 fn looks_like_address(text: &str) -> bool {
     let is_made_of =
@@ -238,8 +243,11 @@ impl Fields {
                 };
             }
         }
-        self.range_ends = self.range_ends.saturating_add(u8::from(is_range_end(&key)));
-        if is_mask(&key) {
+        let plain = PlainKey::of(&key);
+        if plain.as_ref().is_some_and(PlainKey::is_range_end) {
+            self.range_ends = self.range_ends.saturating_add(1);
+        }
+        if plain.is_some_and(|key| key.is_mask()) {
             match &value {
                 // A prefix is one, whatever its key.
                 Value::Text(text) if !text.contains('/') => {

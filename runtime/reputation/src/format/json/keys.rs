@@ -38,41 +38,55 @@ const RANGES: [[&str; 2]; 4] = [["start", "end"], ["startip", "endip"], ["ipfrom
 /// Keys whose values are not entries beside them: details of an alert, and decisions that have ended.
 pub(super) const SKIPPED: [&str; 2] = ["events", "deleted"];
 
-/// True if a key is this known one, whatever its case, `_` and `-`.
-pub(super) fn is_named(key: &str, known: &str) -> bool {
-    let mut plain = key.bytes().filter(|byte| !matches!(byte, b'_' | b'-'));
-    known.bytes().all(|byte| plain.next().is_some_and(|other| other.eq_ignore_ascii_case(&byte)))
-        && plain.next().is_none()
+/// The longest key that is compared, in bytes: keys are compared often, and a hostile one may be long.
+const KEY_LEN_MAX: usize = 64;
+
+/// The longest known key, in bytes.
+const KNOWN_LEN_MAX: usize = 12;
+
+/// A key in lower case, without `_` and `-`.
+pub(super) struct PlainKey {
+    bytes: [u8; KNOWN_LEN_MAX],
+    len: usize,
 }
 
-/// The longest key that can name an address, in bytes: keys are compared often, and a hostile one may be long.
-const KEY_LEN_MAX: usize = 64;
+impl PlainKey {
+    /// Returns the plain form of a key; `None` if it is longer than every known one.
+    pub(super) fn of(key: &str) -> Option<Self> {
+        let mut plain = Self { bytes: [0; KNOWN_LEN_MAX], len: 0 };
+        if key.len() > KEY_LEN_MAX {
+            return None;
+        }
+        for byte in key.bytes().filter(|byte| !matches!(byte, b'_' | b'-')) {
+            *plain.bytes.get_mut(plain.len)? = byte.to_ascii_lowercase();
+            plain.len += 1;
+        }
+        Some(plain)
+    }
+
+    fn is(&self, known: &str) -> bool {
+        self.bytes[..self.len] == *known.as_bytes()
+    }
+
+    /// True if it names a netmask or prefix length.
+    pub(super) fn is_mask(&self) -> bool {
+        MASKS.iter().any(|mask| self.is(mask))
+    }
+
+    /// True if it names an end of a range.
+    pub(super) fn is_range_end(&self) -> bool {
+        RANGES.as_flattened().iter().any(|end| self.is(end))
+    }
+}
 
 /// Returns the place of a key among those that name addresses.
 pub(super) fn rank(key: &str) -> Option<usize> {
-    // As long as the longest of them.
-    let (mut plain, mut len) = ([0; 10], 0);
-    if key.len() > KEY_LEN_MAX {
-        return None;
-    }
-    for byte in key.bytes().filter(|byte| !matches!(byte, b'_' | b'-')) {
-        *plain.get_mut(len)? = byte.to_ascii_lowercase();
-        len += 1;
-    }
-    KEYS.iter().position(|known| known.as_bytes() == &plain[..len])
-}
-
-/// True if a key names a netmask or prefix length.
-pub(super) fn is_mask(key: &str) -> bool {
-    MASKS.iter().any(|mask| is_named(key, mask))
+    let key = PlainKey::of(key)?;
+    KEYS.iter().position(|known| key.is(known))
 }
 
 /// True if two keys name the first and the last address of a range.
 pub(super) fn is_range(from: &str, to: &str) -> bool {
-    RANGES.iter().any(|[first, last]| is_named(from, first) && is_named(to, last))
-}
-
-/// True if a key names an end of a range.
-pub(super) fn is_range_end(key: &str) -> bool {
-    RANGES.as_flattened().iter().any(|end| is_named(key, end))
+    let (Some(from), Some(to)) = (PlainKey::of(from), PlainKey::of(to)) else { return false };
+    RANGES.iter().any(|[first, last]| from.is(first) && to.is(last))
 }

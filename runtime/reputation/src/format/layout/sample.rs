@@ -133,9 +133,10 @@ impl Rows {
         &self.0[usize::from(self.has_header(0))..]
     }
 
-    /// Returns the first of two neighbouring columns that have the first and the last address of a range as integers, if no
-    /// column has anything like an address. Other numbers are not in order without overlaps, begin and end at the edges of
-    /// networks, and are as large.
+    /// Returns the first of two neighbouring columns that have the first and the last address of a range as integers.
+    ///
+    /// Sizes, times and ids are pairs of numbers too. So the ranges have to be in order without overlaps, to begin and end at the
+    /// edges of networks, and to be wider than one address and above 1.0.0.0 for the most part. No cell may have an address.
     fn integer_range(&self) -> Option<usize> {
         let rows = self.entries();
         let has_address = |row: &Vec<String>| row.iter().any(|cell| resembles_address(cell));
