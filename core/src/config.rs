@@ -1,124 +1,150 @@
 //! The configuration of a connection: capabilities, limits and timeouts.
 
+use core::fmt;
 use core::mem::size_of;
 use core::num::NonZeroU64;
+use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use crate::in_flight::Slot;
 use crate::memory::Memory;
-use crate::wire::{Capabilities, LENGTH_LEN, MAX_FRAME_SIZE_MIN};
+use crate::wire::{Capabilities, LENGTH_LEN};
 
-/// The capabilities, limits and timeouts of one connection. The defaults suit the defaults of HAProxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// The largest frame to send or accept, in bytes without its length: 256 bytes to 16 MiB, default 16384 bytes.
-    ///
-    /// The HELLO negotiates the smaller of this and HAProxy's value. Do not set it above HAProxy's `tune.bufsize` - 4.
-    /// Since HAProxy 3.1 its health check offers 16380 bytes whatever the size of its buffers, and it fails if the
-    /// agent agrees to a size that does not fit into them.
-    pub max_frame_size: u32,
-    /// The capabilities to offer; default pipelining and fragmentation.
-    ///
-    /// Even with async negotiated, an ACK is always sent on the connection of its NOTIFY, which both of HAProxy's
-    /// engines accept. HAProxy's multiplexer uses the same stream-ids on every connection, so an ACK on another
-    /// connection could apply the verdict about one client to another client.
-    pub capabilities: Capabilities,
-    /// The largest number of NOTIFYs in flight: 1 to 65535, default 64. At the limit no other NOTIFY is handed out, and
-    /// once the receive buffer is full nothing more is read.
-    ///
-    /// HAProxy waits for at most 20 ACKs per connection. But when it gives up on an event it may send another one
-    /// without notifying the agent, so the agent may have more NOTIFYs in flight. Without pipelining the limit is 1, so
-    /// that ACKs are sent in order.
-    pub in_flight_max: usize,
-    /// The total payload of the NOTIFYs in flight, in bytes, at which no other NOTIFY is handed out; default 1 MiB.
-    ///
-    /// A handler that defers its answers keeps a copy of each NOTIFY. This bounds the memory for the copies of one
-    /// connection: the last NOTIFY may exceed the limit, so they take at most this size and one NOTIFY more.
-    pub deferred_max: usize,
-    /// The number of unsent bytes at which no other NOTIFY is handed out; default 64 KiB.
-    pub unsent_max: usize,
-    /// The largest NOTIFY accepted in fragments, in bytes of payload; default 1 MiB. A larger one is aborted.
-    pub reassembly_max: usize,
-    /// The number of NOTIFYs after which the connection is drained; default no limit.
-    pub notify_max: Option<NonZeroU64>,
-    /// The longest time to wait for a whole HELLO; default 5 s. HAProxy sends it immediately.
-    pub hello_timeout: Duration,
-    /// The longest time that a connection may be idle; default no limit, because an AGENT-DISCONNECT may cross
-    /// HAProxy's next event, which is then lost.
-    ///
-    /// A partial frame counts as activity only when its first bytes arrive.
-    pub idle_timeout: Option<Duration>,
-    /// The deadline of an answer: after this time an empty ACK is sent; default 10 s.
-    ///
-    /// Set it a little below HAProxy's `timeout processing`, because HAProxy does not notify the agent when it gives up
-    /// on an event.
-    pub ack_timeout: Duration,
-    /// The time that HAProxy waits before its HELLO is refused; default 1 s.
-    ///
-    /// HAProxy up to 3.0 reconnects immediately after a refusal, which would be thousands of times per second. Health
-    /// checks are refused without delay.
-    pub refuse_delay: Duration,
-    /// True to refuse health checks, immediately and with code 13; default false.
-    ///
-    /// This is for an agent that is about to stop: HAProxy marks its server DOWN and uses other servers, while NOTIFYs
-    /// that still arrive are answered normally.
-    pub refuse_healthchecks: bool,
-    /// The longest time to wait for HAProxy to close the socket after our last byte was sent; default 1 s.
-    ///
-    /// Until then further bytes from HAProxy are read and dropped. Closing a socket with unread bytes resets the
-    /// connection, and HAProxy may then lose an ACK or DISCONNECT that it has not read yet.
-    pub linger: Duration,
-    /// The longest time that bytes may stay unsent while the socket accepts none of them; default 30 s.
-    pub send_timeout: Duration,
+#[macro_use]
+mod rows;
+
+/// Defines [`Config`], its defaults, and its ranges.
+macro_rules! config {
+    ($($group:ident {
+        $($(#[doc = $details:literal])* $name:ident $(($short:ident))?: $type:ty = $default:literal $unit:ident,
+          $range:expr, $summary:literal;)*
+    })*) => {
+        /// The capabilities, limits and timeouts of one connection. The defaults suit the defaults of HAProxy.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct Config {
+            /// The capabilities to offer; default pipelining and fragmentation.
+            ///
+            /// Even with async negotiated, an ACK is always sent on the connection of its NOTIFY, which both of HAProxy's
+            /// engines accept. HAProxy's multiplexer uses the same stream-ids on every connection, so an ACK on another
+            /// connection could apply the verdict about one client to another client.
+            pub capabilities: Capabilities,
+            /// True to refuse health checks, immediately and with code 13; default false.
+            ///
+            /// This is for an agent that is about to stop: HAProxy marks its server DOWN and uses other servers, while
+            /// NOTIFYs that still arrive are answered normally.
+            pub refuse_healthchecks: bool,
+            $($(
+                #[doc = concat!($summary, ".\n\nDefault ", stringify!($default), " ", stringify!($unit), ".\n\n")]
+                $(#[doc = $details])*
+                pub $name: $type,
+            )*)*
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self {
+                    capabilities: Capabilities::PIPELINING | Capabilities::FRAGMENTATION,
+                    refuse_healthchecks: false,
+                    $($($name: LimitValue::from_number(limit_number!($default $unit)),)*)*
+                }
+            }
+        }
+
+        impl Config {
+            /// Returns each limit as its name, its value as a number, and its range.
+            fn ranges(&self) -> impl Iterator<Item = (&'static str, u64, RangeInclusive<u64>)> {
+                [$($((stringify!($name), self.$name.to_number(), $range),)*)*].into_iter()
+            }
+        }
+    };
+}
+connection_limits!(config);
+
+/// The value of a limit or timeout of [`Config`] as a plain number.
+pub trait LimitValue: Copy {
+    /// Returns the value in bytes, NOTIFYs or nanoseconds; 0 for no limit. Larger values than fit are the largest.
+    fn to_number(self) -> u64;
+
+    /// Returns the value of a number of bytes, NOTIFYs or nanoseconds. Larger numbers than fit are the largest value.
+    fn from_number(number: u64) -> Self;
 }
 
-/// The default of [`Config::max_frame_size`], the same as in HAProxy's reference agent.
-const MAX_FRAME_SIZE_DEFAULT: u32 = 16_384;
-/// The largest [`Config::max_frame_size`]: far above any `tune.bufsize`, and far below sizes at which arithmetic could
-/// overflow.
-const MAX_FRAME_SIZE_MAX: u32 = 1 << 24;
-/// The largest [`Config::in_flight_max`].
-const IN_FLIGHT_MAX: usize = u16::MAX as usize;
+impl LimitValue for u32 {
+    fn to_number(self) -> u64 {
+        self.into()
+    }
+
+    fn from_number(number: u64) -> Self {
+        number.try_into().unwrap_or(Self::MAX)
+    }
+}
+
+impl LimitValue for usize {
+    fn to_number(self) -> u64 {
+        self as u64
+    }
+
+    fn from_number(number: u64) -> Self {
+        number.try_into().unwrap_or(Self::MAX)
+    }
+}
+
+impl LimitValue for Duration {
+    fn to_number(self) -> u64 {
+        self.as_nanos().try_into().unwrap_or(u64::MAX)
+    }
+
+    fn from_number(number: u64) -> Self {
+        Self::from_nanos(number)
+    }
+}
+
+impl LimitValue for Option<NonZeroU64> {
+    fn to_number(self) -> u64 {
+        self.map_or(0, NonZeroU64::get)
+    }
+
+    fn from_number(number: u64) -> Self {
+        NonZeroU64::new(number)
+    }
+}
+
+impl LimitValue for Option<Duration> {
+    fn to_number(self) -> u64 {
+        self.map_or(0, Duration::to_number)
+    }
+
+    fn from_number(number: u64) -> Self {
+        (number > 0).then(|| Duration::from_number(number))
+    }
+}
+
 /// Room for the frames that do not answer a NOTIFY in flight: an AGENT-HELLO or AGENT-DISCONNECT, and the empty ACK of
 /// a NOTIFY that was aborted or declined.
 const CONTROL_LEN_MAX: usize = 256;
 
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            max_frame_size: MAX_FRAME_SIZE_DEFAULT,
-            capabilities: Capabilities::PIPELINING | Capabilities::FRAGMENTATION,
-            in_flight_max: 64,
-            deferred_max: 1 << 20,
-            unsent_max: 64 << 10,
-            reassembly_max: 1 << 20,
-            notify_max: None,
-            hello_timeout: Duration::from_secs(5),
-            idle_timeout: None,
-            ack_timeout: Duration::from_secs(10),
-            refuse_delay: Duration::from_secs(1),
-            refuse_healthchecks: false,
-            linger: Duration::from_secs(1),
-            send_timeout: Duration::from_secs(30),
-        }
-    }
+/// A value of [`Config`] outside its range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name} must be {}, not {value}", RangeText(range))]
+pub struct ConfigError {
+    /// The name of the field.
+    pub name: &'static str,
+    /// The value, in bytes or NOTIFYs.
+    pub value: u64,
+    /// The values that are allowed.
+    pub range: RangeInclusive<u64>,
 }
 
-/// A value of [`Config`] outside its range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// See [`Config::max_frame_size`].
-    #[error("the maximum frame size must be {MAX_FRAME_SIZE_MIN} to {MAX_FRAME_SIZE_MAX} bytes, not {0}")]
-    MaxFrameSize(u32),
-    /// See [`Config::in_flight_max`].
-    #[error("the number of NOTIFYs in flight must be 1 to {IN_FLIGHT_MAX}, not {0}")]
-    InFlightMax(usize),
-    /// See [`Config::unsent_max`].
-    #[error("the limit of unsent bytes must be at least 1")]
-    UnsentMax,
-    /// See [`Config::deferred_max`].
-    #[error("the limit of payload bytes in flight must be at least 1")]
-    DeferredMax,
+/// Displays a range that has no upper end, or a lower and an upper end.
+struct RangeText<'r>(&'r RangeInclusive<u64>);
+
+impl fmt::Display for RangeText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.start(), self.0.end()) {
+            (least, &u64::MAX) => write!(f, "at least {least}"),
+            (least, largest) => write!(f, "{least} to {largest}"),
+        }
+    }
 }
 
 impl Config {
@@ -126,20 +152,11 @@ impl Config {
     ///
     /// # Errors
     /// The first value that is out of range.
-    pub const fn validate(&self) -> Result<(), ConfigError> {
-        if self.max_frame_size < MAX_FRAME_SIZE_MIN || self.max_frame_size > MAX_FRAME_SIZE_MAX {
-            return Err(ConfigError::MaxFrameSize(self.max_frame_size));
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        match self.ranges().find(|(_, value, range)| !range.contains(value)) {
+            Some((name, value, range)) => Err(ConfigError { name, value, range }),
+            None => Ok(()),
         }
-        if self.in_flight_max < 1 || self.in_flight_max > IN_FLIGHT_MAX {
-            return Err(ConfigError::InFlightMax(self.in_flight_max));
-        }
-        if self.unsent_max == 0 {
-            return Err(ConfigError::UnsentMax);
-        }
-        if self.deferred_max == 0 {
-            return Err(ConfigError::DeferredMax);
-        }
-        Ok(())
     }
 
     /// Returns the most heap memory that a connection holds, in bytes, whatever its peer sends:
@@ -190,6 +207,9 @@ const _: () = assert!(size_of::<Slot>() == 40);
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+    use alloc::string::ToString;
+
     use super::*;
 
     #[test]
@@ -199,16 +219,29 @@ mod tests {
 
     #[test]
     fn each_range_is_checked() {
-        for size in [0, 255, MAX_FRAME_SIZE_MAX + 1] {
-            let config = Config { max_frame_size: size, ..Config::default() };
-            assert_eq!(config.validate(), Err(ConfigError::MaxFrameSize(size)));
+        let fault = |config: Config| config.validate().map_err(|error| error.to_string());
+        let defaults = Config::default();
+        for size in [0, 255, (1 << 24) + 1] {
+            let error = format!("max_frame_size must be 256 to 16777216, not {size}");
+            assert_eq!(fault(Config { max_frame_size: size, ..defaults }), Err(error));
         }
         for max in [0, 65_536] {
-            let config = Config { in_flight_max: max, ..Config::default() };
-            assert_eq!(config.validate(), Err(ConfigError::InFlightMax(max)));
+            let error = format!("in_flight_max must be 1 to 65535, not {max}");
+            assert_eq!(fault(Config { in_flight_max: max, ..defaults }), Err(error));
         }
-        assert_eq!(Config { unsent_max: 0, ..Config::default() }.validate(), Err(ConfigError::UnsentMax));
-        assert_eq!(Config { deferred_max: 0, ..Config::default() }.validate(), Err(ConfigError::DeferredMax));
+        let least = |name| Err(format!("{name} must be at least 1, not 0"));
+        assert_eq!(fault(Config { unsent_max: 0, ..defaults }), least("unsent_max"));
+        assert_eq!(fault(Config { deferred_max: 0, ..defaults }), least("deferred_max"));
+        assert_eq!(fault(Config { reassembly_max: 0, ack_timeout: Duration::ZERO, ..defaults }), Ok(()));
+    }
+
+    #[test]
+    fn values_survive_the_way_to_numbers_and_back() {
+        assert_eq!((<Option<Duration>>::from_number(0), None::<NonZeroU64>.to_number()), (None, 0));
+        assert_eq!((u32::from_number(1 << 40), Duration::MAX.to_number()), (u32::MAX, u64::MAX));
+        let defaults = Config::default();
+        assert_eq!((defaults.hello_timeout.to_number(), defaults.notify_max), (5_000_000_000, None));
+        assert_eq!(<Option<Duration>>::from_number(7).to_number(), 7);
     }
 
     #[test]

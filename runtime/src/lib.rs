@@ -92,8 +92,10 @@ pub use page::{Page, PageAnswer};
 pub use panics::log_panic;
 pub use server::Server;
 pub use shutdown::Stopper;
+#[doc(hidden)]
+pub use spoa_core::connection_limits;
 pub use spoa_core::wire::{Actions, Capabilities, Message, Messages, Scope, SetVars, TypedData};
-pub use spoa_core::{Ack, Config as ConnectionConfig, ConfigError, Notify, OwnedMessages, Ticket};
+pub use spoa_core::{Ack, Config as ConnectionConfig, ConfigError, LimitValue, Notify, OwnedMessages, Ticket};
 
 /// Compiles the examples of the README.
 #[cfg(doctest)]

@@ -90,7 +90,7 @@ impl Generator {
                 profile::CUT => self.cut(link),
                 profile::HOLD => self.push(Step::Hold(link)),
                 profile::RELEASE => self.push(Step::Release(link)),
-                profile::ROOM if self.script.agent.endpoint > 0 && self.cuts.chance(1, 4) => self.trickle(at),
+                profile::ROOM if self.script.agent.endpoint && self.cuts.chance(1, 4) => self.trickle(at),
                 profile::ROOM => self.room(link),
                 profile::TAKE => self.take(link),
                 profile::BAD_FRAME => self.bad_frame(at),
@@ -98,7 +98,7 @@ impl Generator {
                 profile::FIN => self.end(at, Step::Fin(link)),
                 profile::CUT_OFF => self.cut_off(at),
                 profile::RESET => self.end(at, Step::Reset(link)),
-                profile::SHED if self.script.agent.endpoint > 0 => self.end(at, Step::Lose(link)),
+                profile::SHED if self.script.agent.endpoint => self.end(at, Step::Lose(link)),
                 profile::SHED => self.push(Step::Shed(link)),
                 _ => self.stop(),
             }
@@ -206,7 +206,7 @@ impl Generator {
         }
         let len = crate::encode::encoded_len(messages);
         // A NOTIFY of several frames has fragments that fit. Very many of them would take too long.
-        let room = self.script.agent.max_frame_size.min(16_380).saturating_sub(FRAME_HEADER_MAX);
+        let room = self.script.agent.connection.max_frame_size.min(16_380).saturating_sub(FRAME_HEADER_MAX);
         let cuts: Vec<u32> = if (4..40).contains(&(len / room)) {
             (1..=len / room).map(|n| n * room).collect()
         } else {
@@ -259,12 +259,12 @@ impl Generator {
     fn time(&mut self) -> Nanos {
         let agent = &self.script.agent;
         let deadlines = [
-            agent.hello_timeout,
-            agent.ack_timeout,
-            agent.idle_timeout.max(MS),
-            agent.refuse_delay.max(MS),
-            agent.linger,
-            agent.send_timeout,
+            agent.connection.hello_timeout,
+            agent.connection.ack_timeout,
+            agent.connection.idle_timeout.max(MS),
+            agent.connection.refuse_delay.max(MS),
+            agent.connection.linger,
+            agent.connection.send_timeout,
         ];
         // After a second, a connection without a NOTIFY may give way to another.
         let is_limited = agent.connections_max < AgentSetup::default().connections_max;

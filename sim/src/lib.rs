@@ -6,6 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+// Its macros are used by the modules after it.
+#[macro_use]
+pub mod script;
+
 pub mod application;
 mod bare;
 mod compare;
@@ -22,7 +26,6 @@ pub mod plan;
 pub mod planted;
 pub mod random;
 pub mod run;
-pub mod script;
 pub mod search;
 mod setup;
 pub mod shrink;

@@ -18,7 +18,7 @@
 //! All pieces of a delivery are read at the same time, but the agent acts after each of them. This makes a difference
 //! in two cases, and scripts with them are not compared:
 //!
-//! - A drain that begins during a delivery, because of [`notify_max`](crate::script::AgentSetup::notify_max), ends as
+//! - A drain that begins during a delivery, because of [`notify_max`](spoa_sim_checker::Limits::notify_max), ends as
 //!   soon as nothing is in flight and no whole frame is buffered. NOTIFYs of the same piece are declined, and those of
 //!   the next piece are dropped.
 //! - A drain that is blocked only by unsent bytes ends as soon as the type of the next frame has arrived and is neither
@@ -96,7 +96,7 @@ impl Relation {
     /// The first difference.
     pub fn compare(self, script: &Script, outcome: &Outcome) -> Result<bool, Failure> {
         // Connections of an endpoint depend on each other.
-        if script.agent.endpoint > 0 || outcome.failure.is_some() || !self.applies(script, outcome) {
+        if script.agent.endpoint || outcome.failure.is_some() || !self.applies(script, outcome) {
             return Ok(false);
         }
         let mut compared = false;
@@ -160,7 +160,7 @@ pub fn examine(script: &Script, check: Option<&str>) -> Option<Failure> {
 
 /// True if cuts may make a difference, as the module documents.
 fn cuts_matter(script: &Script, outcome: &Outcome) -> bool {
-    let limit = u64::from(script.agent.notify_max);
+    let limit = u64::from(script.agent.connection.notify_max);
     let limited = limit > 0 && outcome.conversations.iter().any(|conversation| conversation.notifies >= limit);
     let no_room = script.steps.iter().any(|step| matches!(step, Step::Room(_, Some(_))));
     let stopped = script.steps.iter().any(|step| matches!(step, Step::Stop { .. }));

@@ -60,7 +60,7 @@ pub fn shares_nothing(script: &Script) -> bool {
         total_in_flight_max >= defaults.total_in_flight_max && total_bytes_max >= defaults.total_bytes_max;
     let connects = script.steps.iter().filter(|step| matches!(step, Step::Connect(_))).count();
     let of_agents = |step: &Step| matches!(step, Step::Start(..) | Step::Lose(_)) || step.agent().is_some();
-    endpoint == 0 && is_unlimited && connects <= connections_max as usize && !script.steps.iter().any(of_agents)
+    !endpoint && is_unlimited && connects <= connections_max as usize && !script.steps.iter().any(of_agents)
 }
 
 /// The data that a run keeps besides the hash of its trace.

@@ -1,10 +1,15 @@
 //! Scripts. A script contains every step of a run and nothing random, so it keeps its meaning.
 
+#[macro_use]
+mod agent;
+
 use std::borrow::Cow;
 
 use spoa_sim_haproxy::Settings;
 
 use crate::plan::Plan;
+
+pub use agent::AgentSetup;
 
 /// Nanoseconds since the start of a run.
 pub type Nanos = u64;
@@ -23,88 +28,8 @@ pub struct Script {
     pub steps: Vec<Step>,
 }
 
-/// The limits of the agent, which all connections of a run share.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the field of that name in `spoa_core::Config`; times in nanoseconds")]
-pub struct AgentSetup {
-    pub max_frame_size: u32,
-    pub pipelining: bool,
-    pub fragmentation: bool,
-    pub asynchronous: bool,
-    pub in_flight_max: u32,
-    pub deferred_max: u32,
-    pub unsent_max: u32,
-    pub reassembly_max: u32,
-    pub notify_max: u32,
-    /// The largest number of open connections. Connections above the limit are rejected.
-    pub connections_max: u32,
-    /// The largest number of NOTIFYs in flight on all connections.
-    pub total_in_flight_max: u32,
-    pub hello_timeout: Nanos,
-    /// 0 for no idle timeout.
-    pub idle_timeout: Nanos,
-    pub ack_timeout: Nanos,
-    pub refuse_delay: Nanos,
-    /// Anything but 0 to refuse health checks.
-    pub refuse_healthchecks: u32,
-    pub linger: Nanos,
-    pub send_timeout: Nanos,
-    /// Anything but 0 to drive the connections through an endpoint. The settings below are of such runs alone.
-    pub endpoint: u32,
-    /// The largest number of bytes that all connections hold.
-    pub total_bytes_max: u32,
-    /// The number of peers that connections are of, one after the other.
-    pub origins: u32,
-    /// The number of agents.
-    pub agents: u32,
-    /// The number of workers of each agent, which divide its limits.
-    pub workers: u32,
-    /// How long a drain waits for the best moment to close a connection.
-    pub patience: Nanos,
-    /// How much later than its deadlines the endpoint is woken.
-    pub late: Nanos,
-    /// The number of steps between two passes of the endpoint.
-    pub lazy: u32,
-    /// A false report of readiness precedes each pass whose number is a multiple of this; 0 for none.
-    pub spurious: u32,
-}
-
 /// One millisecond.
 pub const MS: Nanos = 1_000_000;
-
-impl Default for AgentSetup {
-    fn default() -> Self {
-        Self {
-            max_frame_size: 16_384,
-            pipelining: true,
-            fragmentation: true,
-            asynchronous: false,
-            in_flight_max: 64,
-            deferred_max: 1 << 20,
-            unsent_max: 64 << 10,
-            reassembly_max: 1 << 20,
-            notify_max: 0,
-            connections_max: 65_536,
-            total_in_flight_max: 65_536,
-            hello_timeout: 5_000 * MS,
-            idle_timeout: 0,
-            ack_timeout: 10_000 * MS,
-            refuse_delay: 1_000 * MS,
-            refuse_healthchecks: 0,
-            linger: 1_000 * MS,
-            send_timeout: 30_000 * MS,
-            endpoint: 0,
-            total_bytes_max: 64 << 20,
-            origins: 1,
-            agents: 1,
-            workers: 1,
-            patience: 0,
-            late: 0,
-            lazy: 1,
-            spurious: 0,
-        }
-    }
-}
 
 /// A connection between HAProxy and the agent, or all connections of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,43 +1,54 @@
 //! Converts the agent's limits of a script to the types of the core and of the checker. Values that are out of range
 //! are brought into range, because every script must be valid.
 
-use std::num::NonZeroU64;
-use std::time::Duration;
+use std::ops::RangeInclusive;
 
-use spoa_core::Config;
 use spoa_core::wire::Capabilities;
+use spoa_core::{Config, LimitValue, connection_limits};
 use spoa_sim_checker::Limits;
 
 use crate::script::AgentSetup;
 
 impl AgentSetup {
+    /// Returns the limits of a connection.
+    pub(crate) fn limits(&self) -> Limits {
+        macro_rules! in_range {
+            ($($group:ident {
+                $($(#[$details:meta])* $name:ident $(($short:ident))?: $type:ty = $default:literal $unit:ident,
+                  $range:expr, $summary:literal;)*
+            })*) => {
+                Limits { $($($name: in_range(self.connection.$name, &$range),)*)* ..self.connection }
+            };
+        }
+        connection_limits!(in_range)
+    }
+
+    /// Returns the configuration of a connection.
     pub(crate) fn config(&self) -> Config {
+        let limits = self.limits();
         let mut capabilities = Capabilities::NONE;
         for (on, capability) in [
-            (self.pipelining, Capabilities::PIPELINING),
-            (self.fragmentation, Capabilities::FRAGMENTATION),
-            (self.asynchronous, Capabilities::ASYNC),
+            (limits.pipelining, Capabilities::PIPELINING),
+            (limits.fragmentation, Capabilities::FRAGMENTATION),
+            (limits.asynchronous, Capabilities::ASYNC),
         ] {
             if on {
                 capabilities = capabilities | capability;
             }
         }
-        Config {
-            max_frame_size: self.max_frame_size.clamp(256, 1 << 24),
-            capabilities,
-            in_flight_max: (self.in_flight_max as usize).clamp(1, 65_535),
-            deferred_max: (self.deferred_max as usize).max(1),
-            unsent_max: (self.unsent_max as usize).max(1),
-            reassembly_max: self.reassembly_max as usize,
-            notify_max: NonZeroU64::new(u64::from(self.notify_max)),
-            hello_timeout: Duration::from_nanos(self.hello_timeout),
-            idle_timeout: (self.idle_timeout > 0).then(|| Duration::from_nanos(self.idle_timeout)),
-            ack_timeout: Duration::from_nanos(self.ack_timeout),
-            refuse_delay: Duration::from_nanos(self.refuse_delay),
-            refuse_healthchecks: self.refuse_healthchecks > 0,
-            linger: Duration::from_nanos(self.linger),
-            send_timeout: Duration::from_nanos(self.send_timeout),
+        macro_rules! config {
+            ($($group:ident {
+                $($(#[$details:meta])* $name:ident $(($short:ident))?: $type:ty = $default:literal $unit:ident,
+                  $range:expr, $summary:literal;)*
+            })*) => {
+                Config {
+                    capabilities,
+                    refuse_healthchecks: limits.refuse_healthchecks,
+                    $($($name: LimitValue::from_number(limits.$name.into()),)*)*
+                }
+            };
         }
+        connection_limits!(config)
     }
 
     /// Returns the largest number of bytes that all connections hold.
@@ -49,25 +60,9 @@ impl AgentSetup {
     pub(crate) fn limits_total(&self) -> bool {
         self.total_in_flight_max < Self::default().total_in_flight_max
     }
+}
 
-    pub(crate) fn limits(&self) -> Limits {
-        Limits {
-            max_frame_size: self.max_frame_size.clamp(256, 1 << 24),
-            pipelining: self.pipelining,
-            fragmentation: self.fragmentation,
-            asynchronous: self.asynchronous,
-            in_flight_max: (self.in_flight_max as usize).clamp(1, 65_535),
-            deferred_max: (self.deferred_max as usize).max(1),
-            unsent_max: (self.unsent_max as usize).max(1),
-            reassembly_max: self.reassembly_max as usize,
-            notify_max: u64::from(self.notify_max),
-            hello_timeout: self.hello_timeout,
-            idle_timeout: self.idle_timeout,
-            ack_timeout: self.ack_timeout,
-            refuse_delay: self.refuse_delay,
-            refuse_healthchecks: self.refuse_healthchecks > 0,
-            linger: self.linger,
-            send_timeout: self.send_timeout,
-        }
-    }
+/// Returns the number in `range` that is nearest to `number`.
+fn in_range<T: Copy + Into<u64> + TryFrom<u64>>(number: T, range: &RangeInclusive<u64>) -> T {
+    number.into().clamp(*range.start(), *range.end()).try_into().unwrap_or(number)
 }

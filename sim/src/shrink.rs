@@ -8,7 +8,7 @@ mod simpler;
 
 use crate::failure::Failure;
 use crate::metamorphic::examine;
-use crate::script::{AgentSetup, Haproxy, Link, Script};
+use crate::script::{Haproxy, Link, Script};
 use simpler::{rounder_agents, simpler_agents, simpler_steps};
 
 /// The result of shrinking.
@@ -121,21 +121,15 @@ impl<F: FnMut(&Script) -> bool> Search<F> {
     }
 
     fn simplify_agent(&mut self) -> bool {
-        if self.best.agent == AgentSetup::default() {
-            return false;
-        }
         let mut any = false;
-        for simpler in simpler_agents() {
-            let mut script = self.best.clone();
-            simpler(&mut script.agent);
-            if script.agent != self.best.agent {
-                any |= self.try_script(script);
+        loop {
+            let agent = &self.best.agent;
+            let simpler = simpler_agents(agent).into_iter().chain(rounder_agents(agent)).collect::<Vec<_>>();
+            let accepted = simpler.into_iter().any(|agent| self.try_script(Script { agent, ..self.best.clone() }));
+            if !accepted {
+                return any;
             }
+            any = true;
         }
-        for rounder in rounder_agents(&self.best.agent) {
-            let script = Script { agent: rounder, ..self.best.clone() };
-            any |= self.try_script(script);
-        }
-        any
     }
 }

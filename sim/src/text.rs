@@ -36,39 +36,9 @@ pub const VERSION: u32 = 4;
 /// The first word of a script.
 const MAGIC: &str = "spop-script";
 
-/// The limits of the agent: the name of each in scripts, its field, and the function that reads its value.
-macro_rules! limits {
-    ($visit:ident) => {
-        $visit!("max-frame-size", max_frame_size, number);
-        $visit!("in-flight-max", in_flight_max, number);
-        $visit!("deferred-max", deferred_max, number);
-        $visit!("unsent-max", unsent_max, number);
-        $visit!("reassembly-max", reassembly_max, number);
-        $visit!("notify-max", notify_max, number);
-        $visit!("connections-max", connections_max, number);
-        $visit!("total-in-flight-max", total_in_flight_max, number);
-        $visit!("hello-timeout", hello_timeout, time);
-        $visit!("idle-timeout", idle_timeout, time);
-        $visit!("ack-timeout", ack_timeout, time);
-        $visit!("refuse-delay", refuse_delay, time);
-        $visit!("refuse-healthchecks", refuse_healthchecks, number);
-        $visit!("linger", linger, time);
-        $visit!("send-timeout", send_timeout, time);
-        $visit!("endpoint", endpoint, number);
-        $visit!("total-bytes-max", total_bytes_max, number);
-        $visit!("origins", origins, number);
-        $visit!("agents", agents, number);
-        $visit!("workers", workers, number);
-        $visit!("patience", patience, time);
-        $visit!("late", late, time);
-        $visit!("lazy", lazy, number);
-        $visit!("spurious", spurious, number);
-    };
-}
-use limits;
-
 #[cfg(test)]
 mod tests {
+    use spoa_sim_checker::Limits;
     use spoa_sim_haproxy::{Defects, Settings};
 
     use super::*;
@@ -85,6 +55,8 @@ mod tests {
             ..Settings::applet()
         };
         let messages = vec![MessageSpec { name: b"m"[..].into(), args: vec![(b""[..].into(), Value::Null)] }];
+        let mut agent = AgentSetup { endpoint: true, late: 3, ..AgentSetup::default() };
+        agent.connection = Limits { max_frame_size: 256, asynchronous: true, idle_timeout: 1500, ..agent.connection };
         let link = Link::Scripted(1);
         let notify = |kind: fn(Vec<MessageSpec>) -> FrameKind, slice| FrameSpec {
             kind: kind(vec![
@@ -118,7 +90,7 @@ mod tests {
             |kind| FrameSpec { kind, flags: 0, stream_id: 0, frame_id: 3, slice: None, damage: Damage::Flip(9) };
         Script {
             story: vec!["A line.".into(), "Another.".into()],
-            agent: AgentSetup { max_frame_size: 256, asynchronous: true, idle_timeout: 1500, ..AgentSetup::default() },
+            agent,
             steps: vec![
                 Step::Connect(link),
                 Step::Send(link, control(FrameKind::Hello(vec![(b"sid".into(), Value::Text(b"2.0".into()))]))),

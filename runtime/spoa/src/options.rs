@@ -5,189 +5,194 @@ mod effect;
 use clap::Args;
 use serde::Deserialize;
 use spoa_reputation::{ListConfig, MessageRule};
-use spoa_runtime::{Capabilities, ListenAddr};
+use spoa_runtime::{Capabilities, ListenAddr, connection_limits};
 
 use crate::log::{Format, Level};
 use crate::tables;
 use crate::values::{Capability, Number, Percent, Port, Positive, Time, Whole, text, texts};
 
-/// The options, each of them given or not: on the command line as `--hello-timeout 5s`, in the file as `hello-timeout = "5s"`.
-/// A test compares the defaults in their help with those in use.
-#[derive(Args, Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Options {
-    /// Log each frame and connection; the same as --log-level debug
-    #[arg(short, long)]
-    debug: bool,
-
-    /// Log level: error, warn, info or debug; SIGUSR1 switches debug on and off [default: info]
-    #[arg(long, value_name = "LEVEL", hide_possible_values = true)]
-    log_level: Option<Level>,
-
-    /// Log format: text, or json for one object per line [default: text]
-    #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
-    log_format: Option<Format>,
-
-    /// Warn if HAProxy sends health checks but no NOTIFY for this long after the start; 0 for never [default: 5m]
-    ///
-    /// The likely mistake is an SPOE filter that is configured and never used.
-    #[arg(long, value_name = "TIME")]
-    #[serde(deserialize_with = "text")]
-    silence_warning: Option<Time>,
-
-    /// Port of 127.0.0.1 to listen on [default: 12345, or none with --listen]
-    #[arg(short, long, value_name = "PORT")]
-    #[serde(deserialize_with = "text")]
-    port: Option<Port>,
-
-    /// Address to listen on: IP:PORT (IPv6 in brackets), or unix:PATH with ,mode=0660 ,group=NAME ,user=NAME; repeatable
-    ///
-    /// SPOP has no authentication: everyone who can connect is served.
-    #[arg(long, value_name = "ADDR")]
-    #[serde(deserialize_with = "texts")]
-    listen: Option<Vec<ListenAddr>>,
-
-    /// Address for /healthz, /readyz, /metrics and /verdict over HTTP, in the form of --listen; repeatable
-    ///
-    /// Everyone who can connect is answered.
-    #[arg(long, value_name = "ADDR")]
-    #[serde(deserialize_with = "texts")]
-    admin: Option<Vec<ListenAddr>>,
-
-    /// Threads that serve connections, at most one per processor [default: one per processor]
-    ///
-    /// A worker waits for nothing but its sockets, so more of them would only take processor time from each other.
-    #[arg(short = 'n', long, value_name = "NUMBER")]
-    #[serde(deserialize_with = "text")]
-    workers: Option<Positive>,
-
-    /// Largest frame; if HAProxy's tune.bufsize is below 16384, set this to tune.bufsize - 4 [default: 16384]
-    #[arg(short, long, value_name = "BYTES")]
-    #[serde(deserialize_with = "text")]
-    max_frame_size: Option<Whole<0, { u32::MAX as u64 }>>,
-
-    /// Capabilities to offer, exactly these, or none [default: pipelining,fragmentation]
-    ///
-    /// pipelining, fragmentation, async, or "none" alone for no capability; repeatable, or separated by commas.
-    #[arg(short, long, value_name = "NAME", value_delimiter = ',')]
-    #[serde(deserialize_with = "texts")]
-    capability: Option<Vec<Capability>>,
-
-    /// Wait this long before each answer: in ms, or with a unit (us, ms, s, m, h) [default: 0]
-    #[arg(short = 't', long, value_name = "TIME")]
-    #[serde(deserialize_with = "text")]
-    delay: Option<Time>,
-
-    /// Close a connection after this many NOTIFYs; 0 for no limit [default: 0]
-    #[arg(short, long, value_name = "NUMBER")]
-    #[serde(deserialize_with = "text")]
-    frames: Option<Number>,
-
-    /// Make random scores a function of this number and the address
-    #[arg(long, value_name = "NUMBER")]
-    #[serde(deserialize_with = "text")]
-    seed: Option<Number>,
-
-    /// The lists to answer by.
-    #[arg(long = "list", value_name = "LIST", help = LIST_HELP, long_help = format!("{LIST_HELP}\n\n{LIST_HELP_MORE}"))]
-    #[serde(rename = "list", deserialize_with = "tables::lists")]
-    pub(crate) lists: Option<Vec<ListConfig>>,
-
-    /// The message rules, which only the file can have.
-    #[arg(skip)]
-    #[serde(rename = "message", deserialize_with = "tables::message_rules")]
-    message_rules: Option<Vec<MessageRule>>,
-
-    /// Score of an address in no list [default: 50]
-    #[arg(long, value_name = "NUMBER")]
-    #[serde(deserialize_with = "text")]
-    default_score: Option<Percent>,
-
-    /// Percentage by which a list of 100 prefixes or more may shrink in one reload [default: 50]
-    ///
-    /// If it shrinks by more, the file may have been cut off, and the previous version stays in use. A list's own max-shrink
-    /// overrides this, and applies to fewer than 100 prefixes too.
-    #[arg(long, value_name = "PERCENT")]
-    #[serde(deserialize_with = "text")]
-    max_shrink: Option<Percent>,
-
-    /// Reload lists at SIGHUP only, not when their files change
-    #[arg(long)]
-    pub(crate) no_watch: bool,
-
-    /// After SIGTERM, refuse health checks but serve everything else for this long, so that HAProxy uses other agents [default: 0]
-    ///
-    /// If it is longer than HAProxy takes to mark a server DOWN ("inter 2s fall 2": 4 s), a stop loses no event.
-    #[arg(long, value_name = "TIME")]
-    #[serde(deserialize_with = "text")]
-    drain: Option<Time>,
-
-    /// Time that a stop may take after --drain, or after SIGINT, to answer what is in flight [default: 5s]
-    #[arg(long, value_name = "TIME")]
-    #[serde(deserialize_with = "text")]
-    grace: Option<Time>,
-
-    /// Close a connection that sends no HELLO within this time [default: 5s]
-    #[arg(long, value_name = "TIME")]
-    #[serde(deserialize_with = "text")]
-    hello_timeout: Option<Time>,
-
-    /// Close a connection that sends no NOTIFY for this long [default: no limit]
-    #[arg(long, value_name = "TIME")]
-    #[serde(deserialize_with = "text")]
-    idle_timeout: Option<Time>,
-
-    /// Send an empty ACK if there is no answer after this time plus --delay [default: 10s]
-    #[arg(long, value_name = "TIME")]
-    #[serde(deserialize_with = "text")]
-    ack_timeout: Option<Time>,
-
-    /// Wait this long before a HELLO is refused, because HAProxy up to 3.0 reconnects at once [default: 1s]
-    #[arg(long, value_name = "TIME")]
-    #[serde(deserialize_with = "text")]
-    refuse_delay: Option<Time>,
-
-    /// Close a connection whose peer reads nothing for this long [default: 30s]
-    #[arg(long, value_name = "TIME")]
-    #[serde(deserialize_with = "text")]
-    send_timeout: Option<Time>,
-
-    /// NOTIFYs that may be in flight on a connection [default: 64]
-    #[arg(long, value_name = "NUMBER")]
-    #[serde(deserialize_with = "text")]
-    in_flight_max: Option<Positive>,
-
-    /// Bytes of the NOTIFYs that may be in flight on a connection [default: 1048576]
-    #[arg(long, value_name = "BYTES")]
-    #[serde(deserialize_with = "text")]
-    deferred_max: Option<Positive>,
-
-    /// Largest fragmented NOTIFY [default: 1048576]
-    #[arg(long, value_name = "BYTES")]
-    #[serde(deserialize_with = "text")]
-    reassembly_max: Option<Number>,
-
-    /// Connections that may be open; further ones are rejected [default: 65536, or what the limit of open files allows]
-    #[arg(long, value_name = "NUMBER")]
-    #[serde(deserialize_with = "text")]
-    connections_max: Option<Positive>,
-
-    /// NOTIFYs that may be in flight on all connections [default: 16384 per worker]
-    ///
-    /// At the limit no further NOTIFY is accepted until one is answered or overdue. Each worker has an equal share.
-    #[arg(long, value_name = "NUMBER")]
-    #[serde(deserialize_with = "text")]
-    total_in_flight_max: Option<Positive>,
-
-    /// Bytes that all connections may hold [default: 64 MiB per worker]
-    ///
-    /// In buffers and as copies of NOTIFYs in flight. The default per worker is twice the most that one connection may hold, if
-    /// that is more than 64 MiB. Above the limit the connections that have held partial frames or unsent output for longest are
-    /// closed, with code 13 if they read what they are sent. Each worker has an equal share.
-    #[arg(long, value_name = "BYTES")]
-    #[serde(deserialize_with = "text")]
-    total_bytes_max: Option<Positive>,
+/// The help of the option of a limit.
+macro_rules! limit_help {
+    ($summary:literal, $default:literal s) => {
+        concat!($summary, " [default: ", $default, "s]")
+    };
+    ($summary:literal, $default:literal $unit:ident) => {
+        concat!($summary, " [default: ", $default, "]")
+    };
 }
+
+/// The type of the option of a limit.
+macro_rules! limit_type {
+    (s, $range:expr) => {
+        Time
+    };
+    ($unit:ident, $range:expr) => {
+        Whole<{ *($range).start() }, { *($range).end() }>
+    };
+}
+
+/// The name of the value of the option of a limit.
+macro_rules! value_name {
+    (s) => {
+        "TIME"
+    };
+    (bytes) => {
+        "BYTES"
+    };
+    (NOTIFYs) => {
+        "NUMBER"
+    };
+}
+
+/// Defines [`Options`] with an option for each limit of a connection that has one.
+macro_rules! options {
+    (options {
+        $($(#[doc = $details:literal])* $name:ident $(($short:ident))?: $type:ty = $default:literal $unit:ident,
+          $range:expr, $summary:literal;)*
+    } $($others:tt)*) => {
+        /// The options, each of them given or not: on the command line as `--hello-timeout 5s`, in the file as `hello-timeout = "5s"`.
+        /// A test compares the defaults in their help with those in use.
+        #[derive(Args, Clone, Debug, Default, Deserialize)]
+        #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+        pub(crate) struct Options {
+            /// Log each frame and connection; the same as --log-level debug
+            #[arg(short, long)]
+            debug: bool,
+
+            /// Log level: error, warn, info or debug; SIGUSR1 switches debug on and off [default: info]
+            #[arg(long, value_name = "LEVEL", hide_possible_values = true)]
+            log_level: Option<Level>,
+
+            /// Log format: text, or json for one object per line [default: text]
+            #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
+            log_format: Option<Format>,
+
+            /// Warn if HAProxy sends health checks but no NOTIFY for this long after the start; 0 for never [default: 5m]
+            ///
+            /// The likely mistake is an SPOE filter that is configured and never used.
+            #[arg(long, value_name = "TIME")]
+            #[serde(deserialize_with = "text")]
+            silence_warning: Option<Time>,
+
+            /// Port of 127.0.0.1 to listen on [default: 12345, or none with --listen]
+            #[arg(short, long, value_name = "PORT")]
+            #[serde(deserialize_with = "text")]
+            port: Option<Port>,
+
+            /// Address to listen on: IP:PORT (IPv6 in brackets), or unix:PATH with ,mode=0660 ,group=NAME ,user=NAME; repeatable
+            ///
+            /// SPOP has no authentication: everyone who can connect is served.
+            #[arg(long, value_name = "ADDR")]
+            #[serde(deserialize_with = "texts")]
+            listen: Option<Vec<ListenAddr>>,
+
+            /// Address for /healthz, /readyz, /metrics and /verdict over HTTP, in the form of --listen; repeatable
+            ///
+            /// Everyone who can connect is answered.
+            #[arg(long, value_name = "ADDR")]
+            #[serde(deserialize_with = "texts")]
+            admin: Option<Vec<ListenAddr>>,
+
+            /// Threads that serve connections, at most one per processor [default: one per processor]
+            ///
+            /// A worker waits for nothing but its sockets, so more of them would only take processor time from each other.
+            #[arg(short = 'n', long, value_name = "NUMBER")]
+            #[serde(deserialize_with = "text")]
+            workers: Option<Positive>,
+
+            /// Capabilities to offer, exactly these, or none [default: pipelining,fragmentation]
+            ///
+            /// pipelining, fragmentation, async, or "none" alone for no capability; repeatable, or separated by commas.
+            #[arg(short, long, value_name = "NAME", value_delimiter = ',')]
+            #[serde(deserialize_with = "texts")]
+            capability: Option<Vec<Capability>>,
+
+            /// Wait this long before each answer: in ms, or with a unit (us, ms, s, m, h) [default: 0]
+            ///
+            /// The time is added to --ack-timeout.
+            #[arg(short = 't', long, value_name = "TIME")]
+            #[serde(deserialize_with = "text")]
+            delay: Option<Time>,
+
+            /// Close a connection after this many NOTIFYs; 0 for no limit [default: 0]
+            #[arg(short, long, value_name = "NUMBER")]
+            #[serde(deserialize_with = "text")]
+            frames: Option<Number>,
+
+            /// Make random scores a function of this number and the address
+            #[arg(long, value_name = "NUMBER")]
+            #[serde(deserialize_with = "text")]
+            seed: Option<Number>,
+
+            /// The lists to answer by.
+            #[arg(long = "list", value_name = "LIST", help = LIST_HELP, long_help = format!("{LIST_HELP}\n\n{LIST_HELP_MORE}"))]
+            #[serde(rename = "list", deserialize_with = "tables::lists")]
+            pub(crate) lists: Option<Vec<ListConfig>>,
+
+            /// The message rules, which only the file can have.
+            #[arg(skip)]
+            #[serde(rename = "message", deserialize_with = "tables::message_rules")]
+            message_rules: Option<Vec<MessageRule>>,
+
+            /// Score of an address in no list [default: 50]
+            #[arg(long, value_name = "NUMBER")]
+            #[serde(deserialize_with = "text")]
+            default_score: Option<Percent>,
+
+            /// Percentage by which a list of 100 prefixes or more may shrink in one reload [default: 50]
+            ///
+            /// If it shrinks by more, the file may have been cut off, and the previous version stays in use. A list's own max-shrink
+            /// overrides this, and applies to fewer than 100 prefixes too.
+            #[arg(long, value_name = "PERCENT")]
+            #[serde(deserialize_with = "text")]
+            max_shrink: Option<Percent>,
+
+            /// Reload lists at SIGHUP only, not when their files change
+            #[arg(long)]
+            pub(crate) no_watch: bool,
+
+            /// After SIGTERM, refuse health checks but serve everything else for this long, so that HAProxy uses other agents [default: 0]
+            ///
+            /// If it is longer than HAProxy takes to mark a server DOWN ("inter 2s fall 2": 4 s), a stop loses no event.
+            #[arg(long, value_name = "TIME")]
+            #[serde(deserialize_with = "text")]
+            drain: Option<Time>,
+
+            /// Time that a stop may take after --drain, or after SIGINT, to answer what is in flight [default: 5s]
+            #[arg(long, value_name = "TIME")]
+            #[serde(deserialize_with = "text")]
+            grace: Option<Time>,
+
+            $(
+                #[arg($($short,)? long, value_name = value_name!($unit), help = limit_help!($summary, $default $unit))]
+                #[serde(deserialize_with = "text")]
+                $name: Option<limit_type!($unit, $range)>,
+            )*
+
+            /// Connections that may be open; further ones are rejected [default: 65536, or what the limit of open files allows]
+            #[arg(long, value_name = "NUMBER")]
+            #[serde(deserialize_with = "text")]
+            connections_max: Option<Positive>,
+
+            /// NOTIFYs that may be in flight on all connections [default: 16384 per worker]
+            ///
+            /// At the limit no further NOTIFY is accepted until one is answered or overdue. Each worker has an equal share.
+            #[arg(long, value_name = "NUMBER")]
+            #[serde(deserialize_with = "text")]
+            total_in_flight_max: Option<Positive>,
+
+            /// Bytes that all connections may hold [default: 64 MiB per worker]
+            ///
+            /// In buffers and as copies of NOTIFYs in flight. The default per worker is twice the most that one connection may hold, if
+            /// that is more than 64 MiB. Above the limit the connections that have held partial frames or unsent output for longest are
+            /// closed, with code 13 if they read what they are sent. Each worker has an equal share.
+            #[arg(long, value_name = "BYTES")]
+            #[serde(deserialize_with = "text")]
+            total_bytes_max: Option<Positive>,
+        }
+    };
+}
+connection_limits!(options);
 
 // Not a doc comment, because rustdoc takes brackets for links.
 const LIST_HELP: &str =
@@ -203,14 +208,19 @@ are. A list that covers more than \"max-cover=10\" percent of all public address
 not used either. An \"optional\" list does not prevent the start if its file cannot be used. Lists on the command line replace all \
 lists of the configuration file.";
 
-/// Calls a macro with the fields that cannot change while the agent runs, and with those that a SIGHUP may change.
+/// Calls the macro `$do` with the fields that cannot change while the agent runs, and with those that a SIGHUP may change.
 macro_rules! each_field {
     ($do:ident) => {
+        connection_limits!(with_limits $do)
+    };
+}
+
+macro_rules! with_limits {
+    ($do:ident options { $($(#[$details:meta])* $limit:ident $(($short:ident))?: $type:ty = $default:literal $unit:ident,
+       $range:expr, $summary:literal;)* } $($others:tt)*) => {
         $do! {
-            fixed: log_level, log_format, silence_warning, port, listen, admin, workers, max_frame_size, capability,
-                delay, frames, seed, drain, grace, hello_timeout,
-                idle_timeout, ack_timeout, refuse_delay, send_timeout, in_flight_max, deferred_max, reassembly_max,
-                connections_max, total_in_flight_max, total_bytes_max;
+            fixed: log_level, log_format, silence_warning, port, listen, admin, workers, capability, delay, frames, seed, drain, grace,
+                $($limit,)* connections_max, total_in_flight_max, total_bytes_max;
             fixed flags: debug, no_watch;
             live: lists, message_rules, default_score, max_shrink
         }
@@ -344,7 +354,7 @@ mod tests {
             assert_eq!(made(&given), made(&options(&[])), "{help}");
             told += 1;
         }
-        assert_eq!(told, 18, "the number of options with a default in their help");
+        assert_eq!(told, 19, "the number of options with a default in their help");
     }
 
     #[test]

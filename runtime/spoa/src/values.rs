@@ -35,6 +35,13 @@ impl FromStr for Time {
     }
 }
 
+impl Time {
+    /// Returns the number of nanoseconds, at most 584 years.
+    pub(crate) fn number(self) -> u64 {
+        self.0.as_nanos().try_into().unwrap_or(u64::MAX)
+    }
+}
+
 /// A whole number in a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Whole<const MIN: u64, const MAX: u64>(pub(crate) u64);
@@ -60,6 +67,11 @@ pub(crate) type Positive = Whole<1, { u64::MAX }>;
 pub(crate) type Port = Whole<1, 65_535>;
 
 impl<const MIN: u64, const MAX: u64> Whole<MIN, MAX> {
+    /// Returns the number.
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
+
     /// Returns it as a size; on machines where that is smaller, at most the largest one.
     pub(crate) fn size(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)

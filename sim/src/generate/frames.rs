@@ -212,7 +212,7 @@ impl Generator {
     /// Draws a NOTIFY that is exactly as large as a frame may be, or a byte larger.
     fn oversized(&mut self, at: usize) -> FrameSpec {
         let ids = self.good_notify(at);
-        let limit = self.script.agent.max_frame_size.min(*self.faults.pick(&[16_380, 16_384, 256]));
+        let limit = self.script.agent.connection.max_frame_size.min(*self.faults.pick(&[16_380, 16_384, 256]));
         let header = 5 + crate::encode::ids_len(ids.stream_id, ids.frame_id);
         // A message "m" with an unnamed string has 4 bytes, the type of the string, and its length.
         let around = header + 4 + 1;

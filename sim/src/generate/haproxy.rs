@@ -154,7 +154,7 @@ impl Generator {
 
     /// Adds an event that is about as large as a frame or much larger, so that it needs fragments or is too big.
     fn ask_large(&mut self, haproxy: Haproxy) {
-        let frame = self.script.agent.max_frame_size.min(*self.workload.pick(&[256, 300, 1000, 16_380]));
+        let frame = self.script.agent.connection.max_frame_size.min(*self.workload.pick(&[256, 300, 1000, 16_380]));
         let len = match self.workload.below(3) {
             0 => self.workload.between(1, u64::from(frame) * 3),
             _ => u64::from(frame).saturating_sub(self.workload.below(64)),

@@ -1,5 +1,6 @@
 //! The profile of a seed: the kinds of steps and faults, their frequency, and the limits of the agent.
 
+use spoa_sim_checker::Limits;
 use spoa_sim_haproxy::Engine;
 
 use crate::random::Random;
@@ -191,7 +192,8 @@ pub(super) fn agent(random: &mut Random, profile: Profile, play: Play) -> AgentS
 /// Draws several agents. A connection has the default limits, so that only the stops of agents can lose events.
 fn fleet(random: &mut Random) -> AgentSetup {
     let agents = random.between(2, 3) as u32;
-    let agent = AgentSetup { agents, ack_timeout: random.magnitude(100 * MS, 1000 * MS), ..AgentSetup::default() };
+    let mut agent = AgentSetup { agents, ..AgentSetup::default() };
+    agent.connection.ack_timeout = random.magnitude(100 * MS, 1000 * MS);
     let agent = if random.chance(1, 2) { driver(random, &agent) } else { agent };
     // A drain with patience closes connections at the best moment.
     let patience = if random.chance(7, 8) { random.magnitude(MS, 1000 * MS) } else { 0 };
@@ -216,10 +218,8 @@ fn endpoint(random: &mut Random, connection: &AgentSetup) -> AgentSetup {
     let (few, all) = (random.between(1, 4) as u32, defaults.total_in_flight_max);
     // A NOTIFY in fragments then takes as much room as several of the largest frames.
     let has_small_frames = random.chance(1, 4);
-    let agent = AgentSetup {
-        max_frame_size: if has_small_frames { 256 } else { connection.max_frame_size },
-        fragmentation: has_small_frames || connection.fragmentation,
-        endpoint: 1,
+    let mut agent = AgentSetup {
+        endpoint: true,
         total_in_flight_max: if random.chance(1, 2) { few } else { all },
         total_bytes_max: if random.chance(1, 2) {
             random.magnitude(100, if has_small_frames { 4000 } else { 50_000 }) as u32
@@ -229,6 +229,9 @@ fn endpoint(random: &mut Random, connection: &AgentSetup) -> AgentSetup {
         origins: if random.chance(1, 2) { random.between(2, 4) as u32 } else { 1 },
         ..connection.clone()
     };
+    if has_small_frames {
+        (agent.connection.max_frame_size, agent.connection.fragmentation) = (256, true);
+    }
     driver(random, &agent)
 }
 
@@ -239,7 +242,9 @@ fn connection(random: &mut Random, profile: Profile) -> AgentSetup {
         return defaults;
     }
     let on = |random: &mut Random| random.chance(3, 4);
-    AgentSetup {
+    let mut agent = defaults.clone();
+    // The fields are drawn in this order, on which the scripts of all seeds depend.
+    agent.connection = Limits {
         max_frame_size: *random.pick(&[256, 257, 300, 512, 1024, 4096, 16_380, 16_384, 100_000]),
         pipelining: on(random),
         fragmentation: on(random),
@@ -255,13 +260,14 @@ fn connection(random: &mut Random, profile: Profile) -> AgentSetup {
         refuse_delay: if random.chance(1, 3) { 0 } else { random.magnitude(MS, 100 * MS) },
         linger: random.magnitude(MS, 100 * MS),
         send_timeout: random.magnitude(MS, 1_000 * MS),
-        connections_max: if random.chance(1, 8) { random.between(1, 3) as u32 } else { defaults.connections_max },
-        refuse_healthchecks: u32::from(random.chance(1, 8)),
-        total_in_flight_max: if random.chance(1, 8) {
-            random.between(1, 4) as u32
-        } else {
-            defaults.total_in_flight_max
-        },
-        ..defaults
+        refuse_healthchecks: false,
+    };
+    if random.chance(1, 8) {
+        agent.connections_max = random.between(1, 3) as u32;
     }
+    agent.connection.refuse_healthchecks = random.chance(1, 8);
+    if random.chance(1, 8) {
+        agent.total_in_flight_max = random.between(1, 4) as u32;
+    }
+    agent
 }

@@ -121,9 +121,9 @@ impl Generator {
         };
         let delay = match self.handlers.below(8) {
             0 | 1 => 0,
-            2 => self.script.agent.ack_timeout,
+            2 => self.script.agent.connection.ack_timeout,
             // Then the ticket is void, and later NOTIFYs may have its place.
-            3 => self.script.agent.ack_timeout + self.handlers.magnitude(1000, 20 * MS),
+            3 => self.script.agent.connection.ack_timeout + self.handlers.magnitude(1000, 20 * MS),
             _ => self.handlers.magnitude(1000, 20 * MS),
         };
         Some(Plan { answer, delay: delay / 1000 * 1000 })

@@ -13,7 +13,7 @@ const FIN: u32 = 1;
 
 /// Returns the steps of `script` with every NOTIFY exchanged that may be; `None` if there is none.
 pub(super) fn exchanged(script: &Script, outcome: &Outcome) -> Option<Vec<Step>> {
-    if !script.agent.fragmentation {
+    if !script.agent.connection.fragmentation {
         return None;
     }
     let mut out = Vec::with_capacity(2 * script.steps.len());
@@ -22,8 +22,10 @@ pub(super) fn exchanged(script: &Script, outcome: &Outcome) -> Option<Vec<Step>>
         rest = following;
         let other = match step {
             Step::Send(link, frame) if has_frames_only(script, *link) => {
-                let max =
-                    Max { frame: frame_max(script, outcome, *link), payload: script.agent.reassembly_max as usize };
+                let max = Max {
+                    frame: frame_max(script, outcome, *link),
+                    payload: script.agent.connection.reassembly_max as usize,
+                };
                 in_fragments(*link, frame, max).or_else(|| {
                     let (whole, used) = reassembled(*link, frame, following, max)?;
                     rest = &following[used..];
@@ -118,7 +120,7 @@ fn has_frames_only(script: &Script, link: Link) -> bool {
 fn frame_max(script: &Script, outcome: &Outcome, link: Link) -> usize {
     let of_link = outcome.conversations.iter().filter(|conversation| conversation.link == link);
     let negotiated = of_link.filter_map(|conversation| conversation.ready).map(|ready| ready.max_frame_size);
-    negotiated.chain([script.agent.max_frame_size.max(256)]).min().unwrap_or(256) as usize
+    negotiated.chain([script.agent.connection.max_frame_size.max(256)]).min().unwrap_or(256) as usize
 }
 
 #[cfg(test)]

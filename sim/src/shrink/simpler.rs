@@ -7,40 +7,27 @@ use crate::script::{
     AgentSetup, Bytes, Cuts, Damage, EventSpec, FrameKind, FrameSpec, MessageSpec, Nanos, Step, Value,
 };
 
-/// Returns changes of the agent's limits, each of which sets one limit to its default.
-pub(super) fn simpler_agents() -> [fn(&mut AgentSetup); 25] {
+/// Returns versions of the agent's limits with one limit, or the capabilities, at the default.
+pub(super) fn simpler_agents(agent: &AgentSetup) -> Vec<AgentSetup> {
+    let defaults = AgentSetup::default();
+    let mut simpler = Vec::new();
+    let mut with = |change: &dyn Fn(&mut AgentSetup)| {
+        let mut changed = agent.clone();
+        change(&mut changed);
+        if changed != *agent {
+            simpler.push(changed);
+        }
+    };
     macro_rules! default {
-        ($field:ident) => {
-            |agent| agent.$field = AgentSetup::default().$field
+        ($(($($field:tt)*) $name:ident $unit:ident;)*) => {
+            $(with(&|agent| agent.$($field)* = defaults.$($field)*);)*
         };
     }
-    [
-        default!(max_frame_size),
-        default!(pipelining),
-        default!(fragmentation),
-        default!(asynchronous),
-        default!(in_flight_max),
-        default!(deferred_max),
-        default!(unsent_max),
-        default!(reassembly_max),
-        default!(notify_max),
-        default!(connections_max),
-        default!(total_in_flight_max),
-        default!(hello_timeout),
-        default!(idle_timeout),
-        default!(ack_timeout),
-        default!(refuse_delay),
-        default!(refuse_healthchecks),
-        default!(linger),
-        default!(send_timeout),
-        default!(endpoint),
-        default!(total_bytes_max),
-        default!(origins),
-        default!(patience),
-        default!(late),
-        default!(lazy),
-        default!(spurious),
-    ]
+    with(&|agent| agent.connection.pipelining = defaults.connection.pipelining);
+    with(&|agent| agent.connection.fragmentation = defaults.connection.fragmentation);
+    with(&|agent| agent.connection.asynchronous = defaults.connection.asynchronous);
+    each_limit!(default);
+    simpler
 }
 
 /// Returns versions of the agent's limits with one rounder time.
@@ -49,13 +36,23 @@ pub(super) fn rounder_agents(agent: &AgentSetup) -> Vec<AgentSetup> {
     let defaults = AgentSetup::default();
     let mut rounder = Vec::new();
     macro_rules! round {
-        ($($field:ident)*) => {
-            $(if agent.$field != defaults.$field {
-                rounder.extend(simpler_times(agent.$field).into_iter().map(|$field| AgentSetup { $field, ..agent.clone() }));
-            })*
+        (($($field:tt)*) s) => {
+            if agent.$($field)* != defaults.$($field)* {
+                rounder.extend(simpler_times(agent.$($field)*).into_iter().map(|time| {
+                    let mut rounder = agent.clone();
+                    rounder.$($field)* = time;
+                    rounder
+                }));
+            }
+        };
+        ($field:tt $unit:ident) => {};
+    }
+    macro_rules! round_each {
+        ($($field:tt $name:ident $unit:ident;)*) => {
+            $(round!($field $unit);)*
         };
     }
-    round!(hello_timeout idle_timeout ack_timeout refuse_delay linger send_timeout patience late);
+    each_limit!(round_each);
     rounder
 }
 

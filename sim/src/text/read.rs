@@ -1,7 +1,7 @@
 //! Reads scripts from text.
 
-use super::words::{Words, hex, named, number, or_all, time};
-use super::{MAGIC, VERSION, limits, settings};
+use super::words::{Words, flag, hex, is_name, named, number, or_all, time};
+use super::{MAGIC, VERSION, settings};
 use crate::script::{AgentSetup, Cuts, Damage, EventSpec, FrameKind, FrameSpec, Script, Step};
 
 /// The error in a text that is not a script.
@@ -91,26 +91,38 @@ fn read_line(line: &str, script: &mut Script) -> Result<(), String> {
 fn limit(word: &str, agent: &mut AgentSetup) -> Result<(), String> {
     let (name, value) = word.split_once('=').ok_or(format!("expected LIMIT=VALUE, got '{word}'"))?;
     if name == "capabilities" {
-        (agent.pipelining, agent.fragmentation, agent.asynchronous) = (false, false, false);
+        let offered = &mut agent.connection;
+        (offered.pipelining, offered.fragmentation, offered.asynchronous) = (false, false, false);
         for capability in value.split(',').filter(|value| *value != "none") {
             match capability {
-                "pipelining" => agent.pipelining = true,
-                "fragmentation" => agent.fragmentation = true,
-                "async" => agent.asynchronous = true,
+                "pipelining" => offered.pipelining = true,
+                "fragmentation" => offered.fragmentation = true,
+                "async" => offered.asynchronous = true,
                 _ => return Err(format!("'{capability}' is not a capability")),
             }
         }
         return Ok(());
     }
-    macro_rules! read {
-        ($name:literal, $field:ident, $kind:ident) => {
-            if name == $name {
-                agent.$field = $kind(value)?;
-                return Ok(());
-            }
+    macro_rules! of_unit {
+        (s) => {
+            time
+        };
+        (flag) => {
+            flag
+        };
+        ($unit:ident) => {
+            number
         };
     }
-    limits!(read);
+    macro_rules! read {
+        ($(($($field:tt)*) $name:ident $unit:ident;)*) => {
+            $(if is_name(name, stringify!($name)) {
+                agent.$($field)* = of_unit!($unit)(value)?;
+                return Ok(());
+            })*
+        };
+    }
+    each_limit!(read);
     Err(format!("'{name}' is not a limit of the agent"))
 }
 

@@ -232,6 +232,20 @@ pub(super) fn time(text: &str) -> Result<Nanos, String> {
     time.ok_or(format!("expected a time of at most {} s, got '{text}'", TIME_MAX / 1_000_000_000))
 }
 
+/// Reads a number that is true unless it is 0.
+pub(super) fn flag(text: &str) -> Result<bool, String> {
+    number::<u32>(text).map(|number| number > 0)
+}
+
+/// True if `word` is the name of this field, with `-` for `_`.
+pub(super) fn is_name(word: &str, field: &str) -> bool {
+    word.len() == field.len()
+        && word
+            .bytes()
+            .zip(field.bytes())
+            .all(|(byte, of_field)| byte == if of_field == b'_' { b'-' } else { of_field })
+}
+
 pub(super) fn hex(text: &str) -> Result<Vec<u8>, String> {
     if text == "-" {
         return Ok(Vec::new());

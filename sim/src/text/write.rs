@@ -3,8 +3,10 @@
 use std::fmt::{self, Display, Formatter};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use spoa_sim_checker::Limits;
+
 use super::settings::Setup;
-use super::{MAGIC, VERSION, limits};
+use super::{MAGIC, VERSION};
 use crate::plan::Plan;
 use crate::script::{
     AgentId, AgentSetup, Cuts, Damage, EventSpec, FrameKind, FrameSpec, Haproxy, Link, MessageSpec, Nanos, Script,
@@ -28,27 +30,45 @@ impl Display for Script {
 impl Display for AgentSetup {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let defaults = Self::default();
-        let capabilities = (self.pipelining, self.fragmentation, self.asynchronous);
-        if capabilities != (defaults.pipelining, defaults.fragmentation, defaults.asynchronous) {
-            let names =
-                [(self.pipelining, "pipelining"), (self.fragmentation, "fragmentation"), (self.asynchronous, "async")];
-            let offered: Vec<_> = names.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
-            write!(f, " capabilities={}", if offered.is_empty() { "none".into() } else { offered.join(",") })?;
+        let offer = |limits: &Limits| {
+            [(limits.pipelining, "pipelining"), (limits.fragmentation, "fragmentation"), (limits.asynchronous, "async")]
+        };
+        let offered = offer(&self.connection);
+        if offered != offer(&defaults.connection) {
+            let names: Vec<_> = offered.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
+            write!(f, " capabilities={}", if names.is_empty() { "none".into() } else { names.join(",") })?;
+        }
+        macro_rules! of_unit {
+            (s) => {
+                Time
+            };
+            ($number_or_flag:ident) => {
+                u32::from
+            };
         }
         macro_rules! show {
-            ($name:literal, $field:ident, number) => {
-                if self.$field != defaults.$field {
-                    write!(f, " {}={}", $name, self.$field)?;
-                }
-            };
-            ($name:literal, $field:ident, time) => {
-                if self.$field != defaults.$field {
-                    write!(f, " {}={}", $name, Time(self.$field))?;
-                }
+            ($(($($field:tt)*) $name:ident $unit:ident;)*) => {
+                $(if self.$($field)* != defaults.$($field)* {
+                    write!(f, " {}={}", Dashed(stringify!($name)), of_unit!($unit)(self.$($field)*))?;
+                })*
             };
         }
-        limits!(show);
+        each_limit!(show);
         Ok(())
+    }
+}
+
+/// Displays the name of a field with `-` for `_`.
+struct Dashed(&'static str);
+
+impl Display for Dashed {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.split('_').enumerate().try_for_each(|(n, word)| {
+            if n > 0 {
+                f.write_str("-")?;
+            }
+            f.write_str(word)
+        })
     }
 }
 

@@ -35,7 +35,8 @@ impl World {
         let is_mixed_up = stream.has_failed && process.settings().engine == Engine::Applet;
         (stream.busy, stream.has_failed) = (false, stream.has_failed || status != 0);
         let small = event.size + FRAME_OVERHEAD <= 256;
-        let is_complaint = is_complaint(status, small, *cut_short) && (self.setup.fragmentation || status != TOO_LARGE);
+        let is_complaint =
+            is_complaint(status, small, *cut_short) && (self.setup.connection.fragmentation || status != TOO_LARGE);
         let must_be_answered = self.players[player].must_be_answered(&event, &self.setup);
         let fault = if self.now() > event.due {
             Some(("late", "after its processing timeout".into()))
@@ -119,7 +120,7 @@ impl World {
                 format!("the agent rejected HAProxy's bytes: {error}")
             }
             // HAProxy closes with this code if an event needs fragments and the agent does not accept them.
-            CloseReason::Peer(Status::FRAGMENTED) if !self.setup.fragmentation => return Ok(()),
+            CloseReason::Peer(Status::FRAGMENTED) if !self.setup.connection.fragmentation => return Ok(()),
             // If both sides abort a NOTIFY between its fragments, HAProxy does not know its ids any more when the abort
             // of the agent arrives.
             CloseReason::Peer(Status::UNKNOWN_FRAME_ID) if self.has_aborted(at) => return Ok(()),

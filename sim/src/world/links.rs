@@ -99,7 +99,7 @@ impl World {
         let worker = peer.worker;
         let agent = &self.agents[self.workers[worker].agent];
         let workers = agent.workers.clone();
-        peer.refuses_checks = agent.is_lame || self.setup.refuse_healthchecks > 0;
+        peer.refuses_checks = agent.is_lame || self.setup.connection.refuse_healthchecks;
         let limits = Limits { refuse_healthchecks: peer.refuses_checks, ..self.setup.limits() };
         peer.oracle.restart(limits, now);
         let origin = Origin(peer.origin.into());

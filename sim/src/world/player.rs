@@ -118,13 +118,15 @@ impl Player {
 
     /// Returns the size of the largest frame that HAProxy and the agent agree on.
     pub(super) fn frame_max(&self, agent: &AgentSetup) -> usize {
-        agent.max_frame_size.min(self.process.settings().max_frame_size) as usize
+        agent.connection.max_frame_size.min(self.process.settings().max_frame_size) as usize
     }
 
     /// True if a correct agent must answer this event completely and in time, whatever other events there are.
     pub(super) fn must_be_answered(&self, event: &PendingEvent, agent: &AgentSetup) -> bool {
-        let ample = agent.in_flight_max >= 64 && agent.deferred_max >= 1 << 20 && agent.unsent_max >= 64 << 10;
-        let ample = ample && !agent.limits_total() && agent.notify_max == 0 && agent.lazy <= 1;
+        let ample = agent.connection.in_flight_max >= 64
+            && agent.connection.deferred_max >= 1 << 20
+            && agent.connection.unsent_max >= 64 << 10;
+        let ample = ample && !agent.limits_total() && agent.connection.notify_max == 0 && agent.lazy <= 1;
         let fits = event.size + FRAME_OVERHEAD <= self.frame_max(agent);
         let may_cross = event.crosses_drain && self.process.settings().engine == Engine::Applet;
         !self.may_lose_events && !may_cross && ample && fits
@@ -133,7 +135,8 @@ impl Player {
     /// True if an answer comes in time, and delays no other event. The applet engine sends other NOTIFYs only after it.
     pub(super) fn is_harmless(&self, answer: &Answer, agent: &AgentSetup) -> bool {
         let settings = self.process.settings();
-        let in_time = |delay: Nanos| delay < agent.ack_timeout && delay + DELAY_MAX < settings.processing_timeout;
+        let in_time =
+            |delay: Nanos| delay < agent.connection.ack_timeout && delay + DELAY_MAX < settings.processing_timeout;
         match answer.delay() {
             Some(0) => true,
             Some(delay) => settings.engine == Engine::Mux && delay <= DELAY_MAX && in_time(delay),

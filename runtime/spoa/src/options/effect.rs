@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use spoa_reputation::{Config, MessageRule, RandomScores, Scores};
 use spoa_runtime::text::Count;
-use spoa_runtime::{Agent, Capabilities, ConnectionConfig, ListenAddr};
+use spoa_runtime::{Agent, Capabilities, ConnectionConfig, LimitValue, ListenAddr, connection_limits};
 
 use super::Options;
 use crate::VERSION;
 use crate::files;
 use crate::log::{Flush, Level, Log};
-use crate::values::{Capability, Number, Percent, Positive, Time};
+use crate::values::{Capability, Percent, Positive, Time};
 
 impl Options {
     /// Returns the lists and message rules.
@@ -138,21 +138,22 @@ impl Options {
             [] => defaults.capabilities,
             named => named.iter().fold(Capabilities::NONE, |all, Capability(one)| all | *one),
         };
-        let time = |given: Option<Time>, default| given.map_or(default, |Time(time)| time);
-        ConnectionConfig {
-            max_frame_size: self.max_frame_size.map_or(defaults.max_frame_size, |size| size.0 as u32),
+        let mut config = ConnectionConfig {
             capabilities,
-            in_flight_max: self.in_flight_max.map_or(defaults.in_flight_max, Positive::size),
-            deferred_max: self.deferred_max.map_or(defaults.deferred_max, Positive::size),
-            reassembly_max: self.reassembly_max.map_or(defaults.reassembly_max, Number::size),
             notify_max: self.frames.and_then(|frames| NonZeroU64::new(frames.0)),
-            hello_timeout: time(self.hello_timeout, defaults.hello_timeout),
-            idle_timeout: self.idle_timeout.map_or(defaults.idle_timeout, |Time(time)| Some(time)),
-            ack_timeout: time(self.ack_timeout, defaults.ack_timeout).saturating_add(self.delay()),
-            refuse_delay: time(self.refuse_delay, defaults.refuse_delay),
-            send_timeout: time(self.send_timeout, defaults.send_timeout),
             ..defaults
+        };
+        macro_rules! set {
+            (options { $($(#[$details:meta])* $limit:ident $(($short:ident))?: $type:ty = $default:literal $unit:ident,
+               $range:expr, $summary:literal;)* } $($others:tt)*) => {
+                $(if let Some(given) = self.$limit {
+                    config.$limit = LimitValue::from_number(given.number());
+                })*
+            };
         }
+        connection_limits!(set);
+        config.ack_timeout = config.ack_timeout.saturating_add(self.delay());
+        config
     }
 }
 

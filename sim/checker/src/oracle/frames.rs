@@ -133,7 +133,7 @@ impl Oracle {
                 self.fail(10);
                 return None;
             }
-            let reassembly = self.fragments.first(ids, &self.input[payload], self.limits.reassembly_max);
+            let reassembly = self.fragments.first(ids, &self.input[payload], self.limits.reassembly_max as usize);
             return self.fragment(ids, reassembly);
         }
         if self.fragments.is_open() {
@@ -150,7 +150,7 @@ impl Oracle {
             return None;
         }
         let reassembly = if flags & 2 == 0 {
-            self.fragments.next(ids, flags & 1 != 0, &self.input[payload], self.limits.reassembly_max)
+            self.fragments.next(ids, flags & 1 != 0, &self.input[payload], self.limits.reassembly_max as usize)
         } else if self.fragments.abort(ids) {
             self.counts.aborted_by_haproxy += 1;
             Reassembly::Incomplete
@@ -195,7 +195,7 @@ impl Oracle {
             write::frame(103, 1, ids, &mut self.output, |_| {});
             return None;
         }
-        if self.limits.notify_max > 0 && self.counts.notifies >= self.limits.notify_max {
+        if self.limits.notify_max > 0 && self.counts.notifies >= u64::from(self.limits.notify_max) {
             let until = self.now + self.limits.ack_timeout;
             if !matches!(self.state, State::Draining { .. }) {
                 self.state = State::Draining { until, reported: Reason::NotifyMax };

@@ -148,10 +148,10 @@ impl Oracle {
         if matches!(self.state, State::Hello { .. }) {
             return false;
         }
-        let in_flight_max = if self.pipelining { self.limits.in_flight_max } else { 1 };
+        let in_flight_max = if self.pipelining { self.limits.in_flight_max as usize } else { 1 };
         self.in_flight.len() >= in_flight_max
-            || self.in_flight_bytes() >= self.limits.deferred_max
-            || self.output().len() >= self.limits.unsent_max
+            || self.in_flight_bytes() >= self.limits.deferred_max as usize
+            || self.output().len() >= self.limits.unsent_max as usize
     }
 
     /// True if the next frame is a NOTIFY or a fragment of one, or if its type has not arrived yet.
