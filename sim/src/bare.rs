@@ -18,6 +18,7 @@ use spoa_sim_checker::Limits;
 use crate::compare;
 use crate::coverage::{Coverage, Mark};
 use crate::failure::{Failure, panic_text};
+use crate::link::{self, Next};
 use crate::run::{Buffers, Keep, Outcome, RUN_MAX};
 use crate::script::{AgentSetup, Link, Nanos, Script, Step};
 use crate::trace::{Kind, Trace};
@@ -107,7 +108,7 @@ impl Bare {
         match step {
             Step::Connect(link) => self.connect(*link),
             Step::Wait(time) => self.wait_until(self.now.saturating_add(*time).min(RUN_MAX)),
-            Step::Stop { grace } => self.stop(*grace),
+            Step::Stop(grace) => self.stop(*grace),
             _ => {
                 let at = step.link().and_then(|link| self.find(link));
                 at.map_or(Ok(()), |at| self.execute_at(at, step))
@@ -117,44 +118,19 @@ impl Bare {
 
     /// Executes a step that concerns one open connection.
     fn execute_at(&mut self, at: usize, step: &Step) -> Result<(), Failure> {
-        let socket = &mut self.sockets[at];
-        let inlet = &mut socket.inlet;
-        match step {
-            Step::Send(_, frame) => {
-                self.coverage.sent(frame);
-                frame.encode(inlet.send_buf());
-                self.deliver(at)?;
-            }
-            Step::Raw(_, bytes) => {
-                inlet.send_buf().extend_from_slice(bytes);
-                self.deliver(at)?;
-            }
-            Step::Cut(_, cuts) => inlet.cut(cuts),
-            Step::Hold(_) => {
-                inlet.hold();
-                socket.held_at = self.now;
-            }
-            Step::Release(_) => {
-                if inlet.release() && self.now > socket.held_at {
-                    self.coverage.reach(Mark::Delayed);
-                }
-                self.deliver(at)?;
-            }
-            Step::Room(_, room) => {
-                socket.outlet.room = *room;
-                self.drive(at)?;
-            }
-            Step::Take(_, take) => {
-                socket.outlet.take = *take;
-                self.drive(at)?;
-            }
-            Step::Fin(_) => self.finish(at)?,
-            Step::Reset(_) => self.reset(at)?,
-            Step::Shed(_) => self.shed(at)?,
-            // The other steps concern an endpoint or HAProxy's processes.
-            _ => {}
+        let Socket { inlet, outlet, .. } = &mut self.sockets[at];
+        match link::apply(step, (inlet, outlet), self.now, &mut self.coverage) {
+            Next::Deliver => return self.deliver(at),
+            Next::Write => return self.drive(at),
+            Next::Nothing => {}
         }
-        Ok(())
+        match step {
+            Step::Fin(_) => self.finish(at),
+            Step::Reset(_) => self.reset(at),
+            Step::Shed(_) => self.shed(at),
+            // The other steps concern an endpoint or HAProxy's processes.
+            _ => Ok(()),
+        }
     }
 
     /// Returns the index of the open connection of a link.

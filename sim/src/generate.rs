@@ -9,11 +9,34 @@ mod frames;
 mod haproxy;
 mod profile;
 mod values;
+mod weights;
 
 use crate::random::{Purpose, Random};
 use crate::script::{AgentSetup, Bytes, Cuts, FrameKind, FrameSpec, Link, MS, MessageSpec, Nanos, Script, Step, Value};
 
 pub use profile::{GENERATOR_VERSION, Profile};
+
+weights::moves! {
+    /// A move of HAProxy or the network on a connection of a script.
+    Move {
+        Notify = Always(64),
+        Burst = AtMost(4),
+        Fragments = Usual,
+        Wait = Usual,
+        Cut = Usual,
+        Hold = Usual,
+        Release = Usual,
+        Room = Usual,
+        Take = Usual,
+        BadFrame = End,
+        Disconnect = End,
+        Fin = End,
+        Reset = End,
+        Stop = End,
+        CutOff = End,
+        Shed = End,
+    }
+}
 
 /// The most bytes of a frame before its payload, without its length: the type, the flags and two ids.
 const FRAME_HEADER_MAX: u32 = 1 + 4 + 2 * 10;
@@ -82,25 +105,25 @@ impl Generator {
                 continue;
             }
             let link = Link::Scripted(at as u8 + 1);
-            match self.workload.weighted(&self.swarm.weights) {
-                profile::NOTIFY => self.notify(at),
-                profile::BURST => self.burst(at),
-                profile::FRAGMENTS => self.fragments(at),
-                profile::WAIT => self.wait(),
-                profile::CUT => self.cut(link),
-                profile::HOLD => self.push(Step::Hold(link)),
-                profile::RELEASE => self.push(Step::Release(link)),
-                profile::ROOM if self.script.agent.endpoint && self.cuts.chance(1, 4) => self.trickle(at),
-                profile::ROOM => self.room(link),
-                profile::TAKE => self.take(link),
-                profile::BAD_FRAME => self.bad_frame(at),
-                profile::DISCONNECT => self.disconnect(at),
-                profile::FIN => self.end(at, Step::Fin(link)),
-                profile::CUT_OFF => self.cut_off(at),
-                profile::RESET => self.end(at, Step::Reset(link)),
-                profile::SHED if self.script.agent.endpoint => self.end(at, Step::Lose(link)),
-                profile::SHED => self.push(Step::Shed(link)),
-                _ => self.stop(),
+            match self.swarm.weights.pick(&mut self.workload) {
+                Move::Notify => self.notify(at),
+                Move::Burst => self.burst(at),
+                Move::Fragments => self.fragments(at),
+                Move::Wait => self.wait(),
+                Move::Cut => self.cut(link),
+                Move::Hold => self.push(Step::Hold(link)),
+                Move::Release => self.push(Step::Release(link)),
+                Move::Room if self.script.agent.endpoint && self.cuts.chance(1, 4) => self.trickle(at),
+                Move::Room => self.room(link),
+                Move::Take => self.take(link),
+                Move::BadFrame => self.bad_frame(at),
+                Move::Disconnect => self.disconnect(at),
+                Move::Fin => self.end(at, Step::Fin(link)),
+                Move::CutOff => self.cut_off(at),
+                Move::Reset => self.end(at, Step::Reset(link)),
+                Move::Shed if self.script.agent.endpoint => self.end(at, Step::Lose(link)),
+                Move::Shed => self.push(Step::Shed(link)),
+                Move::Stop => self.stop(),
             }
         }
     }
@@ -351,6 +374,24 @@ impl Generator {
 
     fn stop(&mut self) {
         let grace = if self.faults.chance(1, 4) { 0 } else { self.workload.magnitude(1, 50 * MS) };
-        self.push(Step::Stop { grace });
+        self.push(Step::Stop(grace));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_is_generated() {
+        let profiles = [Profile::Standard, Profile::Mux, Profile::Endpoint, Profile::Fleet];
+        let scripts = profiles.into_iter().flat_map(|profile| (0..300).map(move |seed| generate(seed, profile)));
+        let lines: Vec<_> = scripts.flat_map(|script| script.steps).map(|step| step.to_string()).collect();
+        let is_missing = |word: &&&str| !lines.iter().any(|line| line.split(' ').next() == Some(**word));
+        assert_eq!(
+            Step::WORDS.iter().filter(is_missing).collect::<Vec<_>>(),
+            [&""; 0],
+            "steps that no profile generates"
+        );
     }
 }

@@ -29,6 +29,7 @@ pub mod run;
 pub mod search;
 mod setup;
 pub mod shrink;
+mod simpler;
 pub mod text;
 pub mod trace;
 mod world;

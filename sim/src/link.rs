@@ -1,6 +1,56 @@
 //! The socket between HAProxy and the agent: bytes in both directions, with everything that TCP may do to them.
 
-use crate::script::Cuts;
+use crate::coverage::{Coverage, Mark};
+use crate::script::{Cuts, Nanos, Step};
+
+/// The action that a driver has to take after a step of HAProxy or of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing, or the step is not one that [`apply`] knows.
+    Nothing,
+    /// Bytes may arrive.
+    Deliver,
+    /// The socket may accept bytes.
+    Write,
+}
+
+/// Applies a step to the two directions of a socket. Returns what the driver has to do.
+pub fn apply(step: &Step, (inlet, outlet): (&mut Inlet, &mut Outlet), now: Nanos, coverage: &mut Coverage) -> Next {
+    match step {
+        Step::Send(_, frame) => {
+            coverage.sent(frame);
+            frame.encode(inlet.send_buf());
+            Next::Deliver
+        }
+        Step::Raw(_, bytes) => {
+            inlet.send_buf().extend_from_slice(bytes);
+            Next::Deliver
+        }
+        Step::Cut(_, cuts) => {
+            inlet.cut(cuts);
+            Next::Nothing
+        }
+        Step::Hold(_) => {
+            inlet.hold(now);
+            Next::Nothing
+        }
+        Step::Release(_) => {
+            if inlet.release() && now > inlet.held_at {
+                coverage.reach(Mark::Delayed);
+            }
+            Next::Deliver
+        }
+        Step::Room(_, room) => {
+            outlet.room = *room;
+            Next::Write
+        }
+        Step::Take(_, take) => {
+            outlet.take = *take;
+            Next::Write
+        }
+        _ => Next::Nothing,
+    }
+}
 
 /// The bytes from HAProxy to the agent. They are not moved; two positions divide them:
 ///
@@ -14,6 +64,8 @@ pub struct Inlet {
     read: usize,
     arrived: usize,
     held: bool,
+    /// The time of the last `hold`.
+    held_at: Nanos,
     cuts: Cuts,
     fin: bool,
 }
@@ -31,8 +83,9 @@ impl Inlet {
     }
 
     /// Keeps bytes in transit until they are released.
-    pub fn hold(&mut self) {
+    pub fn hold(&mut self, now: Nanos) {
         self.held = true;
+        self.held_at = now;
     }
 
     /// Lets bytes in transit arrive. Returns false if there are none.
@@ -170,7 +223,7 @@ mod tests {
         let mut inlet = Inlet::default();
         inlet.send_buf().push(1);
         assert_eq!(arrivals(&mut inlet), [1]);
-        inlet.hold();
+        inlet.hold(0);
         inlet.send_buf().push(2);
         inlet.send_buf().push(3);
         assert_eq!(arrivals(&mut inlet), [0; 0]);

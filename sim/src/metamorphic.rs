@@ -163,7 +163,7 @@ fn cuts_matter(script: &Script, outcome: &Outcome) -> bool {
     let limit = u64::from(script.agent.connection.notify_max);
     let limited = limit > 0 && outcome.conversations.iter().any(|conversation| conversation.notifies >= limit);
     let no_room = script.steps.iter().any(|step| matches!(step, Step::Room(_, Some(_))));
-    let stopped = script.steps.iter().any(|step| matches!(step, Step::Stop { .. }));
+    let stopped = script.steps.iter().any(|step| matches!(step, Step::Stop(_)));
     limited || no_room && stopped
 }
 

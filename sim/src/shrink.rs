@@ -4,12 +4,11 @@
 //! fails with the same [fingerprint](crate::failure::Fingerprint). Otherwise the result could be a script for another
 //! fault.
 
-mod simpler;
-
 use crate::failure::Failure;
 use crate::metamorphic::examine;
 use crate::script::{Haproxy, Link, Script};
-use simpler::{rounder_agents, simpler_agents, simpler_steps};
+use crate::simpler;
+use crate::text::steps;
 
 /// The result of shrinking.
 #[derive(Clone, Debug)]
@@ -92,7 +91,7 @@ impl<F: FnMut(&Script) -> bool> Search<F> {
         for at in 0..self.best.steps.len() {
             let mut again = true;
             while again {
-                again = simpler_steps(&self.best.steps[at]).into_iter().any(|step| {
+                again = steps::simpler(&self.best.steps[at]).into_iter().any(|step| {
                     let mut script = self.best.clone();
                     script.steps[at] = step;
                     self.try_script(script)
@@ -124,7 +123,8 @@ impl<F: FnMut(&Script) -> bool> Search<F> {
         let mut any = false;
         loop {
             let agent = &self.best.agent;
-            let simpler = simpler_agents(agent).into_iter().chain(rounder_agents(agent)).collect::<Vec<_>>();
+            let simpler =
+                simpler::agents(agent).into_iter().chain(simpler::agents_with_rounder_times(agent)).collect::<Vec<_>>();
             let accepted = simpler.into_iter().any(|agent| self.try_script(Script { agent, ..self.best.clone() }));
             if !accepted {
                 return any;

@@ -18,8 +18,11 @@
 //! `c1` is a connection on which the script itself says what HAProxy sends. `h1` is a process that a model of HAProxy
 //! plays, and `h1.0` is its first connection. `a1` is an agent.
 
+mod forms;
+mod parts;
 mod read;
 mod settings;
+pub(crate) mod steps;
 mod words;
 mod write;
 
@@ -123,7 +126,7 @@ mod tests {
                 Step::Hang(AgentId(1)),
                 Step::Resume(AgentId(1)),
                 Step::Launch(AgentId(3)),
-                Step::Stop { grace: 0 },
+                Step::Stop(0),
                 Step::Start(h1, Box::new(Settings::mux())),
                 Step::Start(h2, Box::new(odd)),
                 Step::Ask(h1, EventSpec { thread: 0, stream: None, messages: vec![] }),
@@ -140,7 +143,16 @@ mod tests {
     fn every_kind_of_step_equals_the_step_parsed_from_its_text() {
         let script = every_kind_of_step();
         let text = script.to_string();
+        let missing: Vec<_> = Step::WORDS.iter().filter(|word| !text.contains(&format!("\n{word} "))).collect();
+        assert_eq!(missing, [&""; 0], "steps that this test does not have");
         assert_eq!(parse(&text).as_ref(), Ok(&script), "{text}");
+    }
+
+    #[test]
+    fn the_readme_explains_every_step() {
+        let table = include_str!("../README.md");
+        let missing: Vec<_> = Step::WORDS.iter().filter(|word| !table.contains(&format!("`{word} "))).collect();
+        assert_eq!(missing, [&""; 0], "steps that sim/README.md does not explain");
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl World {
                 Ok(())
             }
             Step::Wait(time) => self.wait_until(self.now().saturating_add(*time).min(RUN_MAX)),
-            Step::Stop { grace } => (0..self.agents.len()).try_for_each(|agent| self.drain(agent, *grace)),
+            Step::Stop(grace) => (0..self.agents.len()).try_for_each(|agent| self.drain(agent, *grace)),
             Step::LameDuck(agent) => self.of_agent(*agent, Self::refuse_checks),
             Step::Drain(agent, grace) => self.of_agent(*agent, |world, agent| world.drain(agent, *grace)),
             Step::Kill(agent) => self.of_agent(*agent, Self::kill),

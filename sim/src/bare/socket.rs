@@ -23,8 +23,6 @@ pub(super) struct Socket {
     pub(super) outlet: Outlet,
     /// True once HAProxy has closed or reset the connection.
     pub(super) peer_closed: bool,
-    /// The time of the last `hold`.
-    pub(super) held_at: Nanos,
     /// True once the core was notified that HAProxy has closed the connection.
     pub(super) eof_reported: bool,
     /// The number of NOTIFYs that were handed out.
@@ -55,7 +53,6 @@ impl Socket {
             inlet,
             outlet: Outlet::default(),
             peer_closed: false,
-            held_at: now,
             eof_reported: false,
             delivered: 0,
             tickets: VecDeque::new(),

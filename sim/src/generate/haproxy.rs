@@ -3,30 +3,35 @@
 use spoa_sim_haproxy::{Defects, Engine, Settings};
 
 use super::Generator;
+use super::weights::Weights;
 use crate::script::{EventSpec, Haproxy, Link, MS, MessageSpec, Nanos, Step, Value};
 
-const ASK: usize = 0;
-const BURST: usize = 1;
-const LARGE: usize = 2;
-const WAIT: usize = 3;
-const CHECK: usize = 4;
-const RELOAD: usize = 5;
-const CUT: usize = 6;
-const HOLD: usize = 7;
-const RELEASE: usize = 8;
-const ROOM: usize = 9;
-const TAKE: usize = 10;
-const RESET: usize = 11;
-const STOP: usize = 12;
-const SHED: usize = 13;
-const KINDS: usize = 14;
-/// The first kind of step that is a fault of the network, or an action of the agent.
-const FAULTS: usize = HOLD;
+super::weights::moves! {
+    /// A move of a process, the network or the agent in a script with models.
+    Move {
+        Ask = Always(64),
+        Burst = AtMost(4),
+        Large = Usual,
+        Wait = Usual,
+        Check = Usual,
+        Reload = AtMost(4),
+        Cut = Usual,
+        Hold = Fault,
+        // Set to the frequency of `Hold`.
+        Release = Fault,
+        Room = Fault,
+        Take = Fault,
+        Reset = FaultAtMost(4),
+        Stop = FaultAtMost(4),
+        Shed = FaultAtMost(4),
+    }
+}
 
 impl Generator {
     /// Fills the script with steps of processes of `engine`.
     pub(super) fn fill_with_haproxy(&mut self, engine: Engine) {
-        let weights = self.haproxy_weights();
+        let mut weights = Weights::draw(Move::ALL, &mut self.workload, self.swarm.calm);
+        weights.set(Move::Release, weights.get(Move::Hold));
         let count = 1 + self.workload.weighted(&[8, 3, 1]) as u8;
         for number in 1..=count {
             let settings = self.settings(engine);
@@ -37,60 +42,41 @@ impl Generator {
         for _ in 0..self.swarm.steps.div_ceil(2) {
             let at = self.workload.below(processes.len() as u64) as usize;
             let haproxy = processes[at];
-            match self.workload.weighted(&weights) {
-                ASK => self.ask(haproxy),
-                BURST => (0..self.workload.magnitude(2, 24)).for_each(|_| self.ask(haproxy)),
-                LARGE => self.ask_large(haproxy),
-                WAIT => self.wait_for_haproxy(),
-                CHECK => self.push(Step::Check(haproxy)),
-                RELOAD => processes[at] = self.reload(haproxy, engine),
-                CUT => {
+            match weights.pick(&mut self.workload) {
+                Move::Ask => self.ask(haproxy),
+                Move::Burst => (0..self.workload.magnitude(2, 24)).for_each(|_| self.ask(haproxy)),
+                Move::Large => self.ask_large(haproxy),
+                Move::Wait => self.wait_for_haproxy(),
+                Move::Check => self.push(Step::Check(haproxy)),
+                Move::Reload => processes[at] = self.reload(haproxy, engine),
+                Move::Cut => {
                     let link = self.link_of(haproxy);
                     self.cut(link);
                 }
-                HOLD => {
+                Move::Hold => {
                     let link = self.link_of(haproxy);
                     self.push(Step::Hold(link));
                 }
-                RELEASE => self.push(Step::Release(Link::All(haproxy))),
-                ROOM => {
+                Move::Release => self.push(Step::Release(Link::All(haproxy))),
+                Move::Room => {
                     let link = self.link_of(haproxy);
                     self.room(link);
                 }
-                TAKE => {
+                Move::Take => {
                     let link = self.link_of(haproxy);
                     self.take(link);
                 }
-                RESET => {
+                Move::Reset => {
                     let link = self.link_of(haproxy);
                     self.push(Step::Reset(link));
                 }
-                SHED => {
+                Move::Shed => {
                     let link = self.link_of(haproxy);
                     self.push(Step::Shed(link));
                 }
-                _ => self.stop(),
+                Move::Stop => self.stop(),
             }
         }
-    }
-
-    fn haproxy_weights(&mut self) -> [u32; KINDS] {
-        let mut weights = [0; KINDS];
-        weights[ASK] = 64;
-        for weight in &mut weights[BURST..] {
-            if self.workload.chance(1, 2) {
-                *weight = 1 << self.workload.below(5);
-            }
-        }
-        for kind in [BURST, RELOAD, RESET, STOP, SHED] {
-            weights[kind] = weights[kind].min(4);
-        }
-        if self.swarm.calm {
-            weights[FAULTS..].fill(0);
-        } else {
-            weights[RELEASE] = weights[HOLD];
-        }
-        weights
     }
 
     fn settings(&mut self, engine: Engine) -> Settings {

@@ -3,6 +3,8 @@
 use spoa_sim_checker::Limits;
 use spoa_sim_haproxy::Engine;
 
+use super::Move;
+use super::weights::Weights;
 use crate::random::Random;
 use crate::script::{AgentSetup, MS};
 
@@ -54,24 +56,6 @@ impl Profile {
     }
 }
 
-pub(super) const NOTIFY: usize = 0;
-pub(super) const BURST: usize = 1;
-pub(super) const FRAGMENTS: usize = 2;
-pub(super) const WAIT: usize = 3;
-pub(super) const CUT: usize = 4;
-pub(super) const HOLD: usize = 5;
-pub(super) const RELEASE: usize = 6;
-pub(super) const ROOM: usize = 7;
-pub(super) const TAKE: usize = 8;
-pub(super) const BAD_FRAME: usize = 9;
-pub(super) const DISCONNECT: usize = 10;
-pub(super) const FIN: usize = 11;
-pub(super) const RESET: usize = 12;
-pub(super) const STOP: usize = 13;
-pub(super) const CUT_OFF: usize = 14;
-pub(super) const SHED: usize = 15;
-const KINDS: usize = 16;
-
 /// The player of HAProxy in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Play {
@@ -92,7 +76,7 @@ pub(super) struct Swarm {
     pub(super) steps: u64,
     pub(super) links: usize,
     /// The relative frequency of each kind of step.
-    pub(super) weights: [u32; KINDS],
+    pub(super) weights: Weights<Move>,
     /// The percentage of connections that start with a bad HELLO.
     pub(super) bad_hello: u64,
     /// The percentage of the other connections that start without a HELLO, and of HELLOs with the key `healthcheck`.
@@ -117,20 +101,9 @@ impl Swarm {
     pub(super) fn draw(random: &mut Random, profile: Profile) -> Self {
         // One seed in ten has no fault at all.
         let calm = profile == Profile::Calm || random.chance(1, 10);
-        let mut weights = [0; KINDS];
-        weights[NOTIFY] = 64;
-        for weight in &mut weights[BURST..] {
-            if random.chance(1, 2) {
-                *weight = 1 << random.below(5);
-            }
-        }
-        weights[BURST] = weights[BURST].min(4);
-        // Steps that end a connection are rare, so that rare states are reached.
-        for kind in [BAD_FRAME, DISCONNECT, FIN, RESET, STOP, CUT_OFF, SHED] {
-            weights[kind] = if calm { 0 } else { weights[kind] / 4 };
-        }
+        let mut weights = Weights::draw(Move::ALL, random, calm);
         if calm {
-            weights[FIN] = 1;
+            weights.set(Move::Fin, 1);
         }
         let play = match profile {
             Profile::Mux => Play::Model(Engine::Mux),
@@ -148,7 +121,7 @@ impl Swarm {
         // Such large NOTIFYs arrive in fragments.
         let has_huge_notifies = !calm && random.chance(1, 100);
         if has_huge_notifies {
-            weights[FRAGMENTS] = weights[NOTIFY];
+            weights.set(Move::Fragments, weights.get(Move::Notify));
         }
         let mut percent = |max: u64| if calm || random.chance(1, 2) { 0 } else { random.between(1, max) };
         Self {

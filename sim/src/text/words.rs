@@ -25,6 +25,11 @@ impl<'t> Words<'t> {
         self.next_word().ok_or_else(|| format!("{what} is missing"))
     }
 
+    /// True if the word after the next one is `second`.
+    pub(super) fn has_second(&self, second: &str) -> bool {
+        self.rest.split_whitespace().nth(1) == Some(second)
+    }
+
     /// Takes a link of any kind.
     pub(super) fn link(&mut self) -> Result<Link, String> {
         let word = self.need("the link (c1, h1 or h1.0)")?;
@@ -41,7 +46,7 @@ impl<'t> Words<'t> {
         scripted(word).ok_or(format!("expected a link on which the script sends (c1, c2, ...), got '{word}'"))
     }
 
-    pub(super) fn haproxy(&mut self) -> Result<Haproxy, String> {
+    pub(super) fn process(&mut self) -> Result<Haproxy, String> {
         let word = self.need("the process (h1, h2, ...)")?;
         haproxy(word).ok_or(format!("expected a process (h1, h2, ...), got '{word}'"))
     }

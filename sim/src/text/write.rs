@@ -5,12 +5,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use spoa_sim_checker::Limits;
 
-use super::settings::Setup;
 use super::{MAGIC, VERSION};
 use crate::plan::Plan;
 use crate::script::{
     AgentId, AgentSetup, Cuts, Damage, EventSpec, FrameKind, FrameSpec, Haproxy, Link, MessageSpec, Nanos, Script,
-    Step, Value,
+    Value,
 };
 
 impl Display for Script {
@@ -95,47 +94,13 @@ impl Display for Haproxy {
     }
 }
 
-impl Display for Step {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Connect(link) => write!(f, "connect {link}"),
-            Self::Send(link, frame) => write!(f, "send {link} {frame}"),
-            Self::Raw(link, bytes) => write!(f, "send {link} raw {}", Hex(bytes)),
-            Self::Cut(link, cuts) => write!(f, "cut {link} {cuts}"),
-            Self::Hold(link) => write!(f, "hold {link}"),
-            Self::Release(link) => write!(f, "release {link}"),
-            Self::Room(link, room) => write!(f, "room {link} {}", OrAll(*room)),
-            Self::Take(link, take) => write!(f, "take {link} {}", OrAll(*take)),
-            Self::Fin(link) => write!(f, "fin {link}"),
-            Self::Reset(link) => write!(f, "reset {link}"),
-            Self::Shed(link) => write!(f, "shed {link}"),
-            Self::Lose(link) => write!(f, "lose {link}"),
-            Self::LameDuck(agent) => write!(f, "lame-duck {agent}"),
-            Self::Drain(agent, grace) => write!(f, "drain {agent} grace={}", Time(*grace)),
-            Self::Kill(agent) => write!(f, "kill {agent}"),
-            Self::Hang(agent) => write!(f, "hang {agent}"),
-            Self::Resume(agent) => write!(f, "resume {agent}"),
-            Self::Launch(agent) => write!(f, "launch {agent}"),
-            Self::Start(haproxy, settings) => write!(f, "haproxy {haproxy} {}", Setup(settings)),
-            Self::Ask(haproxy, event) => write!(f, "ask {haproxy}{event}"),
-            Self::Check(haproxy) => write!(f, "check {haproxy}"),
-            Self::SoftStop(haproxy) => write!(f, "soft-stop {haproxy}"),
-            Self::Wait(time) => write!(f, "wait {}", Time(*time)),
-            Self::Stop { grace } => write!(f, "stop grace={}", Time(*grace)),
-        }
-    }
-}
-
-/// Writes each part after a space.
 impl Display for EventSpec {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if self.thread > 0 {
-            write!(f, " thread={}", self.thread)?;
-        }
-        if let Some(stream) = self.stream {
-            write!(f, " stream={stream}")?;
-        }
-        self.messages.iter().try_for_each(|message| write!(f, " {message}"))
+        let thread = (self.thread > 0).then(|| format!("thread={}", self.thread));
+        let stream = self.stream.map(|stream| format!("stream={stream}"));
+        let messages = self.messages.iter().map(ToString::to_string);
+        let parts: Vec<_> = thread.into_iter().chain(stream).chain(messages).collect();
+        f.write_str(&parts.join(" "))
     }
 }
 
@@ -166,13 +131,15 @@ impl Display for FrameSpec {
         if let Some((start, end)) = self.slice {
             write!(f, " slice={start}..{end}")?;
         }
-        match self.damage {
-            Damage::None => {}
-            Damage::Length(length) => write!(f, " length={length}")?,
-            Damage::Trim(bytes) => write!(f, " trim={bytes}")?,
-            Damage::Pad(bytes) => write!(f, " pad={bytes}")?,
-            Damage::Flip(bit) => write!(f, " flip={bit}")?,
+        macro_rules! show {
+            ($(#[$doc:meta] $variant:ident = $word:literal;)*) => {
+                match self.damage {
+                    Damage::None => {}
+                    $(Damage::$variant(number) => write!(f, concat!(" ", $word, "={}"), number)?,)*
+                }
+            };
         }
+        each_damage!(show);
         match &self.kind {
             FrameKind::Hello(items) | FrameKind::Disconnect(items) => {
                 items.iter().try_for_each(|(key, value)| write!(f, " {}={value}", Name(key)))
@@ -239,7 +206,7 @@ impl Display for Name<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let plain = self.0.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
         match std::str::from_utf8(self.0) {
-            Ok(name) if plain && !name.is_empty() && !super::read::is_modifier(name) => f.write_str(name),
+            Ok(name) if plain && !name.is_empty() && !super::parts::is_modifier(name) => f.write_str(name),
             _ => write!(f, "\"{}\"", self.0.escape_ascii()),
         }
     }
@@ -258,16 +225,14 @@ impl Display for Time {
     }
 }
 
-/// Displays a number of bytes; `*` for any number.
-struct OrAll(Option<u32>);
+/// Returns a number of bytes as text; `*` for any number.
+pub(super) fn or_all(number: &Option<u32>) -> String {
+    number.map_or("*".into(), |number| number.to_string())
+}
 
-impl Display for OrAll {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(number) => write!(f, "{number}"),
-            None => f.write_str("*"),
-        }
-    }
+/// Returns bytes in hexadecimal; `-` for none.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    Hex(bytes).to_string()
 }
 
 /// Displays bytes in hexadecimal; `-` for none.

@@ -6,10 +6,12 @@ use spoa_sim_haproxy::{EventId, LinkId, ServerId, Settings};
 use super::agent::{Agent, Phase};
 use super::messages::{OwnedAction, messages};
 use super::peer::Peer;
-use super::player::{DELAY_MAX, FRAME_OVERHEAD, LinkFaults, PendingEvent, Player};
+use super::player::{DELAY_MAX, FRAME_OVERHEAD, PendingEvent, Player};
+use super::state::State;
 use super::transit::Cargo;
 use super::{Failed, World, codec};
 use crate::coverage::Mark;
+use crate::link;
 use crate::script::{EventSpec, Haproxy, Link, MS, Nanos, Step};
 use crate::trace::Kind;
 
@@ -120,11 +122,7 @@ impl World {
         };
         let Some(at) = self.player(name) else { return Vec::new() };
         let player = &mut self.players[at];
-        if only.is_none() {
-            player.faults.apply(step);
-        }
-        player.may_lose_events |= matches!(step, Step::Hold(_) | Step::Room(..) | Step::Reset(_) | Step::Lose(_));
-        player.cut_short |= matches!(step, Step::Reset(_) | Step::Room(..) | Step::Lose(_));
+        player.note_effects(step, only.is_none());
         let all = player.sockets.iter().filter(|(link, _)| only.is_none_or(|only| only == *link));
         let state = self.state.borrow();
         let open = all.map(|(_, at)| *at).filter(|&at| !state.peers[at].has_closed && state.peers[at].is_open);
@@ -243,17 +241,17 @@ impl World {
         let is_full = open >= self.setup.connections_max as usize;
         // One of the connections may give way to this one.
         self.players.iter_mut().for_each(|player| player.may_lose_events |= is_full);
-        let Player { name, faults, .. } = &self.players[player];
-        let (name, faults) = (Link::Of(*name, link.0), faults.clone());
+        let Player { name, lasting, .. } = &self.players[player];
+        let (name, lasting) = (Link::Of(*name, link.0), lasting.clone());
         let at = self.connect(name, agent);
         self.players[player].sockets.push((link, at));
         let mut state = self.state.borrow_mut();
-        let Peer { inlet, outlet, .. } = &mut state.peers[at];
-        inlet.cut(&faults.cuts);
-        if faults.held {
-            inlet.hold();
+        let State { peers, coverage, now, .. } = &mut *state;
+        let Peer { inlet, outlet, .. } = &mut peers[at];
+        outlet.has_reader = true;
+        for step in &lasting {
+            link::apply(step, (inlet, outlet), *now, coverage);
         }
-        (outlet.room, outlet.take, outlet.has_reader) = (faults.room, faults.take, true);
         let busy = self.players.iter().filter(|player| !player.sockets.is_empty());
         if busy.count() > 1 {
             state.coverage.reach(Mark::Engines);
@@ -287,7 +285,7 @@ impl World {
 
     /// Ends the faults that later connections would have.
     pub(super) fn end_faults(&mut self) {
-        self.players.iter_mut().for_each(|player| player.faults = LinkFaults::default());
+        self.players.iter_mut().for_each(|player| player.lasting.clear());
     }
 
     /// Stops every process: a soft-stop first, then its open connections are reset, as the kernel does when a process

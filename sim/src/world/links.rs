@@ -11,6 +11,7 @@ use super::state::State;
 use super::{Failed, World};
 use crate::conversation::Conversation;
 use crate::coverage::Mark;
+use crate::link::{self, Next};
 use crate::script::{Link, Step};
 use crate::trace::Kind;
 use spoa_sim_checker::Limits;
@@ -27,35 +28,26 @@ impl World {
     pub(super) fn execute_at(&mut self, at: usize, step: &Step) -> Result<(), Failed> {
         let mut state = self.state.borrow_mut();
         let State { peers, coverage, now, .. } = &mut *state;
-        let Peer { inlet, outlet, held_at, .. } = &mut peers[at];
-        match step {
-            Step::Send(_, frame) => {
-                coverage.sent(frame);
-                frame.encode(inlet.send_buf());
-            }
-            Step::Raw(_, bytes) => inlet.send_buf().extend_from_slice(bytes),
-            Step::Cut(_, cuts) => inlet.cut(cuts),
-            Step::Hold(_) => {
-                inlet.hold();
-                *held_at = *now;
-            }
-            Step::Release(_) if inlet.release() && *now > *held_at => coverage.reach(Mark::Delayed),
-            Step::Room(_, room) => outlet.room = *room,
-            Step::Take(_, take) => outlet.take = *take,
-            _ => {}
-        }
+        let Peer { inlet, outlet, .. } = &mut peers[at];
+        let next = link::apply(step, (inlet, outlet), *now, coverage);
         drop(state);
+        match next {
+            Next::Deliver => return self.deliver(at),
+            Next::Write => {
+                self.change_to_writable(at);
+                return Ok(());
+            }
+            Next::Nothing => {}
+        }
         match step {
-            Step::Room(..) | Step::Take(..) => self.change_to_writable(at),
-            Step::Fin(_) => return self.finish(at),
+            Step::Fin(_) => self.finish(at),
             Step::Reset(_) => {
                 self.reset(at);
-                return self.reset_by_network(at);
+                self.reset_by_network(at)
             }
-            Step::Lose(_) => return self.lose(at),
-            _ => return self.deliver(at),
+            Step::Lose(_) => self.lose(at),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Opens a connection to an agent, and returns its number.

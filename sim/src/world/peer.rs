@@ -38,8 +38,6 @@ pub(super) struct Peer {
     pub(super) accepted_at: Nanos,
     /// The agent refuses a health check on it.
     pub(super) refuses_checks: bool,
-    /// The time of the last `hold`.
-    pub(super) held_at: Nanos,
     /// The model of HAProxy knows that the agent has closed the connection.
     pub(super) close_forwarded: bool,
     pub(super) ending: Ending,
@@ -110,7 +108,6 @@ impl Peer {
             is_welcome: false,
             accepted_at: 0,
             refuses_checks: false,
-            held_at: 0,
             close_forwarded: false,
             ending: Ending::No,
             was_ready: false,

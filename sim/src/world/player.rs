@@ -1,9 +1,11 @@
 //! A process of HAProxy in a run: its model, its connections, its events, and the faults of its network.
 
+use std::mem;
+
 use spoa_sim_checker::Answer;
 use spoa_sim_haproxy::{Defects, Engine, EventId, LinkId, Process, ServerId, Settings};
 
-use crate::script::{AgentSetup, Cuts, EventSpec, Haproxy, MS, Nanos, Step};
+use crate::script::{AgentSetup, Effects, EventSpec, Haproxy, MS, Nanos, Step};
 
 /// A HAProxy process in a run.
 pub(super) struct Player {
@@ -17,8 +19,8 @@ pub(super) struct Player {
     pub(super) event_count: u32,
     /// The streams of clients, by their number.
     pub(super) streams: Vec<Stream>,
-    /// The faults of all its connections, including later ones.
-    pub(super) faults: LinkFaults,
+    /// The last step of each kind for all its connections, which applies to later ones too.
+    pub(super) lasting: Vec<Step>,
     /// True once something has happened that can cause the loss of an event.
     pub(super) may_lose_events: bool,
     /// True once an answer was deferred.
@@ -37,15 +39,6 @@ pub(super) struct Stream {
     /// True if an event failed. The applet engine uses its ids again for the next event, and accepts a late ACK of the
     /// first for the second.
     pub(super) has_failed: bool,
-}
-
-/// The faults of the connections of a process.
-#[derive(Clone, Debug, Default)]
-pub(super) struct LinkFaults {
-    pub(super) cuts: Cuts,
-    pub(super) held: bool,
-    pub(super) room: Option<u32>,
-    pub(super) take: Option<u32>,
 }
 
 /// An event that has not ended.
@@ -89,11 +82,22 @@ impl Player {
             events: Vec::new(),
             event_count: 0,
             streams: Vec::new(),
-            faults: LinkFaults::default(),
+            lasting: Vec::new(),
             may_lose_events,
             has_deferred: false,
             cut_short: false,
             stopping: false,
+        }
+    }
+
+    /// Takes note of the effects of a step for all its connections, or for one of them.
+    pub(super) fn note_effects(&mut self, step: &Step, is_for_all: bool) {
+        let Effects { lasting, loses_events, cuts_short } = step.effects();
+        self.may_lose_events |= loses_events;
+        self.cut_short |= cuts_short;
+        if lasting && is_for_all {
+            self.lasting.retain(|other| mem::discriminant(other) != mem::discriminant(step));
+            self.lasting.push(step.clone());
         }
     }
 
@@ -109,7 +113,7 @@ impl Player {
             self.streams.push(Stream { thread: spec.thread, busy: false, has_failed: false });
         }
         let stream = &mut self.streams[index];
-        (!std::mem::replace(&mut stream.busy, true)).then_some(index)
+        (!mem::replace(&mut stream.busy, true)).then_some(index)
     }
 
     pub(super) fn has_defects(&self) -> bool {
@@ -154,18 +158,5 @@ impl Player {
         let pauses = settings.retry_delay.saturating_mul(u64::from(settings.servers));
         let in_time = settings.processing_timeout > held_max.saturating_add(pauses);
         other_is_up && in_time && settings.redispatch && settings.retries >= settings.servers
-    }
-}
-
-impl LinkFaults {
-    pub(super) fn apply(&mut self, step: &Step) {
-        match step {
-            Step::Cut(_, cuts) => self.cuts.clone_from(cuts),
-            Step::Hold(_) => self.held = true,
-            Step::Release(_) => self.held = false,
-            Step::Room(_, room) => self.room = *room,
-            Step::Take(_, take) => self.take = *take,
-            _ => {}
-        }
     }
 }

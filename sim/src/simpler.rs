@@ -1,14 +1,12 @@
-//! Proposes simpler versions of steps and of the agent's limits, the simplest first.
+//! Proposes simpler versions of values and of the agent's limits, the simplest first.
 
 use spoa_sim_haproxy::Settings;
 
 use crate::plan::{Answer, Plan};
-use crate::script::{
-    AgentSetup, Bytes, Cuts, Damage, EventSpec, FrameKind, FrameSpec, MessageSpec, Nanos, Step, Value,
-};
+use crate::script::{AgentSetup, Bytes, Cuts, Damage, EventSpec, FrameKind, FrameSpec, MessageSpec, Nanos, Value};
 
 /// Returns versions of the agent's limits with one limit, or the capabilities, at the default.
-pub(super) fn simpler_agents(agent: &AgentSetup) -> Vec<AgentSetup> {
+pub(crate) fn agents(agent: &AgentSetup) -> Vec<AgentSetup> {
     let defaults = AgentSetup::default();
     let mut simpler = Vec::new();
     let mut with = |change: &dyn Fn(&mut AgentSetup)| {
@@ -31,14 +29,14 @@ pub(super) fn simpler_agents(agent: &AgentSetup) -> Vec<AgentSetup> {
 }
 
 /// Returns versions of the agent's limits with one rounder time.
-pub(super) fn rounder_agents(agent: &AgentSetup) -> Vec<AgentSetup> {
+pub(crate) fn agents_with_rounder_times(agent: &AgentSetup) -> Vec<AgentSetup> {
     // A default is the simplest time already.
     let defaults = AgentSetup::default();
     let mut rounder = Vec::new();
     macro_rules! round {
         (($($field:tt)*) s) => {
             if agent.$($field)* != defaults.$($field)* {
-                rounder.extend(simpler_times(agent.$($field)*).into_iter().map(|time| {
+                rounder.extend(times(agent.$($field)*).into_iter().map(|time| {
                     let mut rounder = agent.clone();
                     rounder.$($field)* = time;
                     rounder
@@ -56,57 +54,50 @@ pub(super) fn rounder_agents(agent: &AgentSetup) -> Vec<AgentSetup> {
     rounder
 }
 
-/// Returns simpler versions of `step`. Each is smaller in some measure, so that simplifying ends.
-pub(super) fn simpler_steps(step: &Step) -> Vec<Step> {
-    match step {
-        Step::Send(link, frame) => simpler_frames(frame).into_iter().map(|frame| Step::Send(*link, frame)).collect(),
-        Step::Raw(link, bytes) => simpler_bytes(bytes).into_iter().map(|bytes| Step::Raw(*link, bytes)).collect(),
-        Step::Cut(link, cuts) => simpler_cuts(cuts).into_iter().map(|cuts| Step::Cut(*link, cuts)).collect(),
-        Step::Start(haproxy, settings) => {
-            simpler_settings(settings).into_iter().map(|settings| Step::Start(*haproxy, Box::new(settings))).collect()
-        }
-        Step::Ask(haproxy, event) => {
-            simpler_events(event).into_iter().map(|event| Step::Ask(*haproxy, event)).collect()
-        }
-        Step::Wait(time) => simpler_times(*time).into_iter().map(Step::Wait).collect(),
-        Step::Drain(agent, grace) => {
-            simpler_times(*grace).into_iter().map(|grace| Step::Drain(*agent, grace)).collect()
-        }
-        Step::Stop { grace } => simpler_times(*grace).into_iter().map(|grace| Step::Stop { grace }).collect(),
-        Step::Room(link, Some(room)) if *room > 0 => {
-            vec![Step::Room(*link, Some(0)), Step::Room(*link, Some(room / 2))]
-        }
-        Step::Take(link, Some(take)) if *take > 1 => vec![Step::Take(*link, Some(1))],
-        _ => Vec::new(),
-    }
+/// Returns fewer bytes: none, or half of them.
+pub(crate) fn room(room: &Option<u32>) -> Vec<Option<u32>> {
+    room.filter(|room| *room > 0).map_or(Vec::new(), |room| vec![Some(0), Some(room / 2)])
+}
+
+/// Returns one byte at once.
+pub(crate) fn take(take: &Option<u32>) -> Vec<Option<u32>> {
+    take.filter(|take| *take > 1).map_or(Vec::new(), |_| vec![Some(1)])
 }
 
 /// Returns versions with one setting at the default of the engine, or with one rounder time.
-fn simpler_settings(settings: &Settings) -> Vec<Settings> {
+pub(crate) fn settings(settings: &Settings) -> Vec<Settings> {
     let defaults = Settings::of(settings.engine);
     let mut simpler = Vec::new();
+    if settings.defects != defaults.defects {
+        simpler.push(Settings { defects: defaults.defects, ..settings.clone() });
+    }
     macro_rules! default {
-        ($($field:ident)*) => {
+        ($($name:literal $field:ident $kind:ident;)*) => {
             $(if settings.$field != defaults.$field {
                 simpler.push(Settings { $field: defaults.$field, ..settings.clone() });
             })*
         };
     }
-    default!(threads max_frame_size pipelining asynchronous fragmentation max_waiting_frames processing_timeout);
-    default!(hello_timeout idle_timeout check_timeout retries retry_delay pool_purge reuse maxconn reconnect_gap);
-    default!(fragment_gap engine_of_process defects latency servers check_inter fall rise redispatch error_limit);
+    each_setting!(default);
     macro_rules! round {
-        ($($field:ident)*) => {
-            $(if settings.$field != defaults.$field {
-                simpler.extend(simpler_times(settings.$field).into_iter().map(|$field| Settings { $field, ..settings.clone() }));
-            })*
+        ($field:ident time) => {
+            if settings.$field != defaults.$field {
+                simpler
+                    .extend(times(settings.$field).into_iter().map(|$field| Settings { $field, ..settings.clone() }));
+            }
+        };
+        ($field:ident $kind:ident) => {};
+    }
+    macro_rules! round_each {
+        ($($name:literal $field:ident $kind:ident;)*) => {
+            $(round!($field $kind);)*
         };
     }
-    round!(processing_timeout hello_timeout idle_timeout check_timeout retry_delay pool_purge reconnect_gap fragment_gap latency check_inter);
+    each_setting!(round_each);
     simpler
 }
 
-fn simpler_events(event: &EventSpec) -> Vec<EventSpec> {
+pub(crate) fn events(event: &EventSpec) -> Vec<EventSpec> {
     let mut simpler = Vec::new();
     if event.thread > 0 {
         simpler.push(EventSpec { thread: 0, ..event.clone() });
@@ -119,7 +110,7 @@ fn simpler_events(event: &EventSpec) -> Vec<EventSpec> {
     simpler
 }
 
-fn simpler_frames(frame: &FrameSpec) -> Vec<FrameSpec> {
+pub(crate) fn frames(frame: &FrameSpec) -> Vec<FrameSpec> {
     let mut simpler = Vec::new();
     let mut with = |change: &dyn Fn(&mut FrameSpec)| {
         let mut changed = frame.clone();
@@ -152,8 +143,8 @@ fn simpler_kinds(kind: &FrameKind) -> Vec<FrameKind> {
         FrameKind::Disconnect(items) => simpler_items(items).into_iter().map(FrameKind::Disconnect).collect(),
         FrameKind::Notify(messages) => simpler_messages(messages).into_iter().map(FrameKind::Notify).collect(),
         FrameKind::Unset(messages) => simpler_messages(messages).into_iter().map(FrameKind::Unset).collect(),
-        FrameKind::Other(kind, bytes) => {
-            simpler_bytes(bytes).into_iter().map(|bytes| FrameKind::Other(*kind, bytes)).collect()
+        FrameKind::Other(kind, payload) => {
+            bytes(payload).into_iter().map(|payload| FrameKind::Other(*kind, payload)).collect()
         }
     }
 }
@@ -212,7 +203,7 @@ fn simpler_values(value: &Value) -> Vec<Value> {
     match value {
         Value::Plan(plan) => {
             let scores = (plan.answer != Answer::Score).then_some(Plan { answer: Answer::Score, ..*plan });
-            let rounder = simpler_times(plan.delay).into_iter().map(|delay| Plan { delay, ..*plan });
+            let rounder = times(plan.delay).into_iter().map(|delay| Plan { delay, ..*plan });
             scores.into_iter().chain(rounder).map(Value::Plan).collect()
         }
         Value::LongText(len) if *len > 0 => {
@@ -226,14 +217,14 @@ fn simpler_values(value: &Value) -> Vec<Value> {
     }
 }
 
-fn simpler_bytes(bytes: &[u8]) -> Vec<Vec<u8>> {
+pub(crate) fn bytes(bytes: &[u8]) -> Vec<Vec<u8>> {
     if bytes.len() > 64 {
         return vec![bytes[..bytes.len() / 2].to_vec(), bytes[bytes.len() / 2..].to_vec()];
     }
     without_each(bytes)
 }
 
-fn simpler_cuts(cuts: &Cuts) -> Vec<Cuts> {
+pub(crate) fn cuts(cuts: &Cuts) -> Vec<Cuts> {
     let mut simpler: Vec<_> = without_each(&cuts.sizes)
         .into_iter()
         .map(|sizes| Cuts { repeat: cuts.repeat && !sizes.is_empty(), sizes })
@@ -245,7 +236,7 @@ fn simpler_cuts(cuts: &Cuts) -> Vec<Cuts> {
 }
 
 /// Returns times with fewer digits, the roundest first.
-fn simpler_times(time: Nanos) -> Vec<Nanos> {
+pub(crate) fn times(time: Nanos) -> Vec<Nanos> {
     let mut round = vec![0];
     for power in (0..=time.checked_ilog10().unwrap_or(0)).rev() {
         let unit = Nanos::pow(10, power);

@@ -1,0 +1,98 @@
+//! The kinds of moves of a generator, and how frequent each is in a seed.
+
+use crate::random::Random;
+
+/// How frequent a kind of move is, relative to the others of a seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Frequency {
+    /// The same in all seeds.
+    Always(u32),
+    /// Absent in half of the seeds, otherwise 1 to 16.
+    Usual,
+    /// As usual, but at most this.
+    AtMost(u32),
+    /// As usual, but absent in seeds without faults.
+    Fault,
+    /// As usual, but at most this, and absent in seeds without faults.
+    FaultAtMost(u32),
+    /// A quarter of the usual, and absent in seeds without faults: it ends a connection, and rare states have to be reached
+    /// before.
+    End,
+}
+
+impl Frequency {
+    /// Draws the frequency in a seed; `calm` means a seed without faults.
+    pub(super) fn draw(self, random: &mut Random, calm: bool) -> u32 {
+        if let Self::Always(weight) = self {
+            return weight;
+        }
+        let usual = if random.chance(1, 2) { 1 << random.below(5) } else { 0 };
+        match self {
+            Self::Always(weight) => weight,
+            Self::Usual => usual,
+            Self::AtMost(most) => usual.min(most),
+            Self::Fault | Self::FaultAtMost(_) | Self::End if calm => 0,
+            Self::Fault => usual,
+            Self::FaultAtMost(most) => usual.min(most),
+            Self::End => usual / 4,
+        }
+    }
+}
+
+/// Defines an enum of moves from rows with the variant and its frequency.
+///
+/// The order of the rows is that of the draws: on it depend the scripts of all seeds.
+macro_rules! moves {
+    ($(#[$doc:meta])* $name:ident { $($(#[$note:meta])* $variant:ident = $frequency:expr,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum $name {
+            $($(#[$note])* $variant,)*
+        }
+
+        impl $name {
+            /// All moves, with their frequency.
+            pub(super) const ALL: &[(Self, $crate::generate::weights::Frequency)] = {
+                #[allow(clippy::allow_attributes, unused_imports, reason = "rows name the frequencies that they use")]
+                use $crate::generate::weights::Frequency::*;
+                &[$((Self::$variant, $frequency),)*]
+            };
+        }
+    };
+}
+pub(super) use moves;
+
+/// The frequencies of the moves `M` in a seed.
+#[derive(Clone, Debug)]
+pub(super) struct Weights<M: 'static> {
+    moves: &'static [(M, Frequency)],
+    weights: Vec<u32>,
+}
+
+impl<M: Copy + PartialEq> Weights<M> {
+    /// Draws the frequency of each move; `calm` means a seed without faults.
+    pub(super) fn draw(moves: &'static [(M, Frequency)], random: &mut Random, calm: bool) -> Self {
+        Self::of(moves, |frequency| frequency.draw(random, calm))
+    }
+
+    /// Returns the weight that `weigh` returns for the frequency of each move.
+    pub(super) fn of(moves: &'static [(M, Frequency)], mut weigh: impl FnMut(Frequency) -> u32) -> Self {
+        Self { moves, weights: moves.iter().map(|(_, frequency)| weigh(*frequency)).collect() }
+    }
+
+    /// Returns the frequency of a move.
+    pub(super) fn get(&self, of: M) -> u32 {
+        self.moves.iter().zip(&self.weights).find(|((other, _), _)| *other == of).map_or(0, |(_, weight)| *weight)
+    }
+
+    /// Sets the frequency of a move.
+    pub(super) fn set(&mut self, of: M, weight: u32) {
+        let at = self.moves.iter().position(|(other, _)| *other == of);
+        self.weights[at.expect("every move has a weight")] = weight;
+    }
+
+    /// Draws a move.
+    pub(super) fn pick(&self, random: &mut Random) -> M {
+        self.moves[random.weighted(&self.weights)].0
+    }
+}
