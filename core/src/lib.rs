@@ -84,6 +84,10 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+#[cfg(test)]
+#[path = "../../tests/vectors/mod.rs"]
+mod vectors;
+
 mod ack;
 mod buffers;
 mod config;

@@ -1,7 +1,7 @@
 //! Encodes the frames of a script, with the codec of the checker. With the codec of the core on both sides, its
 //! mistakes would cancel out.
 
-use spoa_sim_checker::write::{string, varint};
+use spoa_sim_checker::codec::{self, IntegerType, string, varint};
 
 use crate::script::{Bytes, Damage, FrameKind, FrameSpec, MessageSpec, Value};
 
@@ -99,40 +99,27 @@ fn encode_messages(messages: &[MessageSpec], out: &mut Vec<u8>) {
 
 impl Value {
     fn encode(&self, out: &mut Vec<u8>) {
-        let tagged = |out: &mut Vec<u8>, tag, value| {
-            out.push(tag);
-            varint(value, out);
-        };
-        match self {
-            Self::Null => out.push(0),
-            Self::Bool(value) => out.push(if *value { 0x11 } else { 0x01 }),
-            Self::Int32(value) => tagged(out, 2, *value as u64),
-            Self::Uint32(value) => tagged(out, 3, *value),
-            Self::Int64(value) => tagged(out, 4, *value as u64),
-            Self::Uint64(value) => tagged(out, 5, *value),
-            Self::Ipv4(octets) => {
-                out.push(6);
-                out.extend_from_slice(octets);
-            }
-            Self::Ipv6(octets) => {
-                out.push(7);
-                out.extend_from_slice(octets);
-            }
-            Self::Text(text) => {
-                tagged(out, 8, text.len() as u64);
-                out.extend_from_slice(text);
-            }
+        let integer = |wire, integer| codec::Value::Integer(wire, integer);
+        let value = match self {
+            Self::Null => codec::Value::Null,
+            Self::Bool(value) => codec::Value::Bool(*value),
+            Self::Int32(value) => integer(*value as u64, IntegerType::Signed32),
+            Self::Uint32(value) => integer(*value, IntegerType::Unsigned32),
+            Self::Int64(value) => integer(*value as u64, IntegerType::Signed64),
+            Self::Uint64(value) => integer(*value, IntegerType::Unsigned64),
+            Self::Ipv4(octets) => codec::Value::Address(octets),
+            Self::Ipv6(octets) => codec::Value::Address(octets),
+            Self::Text(text) => codec::Value::Text(text),
+            Self::Binary(bytes) => codec::Value::Binary(bytes),
+            Self::Plan(plan) => integer(plan.to_wire() as u64, IntegerType::Signed64),
             Self::LongText(len) => {
-                tagged(out, 8, u64::from(*len));
-                append_long_text(*len, out);
+                out.push(8);
+                varint((*len).into(), out);
+                return append_long_text(*len, out);
             }
-            Self::Binary(bytes) => {
-                tagged(out, 9, bytes.len() as u64);
-                out.extend_from_slice(bytes);
-            }
-            Self::Bytes(bytes) => out.extend_from_slice(bytes),
-            Self::Plan(plan) => tagged(out, 4, plan.to_wire() as u64),
-        }
+            Self::Bytes(bytes) => return out.extend_from_slice(bytes),
+        };
+        value.encode(out);
     }
 }
 

@@ -1,7 +1,8 @@
-//! A second implementation of SPOP's encoding, so that the tests do not rely on the codec that they test.
+//! Frames, values and actions that own their bytes, by the checker's codec: the tests do not rely on the codec that they test.
 //!
-//! It is written from SPOE.txt section 3 and shares no code with `spoa_core::wire`. It favours simplicity over speed:
-//! values own their bytes, and a function that cannot read its input returns `None`.
+//! A function that cannot read its input returns `None`.
+
+use spoa_sim_checker::codec::{self, Bytes, IntegerType};
 
 /// UNSET: a fragment after the first one.
 pub const UNSET: u8 = 0;
@@ -44,57 +45,20 @@ pub fn hex(text: &str) -> Vec<u8> {
     out
 }
 
-/// Encodes a varint. Each length encodes the values from a certain offset on: `value` minus that offset, as one digit
-/// of 4 bits and further digits of 7 bits, the least significant first.
+/// Encodes a varint.
 pub fn varint(value: u64) -> Vec<u8> {
-    if value < 240 {
-        return vec![value as u8];
-    }
-    let (mut more, mut offset, mut span) = (1, 240u128, 128u128 << 4);
-    while u128::from(value) >= offset + span {
-        offset += span;
-        span <<= 7;
-        more += 1;
-    }
-    let digits = u128::from(value) - offset;
-    let mut out = vec![0xf0 | (digits & 15) as u8];
-    for n in 0..more {
-        let digit = (digits >> (4 + 7 * n)) as u8 & 0x7f;
-        out.push(if n + 1 < more { digit | 0x80 } else { digit });
-    }
-    out
-}
-
-/// Reads a varint from the front of `bytes`; `None` if it is cut off or above 64 bits.
-pub fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = u128::from(take(bytes, 1)?[0]);
-    if value < 240 {
-        return Some(value as u64);
-    }
-    for n in 0..9 {
-        let byte = take(bytes, 1)?[0];
-        value += u128::from(byte) << (4 + 7 * n);
-        if byte < 128 {
-            return u64::try_from(value).ok();
-        }
-    }
-    None
+    written(|out| codec::varint(value, out))
 }
 
 /// Encodes a STRING without its type: length and bytes.
 pub fn string(text: impl AsRef<[u8]>) -> Vec<u8> {
-    [&varint(text.as_ref().len() as u64)[..], text.as_ref()].concat()
+    written(|out| codec::string(text.as_ref(), out))
 }
 
-fn take<'b>(bytes: &mut &'b [u8], len: usize) -> Option<&'b [u8]> {
-    let (taken, rest) = bytes.split_at_checked(len)?;
-    *bytes = rest;
-    Some(taken)
-}
-
-fn take_string(bytes: &mut &[u8]) -> Option<Vec<u8>> {
-    let len = take_varint(bytes)?;
-    Some(take(bytes, usize::try_from(len).ok()?)?.to_vec())
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    write(&mut out);
+    out
 }
 
 /// A TYPED-DATA.
@@ -123,38 +87,38 @@ impl Value {
 
     /// Encodes the value, type first.
     pub fn encode(&self) -> Vec<u8> {
-        let tagged = |kind: u8, body: &[u8]| [&[kind], body].concat();
-        match self {
-            Self::Null => vec![0],
-            Self::Bool(value) => vec![if *value { 0x11 } else { 0x01 }],
-            Self::Int32(value) => tagged(2, &varint(*value as u64)),
-            Self::Uint32(value) => tagged(3, &varint(*value)),
-            Self::Int64(value) => tagged(4, &varint(*value as u64)),
-            Self::Uint64(value) => tagged(5, &varint(*value)),
-            Self::Ipv4(octets) => tagged(6, octets),
-            Self::Ipv6(octets) => tagged(7, octets),
-            Self::String(text) => tagged(8, &string(text)),
-            Self::Binary(bytes) => tagged(9, &string(bytes)),
-            Self::Raw(bytes) => bytes.clone(),
-        }
+        let value = match self {
+            Self::Null => codec::Value::Null,
+            Self::Bool(value) => codec::Value::Bool(*value),
+            Self::Int32(value) => codec::Value::Integer(*value as u64, IntegerType::Signed32),
+            Self::Uint32(value) => codec::Value::Integer(*value, IntegerType::Unsigned32),
+            Self::Int64(value) => codec::Value::Integer(*value as u64, IntegerType::Signed64),
+            Self::Uint64(value) => codec::Value::Integer(*value, IntegerType::Unsigned64),
+            Self::Ipv4(octets) => codec::Value::Address(octets),
+            Self::Ipv6(octets) => codec::Value::Address(octets),
+            Self::String(text) => codec::Value::Text(text),
+            Self::Binary(bytes) => codec::Value::Binary(bytes),
+            Self::Raw(bytes) => return bytes.clone(),
+        };
+        written(|out| value.encode(out))
     }
 
-    /// Reads a value from the front of `bytes`. Treats flags as HAProxy does: a BOOL is true only with the flags 1, and
-    /// a STRING with any flags is a BINARY.
-    pub fn take(bytes: &mut &[u8]) -> Option<Self> {
-        let first = take(bytes, 1)?[0];
-        Some(match first & 15 {
-            0 => Self::Null,
-            1 => Self::Bool(first == 0x11),
-            2 => Self::Int32(take_varint(bytes)? as i64),
-            3 => Self::Uint32(take_varint(bytes)?),
-            4 => Self::Int64(take_varint(bytes)? as i64),
-            5 => Self::Uint64(take_varint(bytes)?),
-            6 => Self::Ipv4(take(bytes, 4)?.try_into().ok()?),
-            7 => Self::Ipv6(take(bytes, 16)?.try_into().ok()?),
-            8 if first == 8 => Self::String(take_string(bytes)?),
-            8 | 9 => Self::Binary(take_string(bytes)?),
-            _ => return None,
+    /// Reads a value. Treats flags as HAProxy does: a BOOL is true only with the flags 1, and a STRING with any flags is a
+    /// BINARY.
+    pub fn take(bytes: &mut Bytes<'_>) -> Option<Self> {
+        Some(match bytes.value()? {
+            codec::Value::Null => Self::Null,
+            codec::Value::Bool(value) => Self::Bool(value),
+            codec::Value::Integer(wire, IntegerType::Signed32) => Self::Int32(wire as i64),
+            codec::Value::Integer(wire, IntegerType::Unsigned32) => Self::Uint32(wire),
+            codec::Value::Integer(wire, IntegerType::Signed64) => Self::Int64(wire as i64),
+            codec::Value::Integer(wire, IntegerType::Unsigned64) => Self::Uint64(wire),
+            codec::Value::Address(octets) => match octets.try_into() {
+                Ok(octets) => Self::Ipv4(octets),
+                Err(_) => Self::Ipv6(octets.try_into().ok()?),
+            },
+            codec::Value::Text(text) => Self::String(text.into()),
+            codec::Value::Binary(bytes) => Self::Binary(bytes.into()),
         })
     }
 }
@@ -165,10 +129,11 @@ pub fn kv(items: &[(&str, Value)]) -> Vec<u8> {
 }
 
 /// Reads a KV-LIST that is all of `bytes`.
-pub fn read_kv(mut bytes: &[u8]) -> Option<Vec<(String, Value)>> {
+pub fn read_kv(bytes: &[u8]) -> Option<Vec<(String, Value)>> {
+    let mut bytes = Bytes(bytes);
     let mut items = Vec::new();
     while !bytes.is_empty() {
-        items.push((String::from_utf8(take_string(&mut bytes)?).ok()?, Value::take(&mut bytes)?));
+        items.push((String::from_utf8(bytes.string()?.into()).ok()?, Value::take(&mut bytes)?));
     }
     Some(items)
 }
@@ -183,12 +148,13 @@ pub fn message(name: &str, args: &[(&str, Value)]) -> Vec<u8> {
 pub type Message = (Vec<u8>, Vec<(Vec<u8>, Value)>);
 
 /// Reads a LIST-OF-MESSAGES that is all of `bytes`.
-pub fn read_messages(mut bytes: &[u8]) -> Option<Vec<Message>> {
+pub fn read_messages(bytes: &[u8]) -> Option<Vec<Message>> {
+    let mut bytes = Bytes(bytes);
     let mut messages = Vec::new();
     while !bytes.is_empty() {
-        let name = take_string(&mut bytes)?;
-        let count = take(&mut bytes, 1)?[0];
-        let args = (0..count).map(|_| Some((take_string(&mut bytes)?, Value::take(&mut bytes)?)));
+        let name = bytes.string()?.to_vec();
+        let count = bytes.byte()?;
+        let args = (0..count).map(|_| Some((bytes.string()?.to_vec(), Value::take(&mut bytes)?)));
         let args = args.collect::<Option<Vec<_>>>()?;
         messages.push((name, args));
     }
@@ -204,12 +170,13 @@ pub enum Action {
 }
 
 /// Reads a LIST-OF-ACTIONS that is all of `bytes`.
-pub fn read_actions(mut bytes: &[u8]) -> Option<Vec<Action>> {
+pub fn read_actions(bytes: &[u8]) -> Option<Vec<Action>> {
+    let mut bytes = Bytes(bytes);
     let mut actions = Vec::new();
     while !bytes.is_empty() {
-        let head = take(&mut bytes, 3)?;
+        let head = bytes.take(3)?;
         let (kind, scope) = (&head[..2], head[2]);
-        let name = String::from_utf8(take_string(&mut bytes)?).ok()?;
+        let name = String::from_utf8(bytes.string()?.into()).ok()?;
         actions.push(match kind {
             [1, 3] => Action::SetVar { scope, name, value: Value::take(&mut bytes)? },
             [2, 2] => Action::UnsetVar { scope, name },
@@ -245,21 +212,20 @@ impl Frame {
     /// Encodes the frame, length first.
     pub fn encode(&self) -> Vec<u8> {
         let Self { kind, flags, sid, fid, payload } = self;
-        let body = [&[*kind], &flags.to_be_bytes()[..], &varint(*sid), &varint(*fid), payload].concat();
-        [&(body.len() as u32).to_be_bytes()[..], &body].concat()
+        written(|out| codec::frame(*kind, *flags, (*sid, *fid), out, |out| out.extend_from_slice(payload)))
     }
 
     /// Reads a frame from the front of `bytes`. If the frame is incomplete or malformed, returns `None` and leaves
     /// `bytes` unchanged.
     pub fn take(bytes: &mut &[u8]) -> Option<Self> {
-        let mut rest = *bytes;
-        let len = u32::from_be_bytes(take(&mut rest, 4)?.try_into().ok()?);
-        let mut body = take(&mut rest, len as usize)?;
-        let kind = take(&mut body, 1)?[0];
-        let flags = u32::from_be_bytes(take(&mut body, 4)?.try_into().ok()?);
-        let (sid, fid) = (take_varint(&mut body)?, take_varint(&mut body)?);
-        *bytes = rest;
-        Some(Self { kind, flags, sid, fid, payload: body.to_vec() })
+        let mut rest = Bytes(bytes);
+        let len = u32::from_be_bytes(rest.take(4)?.try_into().ok()?);
+        let mut body = Bytes(rest.take(len as usize)?);
+        let kind = body.byte()?;
+        let flags = u32::from_be_bytes(body.take(4)?.try_into().ok()?);
+        let (sid, fid) = (body.varint()?, body.varint()?);
+        *bytes = rest.0;
+        Some(Self { kind, flags, sid, fid, payload: body.0.to_vec() })
     }
 
     /// Reads all of `bytes` as frames.
@@ -289,32 +255,6 @@ impl Frame {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Checks the smallest and the largest value of each length, from the protocol's own table.
-    #[test]
-    fn varints_have_the_bytes_of_the_table() {
-        for (value, bytes) in [
-            (239, "ef"),
-            (240, "f0 00"),
-            (255, "ff00"),
-            (256, "f001"),
-            (2287, "ff 7f"),
-            (2288, "f0 80 00"),
-            (16380, "fcf006"),
-            (16384, "f0f106"),
-            (264_431, "ff ff 7f"),
-            (264_432, "f0 80 80 00"),
-            (u64::from(u32::MAX), "fff0fefe7e"),
-            (1_161_999_626_690_365_679, "ffffffffffffffff7f"),
-            (1_161_999_626_690_365_680, "f0808080808080808000"),
-            (u64::MAX, "fff0fefefefefefefe0e"),
-        ] {
-            assert_eq!(varint(value), hex(bytes), "{value}");
-            assert_eq!(take_varint(&mut &hex(bytes)[..]), Some(value));
-        }
-        assert_eq!(take_varint(&mut &hex("fff0fefefefefefefe0f")[..]), None);
-        assert_eq!(take_varint(&mut &hex("f080808080808080808000")[..]), None);
-    }
 
     #[test]
     fn text_in_quotes_is_copied() {

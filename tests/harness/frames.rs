@@ -1,5 +1,7 @@
 //! Builds the frames that HAProxy sends and the frames that the agent should answer with.
 
+use spoa_sim_checker::codec;
+
 use crate::bytes::{ACK, AGENT_DISCONNECT, DISCONNECT, Frame, HELLO, NOTIFY, Value, hex, kv, message, string};
 
 /// A HAPROXY-HELLO. Its keys are in HAProxy's order unless a test changes it.
@@ -138,29 +140,8 @@ pub fn agent_disconnect(code: u64) -> Vec<u8> {
 }
 
 fn disconnect_frame(kind: u8, code: u64) -> Vec<u8> {
-    let items = [("status-code", Value::Uint32(code)), ("message", Value::text(reason(code)))];
+    let items = [("status-code", Value::Uint32(code)), ("message", Value::text(codec::reason(code as u32)))];
     Frame::new(kind, (0, 0), kv(&items)).encode()
-}
-
-/// Returns the canonical text of a status code, which HAProxy and its reference agent share.
-pub fn reason(code: u64) -> &'static str {
-    match code {
-        0 => "normal",
-        1 => "I/O error",
-        2 => "a timeout occurred",
-        3 => "frame is too big",
-        4 => "invalid frame received",
-        5 => "version value not found",
-        6 => "max-frame-size value not found",
-        7 => "capabilities value not found",
-        8 => "unsupported version",
-        9 => "max-frame-size too big or too small",
-        10 => "fragmentation not supported",
-        11 => "invalid interlaced frames",
-        12 => "frame-id not found",
-        13 => "resource allocation error",
-        _ => "an unknown error occurred",
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use spoa_core::wire::{
     Messages, Reader, Scope, SetVars, TypedData,
 };
 use spoa_core::{Field, Status};
-use spoa_tests::bytes::{self, Value, kv, read_actions, read_kv, read_messages, take_varint, varint};
+use spoa_sim_checker::codec::Bytes;
+use spoa_tests::bytes::{self, Value, kv, read_actions, read_kv, read_messages, varint};
 
 /// Integers of which all bit lengths are about equally likely.
 fn integer() -> impl Strategy<Value = u64> {
@@ -98,11 +99,11 @@ proptest! {
     fn mutated_varints_are_decoded_alike(
         bytes in mutated(vec(prop_oneof![any::<u8>(), Just(0xf0), Just(0xfe)], 0..13))
     ) {
-        let (mut rest, mut reader) = (&bytes[..], Reader::new(&bytes));
-        let harness = take_varint(&mut rest);
+        let (mut rest, mut reader) = (Bytes(&bytes), Reader::new(&bytes));
+        let harness = rest.varint();
         prop_assert_eq!(reader.varint(Field::Value).ok(), harness);
         if harness.is_some() {
-            prop_assert_eq!(reader.rest(), rest);
+            prop_assert_eq!(reader.rest(), rest.0);
         }
     }
 
@@ -119,11 +120,11 @@ proptest! {
 
     #[test]
     fn mutated_values_are_decoded_alike(bytes in mutated(value().prop_map(|value| value.encode()))) {
-        let (mut rest, mut reader) = (&bytes[..], Reader::new(&bytes));
+        let (mut rest, mut reader) = (Bytes(&bytes), Reader::new(&bytes));
         let harness = Value::take(&mut rest);
         prop_assert_eq!(TypedData::decode(&mut reader, Field::Value).ok(), harness.as_ref().map(typed));
         if harness.is_some() {
-            prop_assert_eq!(reader.rest(), rest);
+            prop_assert_eq!(reader.rest(), rest.0);
         }
     }
 
@@ -132,7 +133,7 @@ proptest! {
     fn flags_are_decoded_alike(value in value(), flags in 0u8..16) {
         let mut bytes = value.encode();
         bytes[0] = bytes[0] & 15 | flags << 4;
-        let harness = Value::take(&mut &bytes[..]);
+        let harness = Value::take(&mut Bytes(&bytes));
         prop_assert_eq!(TypedData::decode(&mut Reader::new(&bytes), Field::Value).ok(), harness.as_ref().map(typed));
     }
 

@@ -262,6 +262,7 @@ const _: () = assert!(size_of::<Option<TypedData<'_>>>() == 24);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vectors;
 
     /// Decodes a value that is all of `bytes`, and checks that skipping it gives the same result.
     fn decode(bytes: &[u8]) -> Result<TypedData<'_>, DecodeError> {
@@ -274,42 +275,44 @@ mod tests {
         Ok(value)
     }
 
-    #[test]
-    fn every_type_is_encoded_and_decoded() {
-        let table: &[(TypedData<'_>, &[u8])] = &[
-            (TypedData::Null, &[0]),
-            (TypedData::Bool(true), &[0x11]),
-            (TypedData::Bool(false), &[1]),
-            (TypedData::Int32(-1), &[2, 0xff, 0xf0, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0x0e]),
-            (TypedData::Int32(i32::MAX), &[2, 0xff, 0xf0, 0xfe, 0xfe, 0x3e]),
-            (TypedData::Uint32(42), &[3, 42]),
-            (TypedData::Uint32(u32::MAX), &[3, 0xff, 0xf0, 0xfe, 0xfe, 0x7e]),
-            (TypedData::Int64(i64::MIN), &[4, 0xf0, 0xf1, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 6]),
-            (TypedData::Uint64(u64::MAX), &[5, 0xff, 0xf0, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0x0e]),
-            (TypedData::Ipv4(Ipv4Addr::new(192, 0, 2, 1)), &[6, 192, 0, 2, 1]),
-            (TypedData::Ipv6(Ipv6Addr::LOCALHOST), &[7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
-            (TypedData::String(b""), &[8, 0]),
-            (TypedData::String(b"GET"), &[8, 3, b'G', b'E', b'T']),
-            (TypedData::Binary(b""), &[9, 0]),
-            (TypedData::Binary(&[0, 255]), &[9, 2, 0, 255]),
-        ];
-        for (value, bytes) in table {
-            let mut out = Vec::new();
-            value.encode(&mut out);
-            assert_eq!(out, *bytes, "{value:?}");
-            assert_eq!(value.encoded_len(), bytes.len(), "{value:?}");
-            assert_eq!(decode(bytes), Ok(*value));
-            for cut in 0..bytes.len() {
-                assert_eq!(decode(&bytes[..cut]), Err(DecodeError::new(Field::Value, Fault::Truncated)), "{value:?}");
-            }
+    /// Calls `check` with each value of a file of vectors and its bytes.
+    fn each_value(vectors: &[(&str, &str, Vec<u8>)], check: impl Fn(TypedData<'_>, &[u8])) {
+        for (kind, text, bytes) in vectors {
+            let content = if matches!(*kind, "string" | "binary") { vectors::hex(text) } else { Vec::new() };
+            let value = match *kind {
+                "null" => TypedData::Null,
+                "bool" => TypedData::Bool(*text == "true"),
+                "int32" => TypedData::Int32(text.parse().unwrap()),
+                "uint32" => TypedData::Uint32(text.parse().unwrap()),
+                "int64" => TypedData::Int64(text.parse().unwrap()),
+                "uint64" => TypedData::Uint64(text.parse().unwrap()),
+                "ipv4" => TypedData::Ipv4(text.parse().unwrap()),
+                "ipv6" => TypedData::Ipv6(text.parse().unwrap()),
+                "string" => TypedData::String(&content),
+                "binary" => TypedData::Binary(&content),
+                _ => panic!("expected a type, got {kind}"),
+            };
+            check(value, bytes);
         }
     }
 
     #[test]
+    fn every_type_is_encoded_and_decoded() {
+        each_value(&vectors::values(), |value, bytes| {
+            let mut out = Vec::new();
+            value.encode(&mut out);
+            assert_eq!(out, bytes, "{value:?}");
+            assert_eq!(value.encoded_len(), bytes.len(), "{value:?}");
+            assert_eq!(decode(bytes), Ok(value));
+            for cut in 0..bytes.len() {
+                assert_eq!(decode(&bytes[..cut]), Err(DecodeError::new(Field::Value, Fault::Truncated)), "{value:?}");
+            }
+        });
+    }
+
+    #[test]
     fn flags_have_the_same_meaning_as_in_haproxy() {
-        assert_eq!(decode(&[0x31]), Ok(TypedData::Bool(false)));
-        assert_eq!(decode(&[0x18, 1, b'x']), Ok(TypedData::Binary(b"x")));
-        assert_eq!(decode(&[0xf3, 7]), Ok(TypedData::Uint32(7)));
+        each_value(&vectors::flags(), |value, bytes| assert_eq!(decode(bytes), Ok(value), "{bytes:x?}"));
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The answers of the simulated handler, which does what the argument `plan` of its messages says.
 
-use crate::read::{IntegerType, Part, Value, messages};
-use crate::write::{string, varint};
+use crate::codec::{IntegerType, Part, Value, messages, string};
 
 /// The answer to a NOTIFY, computed from its messages.
 #[derive(Debug, Default)]
@@ -101,19 +100,19 @@ impl Answer {
                 for n in 0..self.results.len() {
                     let (score, sum) = self.results[n];
                     if let Some(score) = score {
-                        self.set(1, "ip_score", 3, |out| varint(u64::from(score), out));
+                        self.set(1, "ip_score", Value::Integer(score.into(), IntegerType::Unsigned32));
                     }
-                    self.set(2, "sum", 4, |out| varint(sum, out));
+                    self.set(2, "sum", Value::Integer(sum, IntegerType::Signed64));
                 }
             }
             BIG => {
                 for n in 0..300_usize {
                     if n < 100 && n % 2 == 1 {
-                        self.set(0, "big", 4, |out| varint(EDGES[n / 2 % 9], out));
+                        self.set(0, "big", Value::Integer(EDGES[n / 2 % 9], IntegerType::Signed64));
                         continue;
                     }
                     let len = if n < 100 { n % 13 } else { 100 };
-                    self.set(0, "big", 8, |out| string(&[b'x'; 100][..len], out));
+                    self.set(0, "big", Value::Text(&[b'x'; 100][..len]));
                 }
             }
             TYPES => self.set_types(),
@@ -132,24 +131,20 @@ impl Answer {
             number += 1;
             match value {
                 Value::Null => self.unset(scope, name),
-                Value::Bool(on) => self.set(scope, name, if on { 0x11 } else { 1 }, |_| {}),
                 Value::Integer(wire, integer) => {
                     // A value outside the range of 32 bits keeps its value and has the type of 64 bits.
-                    let tag = match integer {
-                        IntegerType::Signed32 if i32::try_from(wire as i64).is_ok() => 2,
-                        IntegerType::Signed32 | IntegerType::Signed64 => 4,
-                        IntegerType::Unsigned32 if wire <= 0xffff_ffff => 3,
-                        // HAProxy would read a negative number.
-                        IntegerType::Unsigned32 | IntegerType::Unsigned64 if wire >> 63 == 1 => return,
-                        IntegerType::Unsigned32 | IntegerType::Unsigned64 => 5,
+                    let integer = match integer {
+                        IntegerType::Signed32 if i32::try_from(wire as i64).is_err() => IntegerType::Signed64,
+                        IntegerType::Unsigned32 if wire > 0xffff_ffff => IntegerType::Unsigned64,
+                        integer => integer,
                     };
-                    self.set(scope, name, tag, |out| varint(wire, out));
+                    // HAProxy would read a negative number.
+                    if integer == IntegerType::Unsigned64 && wire >> 63 == 1 {
+                        return;
+                    }
+                    self.set(scope, name, Value::Integer(wire, integer));
                 }
-                Value::Address(octets) => {
-                    self.set(scope, name, if octets.len() == 4 { 6 } else { 7 }, |out| out.extend_from_slice(octets));
-                }
-                Value::Text(bytes) => self.set(scope, name, 8, |out| string(bytes, out)),
-                Value::Binary(bytes) => self.set(scope, name, 9, |out| string(bytes, out)),
+                value => self.set(scope, name, value),
             }
         });
     }
@@ -160,25 +155,25 @@ impl Answer {
         self.ends.push(self.actions.len());
     }
 
-    fn set(&mut self, scope: u8, name: &str, tag: u8, value: impl FnOnce(&mut Vec<u8>)) {
+    fn set(&mut self, scope: u8, name: &str, value: Value<'_>) {
         self.actions.extend_from_slice(&[1, 3, scope]);
         string(name.as_bytes(), &mut self.actions);
-        self.actions.push(tag);
-        value(&mut self.actions);
+        value.encode(&mut self.actions);
         self.ends.push(self.actions.len());
     }
 
     fn set_types(&mut self) {
-        self.set(0, "t0", 0x11, |_| {});
-        self.set(1, "t1", 0x01, |_| {});
-        self.set(2, "t2", 2, |out| varint(0xffff_ffff_8000_0000, out));
-        self.set(3, "t3", 3, |out| varint(0xffff_ffff, out));
-        self.set(4, "t4", 4, |out| varint(1 << 63, out));
-        self.set(1, "t5", 5, |out| varint((1 << 63) - 1, out));
-        self.set(1, "t6", 6, |out| out.extend_from_slice(&[192, 0, 2, 1]));
-        self.set(1, "t7", 7, |out| out.extend_from_slice(b"\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01"));
-        self.set(1, "t8", 8, |out| string(b"\xc3\xa9\n", out));
-        self.set(1, "t9", 9, |out| string(&[0, 255], out));
+        let integer = |wire, integer| Value::Integer(wire, integer);
+        self.set(0, "t0", Value::Bool(true));
+        self.set(1, "t1", Value::Bool(false));
+        self.set(2, "t2", integer(0xffff_ffff_8000_0000, IntegerType::Signed32));
+        self.set(3, "t3", integer(0xffff_ffff, IntegerType::Unsigned32));
+        self.set(4, "t4", integer(1 << 63, IntegerType::Signed64));
+        self.set(1, "t5", integer((1 << 63) - 1, IntegerType::Unsigned64));
+        self.set(1, "t6", Value::Address(&[192, 0, 2, 1]));
+        self.set(1, "t7", Value::Address(b"\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01"));
+        self.set(1, "t8", Value::Text(b"\xc3\xa9\n"));
+        self.set(1, "t9", Value::Binary(&[0, 255]));
     }
 }
 

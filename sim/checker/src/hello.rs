@@ -1,7 +1,7 @@
 //! The decision about a HAPROXY-HELLO.
 
+use crate::codec::{IntegerType, Value, pairs};
 use crate::limits::Limits;
-use crate::read::{IntegerType, Value, pairs};
 
 /// The decision about a HELLO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

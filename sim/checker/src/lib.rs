@@ -7,13 +7,16 @@
 #![forbid(unsafe_code)]
 
 mod answers;
+pub mod codec;
 mod counts;
 mod fragments;
 mod hello;
 mod limits;
 mod oracle;
-mod read;
-pub mod write;
+
+#[cfg(test)]
+#[path = "../../../tests/vectors/mod.rs"]
+mod vectors;
 
 pub use answers::Answer;
 pub use counts::Counts;

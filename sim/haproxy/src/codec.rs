@@ -80,3 +80,16 @@ pub const HEADER_RESERVE: u32 = 32;
 pub const FRAME_SIZE_MIN: u32 = 256;
 /// The length field of the smallest frame: type, flags and two ids of one byte each.
 pub const FRAME_LEN_MIN: u32 = 7;
+
+#[cfg(test)]
+mod tests {
+    use super::code;
+    use crate::vectors;
+
+    #[test]
+    fn codes_have_the_texts_of_haproxy() {
+        for (code, text) in vectors::statuses() {
+            assert_eq!(code::reason(code), Some(text), "{code}");
+        }
+    }
+}

@@ -35,3 +35,6 @@ pub use time::{MICROSECOND, MILLISECOND, SECOND, Time};
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+#[path = "../../../tests/vectors/mod.rs"]
+mod vectors;

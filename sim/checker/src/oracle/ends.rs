@@ -1,7 +1,7 @@
 //! The ends of a connection, and of the NOTIFYs in flight.
 
 use super::{End, Oracle, Reason, State};
-use crate::write;
+use crate::codec;
 
 impl Oracle {
     /// Sends an empty ACK for each overdue NOTIFY, and closes the connection if a deadline of the connection has
@@ -11,7 +11,7 @@ impl Oracle {
             let notify = self.in_flight.remove(at);
             self.counts.acks += 1;
             self.counts.acks_expired += 1;
-            write::frame(103, 1, notify.ids, &mut self.output, |_| {});
+            codec::frame(103, 1, notify.ids, &mut self.output, |_| {});
             self.last_active = self.now;
         }
         if self.stalled_at() <= self.now {
@@ -36,7 +36,7 @@ impl Oracle {
     /// Ends the conversation: sends AGENT-DISCONNECT with the code `sent`, if there is one, and reports `reported`.
     pub(super) fn close(&mut self, sent: Option<u32>, reported: Reason) {
         if let Some(code) = sent {
-            write::disconnect(code, &mut self.output);
+            codec::disconnect(code, &mut self.output);
         }
         self.cancel(End::Reason(reported));
         self.state = State::Closing { until: self.now + self.limits.send_timeout };

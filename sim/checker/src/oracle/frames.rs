@@ -5,10 +5,9 @@ use std::ops::Range;
 
 use super::{Event, InFlight, Oracle, PayloadAt, Reason, State};
 use crate::answers::{Answer, DROP, HALF, NEVER};
+use crate::codec::{self, Bytes, Value, pairs};
 use crate::fragments::Reassembly;
 use crate::hello::{Decision, decide};
-use crate::read::{Bytes, pairs};
-use crate::{read, write};
 
 impl Oracle {
     /// Returns the range of the next frame, without its length. Returns `None` if the frame has not arrived whole, or
@@ -90,7 +89,7 @@ impl Oracle {
                     .zip(capabilities)
                     .filter_map(|(name, agreed)| agreed.then_some(name))
                     .collect();
-                write::hello(max_frame_size, &names, &mut self.output);
+                codec::hello(max_frame_size, &names, &mut self.output);
                 if healthcheck {
                     self.close(None, Reason::HealthCheck);
                     return None;
@@ -112,11 +111,11 @@ impl Oracle {
         let mut code = Some(0);
         let well_formed = ids == (0, 0)
             && pairs(&self.input[payload], |key, value| match (key, value) {
-                (b"status-code", read::Value::Integer(wire, _)) => {
+                (b"status-code", Value::Integer(wire, _)) => {
                     code = u32::try_from(wire).ok();
                     true
                 }
-                (b"message", read::Value::Text(_)) => true,
+                (b"message", Value::Text(_)) => true,
                 (b"status-code" | b"message", _) => false,
                 _ => true,
             });
@@ -169,7 +168,7 @@ impl Oracle {
             }
             Reassembly::TooLarge => {
                 self.counts.aborted_by_agent += 1;
-                write::frame(103, 3, ids, &mut self.output, |_| {});
+                codec::frame(103, 3, ids, &mut self.output, |_| {});
             }
             Reassembly::OutOfSequence => self.fail(11),
         }
@@ -192,7 +191,7 @@ impl Oracle {
         if matches!(self.state, State::Draining { .. }) {
             self.counts.acks += 1;
             self.counts.acks_declined += 1;
-            write::frame(103, 1, ids, &mut self.output, |_| {});
+            codec::frame(103, 1, ids, &mut self.output, |_| {});
             return None;
         }
         if self.limits.notify_max > 0 && self.counts.notifies >= u64::from(self.limits.notify_max) {
@@ -229,7 +228,7 @@ impl Oracle {
         let failed = matches!(answer.kind, DROP | HALF);
         counts.acks += 1;
         counts.acks_unanswered += u64::from(failed);
-        write::frame(103, 1, ids, output, |out| {
+        codec::frame(103, 1, ids, output, |out| {
             let room = *max_frame_size as usize + 4 - (out.len() - start);
             let (len, dropped) = if failed { (0, 0) } else { answer.fitting(room) };
             counts.acks_cut += u64::from(dropped > 0);

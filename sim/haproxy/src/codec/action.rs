@@ -160,7 +160,10 @@ fn read_value<'b>(cursor: &mut Cursor<'b>) -> Option<Option<Value<'b>>> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use super::*;
+    use crate::vectors;
 
     fn run(payload: &[u8]) -> Vec<Applied<'_>> {
         AppliedActions::new(payload, 5).collect()
@@ -177,23 +180,26 @@ mod tests {
 
     #[test]
     fn values_are_decoded_as_haproxy_does() {
-        for (bytes, value) in [
-            (&b"\x11"[..], Value::Bool(true)),
-            (b"\x31", Value::Bool(false)),
-            (b"\x05\xff\xf0\xfe\xfe\xfe\xfe\xfe\xfe\xfe\x0e", Value::Int(-1)),
-            (b"\x02\xff\xf0\xfe\xfe\x7e", Value::Int(4_294_967_295)),
-            (b"\x06\x01\x02\x03\x04", Value::Ipv4([1, 2, 3, 4])),
-            (b"\x08\x02ab", Value::Str(b"ab")),
-            (b"\x18\x02ab", Value::Bin(b"ab")),
-            (b"\x09\x02ab", Value::Bin(b"ab")),
-        ] {
-            let payload = [b"\x01\x03\x01\x01v", bytes].concat();
-            assert_eq!(run(&payload), [set(b"v", value)], "{bytes:x?}");
+        for (kind, text, bytes) in vectors::values().into_iter().chain(vectors::flags()) {
+            let content = if matches!(kind, "string" | "binary") { vectors::hex(text) } else { Vec::new() };
+            let value = match kind {
+                "null" => None,
+                "bool" => Some(Value::Bool(text == "true")),
+                "ipv4" => Some(Value::Ipv4(text.parse::<Ipv4Addr>().unwrap().octets())),
+                "ipv6" => Some(Value::Ipv6(text.parse::<Ipv6Addr>().unwrap().octets())),
+                "string" => Some(Value::Str(&content)),
+                "binary" => Some(Value::Bin(&content)),
+                // All integers have 64 bits.
+                _ => Some(Value::Int(text.parse::<i128>().unwrap() as i64)),
+            };
+            let payload = [b"\x01\x03\x01\x01v", &bytes[..]].concat();
+            let unset = Applied::Unset { scope: Scope::Sess, name: b"v" };
+            assert_eq!(run(&payload), [value.map_or(unset, |value| set(b"v", value))], "{kind} {text}");
         }
-        for null in [&b"\x00"[..], b"\x0c"] {
-            let payload = [b"\x01\x03\x01\x01v", null].concat();
-            assert_eq!(run(&payload), [Applied::Unset { scope: Scope::Sess, name: b"v" }]);
-        }
+        // A reserved type is NULL, and 32 bits are not extended to a negative number.
+        assert_eq!(run(b"\x01\x03\x01\x01v\x0c"), [Applied::Unset { scope: Scope::Sess, name: b"v" }]);
+        let value = Value::Int(4_294_967_295);
+        assert_eq!(run(b"\x01\x03\x01\x01v\x02\xff\xf0\xfe\xfe\x7e"), [set(b"v", value)]);
     }
 
     #[test]

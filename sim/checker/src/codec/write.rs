@@ -1,5 +1,6 @@
-//! Encoding of SPOP: the frames of the agent, for comparison, and the parts of any frame, for the code that plays
-//! HAProxy.
+//! Encoding of SPOP: the parts of any frame, and the frames of the agent.
+
+use super::{IntegerType, Value};
 
 /// Appends a varint.
 #[inline]
@@ -29,6 +30,37 @@ pub fn string(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(text);
 }
 
+impl Value<'_> {
+    /// Appends the value, type first.
+    pub fn encode(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Null => out.push(0),
+            Self::Bool(value) => out.push(if value { 0x11 } else { 0x01 }),
+            Self::Integer(wire, integer) => {
+                out.push(match integer {
+                    IntegerType::Signed32 => 2,
+                    IntegerType::Unsigned32 => 3,
+                    IntegerType::Signed64 => 4,
+                    IntegerType::Unsigned64 => 5,
+                });
+                varint(wire, out);
+            }
+            Self::Address(octets) => {
+                out.push(if octets.len() == 4 { 6 } else { 7 });
+                out.extend_from_slice(octets);
+            }
+            Self::Text(bytes) => {
+                out.push(8);
+                string(bytes, out);
+            }
+            Self::Binary(bytes) => {
+                out.push(9);
+                string(bytes, out);
+            }
+        }
+    }
+}
+
 /// Appends a whole frame. `payload` appends its payload.
 pub fn frame(kind: u8, flags: u32, ids: (u64, u64), out: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
@@ -42,24 +74,32 @@ pub fn frame(kind: u8, flags: u32, ids: (u64, u64), out: &mut Vec<u8>, payload: 
     out[start..start + 4].copy_from_slice(&len.to_be_bytes());
 }
 
+/// Appends a key of a KV-LIST and its value.
+fn item(key: &[u8], value: Value<'_>, out: &mut Vec<u8>) {
+    string(key, out);
+    value.encode(out);
+}
+
 /// Appends an AGENT-HELLO.
 pub fn hello(max_frame_size: u32, capabilities: &[&str], out: &mut Vec<u8>) {
     frame(101, 1, (0, 0), out, |out| {
-        string(b"version", out);
-        out.push(8);
-        string(b"2.0", out);
-        string(b"max-frame-size", out);
-        out.push(3);
-        varint(u64::from(max_frame_size), out);
-        string(b"capabilities", out);
-        out.push(8);
-        string(capabilities.join(",").as_bytes(), out);
+        item(b"version", Value::Text(b"2.0"), out);
+        item(b"max-frame-size", Value::Integer(max_frame_size.into(), IntegerType::Unsigned32), out);
+        item(b"capabilities", Value::Text(capabilities.join(",").as_bytes()), out);
     });
 }
 
-/// Appends an AGENT-DISCONNECT with `code`, which is one of SPOE.txt section 3.5, and the text of that section.
+/// Appends an AGENT-DISCONNECT with `code` and its text.
 pub fn disconnect(code: u32, out: &mut Vec<u8>) {
-    let text = match code {
+    frame(102, 1, (0, 0), out, |out| {
+        item(b"status-code", Value::Integer(code.into(), IntegerType::Unsigned32), out);
+        item(b"message", Value::Text(reason(code).as_bytes()), out);
+    });
+}
+
+/// Returns the text of a status code (SPOE.txt section 3.5). An unknown code has the text of 99.
+pub const fn reason(code: u32) -> &'static str {
+    match code {
         0 => "normal",
         1 => "I/O error",
         2 => "a timeout occurred",
@@ -75,13 +115,5 @@ pub fn disconnect(code: u32, out: &mut Vec<u8>) {
         12 => "frame-id not found",
         13 => "resource allocation error",
         _ => "an unknown error occurred",
-    };
-    frame(102, 1, (0, 0), out, |out| {
-        string(b"status-code", out);
-        out.push(3);
-        varint(u64::from(code), out);
-        string(b"message", out);
-        out.push(8);
-        string(text.as_bytes(), out);
-    });
+    }
 }

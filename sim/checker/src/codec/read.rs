@@ -1,31 +1,17 @@
 //! Decoding of SPOP. Functions return `None` for malformed bytes.
 
+use super::{IntegerType, Value};
+
 /// The unread rest of a frame.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bytes<'b>(pub(crate) &'b [u8]);
-
-/// A value, in as much detail as the checker needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Value<'b> {
-    Null,
-    Bool(bool),
-    /// The varint of an integer, and the type of the integer. A signed integer is the varint as two's complement.
-    Integer(u64, IntegerType),
-    Address(&'b [u8]),
-    Text(&'b [u8]),
-    Binary(&'b [u8]),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum IntegerType {
-    Signed32,
-    Unsigned32,
-    Signed64,
-    Unsigned64,
-}
+pub struct Bytes<'b>(
+    /// The bytes that are not read yet.
+    pub &'b [u8],
+);
 
 impl<'b> Bytes<'b> {
-    pub(crate) fn take(&mut self, len: usize) -> Option<&'b [u8]> {
+    /// Reads `len` bytes.
+    pub fn take(&mut self, len: usize) -> Option<&'b [u8]> {
         if len > self.0.len() {
             return None;
         }
@@ -34,13 +20,14 @@ impl<'b> Bytes<'b> {
         Some(taken)
     }
 
-    pub(crate) fn byte(&mut self) -> Option<u8> {
+    /// Reads one byte.
+    pub fn byte(&mut self) -> Option<u8> {
         self.take(1).map(|bytes| bytes[0])
     }
 
     /// Reads a varint. A first byte below 240 is the value. Otherwise the value is the sum of the first byte and the
     /// following bytes, shifted by 4, 11, 18 and so on; the last byte is the first of them below 0x80.
-    pub(crate) fn varint(&mut self) -> Option<u64> {
+    pub fn varint(&mut self) -> Option<u64> {
         let first = self.byte()?;
         let mut sum = u128::from(first);
         if first < 240 {
@@ -56,12 +43,14 @@ impl<'b> Bytes<'b> {
         None
     }
 
-    pub(crate) fn string(&mut self) -> Option<&'b [u8]> {
+    /// Reads a length and as many bytes.
+    pub fn string(&mut self) -> Option<&'b [u8]> {
         let len = self.varint()?;
         self.take(usize::try_from(len).ok()?)
     }
 
-    pub(crate) fn value(&mut self) -> Option<Value<'b>> {
+    /// Reads a typed value. A BOOL is true only with the flags 1, and a STRING with flags is a BINARY, as in HAProxy.
+    pub fn value(&mut self) -> Option<Value<'b>> {
         let tag = self.byte()?;
         Some(match tag % 16 {
             0 => Value::Null,
@@ -78,13 +67,14 @@ impl<'b> Bytes<'b> {
         })
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
+    /// True if all bytes are read.
+    pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 /// Calls `each` with each key and value of a KV-LIST. Returns false if the list is malformed or `each` returns false.
-pub(crate) fn pairs<'b>(payload: &'b [u8], mut each: impl FnMut(&'b [u8], Value<'b>) -> bool) -> bool {
+pub fn pairs<'b>(payload: &'b [u8], mut each: impl FnMut(&'b [u8], Value<'b>) -> bool) -> bool {
     let mut bytes = Bytes(payload);
     while !bytes.is_empty() {
         let Some(key) = bytes.string().filter(|key| !key.is_empty()) else { return false };
@@ -97,7 +87,7 @@ pub(crate) fn pairs<'b>(payload: &'b [u8], mut each: impl FnMut(&'b [u8], Value<
 }
 
 /// Calls `visit` with each part of a list of messages. Returns false if the list is malformed.
-pub(crate) fn messages<'b>(payload: &'b [u8], visit: &mut impl FnMut(Part<'b>)) -> bool {
+pub fn messages<'b>(payload: &'b [u8], visit: &mut impl FnMut(Part<'b>)) -> bool {
     let mut bytes = Bytes(payload);
     while !bytes.is_empty() {
         let Some(name) = bytes.string() else { return false };
@@ -115,33 +105,11 @@ pub(crate) fn messages<'b>(payload: &'b [u8], visit: &mut impl FnMut(Part<'b>)) 
 
 /// A part of a list of messages.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Part<'b> {
+pub enum Part<'b> {
     /// The start of a message, with its name.
     Message(&'b [u8]),
     /// An argument of the message: name and value.
     Arg(&'b [u8], Value<'b>),
     /// The end of the message.
     End,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn varints_of_each_length_are_decoded() {
-        for (bytes, value) in [
-            (&[0xef][..], 239),
-            (&[0xf0, 0], 240),
-            (&[0xff, 0x7f], 2287),
-            (&[0xf0, 0x80, 0], 2288),
-            (&[0xfc, 0xf0, 6], 16380),
-            (&[0xff, 0xf0, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0x0e], u64::MAX),
-        ] {
-            assert_eq!(Bytes(bytes).varint(), Some(value));
-            assert_eq!(Bytes(&bytes[..bytes.len() - 1]).varint(), None);
-        }
-        assert_eq!(Bytes(&[0xff, 0xf0, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0x0f]).varint(), None);
-        assert_eq!(Bytes(&[0xf0, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0]).varint(), None);
-    }
 }
