@@ -1,10 +1,8 @@
-//! The input of a connection: bytes, the end of the socket, and the time.
+//! The input of a connection: bytes, and the end of the socket. `handle_timeout` is in [`deadlines`](super::deadlines).
 
-use super::{ABOVE_LIMIT, Connection};
-use crate::error::PeerError;
-use crate::event::{CloseReason, LocalReason};
-use crate::status::Status;
-use crate::table::{Input, Step, Timer};
+use super::Connection;
+use crate::event::CloseReason;
+use crate::table::{Input, Step};
 use crate::time::Instant;
 
 impl Connection {
@@ -51,42 +49,5 @@ impl Connection {
         }
         debug_assert!(self.is_closed(), "after the end of the socket nothing is sent or received");
         self.invariants();
-    }
-
-    /// Performs the actions that are due at `now`, if there are any.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        self.tick(now);
-        let state = self.state.name();
-        for timer in Timer::ALL {
-            // A step that leads to another state ends the timers of this one.
-            if self.state.name() == state && self.deadline(timer).is_some_and(|at| at <= self.now) {
-                self.run_timer(timer);
-            }
-        }
-        debug_assert!(self.in_flight.deadline().is_none_or(|at| at > self.now), "no NOTIFY in flight is overdue");
-        self.invariants();
-    }
-
-    /// Takes the step of a timer that is due.
-    fn run_timer(&mut self, timer: Timer) {
-        match self.take_timer(timer) {
-            Step::HelloTimeout if self.is_above_limit() => self.close(Some(Status::RESOURCE), ABOVE_LIMIT),
-            Step::HelloTimeout => self.fail(PeerError::HelloTimeout),
-            Step::Refuse => self.refuse(),
-            Step::Expire => self.expire(),
-            Step::CloseIdle => self.close(Some(Status::NORMAL), CloseReason::Local(LocalReason::Idle)),
-            Step::FinishDrain => self.finish_drain(),
-            Step::End => self.end(CloseReason::Local(LocalReason::SendTimeout)),
-            _ => {}
-        }
-    }
-
-    /// Sends an empty ACK for each overdue NOTIFY.
-    fn expire(&mut self) {
-        while let Some(slot) = self.in_flight.pop_expired(self.now) {
-            self.outbox.empty_ack((slot.stream_id, slot.frame_id));
-            self.outbox.stats.acks_expired += 1;
-            self.last_active = self.now;
-        }
     }
 }

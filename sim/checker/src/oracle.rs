@@ -3,6 +3,7 @@
 mod ends;
 mod frames;
 mod queries;
+mod timers;
 
 use std::mem;
 use std::ops::Range;
@@ -272,23 +273,6 @@ impl Oracle {
                 self.close(Some(13), reason);
             }
             _ => self.terminate(End::Reason(reason)),
-        }
-    }
-
-    /// Input: the agent handles the deadlines that have passed.
-    pub fn timeout(&mut self, now: u64) {
-        self.tick(now);
-        match self.state {
-            State::Hello { until, is_above_limit: true } if until <= now => {
-                self.close(Some(13), Reason::ConnectionLimit);
-            }
-            State::Hello { until, .. } if until <= now => self.fail(2),
-            State::Refusing { code, reported, until } if until <= now => self.close(Some(code), reported),
-            State::Running | State::Draining { .. } => self.expire(),
-            State::Closing { until } if until.min(self.stalled_at()) <= now => {
-                self.terminate(End::Reason(Reason::SendTimeout));
-            }
-            _ => {}
         }
     }
 

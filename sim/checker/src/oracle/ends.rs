@@ -4,30 +4,6 @@ use super::{End, Oracle, Reason, State};
 use crate::codec;
 
 impl Oracle {
-    /// Sends an empty ACK for each overdue NOTIFY, and closes the connection if a deadline of the connection has
-    /// passed.
-    pub(super) fn expire(&mut self) {
-        while let Some(at) = self.in_flight.iter().position(|notify| notify.deadline <= self.now) {
-            let notify = self.in_flight.remove(at);
-            self.counts.acks += 1;
-            self.counts.acks_expired += 1;
-            codec::frame(103, 1, notify.ids, &mut self.output, |_| {});
-            self.last_active = self.now;
-        }
-        if self.stalled_at() <= self.now {
-            self.terminate(End::Reason(Reason::SendTimeout));
-            return;
-        }
-        let (close_at, reported) = match self.state {
-            State::Running => (self.idle_at(), Reason::Idle),
-            State::Draining { until, reported } => (until, reported),
-            _ => return,
-        };
-        if close_at <= self.now {
-            self.close(Some(0), reported);
-        }
-    }
-
     /// Ends the conversation because of an error of HAProxy.
     pub(super) fn fail(&mut self, code: u32) {
         self.close(Some(code), Reason::Error(code));

@@ -1,6 +1,6 @@
 //! The state of a connection, for comparison with the agent: what it waits for, and what it holds.
 
-use super::{NEVER_DUE, Oracle, State};
+use super::{Oracle, State};
 use crate::counts::Counts;
 
 impl Oracle {
@@ -13,19 +13,6 @@ impl Oracle {
     pub fn wants_input(&self) -> bool {
         let room = 2 * (4 + self.limits.max_frame_size as usize);
         self.state != State::Closed && self.input.len() - self.parsed < room
-    }
-
-    /// Returns the time at which the agent has to handle timeouts if nothing happens before; `None` for never.
-    pub fn deadline(&self) -> Option<u64> {
-        let own = match self.state {
-            State::Closed => return None,
-            State::Hello { until, .. } | State::Refusing { until, .. } | State::Closing { until } => until,
-            State::Running => self.idle_at(),
-            State::Draining { until, .. } => until,
-        };
-        let answers = self.in_flight.iter().map(|notify| notify.deadline).min().unwrap_or(NEVER_DUE);
-        let first = own.min(answers).min(self.stalled_at());
-        (first != NEVER_DUE).then_some(first)
     }
 
     /// True once the socket can be closed.
@@ -166,16 +153,5 @@ impl Oracle {
             let length = u32::from_be_bytes(*length);
             !(7..=self.max_frame_size).contains(&length) || unparsed.len() - 4 >= length as usize
         })
-    }
-
-    /// Returns the time at which the idle timeout ends.
-    pub(super) fn idle_at(&self) -> u64 {
-        let is_idle = !self.holds_frame() && self.output().is_empty() && self.in_flight.is_empty();
-        if self.limits.idle_timeout > 0 && is_idle { self.last_active + self.limits.idle_timeout } else { NEVER_DUE }
-    }
-
-    /// Returns the time at which the send timeout ends.
-    pub(super) fn stalled_at(&self) -> u64 {
-        if self.output().is_empty() { NEVER_DUE } else { self.last_sent + self.limits.send_timeout }
     }
 }
