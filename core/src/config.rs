@@ -51,9 +51,9 @@ macro_rules! config {
         }
 
         impl Config {
-            /// Returns each limit as its name, its value as a number, and its range.
-            fn ranges(&self) -> impl Iterator<Item = (&'static str, u64, RangeInclusive<u64>)> {
-                [$($((stringify!($name), self.$name.to_number(), $range),)*)*].into_iter()
+            /// Returns each limit and timeout with its value and range.
+            pub fn limits(&self) -> impl Iterator<Item = Limit> {
+                [$($(Limit { name: stringify!($name), value: self.$name.to_number(), range: $range },)*)*].into_iter()
             }
         }
     };
@@ -123,17 +123,21 @@ impl LimitValue for Option<Duration> {
 /// a NOTIFY that was aborted or declined.
 const CONTROL_LEN_MAX: usize = 256;
 
-/// A value of [`Config`] outside its range.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{name} must be {}, not {value}", RangeText(range))]
-pub struct ConfigError {
+/// A limit or timeout of [`Config`], its value and its range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
     /// The name of the field.
     pub name: &'static str,
-    /// The value, in bytes or NOTIFYs.
+    /// The value, in bytes, NOTIFYs or nanoseconds; 0 for no limit.
     pub value: u64,
     /// The values that are allowed.
     pub range: RangeInclusive<u64>,
 }
+
+/// A limit of [`Config`] outside its range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} must be {}, not {}", .0.name, RangeText(&.0.range), .0.value)]
+pub struct ConfigError(pub Limit);
 
 /// Displays a range that has no upper end, or a lower and an upper end.
 struct RangeText<'r>(&'r RangeInclusive<u64>);
@@ -153,8 +157,8 @@ impl Config {
     /// # Errors
     /// The first value that is out of range.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        match self.ranges().find(|(_, value, range)| !range.contains(value)) {
-            Some((name, value, range)) => Err(ConfigError { name, value, range }),
+        match self.limits().find(|limit| !limit.range.contains(&limit.value)) {
+            Some(limit) => Err(ConfigError(limit)),
             None => Ok(()),
         }
     }

@@ -111,7 +111,7 @@ pub mod wire;
 
 pub use ack::{Ack, AckTooBig};
 pub use buffers::Buffers;
-pub use config::{Config, ConfigError, LimitValue};
+pub use config::{Config, ConfigError, Limit, LimitValue};
 pub use connection::{Blocked, Connection, InputWait, TicketError, Usage};
 pub use error::{DecodeError, Fault, Field, OtherProtocol, PeerError};
 pub use event::{CloseReason, Event, LocalReason, Notify, OwnedMessages};

@@ -202,10 +202,31 @@ impl Histogram {
     }
 }
 
+macro_rules! core_counters {
+    ($(#[doc = $doc:literal] $name:ident $metric:ident;)*) => {
+        /// The counters of the core, summed over all connections of a worker.
+        #[derive(Debug, Default)]
+        pub(crate) struct CoreCounters {
+            $(#[doc = $doc] pub(crate) $name: Counter,)*
+        }
+
+        impl CoreCounters {
+            fn add(&self, rise: &Stats) {
+                // Most of these are rare, and their cache lines are not needed otherwise.
+                $(if rise.$name > 0 {
+                    self.$name.add(rise.$name);
+                })*
+            }
+        }
+    };
+}
+spoa_core::connection_counters!(core_counters);
+
 /// The counters of one worker, which alone writes them. The alignment keeps them off the cache lines of other workers.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Counters {
+    pub(crate) core: CoreCounters,
     pub(crate) accepted: Counter,
     pub(crate) turned_away: Counter,
     pub(crate) ended: Tally,
@@ -214,22 +235,12 @@ pub(crate) struct Counters {
     pub(crate) faults: Tally,
     pub(crate) disconnects_sent: Tally,
     pub(crate) disconnects_received: Tally,
-    pub(crate) frames_received: Counter,
     pub(crate) frames_sent: Counter,
-    pub(crate) frames_skipped: Counter,
     pub(crate) bytes_received: Counter,
     pub(crate) bytes_sent: Counter,
-    pub(crate) notifies: Counter,
     /// ACKs with immediate answers, and with deferred ones.
     pub(crate) acks_in_place: Counter,
     pub(crate) acks_deferred: Counter,
-    /// Empty ACKs by cause; and ACKs, of either kind, without their last actions.
-    pub(crate) acks_unanswered: Counter,
-    pub(crate) acks_expired: Counter,
-    pub(crate) acks_declined: Counter,
-    pub(crate) acks_cut: Counter,
-    pub(crate) aborted_by_agent: Counter,
-    pub(crate) aborted_by_haproxy: Counter,
     /// NOTIFYs in flight, and the bytes that connections hold.
     pub(crate) in_flight: Gauge,
     pub(crate) held_bytes: Gauge,
@@ -259,40 +270,13 @@ pub(crate) const SAMPLE: u64 = 64;
 impl Counters {
     /// Adds what a connection has counted since `before`, of which `deferred` are deferred answers.
     pub(crate) fn rise(&self, before: &Stats, now: &Stats, deferred: u64) {
-        // Without `..`, so that a new counter of the core needs a metric.
-        let Stats {
-            frames_received,
-            notifies,
-            acks,
-            acks_unanswered,
-            acks_declined,
-            acks_expired,
-            acks_cut,
-            aborted_by_agent,
-            aborted_by_haproxy,
-            frames_skipped,
-        } = now.since(before);
-        let with_answer = acks - (acks_unanswered + acks_declined + acks_expired);
-        self.frames_received.add(frames_received);
-        self.notifies.add(notifies);
+        let rise = now.since(before);
+        self.core.add(&rise);
+        let with_answer = rise.acks - (rise.acks_unanswered + rise.acks_declined + rise.acks_expired);
         self.acks_deferred.add(deferred);
         self.acks_in_place.add(with_answer.saturating_sub(deferred));
         // Each ACK is a frame, including an ACK that aborts a NOTIFY.
-        self.frames_sent.add(acks + aborted_by_agent);
-        for (counter, count) in [
-            (&self.acks_unanswered, acks_unanswered),
-            (&self.acks_declined, acks_declined),
-            (&self.acks_expired, acks_expired),
-            (&self.acks_cut, acks_cut),
-            (&self.aborted_by_agent, aborted_by_agent),
-            (&self.aborted_by_haproxy, aborted_by_haproxy),
-            (&self.frames_skipped, frames_skipped),
-        ] {
-            // These are rare, and their cache lines are not needed otherwise.
-            if count > 0 {
-                counter.add(count);
-            }
-        }
+        self.frames_sent.add(rise.acks + rise.aborted_by_agent);
     }
 
     /// Counts an accepted HELLO.

@@ -149,7 +149,7 @@ impl Pool {
     /// Returns the numbers of NOTIFYs and of answered health checks.
     pub(crate) fn notifies_and_checks(&self) -> (u64, u64) {
         let sum = |of: fn(&Counters) -> u64| self.workers.iter().map(|worker| of(&worker.counters)).sum();
-        (sum(|of| of.notifies.get()), sum(|of| of.hellos.at(Hello::HealthCheck.index())))
+        (sum(|of| of.core.notifies.get()), sum(|of| of.hellos.at(Hello::HealthCheck.index())))
     }
 
     /// Requests a heartbeat from each worker, and beats for the accepting thread, which calls this.

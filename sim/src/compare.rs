@@ -67,33 +67,15 @@ impl fmt::Display for Deadline {
     }
 }
 
-/// Returns the counters of the core as those of the checker: each needs a counterpart, or this does not compile.
-const fn counts(stats: Stats) -> Counts {
-    let Stats {
-        frames_received,
-        notifies,
-        acks,
-        acks_unanswered,
-        acks_declined,
-        acks_expired,
-        acks_cut,
-        aborted_by_agent,
-        aborted_by_haproxy,
-        frames_skipped,
-    } = stats;
-    Counts {
-        frames_received,
-        notifies,
-        acks,
-        acks_unanswered,
-        acks_declined,
-        acks_expired,
-        acks_cut,
-        aborted_by_agent,
-        aborted_by_haproxy,
-        frames_skipped,
-    }
+macro_rules! counts {
+    ($(#[doc = $doc:literal] $name:ident $metric:ident;)*) => {
+        /// Returns the counters of the core as those of the checker: each needs a counterpart, or this does not compile.
+        const fn counts(stats: Stats) -> Counts {
+            Counts { $($name: stats.$name,)* }
+        }
+    };
 }
+spoa_core::connection_counters!(counts);
 
 /// Converts an event of the core to the type of the checker. `delivered` NOTIFYs were handed out before it.
 pub(crate) fn event<'e>(event: &Event<'e>, delivered: u64) -> Expected<&'e [u8]> {

@@ -49,7 +49,7 @@ type OfGauge = fn(&Counters) -> &Gauge;
 type OfTally = fn(&Counters) -> &Tally;
 type OfHistogram = fn(&Counters) -> &Histogram;
 
-const ROWS: [Row; 28] = [
+const ROWS: [Row; 25] = [
     Row {
         name: "healthy",
         help: "1 while all threads respond, 0 otherwise; as /healthz.",
@@ -93,14 +93,10 @@ const ROWS: [Row; 28] = [
         name: "timeout",
         help: "Timeouts of connections; idle only if one is set.",
         value: Value::Settings(Some(Unit::Seconds), |settings| {
-            let of = &settings.connection;
-            let all = [
-                ("hello", Some(of.hello_timeout)),
-                ("idle", of.idle_timeout),
-                ("ack", Some(of.ack_timeout)),
-                ("send", Some(of.send_timeout)),
-            ];
-            all.into_iter().filter_map(|(name, time)| Some((name, time?.as_secs_f64()))).collect()
+            let config = &settings.connection;
+            let seconds = |number: u64| Duration::from_nanos(number).as_secs_f64();
+            let times = config.limits().filter_map(|limit| Some((limit.name.strip_suffix("_timeout")?, limit.value)));
+            times.filter(|(_, time)| *time > 0).map(|(name, time)| (name, seconds(time))).collect()
         }),
     },
     Row { name: "connections_accepted", help: "Connections accepted.", value: Value::Counter(|of| &of.accepted) },
@@ -134,7 +130,6 @@ const ROWS: [Row; 28] = [
         help: "Protocol errors of peers, by kind.",
         value: Value::Tally("kind", Fault::NAMES, |of| &of.faults),
     },
-    Row { name: "notifies", help: "NOTIFYs received in full.", value: Value::Counter(|of| &of.notifies) },
     Row {
         name: "connections_on_hold",
         help: "Connections queued because a limit of all connections together is reached.",
@@ -159,21 +154,19 @@ const ROWS: [Row; 28] = [
             &[
                 ("in_place", |of| &of.acks_in_place),
                 ("deferred", |of| &of.acks_deferred),
-                ("unanswered", |of| &of.acks_unanswered),
-                ("expired", |of| &of.acks_expired),
-                ("declined", |of| &of.acks_declined),
+                ("unanswered", |of| &of.core.acks_unanswered),
+                ("expired", |of| &of.core.acks_expired),
+                ("declined", |of| &of.core.acks_declined),
             ],
         ),
     },
     Row {
-        name: "acks_cut",
-        help: "ACKs without their last actions, because the frame would have been too large.",
-        value: Value::Counter(|of| &of.acks_cut),
-    },
-    Row {
         name: "notifies_aborted",
         help: "Fragmented NOTIFYs that one side cancelled.",
-        value: Value::Counters("by", &[("agent", |of| &of.aborted_by_agent), ("haproxy", |of| &of.aborted_by_haproxy)]),
+        value: Value::Counters(
+            "by",
+            &[("agent", |of| &of.core.aborted_by_agent), ("haproxy", |of| &of.core.aborted_by_haproxy)],
+        ),
     },
     Row {
         name: "handler",
@@ -188,12 +181,10 @@ const ROWS: [Row; 28] = [
     Row {
         name: "frames",
         help: "Frames, by direction.",
-        value: Value::Counters("direction", &[("received", |of| &of.frames_received), ("sent", |of| &of.frames_sent)]),
-    },
-    Row {
-        name: "frames_skipped",
-        help: "Frames of unknown types, which were ignored.",
-        value: Value::Counter(|of| &of.frames_skipped),
+        value: Value::Counters(
+            "direction",
+            &[("received", |of| &of.core.frames_received), ("sent", |of| &of.frames_sent)],
+        ),
     },
     Row {
         name: "bytes",
@@ -212,13 +203,31 @@ const ROWS: [Row; 28] = [
     },
 ];
 
+macro_rules! core_rows {
+    ($(#[doc = $doc:literal] $name:ident $metric:ident;)*) => {
+        &[$(core_row!($metric $doc $name)),*]
+    };
+}
+
+macro_rules! core_row {
+    (metric $doc:literal $name:ident) => {
+        Some(Row { name: stringify!($name), help: $doc.trim_ascii_start(), value: Value::Counter(|of| &of.core.$name) })
+    };
+    (labelled $doc:literal $name:ident) => {
+        None
+    };
+}
+
+/// The counters of the core that are a family each.
+const CORE_ROWS: &[Option<Row>] = spoa_core::connection_counters!(core_rows);
+
 /// The help of `handler` names it.
 const _: () = assert!(SAMPLE == 64);
 
 impl Source for Pool {
     fn write(&self, families: &mut Families<'_>) -> fmt::Result {
         let workers = self.counters();
-        ROWS.iter().try_for_each(|row| row.write(self, &workers, families))
+        ROWS.iter().chain(CORE_ROWS.iter().flatten()).try_for_each(|row| row.write(self, &workers, families))
     }
 }
 
