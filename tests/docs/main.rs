@@ -53,19 +53,6 @@ fn the_options_in_the_manual_are_those_of_the_program() {
 }
 
 #[test]
-fn the_manual_of_the_configuration_file_has_every_option() {
-    let help = Command::new(agent::binary()).arg("-h").output().expect("spoa can be run");
-    let manual = read("runtime/package/man/spoa.toml.5").replace("\\-", "-");
-    let help = String::from_utf8_lossy(&help.stdout);
-    let options = help.lines().filter_map(|line| line.split_once("--")?.1.split(' ').next());
-    let missing: Vec<_> = options
-        .filter(|name| !matches!(*name, "config" | "help" | "version"))
-        .filter(|name| ![format!(".BR {name} "), format!(".B [[{name}]]")].iter().any(|entry| manual.contains(entry)))
-        .collect();
-    assert_eq!(missing, [""; 0], "options that runtime/package/man/spoa.toml.5 does not explain");
-}
-
-#[test]
 fn the_example_of_the_library_is_the_one_that_is_compiled() {
     let example = read("runtime/examples/quick.rs");
     let found = blocks(&read("runtime/README.md"), "rust,no_run").iter().any(|code| example.ends_with(code.as_str()));
