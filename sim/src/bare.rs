@@ -19,7 +19,7 @@ use crate::compare;
 use crate::coverage::{Coverage, Mark};
 use crate::failure::{Failure, panic_text};
 use crate::link::{self, Next};
-use crate::run::{Buffers, Keep, Outcome, RUN_MAX};
+use crate::outcome::{Buffers, Keep, Outcome, RUN_MAX};
 use crate::script::{AgentSetup, Link, Nanos, Script, Step};
 use crate::trace::{Kind, Trace};
 use socket::Socket;

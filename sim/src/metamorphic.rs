@@ -52,7 +52,8 @@ mod fragments;
 
 use crate::conversation::Conversation;
 use crate::failure::{Failure, compare_output};
-use crate::run::{Outcome, run, run_until};
+use crate::outcome::Outcome;
+use crate::run::{run, run_until};
 use crate::script::{Link, Script, Step};
 
 /// A relation between a script and another one that must have the same result.

@@ -3,7 +3,7 @@
 //! The handler executes the plan that the core decoded, and the checker expects the plan that it decoded itself. If one
 //! of them decodes a byte wrongly, the answers differ.
 
-use crate::script::Nanos;
+use crate::time::Nanos;
 
 /// The plan for a NOTIFY: the answer and its time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

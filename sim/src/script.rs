@@ -11,11 +11,9 @@ use std::borrow::Cow;
 
 use crate::plan::Plan;
 
+pub use crate::time::{MS, Nanos};
 pub use agent::AgentSetup;
 pub use steps::{Effects, Step, Target};
-
-/// Nanoseconds since the start of a run.
-pub type Nanos = u64;
 
 /// Names and texts of frames. Most of them are constants of the generator, which are not copied.
 pub type Bytes = Cow<'static, [u8]>;
@@ -30,9 +28,6 @@ pub struct Script {
     /// The steps, in order.
     pub steps: Vec<Step>,
 }
-
-/// One millisecond.
-pub const MS: Nanos = 1_000_000;
 
 /// A connection between HAProxy and the agent, or all connections of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -11,7 +11,8 @@ use crate::digest::Digest;
 use crate::failure::Failure;
 use crate::generate::{Profile, generate};
 use crate::metamorphic::Relation;
-use crate::run::{Buffers, Outcome, run, run_in};
+use crate::outcome::{Buffers, Outcome};
+use crate::run::{run, run_in};
 use crate::script::Script;
 
 /// The result of a range of seeds. It does not depend on the number of threads.

@@ -35,7 +35,7 @@ use std::rc::Rc;
 use spoa_core::endpoint::{Endpoint, Readiness};
 
 use crate::failure::panic_text;
-use crate::run::{Buffers, Keep, Outcome, RUN_MAX};
+use crate::outcome::{Buffers, Keep, Outcome, RUN_MAX};
 use crate::script::{AgentId, AgentSetup, Link, Nanos, Script, Step};
 use agent::{Agent, Phase};
 use host::SimHost;

@@ -1,7 +1,7 @@
 //! Scripts with whole NOTIFYs exchanged for fragmented ones, and fragmented NOTIFYs for whole ones.
 
 use super::cuts::positions;
-use crate::run::Outcome;
+use crate::outcome::Outcome;
 use crate::script::{Damage, FrameKind, FrameSpec, Link, Script, Step};
 
 /// The frame type of NOTIFY.

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use spoa_sim::run::Outcome;
+use spoa_sim::outcome::Outcome;
 use spoa_sim::script::{Nanos, Script};
 use spoa_sim::trace::{Detail, Kind, Record};
 

@@ -6,15 +6,15 @@ use super::forms;
 use super::words::Words;
 use crate::script::Step;
 
-/// Reads the step whose line begins with `verb`.
-pub(super) fn read(verb: &str, words: &mut Words<'_>) -> Result<Step, String> {
-    macro_rules! read {
-        (targeted {
-            $($(#[$doc:meta])* $variant:ident = $word:literal $($second:literal)? $target:ident
-              [$($form:ident: $type:ty)?] [$($effect:ident)*];)*
-        } untargeted {
-            $($(#[$free_doc:meta])* $free:ident = $free_word:literal [$free_form:ident: $free_type:ty];)*
-        }) => {
+macro_rules! text {
+    (targeted {
+        $($(#[$doc:meta])* $variant:ident = $word:literal $($second:literal)? $target:ident
+          [$($form:ident: $type:ty)?] [$($effect:ident)*];)*
+    } untargeted {
+        $($(#[$free_doc:meta])* $free:ident = $free_word:literal [$free_form:ident: $free_type:ty];)*
+    }) => {
+        /// Reads the step whose line begins with `verb`.
+        pub(super) fn read(verb: &str, words: &mut Words<'_>) -> Result<Step, String> {
             $(if verb == $word $(&& words.has_second($second))? {
                 let target = words.$target()?;
                 $(words.need($second)?;)?
@@ -23,21 +23,11 @@ pub(super) fn read(verb: &str, words: &mut Words<'_>) -> Result<Step, String> {
             $(if verb == $free_word {
                 return Ok(Step::$free(forms::$free_form::read(words)?));
             })*
-        };
-    }
-    each_step!(read);
-    Err(format!("'{verb}' is not a step"))
-}
+            Err(format!("'{verb}' is not a step"))
+        }
 
-impl Display for Step {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        macro_rules! show {
-            (targeted {
-                $($(#[$doc:meta])* $variant:ident = $word:literal $($second:literal)? $target:ident
-                  [$($form:ident: $type:ty)?] [$($effect:ident)*];)*
-            } untargeted {
-                $($(#[$free_doc:meta])* $free:ident = $free_word:literal [$free_form:ident: $free_type:ty];)*
-            }) => {
+        impl Display for Step {
+            fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
                 match self {
                     $(Self::$variant(target $(, $form)?) => {
                         write!(f, concat!($word, " {}" $(, " ", $second)?), target)?;
@@ -49,37 +39,32 @@ impl Display for Step {
                         after_space(&forms::$free_form::text(value), f)
                     })*
                 }
-            };
+            }
         }
-        each_step!(show)
-    }
+
+        /// Returns simpler versions of `step`. Each is smaller in some measure, so that simplifying ends.
+        pub(crate) fn simpler(step: &Step) -> Vec<Step> {
+            match step {
+                $(Step::$variant(_target $(, $form)?) => simpler_form!($variant _target $($form)?),)*
+                $(Step::$free(value) => forms::$free_form::simpler(value).into_iter().map(Step::$free).collect(),)*
+            }
+        }
+    };
 }
+
+/// Simplifies the second field of a step, if it has one.
+macro_rules! simpler_form {
+    ($variant:ident $target:ident) => {
+        Vec::new()
+    };
+    ($variant:ident $target:ident $form:ident) => {
+        forms::$form::simpler($form).into_iter().map(|$form| Step::$variant(*$target, $form)).collect()
+    };
+}
+
+each_step!(text);
 
 /// Writes a text after a space, unless it is empty.
 fn after_space(text: &str, f: &mut Formatter<'_>) -> fmt::Result {
     if text.is_empty() { Ok(()) } else { write!(f, " {text}") }
-}
-
-/// Returns simpler versions of `step`. Each is smaller in some measure, so that simplifying ends.
-pub(crate) fn simpler(step: &Step) -> Vec<Step> {
-    macro_rules! simplify {
-        (targeted {
-            $($(#[$doc:meta])* $variant:ident = $word:literal $($second:literal)? $target:ident
-              [$($form:ident: $type:ty)?] [$($effect:ident)*];)*
-        } untargeted {
-            $($(#[$free_doc:meta])* $free:ident = $free_word:literal [$free_form:ident: $free_type:ty];)*
-        }) => {
-            match step {
-                $(Step::$variant(_target $(, $form)?) => simplify!(@$variant _target $($form)?),)*
-                $(Step::$free(value) => forms::$free_form::simpler(value).into_iter().map(Step::$free).collect(),)*
-            }
-        };
-        (@$variant:ident $target:ident) => {
-            Vec::new()
-        };
-        (@$variant:ident $target:ident $form:ident) => {
-            forms::$form::simpler($form).into_iter().map(|$form| Step::$variant(*$target, $form)).collect()
-        };
-    }
-    each_step!(simplify)
 }

@@ -1,6 +1,6 @@
 //! Sends NOTIFYs and receives ACKs on one connection of the applet engine.
 
-use super::link::{Fragment, State};
+use super::link::{Fragment, Sent, State};
 use super::{Applet, Context, Progress};
 use crate::codec::{FIN_ABORT, Header, Kind, code, decode_varint, encode_fragment, encode_notify, varint_len};
 use crate::output::Output;
@@ -141,18 +141,6 @@ impl Applet {
         link.state = State::WaitingSync;
         Sent::Last
     }
-}
-
-/// The result of an attempt to send.
-pub(super) enum Sent {
-    /// There was nothing to send.
-    Nothing,
-    /// Sent, and more may be sent in this call.
-    More,
-    /// Sent or dropped, and nothing more may be sent in this call.
-    Last,
-    /// Not sent: HAProxy disconnects with this code.
-    Refused(u32),
 }
 
 /// Returns the header of an ACK, or `None` if its ids are cut off, in which case the frame is dropped.

@@ -2,7 +2,6 @@
 //! (`spoe_handle_appctx`). `frames.rs` handles the ACKs and sends the NOTIFYs.
 
 use super::Applet;
-use super::frames::Sent;
 use crate::codec::{
     Capabilities, FRAME_LEN_MIN, HelloRules, Kind, code, decode_agent_disconnect, decode_agent_hello, encode_disconnect,
 };
@@ -66,6 +65,18 @@ pub(super) struct Link {
     pub(super) idle_seq: u64,
     pub(super) fragment: Fragment,
     pub(super) input: Vec<u8>,
+}
+
+/// The result of an attempt to send.
+pub(super) enum Sent {
+    /// There was nothing to send.
+    Nothing,
+    /// Sent, and more may be sent in this call.
+    More,
+    /// Sent or dropped, and nothing more may be sent in this call.
+    Last,
+    /// Not sent: HAProxy disconnects with this code.
+    Refused(u32),
 }
 
 impl Link {
