@@ -115,6 +115,7 @@ macro_rules! step {
             pub const WORDS: &[&str] = &[$($word,)* $($free_word,)*];
 
             /// Returns the target of the step.
+            #[inline]
             pub const fn target(&self) -> Target {
                 match self {
                     $(Self::$variant(target, ..) => target.as_target(),)*

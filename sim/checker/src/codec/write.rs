@@ -25,6 +25,7 @@ fn long_varint(value: u64, out: &mut Vec<u8>) {
 }
 
 /// Appends the length and the bytes of a string, without its type.
+#[inline]
 pub fn string(text: &[u8], out: &mut Vec<u8>) {
     varint(text.len() as u64, out);
     out.extend_from_slice(text);
@@ -32,6 +33,7 @@ pub fn string(text: &[u8], out: &mut Vec<u8>) {
 
 impl Value<'_> {
     /// Appends the value, type first.
+    #[inline]
     pub fn encode(self, out: &mut Vec<u8>) {
         match self {
             Self::Null => out.push(0),
