@@ -16,8 +16,8 @@ mod rows;
 /// Defines [`Config`], its defaults, and its ranges.
 macro_rules! config {
     ($($group:ident {
-        $($(#[doc = $details:literal])* $name:ident $(($short:ident))?: $type:ty = $default:literal $unit:ident,
-          $range:expr, $summary:literal;)*
+        $($(#[doc = $details:literal])* $name:ident $(($short:ident))?: $type:ty = $default:tt $unit:ident,
+          $range:expr, $summary:literal $(, $note:literal)?;)*
     })*) => {
         /// The capabilities, limits and timeouts of one connection. The defaults suit the defaults of HAProxy.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ macro_rules! config {
             /// NOTIFYs that still arrive are answered normally.
             pub refuse_healthchecks: bool,
             $($(
-                #[doc = concat!($summary, ".\n\nDefault ", stringify!($default), " ", stringify!($unit), ".\n\n")]
+                #[doc = concat!($summary, ".\n\n", default_text!($default $unit), range_text!($unit, $range), "\n\n")]
                 $(#[doc = $details])*
                 pub $name: $type,
             )*)*
@@ -53,25 +53,54 @@ macro_rules! config {
         impl Config {
             /// Returns each limit and timeout with its value and range.
             pub fn limits(&self) -> impl Iterator<Item = Limit> {
-                [$($(Limit { name: stringify!($name), value: self.$name.to_number(), range: $range },)*)*].into_iter()
+                [$($(
+                    Limit {
+                        name: stringify!($name),
+                        unit: stringify!($unit),
+                        value: self.$name.to_number(),
+                        range: $range,
+                    },
+                )*)*]
+                .into_iter()
             }
         }
     };
 }
+/// The default of a limit, for its documentation.
+macro_rules! default_text {
+    (0 $unit:ident) => {
+        "There is no limit by default; 0 means none too. "
+    };
+    ($default:tt $unit:ident) => {
+        concat!("Default ", stringify!($default), " ", stringify!($unit), ". ")
+    };
+}
+
+/// The range of a limit, for its documentation.
+macro_rules! range_text {
+    (s, $range:expr) => {
+        ""
+    };
+    ($unit:ident, $range:expr) => {
+        concat!("Allowed are ", stringify!($range), ".")
+    };
+}
+
 connection_limits!(config);
 
 /// The value of a limit or timeout of [`Config`] as a plain number.
 pub trait LimitValue: Copy {
-    /// Returns the value in bytes, NOTIFYs or nanoseconds; 0 for no limit. Larger values than fit are the largest.
-    fn to_number(self) -> u64;
+    /// Returns the value in bytes, NOTIFYs or nanoseconds; `None` for no limit. Larger values than fit are the largest.
+    fn to_number(self) -> Option<u64>;
 
-    /// Returns the value of a number of bytes, NOTIFYs or nanoseconds. Larger numbers than fit are the largest value.
+    /// Returns the value of a number of bytes, NOTIFYs or nanoseconds. Larger numbers than fit are the largest value. For an
+    /// `Option`, 0 is `None`.
     fn from_number(number: u64) -> Self;
 }
 
 impl LimitValue for u32 {
-    fn to_number(self) -> u64 {
-        self.into()
+    fn to_number(self) -> Option<u64> {
+        Some(self.into())
     }
 
     fn from_number(number: u64) -> Self {
@@ -80,8 +109,8 @@ impl LimitValue for u32 {
 }
 
 impl LimitValue for usize {
-    fn to_number(self) -> u64 {
-        self as u64
+    fn to_number(self) -> Option<u64> {
+        Some(self as u64)
     }
 
     fn from_number(number: u64) -> Self {
@@ -90,8 +119,8 @@ impl LimitValue for usize {
 }
 
 impl LimitValue for Duration {
-    fn to_number(self) -> u64 {
-        self.as_nanos().try_into().unwrap_or(u64::MAX)
+    fn to_number(self) -> Option<u64> {
+        Some(self.as_nanos().try_into().unwrap_or(u64::MAX))
     }
 
     fn from_number(number: u64) -> Self {
@@ -100,8 +129,8 @@ impl LimitValue for Duration {
 }
 
 impl LimitValue for Option<NonZeroU64> {
-    fn to_number(self) -> u64 {
-        self.map_or(0, NonZeroU64::get)
+    fn to_number(self) -> Option<u64> {
+        self.map(NonZeroU64::get)
     }
 
     fn from_number(number: u64) -> Self {
@@ -110,8 +139,8 @@ impl LimitValue for Option<NonZeroU64> {
 }
 
 impl LimitValue for Option<Duration> {
-    fn to_number(self) -> u64 {
-        self.map_or(0, Duration::to_number)
+    fn to_number(self) -> Option<u64> {
+        self.filter(|time| !time.is_zero())?.to_number()
     }
 
     fn from_number(number: u64) -> Self {
@@ -128,25 +157,29 @@ const CONTROL_LEN_MAX: usize = 256;
 pub struct Limit {
     /// The name of the field.
     pub name: &'static str,
-    /// The value, in bytes, NOTIFYs or nanoseconds; 0 for no limit.
-    pub value: u64,
+    /// `bytes`, `NOTIFYs` or `s`.
+    pub unit: &'static str,
+    /// The value in bytes, NOTIFYs or nanoseconds; `None` for no limit.
+    pub value: Option<u64>,
     /// The values that are allowed.
     pub range: RangeInclusive<u64>,
 }
 
 /// A limit of [`Config`] outside its range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} must be {}, not {}", .0.name, RangeText(&.0.range), .0.value)]
+#[error("{} must be {}, not {}", .0.name, RangeText(.0), .0.value.unwrap_or_default())]
 pub struct ConfigError(pub Limit);
 
-/// Displays a range that has no upper end, or a lower and an upper end.
-struct RangeText<'r>(&'r RangeInclusive<u64>);
+/// Displays the range of a limit with its unit.
+struct RangeText<'l>(&'l Limit);
 
 impl fmt::Display for RangeText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0.start(), self.0.end()) {
-            (least, &u64::MAX) => write!(f, "at least {least}"),
-            (least, largest) => write!(f, "{least} to {largest}"),
+        let Limit { unit, range, .. } = self.0;
+        match (range.start(), range.end()) {
+            (1, &u64::MAX) => write!(f, "at least 1 {}", unit.trim_end_matches('s')),
+            (least, &u64::MAX) => write!(f, "at least {least} {unit}"),
+            (least, largest) => write!(f, "{least} to {largest} {unit}"),
         }
     }
 }
@@ -157,7 +190,7 @@ impl Config {
     /// # Errors
     /// The first value that is out of range.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        match self.limits().find(|limit| !limit.range.contains(&limit.value)) {
+        match self.limits().find(|limit| !limit.range.contains(&limit.value.unwrap_or_default())) {
             Some(limit) => Err(ConfigError(limit)),
             None => Ok(()),
         }
@@ -226,14 +259,14 @@ mod tests {
         let fault = |config: Config| config.validate().map_err(|error| error.to_string());
         let defaults = Config::default();
         for size in [0, 255, (1 << 24) + 1] {
-            let error = format!("max_frame_size must be 256 to 16777216, not {size}");
+            let error = format!("max_frame_size must be 256 to 16777216 bytes, not {size}");
             assert_eq!(fault(Config { max_frame_size: size, ..defaults }), Err(error));
         }
         for max in [0, 65_536] {
-            let error = format!("in_flight_max must be 1 to 65535, not {max}");
+            let error = format!("in_flight_max must be 1 to 65535 NOTIFYs, not {max}");
             assert_eq!(fault(Config { in_flight_max: max, ..defaults }), Err(error));
         }
-        let least = |name| Err(format!("{name} must be at least 1, not 0"));
+        let least = |name| Err(format!("{name} must be at least 1 byte, not 0"));
         assert_eq!(fault(Config { unsent_max: 0, ..defaults }), least("unsent_max"));
         assert_eq!(fault(Config { deferred_max: 0, ..defaults }), least("deferred_max"));
         assert_eq!(fault(Config { reassembly_max: 0, ack_timeout: Duration::ZERO, ..defaults }), Ok(()));
@@ -241,11 +274,12 @@ mod tests {
 
     #[test]
     fn values_survive_the_way_to_numbers_and_back() {
-        assert_eq!((<Option<Duration>>::from_number(0), None::<NonZeroU64>.to_number()), (None, 0));
-        assert_eq!((u32::from_number(1 << 40), Duration::MAX.to_number()), (u32::MAX, u64::MAX));
+        assert_eq!((<Option<Duration>>::from_number(0), None::<NonZeroU64>.to_number()), (None, None));
+        assert_eq!((Some(Duration::ZERO).to_number(), Duration::ZERO.to_number()), (None, Some(0)));
+        assert_eq!((u32::from_number(1 << 40), Duration::MAX.to_number()), (u32::MAX, Some(u64::MAX)));
         let defaults = Config::default();
-        assert_eq!((defaults.hello_timeout.to_number(), defaults.notify_max), (5_000_000_000, None));
-        assert_eq!(<Option<Duration>>::from_number(7).to_number(), 7);
+        assert_eq!((defaults.hello_timeout.to_number(), defaults.notify_max), (Some(5_000_000_000), None));
+        assert_eq!(<Option<Duration>>::from_number(7).to_number(), Some(7));
     }
 
     #[test]

@@ -70,8 +70,10 @@ impl Connection {
         if let Err(error) = config.validate() {
             panic!("{error}");
         }
+        // Zero means no limit too.
+        let idle_timeout = config.idle_timeout.filter(|time| !time.is_zero());
         Self {
-            config,
+            config: Config { idle_timeout, ..config },
             state: State::AwaitHello { until: now + config.hello_timeout, is_above_limit: false },
             step: Step::Ignore,
             now,

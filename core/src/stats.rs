@@ -2,9 +2,9 @@
 
 /// Calls the macro `$visit` with the counters of a connection, one per row: the name after its documentation. A `metric`
 /// is a family of metrics with this name, and with its documentation as help. A counter that is `labelled` is part of a family in
-/// `runtime/src/metrics/agent.rs`.
+/// `runtime/src/metrics/agent.rs`, and others are made from one that is `derived`.
 ///
-/// From the rows are made: [`Stats`](crate::Stats), the counters of a worker and their metrics, and the comparison with the
+/// These are generated from the rows: [`Stats`](crate::Stats), the counters of a worker and their metrics, and the comparison with the
 /// simulator's checker, which does not compile if the checker has no counter of that name.
 #[doc(hidden)]
 #[macro_export]
@@ -16,7 +16,7 @@ macro_rules! connection_counters {
             /// NOTIFYs received in full.
             notifies metric;
             /// ACKs queued for sending, except those that abort a NOTIFY.
-            acks labelled;
+            acks derived;
             /// ACKs sent empty because the caller dropped the NOTIFY, or an ACK that was not finished.
             acks_unanswered labelled;
             /// ACKs sent empty because the NOTIFY arrived during a drain.

@@ -14,8 +14,8 @@ impl AgentSetup {
     pub(crate) fn limits(&self) -> Limits {
         macro_rules! in_range {
             ($($group:ident {
-                $($(#[$details:meta])* $name:ident $(($short:ident))?: $type:ty = $default:literal $unit:ident,
-                  $range:expr, $summary:literal;)*
+                $($(#[$details:meta])* $name:ident $(($short:ident))?: $type:ty = $default:tt $unit:ident,
+                  $range:expr, $summary:literal $(, $note:literal)?;)*
             })*) => {
                 Limits { $($($name: in_range(self.connection.$name, &$range),)*)* ..self.connection }
             };
@@ -38,8 +38,8 @@ impl AgentSetup {
         }
         macro_rules! config {
             ($($group:ident {
-                $($(#[$details:meta])* $name:ident $(($short:ident))?: $type:ty = $default:literal $unit:ident,
-                  $range:expr, $summary:literal;)*
+                $($(#[$details:meta])* $name:ident $(($short:ident))?: $type:ty = $default:tt $unit:ident,
+                  $range:expr, $summary:literal $(, $note:literal)?;)*
             })*) => {
                 Config {
                     capabilities,

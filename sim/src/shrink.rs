@@ -119,17 +119,19 @@ impl<F: FnMut(&Script) -> bool> Search<F> {
         script != self.best && self.try_script(script)
     }
 
+    /// Sets each limit of the agent to its default or to a rounder time, where the property allows it.
     fn simplify_agent(&mut self) -> bool {
-        let mut any = false;
+        let (mut any, mut refused) = (false, 0);
         loop {
             let agent = &self.best.agent;
-            let simpler =
-                simpler::agents(agent).into_iter().chain(simpler::agents_with_rounder_times(agent)).collect::<Vec<_>>();
-            let accepted = simpler.into_iter().any(|agent| self.try_script(Script { agent, ..self.best.clone() }));
-            if !accepted {
-                return any;
+            let simpler = simpler::agents(agent).into_iter().chain(simpler::agents_with_rounder_times(agent));
+            // An accepted change is not proposed again, so those that were refused keep their places.
+            let Some(agent) = simpler.into_iter().nth(refused) else { return any };
+            if self.try_script(Script { agent, ..self.best.clone() }) {
+                any = true;
+            } else {
+                refused += 1;
             }
-            any = true;
         }
     }
 }

@@ -5,7 +5,7 @@ use spoa_sim_haproxy::Settings;
 use crate::plan::{Answer, Plan};
 use crate::script::{AgentSetup, Bytes, Cuts, Damage, EventSpec, FrameKind, FrameSpec, MessageSpec, Nanos, Value};
 
-/// Returns versions of the agent's limits with one limit, or the capabilities, at the default.
+/// Returns versions of the agent's limits with one limit or capability at the default.
 pub(crate) fn agents(agent: &AgentSetup) -> Vec<AgentSetup> {
     let defaults = AgentSetup::default();
     let mut simpler = Vec::new();

@@ -48,7 +48,8 @@ fn every_script_of_the_corpus_passes() {
     }
 }
 
-/// Returns the lines of a script with the limits of the agent in alphabetical order, because any order is normal.
+/// Returns the lines of a script with the limits of the agent in alphabetical order: scripts of different times have them in
+/// different orders.
 fn normal(text: &str) -> Vec<String> {
     let sorted = |line: &str| {
         let mut words: Vec<_> = line.split(' ').collect();

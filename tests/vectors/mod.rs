@@ -1,6 +1,6 @@
 //! Test vectors that every codec reads: the agent's, the checker's and that of the models of HAProxy.
 //!
-//! A file has one vector per line: a name, " = ", and what it corresponds to. Lines with `#` are comments.
+//! A file has one vector per line: a value, " = ", and its encoding or text. Lines with `#` are comments.
 
 extern crate alloc;
 
@@ -9,7 +9,8 @@ use alloc::vec::Vec;
 
 /// Returns the varints: each number, `None` for an overflow, and its bytes.
 pub(crate) fn varints() -> Vec<(Option<u64>, Vec<u8>)> {
-    lines(include_str!("varints.txt")).map(|(number, bytes)| (number.parse().ok(), hex(bytes))).collect()
+    let number = |text: &str| (text != "overflow").then(|| text.parse().expect("a number, or overflow"));
+    lines(include_str!("varints.txt")).map(|(text, bytes)| (number(text), hex(bytes))).collect()
 }
 
 /// Returns the values: type, value and bytes.
@@ -24,7 +25,10 @@ pub(crate) fn flags() -> Vec<(&'static str, &'static str, Vec<u8>)> {
 
 /// Returns the status codes and their texts.
 pub(crate) fn statuses() -> Vec<(u32, &'static str)> {
-    lines(include_str!("statuses.txt")).map(|(code, text)| (code.parse().expect("a code"), text)).collect()
+    let statuses = lines(include_str!("statuses.txt")).map(|(code, text)| (code.parse().expect("a code"), text));
+    let statuses: Vec<_> = statuses.collect();
+    assert!(statuses.iter().map(|(code, _)| *code).eq((0..=13).chain([99])), "the codes of SPOE.txt");
+    statuses
 }
 
 /// Returns the bytes of pairs of hexadecimal digits; none for `-`.

@@ -13,12 +13,29 @@ use crate::values::{Capability, Number, Percent, Port, Positive, Time, Whole, te
 
 /// The help of the option of a limit.
 macro_rules! limit_help {
-    ($summary:literal, $default:literal s) => {
-        concat!($summary, " [default: ", $default, "s]")
+    ($summary:literal $note:literal, 0 s) => {
+        concat!($summary, $note, "; 0 for no limit [default: 0]")
     };
-    ($summary:literal, $default:literal $unit:ident) => {
-        concat!($summary, " [default: ", $default, "]")
+    ($summary:literal $note:literal, $default:tt s) => {
+        concat!($summary, $note, " [default: ", $default, "s]")
     };
+    ($summary:literal $note:literal, $default:tt $unit:ident) => {
+        concat!($summary, $note, " [default: ", $default, "]")
+    };
+    ($summary:literal, $($default:tt)*) => {
+        limit_help!($summary "", $($default)*)
+    };
+}
+
+/// Returns the help and, in paragraphs after it, the details of the row.
+fn long_help(help: &str, details: &[&str]) -> String {
+    let lines = details.iter().map(|line| line.trim_start());
+    lines.fold(help.to_owned() + "\n", |mut text, line| {
+        let separator = if line.is_empty() || text.ends_with('\n') { "\n" } else { " " };
+        text.push_str(separator);
+        text.push_str(line);
+        text
+    })
 }
 
 /// The type of the option of a limit.
@@ -47,8 +64,8 @@ macro_rules! value_name {
 /// Defines [`Options`] with an option for each limit of a connection that has one.
 macro_rules! options {
     (options {
-        $($(#[doc = $details:literal])* $name:ident $(($short:ident))?: $type:ty = $default:literal $unit:ident,
-          $range:expr, $summary:literal;)*
+        $($(#[doc = $details:literal])* $name:ident $(($short:ident))?: $type:ty = $default:tt $unit:ident,
+          $range:expr, $summary:literal $(, $note:literal)?;)*
     } $($others:tt)*) => {
         /// The options, each of them given or not: on the command line as `--hello-timeout 5s`, in the file as `hello-timeout = "5s"`.
         /// A test compares the defaults in their help with those in use.
@@ -74,7 +91,7 @@ macro_rules! options {
             #[serde(deserialize_with = "text")]
             silence_warning: Option<Time>,
 
-            /// Port of 127.0.0.1 to listen on [default: 12345, or none with --listen]
+            /// Port of 127.0.0.1 to listen on [default: 12345, or none with --listen or sockets of systemd]
             #[arg(short, long, value_name = "PORT")]
             #[serde(deserialize_with = "text")]
             port: Option<Port>,
@@ -167,7 +184,13 @@ macro_rules! options {
             grace: Option<Time>,
 
             $(
-                #[arg($($short,)? long, value_name = value_name!($unit), help = limit_help!($summary, $default $unit))]
+                #[arg(
+                    $($short,)?
+                    long,
+                    value_name = value_name!($unit),
+                    help = limit_help!($summary $($note)?, $default $unit),
+                    long_help = long_help(limit_help!($summary $($note)?, $default $unit), &[$($details),*])
+                )]
                 #[serde(deserialize_with = "text")]
                 $name: Option<limit_type!($unit, $range)>,
             )*
@@ -219,8 +242,8 @@ macro_rules! each_field {
 }
 
 macro_rules! with_limits {
-    ($do:ident options { $($(#[$details:meta])* $limit:ident $(($short:ident))?: $type:ty = $default:literal $unit:ident,
-       $range:expr, $summary:literal;)* } $($others:tt)*) => {
+    ($do:ident options { $($(#[$details:meta])* $limit:ident $(($short:ident))?: $type:ty = $default:tt $unit:ident,
+       $range:expr, $summary:literal $(, $note:literal)?;)* } $($others:tt)*) => {
         $do! {
             fixed: log_level, log_format, silence_warning, port, listen, admin, workers, capability, delay, frames, seed, drain, grace,
                 $($limit,)* connections_max, total_in_flight_max, total_bytes_max;
@@ -357,7 +380,7 @@ mod tests {
             assert_eq!(made(&given), made(&options(&[])), "{help}");
             told += 1;
         }
-        assert!(told > 15, "expected more options with a default in their help, got {told}");
+        assert_eq!(told, 19, "the number of options with a default in their help");
     }
 
     #[test]

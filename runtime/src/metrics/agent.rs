@@ -96,7 +96,7 @@ const ROWS: [Row; 25] = [
             let config = &settings.connection;
             let seconds = |number: u64| Duration::from_nanos(number).as_secs_f64();
             let times = config.limits().filter_map(|limit| Some((limit.name.strip_suffix("_timeout")?, limit.value)));
-            times.filter(|(_, time)| *time > 0).map(|(name, time)| (name, seconds(time))).collect()
+            times.filter_map(|(name, time)| Some((name, seconds(time?)))).collect()
         }),
     },
     Row { name: "connections_accepted", help: "Connections accepted.", value: Value::Counter(|of| &of.accepted) },
@@ -213,7 +213,7 @@ macro_rules! core_row {
     (metric $doc:literal $name:ident) => {
         Some(Row { name: stringify!($name), help: $doc.trim_ascii_start(), value: Value::Counter(|of| &of.core.$name) })
     };
-    (labelled $doc:literal $name:ident) => {
+    ($labelled_or_derived:ident $doc:literal $name:ident) => {
         None
     };
 }
@@ -283,4 +283,22 @@ fn times(workers: &[&Counters], of: OfHistogram) -> Times {
         times.nanos += nanos;
     }
     times
+}
+
+#[cfg(test)]
+mod tests {
+    macro_rules! labelled {
+        ($(#[doc = $doc:literal] $name:ident $metric:ident;)*) => {
+            [$((stringify!($metric), stringify!($name))),*]
+        };
+    }
+
+    #[test]
+    fn every_labelled_counter_of_the_core_is_in_a_family() {
+        let rows = include_str!("agent.rs");
+        for (kind, name) in spoa_core::connection_counters!(labelled) {
+            let is_shown = rows.contains(&format!("&of.core.{name})"));
+            assert!(kind != "labelled" || is_shown, "{name} is in no family");
+        }
+    }
 }

@@ -15,13 +15,13 @@ pub(crate) enum Frequency {
     Fault,
     /// As usual, but at most this, and absent in seeds without faults.
     FaultAtMost(u32),
-    /// A quarter of the usual, and absent in seeds without faults: it ends a connection, and rare states have to be reached
-    /// before.
+    /// A quarter of the usual, and absent in seeds without faults: it ends a connection, and rare states have to be
+    /// reached before it ends.
     End,
 }
 
 impl Frequency {
-    /// Draws the frequency in a seed; `calm` means a seed without faults.
+    /// Draws the weight in a seed; `calm` means a seed without faults.
     pub(super) fn draw(self, random: &mut Random, calm: bool) -> u32 {
         if let Self::Always(weight) = self {
             return weight;
@@ -62,7 +62,7 @@ macro_rules! moves {
 }
 pub(super) use moves;
 
-/// The frequencies of the moves `M` in a seed.
+/// The weights of the moves `M` in a seed.
 #[derive(Clone, Debug)]
 pub(super) struct Weights<M: 'static> {
     moves: &'static [(M, Frequency)],
@@ -70,7 +70,7 @@ pub(super) struct Weights<M: 'static> {
 }
 
 impl<M: Copy + PartialEq> Weights<M> {
-    /// Draws the frequency of each move; `calm` means a seed without faults.
+    /// Draws the weight of each move; `calm` means a seed without faults.
     pub(super) fn draw(moves: &'static [(M, Frequency)], random: &mut Random, calm: bool) -> Self {
         Self::of(moves, |frequency| frequency.draw(random, calm))
     }
@@ -80,12 +80,12 @@ impl<M: Copy + PartialEq> Weights<M> {
         Self { moves, weights: moves.iter().map(|(_, frequency)| weigh(*frequency)).collect() }
     }
 
-    /// Returns the frequency of a move.
+    /// Returns the weight of a move.
     pub(super) fn get(&self, of: M) -> u32 {
         self.moves.iter().zip(&self.weights).find(|((other, _), _)| *other == of).map_or(0, |(_, weight)| *weight)
     }
 
-    /// Sets the frequency of a move.
+    /// Sets the weight of a move.
     pub(super) fn set(&mut self, of: M, weight: u32) {
         let at = self.moves.iter().position(|(other, _)| *other == of);
         self.weights[at.expect("every move has a weight")] = weight;

@@ -5,7 +5,7 @@ use spoa_sim_checker::Limits;
 
 use super::Nanos;
 
-/// The limits of the agent. All connections of a run have the same.
+/// Defines [`AgentSetup`] and its defaults.
 macro_rules! agent_setup {
     ($(#[doc = $doc:literal] $name:ident = $default:literal $unit:ident;)*) => {
         /// The limits of the agent. All connections of a run have the same.
@@ -53,8 +53,8 @@ macro_rules! default_of {
 /// The default limits of a connection.
 macro_rules! default_limits {
     ($($group:ident {
-        $($(#[$details:meta])* $name:ident $(($short:ident))?: $type:ty = $default:literal $unit:ident,
-          $range:expr, $summary:literal;)*
+        $($(#[$details:meta])* $name:ident $(($short:ident))?: $type:ty = $default:tt $unit:ident,
+          $range:expr, $summary:literal $(, $note:literal)?;)*
     })*) => {
         Limits {
             pipelining: true,
@@ -109,8 +109,8 @@ macro_rules! each_limit {
 
 macro_rules! with_connection {
     ($call:tt $($group:ident {
-        $($(#[$details:meta])* $name:ident $(($short:ident))?: $type:ty = $default:literal $unit:ident,
-          $range:expr, $summary:literal;)*
+        $($(#[$details:meta])* $name:ident $(($short:ident))?: $type:ty = $default:tt $unit:ident,
+          $range:expr, $summary:literal $(, $note:literal)?;)*
     })*) => {
         agent_limits!(with_agent $call [$($((connection.$name) $name $unit;)*)*])
     };

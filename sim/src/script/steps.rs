@@ -17,7 +17,7 @@ use super::{AgentId, Cuts, EventSpec, FrameSpec, Haproxy, Link, Nanos};
 /// - The form is in `text/forms.rs`. It reads, writes and simplifies the second field.
 /// - The effects are fields of [`Effects`].
 ///
-/// From the rows are made: [`Step`], its target and effects; its text, its parser and its simplification.
+/// These are generated from the rows: [`Step`], its target and effects; its text, its parser and its simplification.
 macro_rules! each_step {
     ($visit:ident) => {
         $visit! {

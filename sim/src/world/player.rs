@@ -19,7 +19,8 @@ pub(super) struct Player {
     pub(super) event_count: u32,
     /// The streams of clients, by their number.
     pub(super) streams: Vec<Stream>,
-    /// The last step of each kind for all its connections, which applies to later ones too.
+    /// The last step of each kind for all its connections, which applies to later ones too. They are in the order in which they
+    /// were made, because `hold` and `release` undo each other.
     pub(super) lasting: Vec<Step>,
     /// True once something has happened that can cause the loss of an event.
     pub(super) may_lose_events: bool,

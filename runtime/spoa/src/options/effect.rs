@@ -144,8 +144,8 @@ impl Options {
             ..defaults
         };
         macro_rules! set {
-            (options { $($(#[$details:meta])* $limit:ident $(($short:ident))?: $type:ty = $default:literal $unit:ident,
-               $range:expr, $summary:literal;)* } $($others:tt)*) => {
+            (options { $($(#[$details:meta])* $limit:ident $(($short:ident))?: $type:ty = $default:tt $unit:ident,
+               $range:expr, $summary:literal $(, $note:literal)?;)* } $($others:tt)*) => {
                 $(if let Some(given) = self.$limit {
                     config.$limit = LimitValue::from_number(given.number());
                 })*
