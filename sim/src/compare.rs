@@ -25,7 +25,8 @@ pub(crate) fn state(connection: &Connection, oracle: &Oracle, dropped_actions: u
         ("idle", "is_idle", connection.is_idle(), oracle.is_idle()),
         ("refusal", "refusal", connection.refusal().is_some(), oracle.is_refusing()),
     ];
-    if let Some((check, name, actual, expected)) = flags.into_iter().find(|(.., actual, expected)| actual != expected) {
+    // By reference: this runs after every step, and to move the array costs more than the comparison.
+    if let Some((check, name, actual, expected)) = flags.iter().find(|(.., actual, expected)| actual != expected) {
         return Some((check, format!("expected {name} to be {expected}, got {actual}")));
     }
     if deadline != oracle.deadline() {
@@ -33,7 +34,7 @@ pub(crate) fn state(connection: &Connection, oracle: &Oracle, dropped_actions: u
     }
     let numbers =
         [("", usage.in_flight, oracle.in_flight()), ("bytes ", usage.in_flight_bytes, oracle.in_flight_bytes())];
-    if let Some((unit, actual, expected)) = numbers.into_iter().find(|(_, actual, expected)| actual != expected) {
+    if let Some((unit, actual, expected)) = numbers.iter().find(|(_, actual, expected)| actual != expected) {
         return Some(("in-flight", format!("expected {expected} {unit}in flight, got {actual}")));
     }
     if dropped_actions != oracle.dropped_actions() {

@@ -97,7 +97,7 @@ impl World {
     fn undone(&self, peer: &Peer, is_admitted: bool) -> Option<&'static str> {
         let drains = self.agents[self.workers[peer.worker].agent].drain.is_some();
         let oracle = &peer.oracle;
-        [
+        let undone = [
             (peer.inlet.is_ready() && oracle.wants_input(), "bytes are not read"),
             (peer.outlet.has_room() && !oracle.output().is_empty() && !peer.ending.holds_acks(), "bytes are not sent"),
             (oracle.needs_permit() && is_admitted, "a NOTIFY is held back though no limit is reached"),
@@ -105,8 +105,7 @@ impl World {
             (drains && matches!(peer.ending, Ending::No), "a connection is not notified of the drain"),
             (peer.was_reset, "a connection that HAProxy has reset is open"),
             (self.is_due(oracle.deadline()), "a deadline is not handled"),
-        ]
-        .into_iter()
-        .find_map(|(is_undone, what)| is_undone.then_some(what))
+        ];
+        undone.iter().find_map(|(is_undone, what)| is_undone.then_some(*what))
     }
 }
