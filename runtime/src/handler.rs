@@ -7,6 +7,8 @@ use std::marker::PhantomData;
 use spoa_core::wire::{Actions, Messages};
 use spoa_core::{Ack, Notify, OwnedMessages, Ticket};
 
+use crate::name::Name;
+
 /// The reason why a handler cannot answer. It is logged, and HAProxy gets an empty ACK.
 pub type HandlerError = Box<dyn Error>;
 
@@ -54,6 +56,40 @@ pub trait Handler: 'static {
     /// # Errors
     /// Any reason why it cannot answer; HAProxy gets an empty ACK.
     fn handle(&mut self, notify: Notify<'_>) -> Result<Reply<Self::Later>, HandlerError>;
+
+    /// Answers `notify` as [`handle`](Self::handle) does, and knows the connection that it came from. This is what the agent calls.
+    ///
+    /// # Errors
+    /// The same as those of [`handle`](Self::handle).
+    #[inline]
+    fn handle_from(&mut self, notify: Notify<'_>, _peer: Peer<'_>) -> Result<Reply<Self::Later>, HandlerError> {
+        self.handle(notify)
+    }
+}
+
+/// The connection of HAProxy that a NOTIFY came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer<'c>(Option<&'c Name>);
+
+impl<'c> Peer<'c> {
+    pub(crate) const fn of(name: &'c Name) -> Self {
+        Self(Some(name))
+    }
+
+    /// Returns an unknown peer, for calls without a connection.
+    pub const fn unknown() -> Self {
+        Self(None)
+    }
+
+    /// Returns the address of the connection as in logs, such as `192.0.2.1:1234`; empty if it is unknown.
+    pub fn address(self) -> &'c str {
+        self.0.map_or("", Name::peer)
+    }
+
+    /// Returns the engine-id of the HELLO, escaped and at most 64 bytes long before that; `None` if there was none.
+    pub fn engine_id(self) -> Option<&'c str> {
+        self.0?.engine()
+    }
 }
 
 /// The outcome of a NOTIFY.

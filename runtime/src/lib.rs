@@ -83,7 +83,7 @@ pub use addr::{AddrError, ListenAddr, UnixSocket};
 pub use agent::Agent;
 pub use counters::Counter;
 pub use error::Error;
-pub use handler::{Deferred, Handler, HandlerError, Quick, Reply, deferred, quick};
+pub use handler::{Deferred, Handler, HandlerError, Peer, Quick, Reply, deferred, quick};
 pub use health::{Heartbeat, SILENCE_MAX};
 #[cfg(feature = "metrics")]
 pub use metrics::{Families, Source, Unit};
@@ -95,7 +95,7 @@ pub use shutdown::Stopper;
 #[doc(hidden)]
 pub use spoa_core::connection_limits;
 pub use spoa_core::wire::{Actions, Capabilities, Message, Messages, Scope, SetVars, TypedData};
-pub use spoa_core::{Ack, Config as ConnectionConfig, ConfigError, LimitValue, Notify, OwnedMessages, Ticket};
+pub use spoa_core::{Ack, Config as ConnectionConfig, ConfigError, Limit, LimitValue, Notify, OwnedMessages, Ticket};
 
 /// Compiles the examples of the README.
 #[cfg(doctest)]

@@ -122,6 +122,16 @@ impl Families<'_> {
         Ok(())
     }
 
+    /// Writes a histogram: the upper bound and the count of each bucket, the last with [`f64::INFINITY`], and the sum of all values.
+    ///
+    /// # Errors
+    /// The writer returns an error.
+    pub fn histogram(&mut self, name: &str, help: &str, buckets: &[(f64, u64)], sum: f64) -> fmt::Result {
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        metric.encode_histogram::<NoLabelSet>(sum, count, buckets, None)
+    }
+
     fn histograms(&mut self, name: &str, help: &str, of: &[(&'static str, Times)]) -> fmt::Result {
         let mut family = self.0.encode_descriptor(name, help, Some(&registry::Unit::Seconds), MetricType::Histogram)?;
         for (label, times) in of {

@@ -10,7 +10,7 @@ use spoa_core::endpoint::{Handled, Host, Key, Report};
 use crate::answers::{Answers, WorkId, failed, panicked};
 use crate::clock::Clock;
 use crate::counters::{Counters, SAMPLE};
-use crate::handler::{Handler, HandlerError, Reply};
+use crate::handler::{Handler, HandlerError, Peer, Reply};
 use crate::log_limit::LogLimit;
 use crate::panics;
 use crate::report::Reporter;
@@ -48,13 +48,14 @@ impl<H: Handler> Host for Shell<H> {
         // The result of `catch_unwind` is copied in wide pieces right after it was written in narrow ones, which stalls
         // the processor: for an immediate answer it is a single byte.
         let mut other = None;
-        let is_done = catch_unwind(AssertUnwindSafe(|| match self.handler.handle(notify) {
-            Ok(Reply::Done) => true,
-            reply => {
-                other = Some(reply);
-                false
-            }
-        }));
+        let is_done =
+            catch_unwind(AssertUnwindSafe(|| match self.handler.handle_from(notify, Peer::of(&socket.name)) {
+                Ok(Reply::Done) => true,
+                reply => {
+                    other = Some(reply);
+                    false
+                }
+            }));
         match (is_done, other) {
             (Ok(true), _) => {
                 if let Some(start) = start {

@@ -3,6 +3,7 @@
 mod commands;
 mod live;
 mod reload;
+mod verdicts;
 
 use spoa_tests::admin::Admin;
 use spoa_tests::agent::Agent;

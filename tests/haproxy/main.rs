@@ -30,6 +30,7 @@ mod readme_config;
 mod record;
 mod reload_under_load;
 mod several_messages;
+mod shadow;
 mod shipped;
 mod slow_handler;
 mod value_types;
@@ -65,6 +66,7 @@ const SCENARIOS: &[Scenario] = &[
     ("variable_scopes", Needs::Any, value_types::scopes),
     ("oversized_fragmented", Needs::Engine(Engine::Applet), oversized::fragmented),
     ("oversized_refused", Needs::Engine(Engine::Mux), oversized::refused),
+    ("shadow_agrees_with_enforced", Needs::Any, shadow::agrees_with_enforced),
     ("several_messages", Needs::Any, several_messages::run),
     ("addresses", Needs::Ipv6, addresses::run),
     ("lists_of_each_kind", Needs::Any, lists::each_kind),

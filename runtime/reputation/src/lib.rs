@@ -12,10 +12,12 @@ pub mod lists;
 mod message_counts;
 mod message_rule;
 mod misfits;
+mod observer;
 mod prefix;
 mod random_scores;
 mod scores;
 pub mod table;
+mod verdict_counts;
 mod watch;
 
 pub use address::{addresses, canonical};
@@ -28,6 +30,7 @@ pub use list::{
 };
 pub use list_scores::ListScores;
 pub use message_rule::{MessageRule, MessageRuleError, Names};
+pub use observer::{Decision, Observer};
 pub use prefix::{HostBits, Item, ItemError, Prefix};
 pub use random_scores::RandomScores;
 pub use scores::{SCORE_MAX, Scores};

@@ -13,6 +13,7 @@ use crate::list::{List, ListConfig, LoadError, REASONS, Retry, Room, Stamp};
 use crate::lists::{self, Lists};
 use crate::message_counts::MessageCounts;
 use crate::message_rule::MessageRule;
+use crate::verdict_counts::VerdictCounts;
 
 /// The lists and messages that are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,7 @@ struct Shared {
     reloading: Mutex<()>,
     refused: Mutex<Refused>,
     counts: MessageCounts,
+    verdicts: VerdictCounts,
     /// When each list was last found to be the newest version, by name; see [`List::checked`].
     checked: Mutex<BTreeMap<String, SystemTime>>,
     /// Successful loads of lists.
@@ -116,14 +118,17 @@ impl Library {
     pub fn open(mut config: Config) -> Result<Self, LoadError> {
         let counts = MessageCounts::default();
         counts.assign(&mut config.message_rules);
-        let Next { lists, loaded, failed, refused } =
+        let Next { mut lists, loaded, failed, refused } =
             Next::load(&config, &Lists::default(), Refused::new(), |_, _| true)?;
+        let verdicts = VerdictCounts::default();
+        verdicts.assign(&mut lists);
         let edition = Edition { lists: Lists::of(lists), config: Arc::new(config), generation: 1 };
         let library = Self(Arc::new(Shared {
             edition: ArcSwap::from_pointee(edition),
             reloading: Mutex::default(),
             refused: Mutex::new(refused),
             counts,
+            verdicts,
             checked: Mutex::default(),
             loaded: AtomicU64::new(loaded.len() as u64),
             failed: Default::default(),
@@ -154,6 +159,10 @@ impl Library {
 
     pub(crate) fn counts(&self) -> &MessageCounts {
         &self.0.counts
+    }
+
+    pub(crate) fn verdicts(&self) -> &VerdictCounts {
+        &self.0.verdicts
     }
 
     /// Returns the edition in use. It does not change while it is held.
@@ -197,7 +206,8 @@ impl Library {
 
     /// Swaps the lists in, if anything is new.
     fn publish(&self, config: Arc<Config>, next: Next) -> Change {
-        let Next { lists, loaded, failed, refused } = next;
+        let Next { mut lists, loaded, failed, refused } = next;
+        self.0.verdicts.assign(&mut lists);
         *lock(&self.0.refused) = refused;
         self.0.loaded.fetch_add(loaded.len() as u64, Ordering::Relaxed);
         self.0.count_failed(&failed);

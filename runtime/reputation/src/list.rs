@@ -82,6 +82,8 @@ impl Room {
 pub struct List {
     config: ListConfig,
     content: Arc<Content>,
+    /// Index of its counter in [`WorkerVerdicts`](crate::verdict_counts::WorkerVerdicts).
+    pub(crate) counter: usize,
 }
 
 impl List {
@@ -120,7 +122,7 @@ impl List {
             _ => {
                 content.check_bad_lines(&config)?;
                 content.check_cover(&config)?;
-                Ok(Self { config, content: Arc::new(content) })
+                Ok(Self { config, content: Arc::new(content), counter: 0 })
             }
         }
     }
@@ -140,7 +142,7 @@ impl List {
 
     /// Returns a list without content, for an optional one whose file cannot be used yet.
     pub(crate) fn absent(config: ListConfig) -> Self {
-        Self { config, content: Arc::default() }
+        Self { config, content: Arc::default(), counter: 0 }
     }
 
     /// Returns `self` unless it grew from `old` by more than its limit.
@@ -176,7 +178,7 @@ impl List {
     /// Returns the list with another configuration, if that reads the same file in the same way.
     pub(crate) fn configured(&self, config: &ListConfig) -> Option<Self> {
         let content = Arc::clone(&self.content);
-        config.reads_as(&self.config).then(|| Self { config: config.clone(), content })
+        config.reads_as(&self.config).then(|| Self { config: config.clone(), content, counter: self.counter })
     }
 
     /// Returns its configuration.

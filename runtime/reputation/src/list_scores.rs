@@ -13,7 +13,9 @@ use crate::library::{Edition, Library};
 use crate::lists::Verdict;
 use crate::message_counts::Counts;
 use crate::message_rule::{MessageRule, rule_for};
-use spoa_runtime::{Handler, HandlerError, Reply};
+use crate::observer::{Decision, Observer};
+use crate::verdict_counts::{Mode, WorkerVerdicts};
+use spoa_runtime::{Handler, HandlerError, Peer, Reply};
 
 /// Answers each message that a [`MessageRule`] serves with the verdict on its address, in variables of the names and the
 /// scope that the rule has:
@@ -26,22 +28,81 @@ use spoa_runtime::{Handler, HandlerError, Reply};
 /// | `ip_list`, `ip_category` | string | the list that decided, and its category; empty if none did |
 /// | `ip_prefix` | string | the prefix in that list, `192.0.2.0/24`; empty if there is none |
 /// | `ip_generation` | integer | the generation of the lists, from 1 |
+/// | `ip_shadow_score`, `ip_shadow_verdict`, `ip_shadow_list` | as above | the same if everything in shadow mode were enforced |
 ///
-/// All of them are always set; without an address the verdict is `unknown`. If a message has several addresses, a
+/// All of them are always set, but those of shadow mode only if a list or the message rule is in it; without an address the verdict is
+/// `unknown`. If a message has several addresses, a
 /// listed one has precedence, then an unknown one, then an allowed one; among equals the lowest score decides. So a client
 /// cannot get a better verdict by adding addresses, for example in X-Forwarded-For.
 #[derive(Debug)]
 pub struct ListScores {
     library: Library,
     counts: Arc<Counts>,
+    verdicts: Arc<WorkerVerdicts>,
+    observer: Option<Arc<dyn Observer>>,
     /// The text of a prefix, kept so that no answer allocates one.
     prefix: String,
+}
+
+/// The worst verdict on the addresses of a message, and the address that it is about.
+#[derive(Clone, Copy)]
+struct Worst<'e>(Option<(IpAddr, Verdict<'e>)>);
+
+impl<'e> Worst<'e> {
+    fn add(&mut self, edition: &Edition, address: IpAddr, verdict: Verdict<'e>) {
+        if self.0.is_none_or(|(_, worst)| edition.badness(verdict) < edition.badness(worst)) {
+            self.0 = Some((address, verdict));
+        }
+    }
+
+    fn verdict(self) -> Verdict<'e> {
+        self.0.map_or(Verdict::Unknown, |(_, verdict)| verdict)
+    }
+
+    fn address(self) -> Option<IpAddr> {
+        self.0.map(|(address, _)| address)
+    }
 }
 
 impl ListScores {
     /// Answers with the lists of `library`.
     pub fn new(library: Library) -> Self {
-        Self { counts: library.counts().worker(), library, prefix: String::new() }
+        let (counts, verdicts) = (library.counts().worker(), library.verdicts().worker());
+        Self { library, counts, verdicts, observer: None, prefix: String::new() }
+    }
+
+    /// Reports each verdict to `observer`.
+    #[must_use]
+    pub fn observed_by(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Answers a message that `rule` serves.
+    fn serve(
+        &mut self,
+        edition: &Edition,
+        rule: &MessageRule,
+        message: &Message<'_>,
+        ack: &mut Ack<'_>,
+        peer: Peer<'_>,
+    ) -> Result<(), HandlerError> {
+        self.counts.served(rule);
+        let (worst, would) = self.worst(edition, rule, message);
+        let verdict = if rule.is_shadow() { Verdict::Unknown } else { worst.verdict() };
+        self.answer(edition, rule, verdict, ack)?;
+        self.verdicts.add(Mode::Enforced, rule, verdict, edition.score(verdict));
+        if edition.lists.has_shadow() || rule.is_shadow() {
+            let would = would.verdict();
+            answer_shadow(edition, rule, would, ack)?;
+            self.verdicts.add(Mode::Shadow, rule, would, edition.score(would));
+        }
+        if let Some(observer) = &self.observer {
+            // The address that would be listed is the one to know.
+            let address = if verdict.matched().is_some() { worst.address() } else { would.address() };
+            observer.decided(&Decision { edition, rule, address, verdict, would: would.verdict(), peer });
+        }
+        Ok(())
     }
 
     fn answer(
@@ -70,30 +131,44 @@ impl ListScores {
         Ok(())
     }
 
-    /// Returns the worst verdict on the addresses of a message.
-    fn worst<'e>(&self, edition: &'e Edition, rule: &MessageRule, message: &Message<'_>) -> Verdict<'e> {
-        let mut worst: Option<Verdict<'_>> = None;
+    /// Returns the worst verdict on the addresses of a message, and the worst if all lists in shadow mode were enforced.
+    fn worst<'e>(&self, edition: &'e Edition, rule: &MessageRule, message: &Message<'_>) -> (Worst<'e>, Worst<'e>) {
+        let (mut worst, mut would) = (Worst(None), Worst(None));
         let each = |address: IpAddr| {
             let verdict = edition.lists.verdict(address);
-            if worst.is_none_or(|worst| edition.badness(verdict) < edition.badness(worst)) {
-                worst = Some(verdict);
-            }
+            worst.add(edition, address, verdict);
+            would.add(edition, address, edition.lists.verdict_with_shadow(address, verdict));
         };
         let has_argument =
             addresses(message, rule.arguments(), each, |name| self.library.counts().count_lost(rule, name));
         if !has_argument {
             self.library.counts().report_no_argument(rule, message);
-        } else if worst.is_none() {
+        } else if worst.address().is_none() {
             self.library.counts().report_no_address(rule, message);
         }
-        worst.unwrap_or(Verdict::Unknown)
+        (worst, would)
     }
+}
+
+/// Sets the variables of shadow mode.
+fn answer_shadow(
+    edition: &Edition,
+    rule: &MessageRule,
+    would: Verdict<'_>,
+    ack: &mut Ack<'_>,
+) -> Result<(), HandlerError> {
+    let (scope, names) = (rule.scope(), rule.names());
+    let list = would.matched().map_or("", |matched| matched.list().config().name.as_str());
+    ack.set_var(scope, &names.shadow_score, edition.score(would))?
+        .set_var(scope, &names.shadow_verdict, would.name())?
+        .set_var(scope, &names.shadow_list, list)?;
+    Ok(())
 }
 
 /// Each worker has its own counters, so a clone begins new ones.
 impl Clone for ListScores {
     fn clone(&self) -> Self {
-        Self::new(self.library.clone())
+        Self { observer: self.observer.clone(), ..Self::new(self.library.clone()) }
     }
 }
 
@@ -118,13 +193,16 @@ impl Handler for ListScores {
     type Later = Pending<Result<Actions, HandlerError>>;
 
     fn handle(&mut self, notify: Notify<'_>) -> Result<Reply<Self::Later>, HandlerError> {
+        self.handle_from(notify, Peer::unknown())
+    }
+
+    fn handle_from(&mut self, notify: Notify<'_>, peer: Peer<'_>) -> Result<Reply<Self::Later>, HandlerError> {
         let edition = self.library.edition();
         let messages = notify.messages();
         let mut ack = notify.ack();
         for message in messages {
             if let Some(rule) = rule_for(&edition.config.message_rules, &message) {
-                self.counts.served(rule);
-                self.answer(&edition, rule, self.worst(&edition, rule, &message), &mut ack)?;
+                self.serve(&edition, rule, &message, &mut ack, peer)?;
             } else {
                 self.counts.unknown();
                 self.library.counts().report_unknown(&edition.config.message_rules, &message);

@@ -5,6 +5,8 @@
 //! | an `allow` list, whatever else | `allow` | that list's | its most specific prefix |
 //! | one other list or more | `listed` | the lowest of theirs | the list with that score; of several the one with the most specific prefix, then the first |
 //! | none | `unknown` | the default | nothing |
+//!
+//! Lists in shadow mode do not count, but for [`Lists::verdict_with_shadow`].
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,8 +20,33 @@ use crate::table::{Hit, LISTS_MAX, Table};
 #[derive(Debug, Default)]
 pub struct Lists {
     lists: Vec<List>,
+    enforced: Tables,
+    /// Only the lists in shadow mode; `None` if there are none.
+    shadow: Option<Tables>,
+}
+
+/// The lookup tables of some of the lists.
+#[derive(Debug, Default)]
+struct Tables {
     v4: Table<u32>,
     v6: Table<u128>,
+}
+
+impl Tables {
+    /// Builds the tables of the lists that `is_in` selects.
+    fn of(lists: &[List], is_in: impl Fn(&ListConfig) -> bool) -> Self {
+        let selected = || lists.iter().zip(0..).filter(|(list, _)| is_in(list.config()));
+        let (count_v4, count_v6) =
+            selected().map(|(list, _)| list.counts()).fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
+        let (mut v4, mut v6) = (Vec::with_capacity(count_v4), Vec::with_capacity(count_v6));
+        selected().for_each(|(list, number)| list.entries(number, &mut v4, &mut v6));
+        let rank = |hit: Hit| lists[usize::from(hit.list())].config().rank(hit.score().into());
+        Self { v4: Table::new(v4, rank), v6: Table::new(v6, rank) }
+    }
+
+    fn memory(&self) -> usize {
+        self.v4.memory() + self.v6.memory()
+    }
 }
 
 /// The verdict of lists on an address.
@@ -64,6 +91,15 @@ impl<'l> Match<'l> {
 }
 
 impl<'l> Verdict<'l> {
+    #[inline]
+    fn of(found: Option<Match<'l>>) -> Self {
+        match found {
+            None => Self::Unknown,
+            Some(matched) if matched.list.config().allow => Self::Allow(matched),
+            Some(matched) => Self::Listed(matched),
+        }
+    }
+
     /// Returns the match that decided, if there is one.
     pub const fn matched(self) -> Option<Match<'l>> {
         match self {
@@ -112,40 +148,56 @@ impl Lists {
 
     /// Builds the lookup tables of these lists.
     pub(crate) fn of(lists: Vec<List>) -> Self {
-        let (count_v4, count_v6) = lists.iter().map(List::counts).fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
-        let (mut v4, mut v6) = (Vec::with_capacity(count_v4), Vec::with_capacity(count_v6));
-        for (list, number) in lists.iter().zip(0..) {
-            list.entries(number, &mut v4, &mut v6);
-        }
-        let rank = |hit: Hit| lists[usize::from(hit.list())].config().rank(hit.score().into());
-        let (v4, v6) = (Table::new(v4, rank), Table::new(v6, rank));
-        Self { lists, v4, v6 }
+        let has_shadow = lists.iter().any(|list| list.config().shadow);
+        let shadow = has_shadow.then(|| Tables::of(&lists, |config| config.shadow));
+        Self { enforced: Tables::of(&lists, |config| !config.shadow), shadow, lists }
     }
 
     /// Returns the verdict on an address. An address with an IPv4 address [embedded](crate::embedded()) in it is looked up as that too,
-    /// and the one that ranks first decides.
+    /// and the one that ranks first decides. Lists in shadow mode have no effect.
     #[inline]
     pub fn verdict(&self, address: IpAddr) -> Verdict<'_> {
-        let found = match address {
+        Verdict::of(self.find(&self.enforced, address))
+    }
+
+    /// True if a list is in shadow mode.
+    #[inline]
+    pub const fn has_shadow(&self) -> bool {
+        self.shadow.is_some()
+    }
+
+    /// Returns the verdict on an address if all lists in shadow mode were enforced; `verdict` is the one without them.
+    #[inline]
+    pub fn verdict_with_shadow<'l>(&'l self, address: IpAddr, verdict: Verdict<'l>) -> Verdict<'l> {
+        match &self.shadow {
+            None => verdict,
+            Some(tables) => {
+                let found = verdict.matched().into_iter().chain(self.find(tables, address));
+                Verdict::of(found.min_by_key(|matched| matched.rank()))
+            }
+        }
+    }
+
+    #[inline]
+    fn find(&self, tables: &Tables, address: IpAddr) -> Option<Match<'_>> {
+        match address {
             // Separate from IPv6, which would add a third more instructions: while one lookup waits for memory, the
             // processor already runs the next ones, as far as it can look ahead.
-            IpAddr::V4(v4) => self.of_v4(v4),
-            IpAddr::V6(v6) => self.of_v6(v6),
-        };
-        let Some(matched) = found else { return Verdict::Unknown };
-        if matched.list.config().allow { Verdict::Allow(matched) } else { Verdict::Listed(matched) }
+            IpAddr::V4(v4) => self.of_v4(tables, v4),
+            IpAddr::V6(v6) => self.of_v6(tables, v6),
+        }
     }
 
     #[inline]
-    fn of_v4(&self, address: Ipv4Addr) -> Option<Match<'_>> {
-        self.matched(self.v4.get(address.to_bits()), address.into())
+    fn of_v4(&self, tables: &Tables, address: Ipv4Addr) -> Option<Match<'_>> {
+        self.matched(tables.v4.get(address.to_bits()), address.into())
     }
 
     #[inline]
-    fn of_v6(&self, address: Ipv6Addr) -> Option<Match<'_>> {
-        let written = || self.matched(self.v6.get(address.to_bits()), address.into());
+    fn of_v6(&self, tables: &Tables, address: Ipv6Addr) -> Option<Match<'_>> {
+        let written = || self.matched(tables.v6.get(address.to_bits()), address.into());
         let Some(v4) = v4_in(address) else { return written() };
-        let of_v4 = self.of_v4(v4);
+        let of_v4 = self.of_v4(tables, v4);
         if address.to_ipv4_mapped().is_some() {
             return of_v4;
         }
@@ -170,7 +222,7 @@ impl Lists {
 
     /// Returns the heap memory that lookups need, in bytes.
     pub fn memory(&self) -> usize {
-        self.v4.memory() + self.v6.memory()
+        self.enforced.memory() + self.shadow.as_ref().map_or(0, Tables::memory)
     }
 
     /// Returns the heap memory of the prefixes of each list, from which [`Library`](crate::Library) builds the next

@@ -18,6 +18,9 @@ const UNKNOWN: usize = 0;
 /// The counter of served messages beyond [`NAMES_MAX`].
 const OTHERS: usize = NAMES_MAX + 1;
 
+/// The number of counters: of messages that no rule serves, of messages by name, and of further ones.
+pub(crate) const MESSAGES: usize = OTHERS + 1;
+
 /// Counts of messages by name. Each worker has its own; names stay when a new configuration no longer has them.
 #[derive(Debug, Default)]
 pub(crate) struct MessageCounts {
@@ -39,7 +42,7 @@ struct Inner {
 /// The counts of one worker.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(crate) struct Counts([Counter; OTHERS + 1]);
+pub(crate) struct Counts([Counter; MESSAGES]);
 
 impl Counts {
     #[inline]
@@ -109,6 +112,11 @@ impl MessageCounts {
     /// Reports a message in which no address was found.
     pub(crate) fn report_no_address(&self, rule: &MessageRule, message: &Message<'_>) {
         self.misfits.no_address(rule, message);
+    }
+
+    /// Returns the names of served messages with the index of their counters.
+    pub(crate) fn names(&self) -> Vec<(String, usize)> {
+        self.lock().names.iter().cloned().zip(1..).collect()
     }
 
     pub(crate) fn write(&self, families: &mut Families<'_>) -> fmt::Result {

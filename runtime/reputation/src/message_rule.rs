@@ -9,6 +9,7 @@ pub struct MessageRule {
     arguments: Vec<String>,
     scope: Scope,
     names: Names<VarName>,
+    shadow: bool,
     /// Index of its counter in [`Counts`](crate::message_counts::Counts).
     pub(crate) counter: usize,
 }
@@ -30,6 +31,13 @@ pub struct Names<N = String> {
     pub prefix: N,
     /// The generation of the lists that decided.
     pub generation: N,
+    /// The score if everything in shadow mode were enforced. It and the next two are set only if a list or the rule is in shadow
+    /// mode.
+    pub shadow_score: N,
+    /// The verdict if everything in shadow mode were enforced.
+    pub shadow_verdict: N,
+    /// The list that would decide then.
+    pub shadow_list: N,
 }
 
 impl Names {
@@ -44,14 +52,19 @@ impl Names {
             category: name("category"),
             prefix: name("prefix"),
             generation: name("generation"),
+            shadow_score: name("shadow_score"),
+            shadow_verdict: name("shadow_verdict"),
+            shadow_list: name("shadow_list"),
         }
     }
 
     /// Checks the names once, so that no answer has to.
     fn checked(&self) -> Result<Names<VarName>, MessageRuleError> {
         let check = |name: &String| VarName::new(name).map_err(|error| MessageRuleError::Variable(name.clone(), error));
-        let Self { score, listed, verdict, list, category, prefix, generation } = self;
-        let mut all = [score, listed, verdict, list, category, prefix, generation];
+        let Self { score, listed, verdict, list, category, prefix, generation, .. } = self;
+        let Self { shadow_score, shadow_verdict, shadow_list, .. } = self;
+        let mut all =
+            [score, listed, verdict, list, category, prefix, generation, shadow_score, shadow_verdict, shadow_list];
         all.sort_unstable();
         if let Some(pair) = all.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(MessageRuleError::SameVariable(pair[0].clone()));
@@ -64,6 +77,9 @@ impl Names {
             category: check(category)?,
             prefix: check(prefix)?,
             generation: check(generation)?,
+            shadow_score: check(shadow_score)?,
+            shadow_verdict: check(shadow_verdict)?,
+            shadow_list: check(shadow_list)?,
         })
     }
 }
@@ -97,13 +113,27 @@ impl MessageRule {
         if message.is_empty() {
             return Err(MessageRuleError::NoMessage);
         }
-        Ok(Self { message: message.into(), arguments: Vec::new(), scope, names: names.checked()?, counter: 0 })
+        Ok(Self {
+            message: message.into(),
+            arguments: Vec::new(),
+            scope,
+            names: names.checked()?,
+            shadow: false,
+            counter: 0,
+        })
     }
 
     /// Sets the names of the arguments that hold the addresses. Without any, [`addresses`](crate::addresses) chooses.
     #[must_use]
     pub fn with_arguments(mut self, arguments: Vec<String>) -> Self {
         self.arguments = arguments;
+        self
+    }
+
+    /// Tries the rule if `shadow` is true: the verdict is unknown, and what it would be is counted, logged and in variables of its own.
+    #[must_use]
+    pub fn with_shadow(mut self, shadow: bool) -> Self {
+        self.shadow = shadow;
         self
     }
 
@@ -135,6 +165,11 @@ impl MessageRule {
     /// Returns the names of the arguments that hold the addresses; empty if the rule names none.
     pub fn arguments(&self) -> &[String] {
         &self.arguments
+    }
+
+    /// True if the rule has no effect on verdicts.
+    pub const fn is_shadow(&self) -> bool {
+        self.shadow
     }
 
     /// Returns the scope of the variables.

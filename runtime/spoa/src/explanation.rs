@@ -23,9 +23,22 @@ pub(crate) struct Explanation {
     list: Option<String>,
     category: Option<String>,
     prefix: Option<String>,
+    /// The verdict if all lists in shadow mode were enforced, if it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    would: Option<Would>,
     /// The generation of the lists.
     generation: u64,
     matches: Vec<ListMatch>,
+}
+
+/// The verdict if all lists in shadow mode were enforced.
+#[derive(Debug, Deserialize, Serialize)]
+struct Would {
+    verdict: String,
+    score: u32,
+    /// The list that would decide, and its prefix.
+    list: String,
+    prefix: String,
 }
 
 /// A prefix of a list that contains the address.
@@ -35,6 +48,8 @@ struct ListMatch {
     prefix: String,
     score: u32,
     allow: bool,
+    #[serde(default)]
+    shadow: bool,
     /// The line of the file; the running agent does not know it.
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<u64>,
@@ -76,6 +91,13 @@ impl Explanation {
 
     fn new(edition: &Edition, address: IpAddr, mut found: impl FnMut(&List) -> Vec<Found>) -> Self {
         let verdict = edition.lists.verdict(address);
+        let with_shadow = edition.lists.verdict_with_shadow(address, verdict);
+        let would = with_shadow.matched().filter(|matched| matched.list().config().shadow).map(|matched| Would {
+            verdict: with_shadow.name().to_owned(),
+            score: edition.score(with_shadow),
+            list: matched.list().config().name.clone(),
+            prefix: matched.prefix().to_string(),
+        });
         let mut matches = Vec::new();
         for list in edition.lists.iter() {
             let config = list.config();
@@ -84,6 +106,7 @@ impl Explanation {
                 prefix,
                 score,
                 allow: config.allow,
+                shadow: config.shadow,
                 line,
                 path: config.path.display().to_string(),
             }));
@@ -97,6 +120,7 @@ impl Explanation {
             list: config.map(|config| config.name.clone()),
             category: config.map(|config| config.category.clone()),
             prefix: verdict.matched().map(|matched| matched.prefix().to_string()),
+            would,
             generation: edition.generation,
             matches,
         }
@@ -126,10 +150,15 @@ impl fmt::Display for Explanation {
         if let (Some(prefix), Some(list)) = (&self.prefix, &self.list) {
             writeln!(f, "  decided by {} in {}", Escaped(prefix), Escaped(list))?;
         }
-        for ListMatch { list, prefix, score, allow, line, path } in &self.matches {
+        if let Some(Would { verdict, score, list, prefix }) = &self.would {
+            let by = format_args!("{verdict}, score {score}, decided by {prefix} in {list}");
+            writeln!(f, "  without shadow mode: {}", Escaped(by))?;
+        }
+        for ListMatch { list, prefix, score, allow, shadow, line, path } in &self.matches {
             let allow = if *allow { ", allow" } else { "" };
+            let shadow = if *shadow { ", in shadow mode" } else { "" };
             let line = line.map_or_else(|| "in".to_owned(), |line| format!("line {line} of"));
-            let text = format_args!("{list}: {prefix}, score {score}{allow}, {line} {path}");
+            let text = format_args!("{list}: {prefix}, score {score}{allow}{shadow}, {line} {path}");
             writeln!(f, "  {}", Escaped(text))?;
         }
         Ok(())

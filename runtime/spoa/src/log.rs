@@ -19,8 +19,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt as subscriber_fmt, registry};
 
 use fields::TextFields;
-pub(crate) use writer::Flush;
 use writer::{Dropped, Lines};
+pub(crate) use writer::{Flush, escaped_json};
 
 /// The format of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]

@@ -19,6 +19,7 @@ mod systemd;
 mod tables;
 mod validate;
 mod values;
+mod verdict_log;
 
 use std::error::Error;
 use std::fmt::{self, Display};
@@ -37,7 +38,7 @@ use spoa_runtime::{Agent, Heartbeat, Source};
 use cli::{Cli, Command, Given};
 use live::VerdictPage;
 use probe::TestNotify;
-use reload::Signals;
+use reload::{Logs, Signals};
 use values::Time;
 
 /// The version and the commit that the program was built from.
@@ -147,20 +148,30 @@ fn serve(given: &Given) -> Result<(), Failure> {
     let agent = if has_sockets { options.listen_if_given(agent) } else { options.listen(agent) };
     let agent = agent.build_info(env!("CARGO_PKG_VERSION"), env!("SPOA_COMMIT"));
     let agent = systemd::notify_from(agent).depends_on(heartbeat.clone()).metrics(log.metrics());
-    let start = |agent: Agent, source: Arc<dyn Source>, library: Option<Library>| {
+    let (verdicts, _flush_verdicts) = options.verdict_log()?.unzip();
+    let start = |mut agent: Agent, source: Arc<dyn Source>, library: Option<Library>| {
+        if let Some(verdicts) = verdicts.clone() {
+            agent = agent.metrics(verdicts);
+        }
         let server = agent.metrics(source).bind()?;
         options.log_start();
         if let Some(library) = &library {
             reload::log_lists(library);
         }
-        signals.handle(log, heartbeat, given.clone(), options.clone(), library)?;
+        let logs = Logs { log, verdicts: verdicts.clone() };
+        signals.handle(logs, heartbeat, given.clone(), options.clone(), library)?;
         systemd::ready();
         Ok::<_, Failure>(server)
     };
     let served = if options.has_lists() {
         let library = Library::open(options.reputation())?;
         let agent = agent.page(live::PATH, Arc::new(VerdictPage(library.clone())));
-        start(agent, Arc::new(library.clone()), Some(library.clone()))?.run(ListScores::new(library))
+        let server = start(agent, Arc::new(library.clone()), Some(library.clone()))?;
+        let scores = ListScores::new(library);
+        server.run(match verdicts {
+            Some(verdicts) => scores.observed_by(verdicts),
+            None => scores,
+        })
     } else {
         let scores = options.random();
         start(agent, scores.metrics(), None)?.run(scores)

@@ -10,6 +10,7 @@ use spoa_runtime::{Capabilities, ListenAddr, connection_limits};
 use crate::log::{Format, Level};
 use crate::tables;
 use crate::values::{Capability, Number, Percent, Port, Positive, Time, Whole, text, texts};
+use crate::verdict_log::{Target, Which};
 
 /// The help of the option of a limit.
 macro_rules! limit_help {
@@ -159,6 +160,28 @@ macro_rules! options {
             #[serde(deserialize_with = "text")]
             default_score: Option<Percent>,
 
+            /// File for a JSON line per verdict, or - for standard error; opened again at SIGHUP [default: none]
+            ///
+            /// A line never delays an answer: lines that cannot be written are lost and counted, as on a full disk or in a FIFO
+            /// without a reader.
+            #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+            #[serde(deserialize_with = "text")]
+            verdict_log: Option<Target>,
+
+            /// Verdicts in the log: listed or all; listed includes those that would be without shadow mode [default: listed]
+            #[arg(long, value_name = "WHICH", hide_possible_values = true)]
+            verdict_log_which: Option<Which>,
+
+            /// Log one of this many verdicts [default: 1]
+            #[arg(long, value_name = "NUMBER")]
+            #[serde(deserialize_with = "text")]
+            verdict_log_sample: Option<Positive>,
+
+            /// Lines of verdicts per second; further ones are lost; 0 for no limit [default: 1000]
+            #[arg(long, value_name = "NUMBER")]
+            #[serde(deserialize_with = "text")]
+            verdict_log_rate: Option<Number>,
+
             /// Percentage by which a list of 100 prefixes or more may shrink in one reload [default: 50]
             ///
             /// If it shrinks by more, the file may have been cut off, and the previous version stays in use. A list's own max-shrink
@@ -221,11 +244,11 @@ macro_rules! options {
 connection_limits!(options);
 
 // Not a doc comment, because rustdoc takes brackets for links.
-const LIST_HELP: &str =
-    "List of addresses: NAME=PATH[,score=N][,category=TEXT][,allow][,strict][,optional][,KEY=VALUE ...]; repeatable";
+const LIST_HELP: &str = "List of addresses: NAME=PATH[,score=N][,category=TEXT][,allow][,shadow][,strict][,optional][,KEY=VALUE ...]; repeatable";
 const LIST_HELP_MORE: &str = "The file has an address, prefix or range per line, columns, or JSON, and may be compressed with gzip. \
 An address in an \"allow\" list is allowed; otherwise the lowest score of the lists that contain it counts. The default score is 0, or \
-100 with \"allow\". The format and the column of the address are detected from the first lines, or given by \"format=lines\", \
+100 with \"allow\". A \"shadow\" list has no effect on verdicts, but what it would change is in variables of its own, metrics and the \
+verdict log. The format and the column of the address are detected from the first lines, or given by \"format=lines\", \
 \"csv\", \"json\" or \"ranges\", by \"column=\" (a number from 1, or a name in the header) or by \"key=\" (of JSON). \"min=5\", or \
 \"min=COLUMN:5\", skips lines with a smaller number. \"score-column=\" has a score for each address, or with \"invert-score\" a number \
 from 0 (harmless) to 100 (bad). \"host-bits=accept\" reads 192.0.2.77/24 as its network; \"ipv6-host=64\" widens \
@@ -246,6 +269,7 @@ macro_rules! with_limits {
        $range:expr, $summary:literal $(, $note:literal)?;)* } $($others:tt)*) => {
         $do! {
             fixed: log_level, log_format, silence_warning, port, listen, admin, workers, capability, delay, frames, seed, drain, grace,
+                verdict_log, verdict_log_which, verdict_log_sample, verdict_log_rate,
                 $($limit,)* connections_max, total_in_flight_max, total_bytes_max;
             fixed flags: debug, no_watch;
             live: lists, message_rules, default_score, max_shrink
@@ -303,6 +327,9 @@ impl Options {
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.has_lists() && (self.delay.is_some() || self.seed.is_some()) {
             return Err("delay and seed are for random scores, but there are lists".into());
+        }
+        if self.verdict_log.is_some() && !self.has_lists() {
+            return Err("verdict-log is for the verdicts of lists, but there is none".into());
         }
         let capabilities = self.capability.as_deref().unwrap_or_default();
         if capabilities.len() > 1 && capabilities.iter().any(|Capability(one)| *one == Capabilities::NONE) {

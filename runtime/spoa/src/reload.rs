@@ -20,6 +20,7 @@ use crate::log::Log;
 use crate::options::Options;
 use crate::summary::{log_list, log_refused};
 use crate::systemd;
+use crate::verdict_log::VerdictLog;
 
 /// SIGHUP and SIGUSR1, caught from the moment that this is made: before that, either ends the process.
 pub(crate) struct Signals(async_signal::Signals);
@@ -34,6 +35,12 @@ const SLOW: Duration = Duration::from_secs(60);
 /// answers, and lists would never be reloaded again. Loading as a whole has no such limit, because it only gets the processor
 /// time that workers do not use.
 const FILE_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The logs that signals concern.
+pub(crate) struct Logs {
+    pub(crate) log: Log,
+    pub(crate) verdicts: Option<Arc<VerdictLog>>,
+}
 
 impl Signals {
     /// Catches the signals.
@@ -52,7 +59,7 @@ impl Signals {
     /// A thread cannot be started.
     pub(crate) fn handle(
         self,
-        log: Log,
+        logs: Logs,
         heartbeat: Heartbeat,
         given: Given,
         started: Options,
@@ -64,7 +71,7 @@ impl Signals {
         let loader = Loader { given, started, library, hangups: waiting, loading: loading.clone() };
         thread::Builder::new().name("spoa-lists".into()).spawn(move || loader.run())?;
         let Self(signals) = self;
-        let body = move || smol::block_on(handle_signals(signals, &log, &heartbeat, &hangups, &loading));
+        let body = move || smol::block_on(handle_signals(signals, &logs, &heartbeat, &hangups, &loading));
         thread::Builder::new().name("spoa-signals".into()).spawn(body)?;
         Ok(())
     }
@@ -72,7 +79,7 @@ impl Signals {
 
 async fn handle_signals(
     mut signals: async_signal::Signals,
-    log: &Log,
+    logs: &Logs,
     heartbeat: &Heartbeat,
     hangups: &Sender<()>,
     loading: &Loading,
@@ -87,12 +94,20 @@ async fn handle_signals(
             None
         };
         match future::or(signal, tick).await {
-            Some(Ok(Signal::Usr1)) => log.toggle(),
-            // If a SIGHUP is queued already, its reload is enough for this one too.
-            Some(Ok(_)) => _ = hangups.try_send(()),
+            Some(Ok(Signal::Usr1)) => logs.log.toggle(),
+            Some(Ok(_)) => {
+                if let Some(verdicts) = &logs.verdicts {
+                    verdicts.reopen();
+                }
+                // If a SIGHUP is queued already, its reload is enough for this one too.
+                let _ = hangups.try_send(());
+            }
             Some(Err(_)) | None => {}
         }
-        log.report_dropped();
+        logs.log.report_dropped();
+        if let Some(verdicts) = &logs.verdicts {
+            verdicts.report_lost();
+        }
         let (is_healthy, warning) = supervision.look(loading.state(Instant::now()), hangups.is_closed());
         if is_healthy {
             heartbeat.beat();

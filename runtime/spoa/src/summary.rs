@@ -32,7 +32,8 @@ pub(crate) fn log_refused(list: &List, error: &str) {
 fn summary(list: &List) -> String {
     let (name, prefixes) = (&list.config().name, Count(list.prefixes(), "prefix"));
     let Some(written) = list.written() else { return format!("list {name}: not loaded yet") };
-    let mut text = format!("list {name}: {prefixes}, written {} ago", age(written, SystemTime::now()));
+    let shadow = if list.config().shadow { ", in shadow mode" } else { "" };
+    let mut text = format!("list {name}: {prefixes}{shadow}, written {} ago", age(written, SystemTime::now()));
     if let Some((number, error)) = list.bad().next() {
         let (count, path) = (Count(list.bad_lines(), "bad line"), list.config().path.display());
         text += &format!(", {count}, the first is {path}:{number}:{}: {error}", error.column);

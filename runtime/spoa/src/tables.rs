@@ -52,6 +52,8 @@ struct ListKeys {
     #[serde(default)]
     allow: bool,
     #[serde(default)]
+    shadow: bool,
+    #[serde(default)]
     strict: bool,
     #[serde(default)]
     optional: bool,
@@ -71,8 +73,19 @@ impl TryFrom<ListKeys> for ListTable {
     fn try_from(keys: ListKeys) -> Result<Self, String> {
         let ListKeys { name, path, format, column, key, min, score_column, invert_score, host_bits, ipv6_host, .. } =
             keys;
-        let ListKeys { score, category, allow, strict, optional, max_shrink, max_growth, max_bad, max_cover, .. } =
-            keys;
+        let ListKeys {
+            score,
+            category,
+            allow,
+            shadow,
+            strict,
+            optional,
+            max_shrink,
+            max_growth,
+            max_bad,
+            max_cover,
+            ..
+        } = keys;
         if name.is_empty() || path.as_os_str().is_empty() {
             return Err("a list needs a name and a path".into());
         }
@@ -97,6 +110,7 @@ impl TryFrom<ListKeys> for ListTable {
             score,
             category,
             allow,
+            shadow,
             strict,
             optional,
             max_shrink: percent(max_shrink),
@@ -119,6 +133,8 @@ struct MessageKeys {
     argument: Option<Vec<String>>,
     scope: Option<ScopeName>,
     prefix: Option<String>,
+    #[serde(default)]
+    shadow: bool,
     #[serde(default)]
     variables: VariableKeys,
 }
@@ -145,13 +161,19 @@ struct VariableKeys {
     category: Option<String>,
     prefix: Option<String>,
     generation: Option<String>,
+    #[serde(rename = "shadow-score")]
+    shadow_score: Option<String>,
+    #[serde(rename = "shadow-verdict")]
+    shadow_verdict: Option<String>,
+    #[serde(rename = "shadow-list")]
+    shadow_list: Option<String>,
 }
 
 impl TryFrom<MessageKeys> for MessageTable {
     type Error = String;
 
     fn try_from(keys: MessageKeys) -> Result<Self, String> {
-        let MessageKeys { name, argument, scope, prefix, variables } = keys;
+        let MessageKeys { name, argument, scope, prefix, shadow, variables } = keys;
         let scope = match scope {
             Some(ScopeName::Proc) => Scope::Process,
             Some(ScopeName::Sess) => Scope::Session,
@@ -173,8 +195,11 @@ impl TryFrom<MessageKeys> for MessageTable {
             category: variables.category.unwrap_or(usual.category),
             prefix: variables.prefix.unwrap_or(usual.prefix),
             generation: variables.generation.unwrap_or(usual.generation),
+            shadow_score: variables.shadow_score.unwrap_or(usual.shadow_score),
+            shadow_verdict: variables.shadow_verdict.unwrap_or(usual.shadow_verdict),
+            shadow_list: variables.shadow_list.unwrap_or(usual.shadow_list),
         };
         let rule = MessageRule::new(&name, scope, &names).map_err(|error| error.to_string())?;
-        Ok(Self(rule.with_arguments(argument.unwrap_or_default())))
+        Ok(Self(rule.with_arguments(argument.unwrap_or_default()).with_shadow(shadow)))
     }
 }

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Library, Refused, Shared, lock};
 use crate::list::{List, REASONS};
+use crate::message_rule::MessageRule;
 use spoa_runtime::{Families, Source, Unit};
 
 /// A gauge of each list.
@@ -74,9 +75,12 @@ fn since_1970(time: SystemTime) -> f64 {
 /// The size, age and state of each list, and the outcomes of reloads.
 impl Source for Library {
     fn write(&self, families: &mut Families<'_>) -> fmt::Result {
-        let Shared { edition, refused, counts, checked, loaded, failed, configurations_refused, .. } = &*self.0;
+        let Shared { edition, refused, counts, verdicts, checked, loaded, failed, configurations_refused, .. } =
+            &*self.0;
         counts.write(families)?;
         let edition = edition.load();
+        let has_shadow = edition.lists.has_shadow() || edition.config.message_rules.iter().any(MessageRule::is_shadow);
+        verdicts.write(counts, has_shadow, families)?;
         let state = State { refused: lock(refused).clone(), checked: lock(checked).clone() };
         let help = "Generation of the lists in use; that of the start is 1.";
         families.gauge("lists_generation", help, edition.generation)?;

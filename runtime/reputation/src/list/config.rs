@@ -21,6 +21,8 @@ pub struct ListConfig {
     pub category: String,
     /// True if its addresses are allowed, whatever other lists say.
     pub allow: bool,
+    /// True to try the list: it has no effect on verdicts, but what it would change is counted, logged and in variables of its own.
+    pub shadow: bool,
     /// True if a bad line makes the whole file unusable.
     pub strict: bool,
     /// True if the agent may start while its file cannot be used; it is loaded once it can.
@@ -63,7 +65,7 @@ impl ListConfig {
     }
 }
 
-/// `NAME=PATH` and then, each after a comma, `score=N`, `category=TEXT`, `allow`, `strict`, `optional`, `max-shrink=N`,
+/// `NAME=PATH` and then, each after a comma, `score=N`, `category=TEXT`, `allow`, `shadow`, `strict`, `optional`, `max-shrink=N`,
 /// `max-growth=N`, `max-bad=N`, `max-cover=N`, `format=F`, `column=C`, `key=K`, `min=M`, `score-column=C`, `invert-score`,
 /// `host-bits=accept`, `ipv6-host=N`. The default score is 0, or 100 with `allow`. The format is `lines`, `json`, `csv` or `ranges`; by default it is detected. A column
 /// is a number from 1, or a name in the header.
@@ -100,6 +102,7 @@ impl FromStr for ListConfig {
                 }
                 None if part == "invert-score" => list.reading.invert_score = true,
                 None if part == "allow" => list.allow = true,
+                None if part == "shadow" => list.shadow = true,
                 None if part == "strict" => list.strict = true,
                 None if part == "optional" => list.optional = true,
                 _ => return Err(ListConfigError::Unknown(part.into())),
@@ -154,5 +157,5 @@ pub enum ListConfigError {
 }
 
 /// The parts that may follow a list's path, for errors.
-const KEYS: &str = "score=N, category=TEXT, allow, strict, optional, max-shrink=N, max-growth=N, max-bad=N, max-cover=N, format=F, \
+const KEYS: &str = "score=N, category=TEXT, allow, shadow, strict, optional, max-shrink=N, max-growth=N, max-bad=N, max-cover=N, format=F, \
                     column=C, key=K, min=M, score-column=C, invert-score, host-bits=accept and ipv6-host=N";

@@ -142,7 +142,7 @@ impl Write for Line<'_> {
 }
 
 /// Escapes characters that JSON allows in a string but that a terminal must not receive. Returns `None` if there are none.
-fn escaped_json(line: &[u8]) -> Option<String> {
+pub(crate) fn escaped_json(line: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(line).ok()?;
     let is_raw = |char: char| !char.is_ascii_control() && is_unsafe(char) || char == '\x7f';
     if text.is_ascii() && !text.contains('\x7f') || !text.contains(is_raw) {

@@ -1,6 +1,7 @@
 //! The effect of the options: the agent, its lists and its log.
 
 use std::num::{NonZeroU64, NonZeroUsize};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::VERSION;
 use crate::files;
 use crate::log::{Flush, Level, Log};
 use crate::values::{Capability, Percent, Positive, Time};
+use crate::verdict_log::{self, VerdictLog};
 
 impl Options {
     /// Returns the lists and message rules.
@@ -36,6 +38,21 @@ impl Options {
     pub(crate) fn log(&self) -> (Log, Flush) {
         let level = if self.debug { Level::Debug } else { self.log_level.unwrap_or_default() };
         Log::start(self.log_format.unwrap_or_default(), level)
+    }
+
+    /// Starts the log of verdicts, if there is one.
+    ///
+    /// # Errors
+    /// Its file cannot be opened.
+    pub(crate) fn verdict_log(&self) -> Result<Option<(Arc<VerdictLog>, verdict_log::Flush)>, String> {
+        let Some(target) = &self.verdict_log else { return Ok(None) };
+        let rate = self.verdict_log_rate.map_or(VERDICTS_PER_SECOND, |rate| rate.0);
+        let settings = verdict_log::Settings {
+            which: self.verdict_log_which.unwrap_or_default(),
+            sample: self.verdict_log_sample.map_or(1, |sample| sample.0),
+            rate: (rate > 0).then_some(rate),
+        };
+        VerdictLog::start(target, settings).map(Some)
     }
 
     /// Returns the agent, without addresses to listen on.
@@ -159,6 +176,9 @@ impl Options {
 
 /// The port of HAProxy's example agent.
 const PORT: u16 = 12345;
+
+/// The default of [`Options::verdict_log_rate`].
+const VERDICTS_PER_SECOND: u64 = 1000;
 
 /// The default of [`Options::silence_warning`].
 const SILENCE_WARNING: Duration = Duration::from_secs(300);
