@@ -24,7 +24,7 @@ const CHUNKS: usize = 16;
 /// The label of lists beyond [`LISTS`].
 const MORE: &str = "(more)";
 
-/// Whether a verdict is used.
+/// The use of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// The variables have it.

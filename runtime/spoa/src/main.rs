@@ -12,6 +12,8 @@ mod live;
 mod log;
 mod man;
 mod options;
+#[cfg(target_os = "linux")]
+mod priority;
 mod probe;
 mod reload;
 mod summary;

@@ -3,16 +3,18 @@
 mod sink;
 mod writer;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
-use spoa_reputation::lists::Verdict;
-use spoa_reputation::{Decision, Observer};
+use humantime::Rfc3339Timestamp;
+use serde::{Deserialize, Serialize, Serializer};
+use spoa_reputation::lists::{Match, Verdict};
+use spoa_reputation::{Decision, Observer, Prefix};
 use spoa_runtime::text::Count;
 use spoa_runtime::{Families, Source};
 
@@ -49,24 +51,15 @@ pub(crate) struct VerdictLog {
     queue: Arc<Queue>,
     /// The number of verdicts so far, for sampling.
     seen: AtomicU64,
-    budget: Mutex<Budget>,
-    /// Lines above the rate.
-    above_rate: AtomicU64,
     /// The number of lost lines that were reported.
     reported: AtomicU64,
-}
-
-/// The lines of the current second.
-#[derive(Default)]
-struct Budget {
-    since: Option<Instant>,
-    used: u64,
 }
 
 /// A line.
 #[derive(Serialize)]
 struct Line<'l> {
-    time: String,
+    #[serde(serialize_with = "as_text")]
+    time: Rfc3339Timestamp,
     message: &'l str,
     address: Option<IpAddr>,
     #[serde(flatten)]
@@ -84,8 +77,20 @@ struct Fields<'l> {
     verdict: &'static str,
     score: u32,
     list: &'l str,
-    prefix: String,
+    #[serde(serialize_with = "as_text_if_any")]
+    prefix: Option<Prefix>,
     category: &'l str,
+}
+
+fn as_text<S: Serializer>(value: &impl fmt::Display, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(value)
+}
+
+fn as_text_if_any<S: Serializer>(value: &Option<impl fmt::Display>, to: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => to.collect_str(value),
+        None => to.serialize_str(""),
+    }
 }
 
 impl<'l> Fields<'l> {
@@ -95,7 +100,7 @@ impl<'l> Fields<'l> {
             verdict: verdict.name(),
             score: decision.edition.score(verdict),
             list: config.map_or("", |config| &config.name),
-            prefix: verdict.matched().map_or_else(String::new, |matched| matched.prefix().to_string()),
+            prefix: verdict.matched().map(Match::prefix),
             category: config.map_or("", |config| &config.category),
         }
     }
@@ -107,15 +112,8 @@ impl VerdictLog {
     /// # Errors
     /// The file cannot be opened, or the thread cannot be started.
     pub(crate) fn start(target: &Target, settings: Settings) -> Result<(Arc<Self>, Flush), String> {
-        let (queue, flush) = writer::start(target)?;
-        let log = Self {
-            settings,
-            queue,
-            seen: AtomicU64::new(0),
-            budget: Mutex::default(),
-            above_rate: AtomicU64::new(0),
-            reported: AtomicU64::new(0),
-        };
+        let (queue, flush) = writer::start(target, settings.rate)?;
+        let log = Self { settings, queue, seen: AtomicU64::new(0), reported: AtomicU64::new(0) };
         Ok((Arc::new(log), flush))
     }
 
@@ -127,8 +125,8 @@ impl VerdictLog {
     /// Reports lines that were lost since the last call.
     pub(crate) fn report_lost(&self) {
         let counts = self.queue.counts();
-        let (unwritten, full) = (counts.unwritten.load(Ordering::Relaxed), counts.full.load(Ordering::Relaxed));
-        let lost = unwritten + full + self.above_rate.load(Ordering::Relaxed);
+        let lost = [&counts.unwritten, &counts.full, &counts.above_rate].map(|count| count.load(Ordering::Relaxed));
+        let lost = lost.iter().sum::<u64>();
         let new = lost - self.reported.swap(lost, Ordering::Relaxed);
         if new > 0 {
             let reason = self
@@ -137,18 +135,6 @@ impl VerdictLog {
                 .unwrap_or_else(|| "more than --verdict-log-rate allows, or than can be written".into());
             tracing::warn!(lost = new, "lost {}: {reason}", Count(new, "line of the verdict log"));
         }
-    }
-
-    /// True if a further line may be logged in this second.
-    fn has_room(&self) -> bool {
-        let Some(rate) = self.settings.rate else { return true };
-        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if budget.since.is_none_or(|since| now.saturating_duration_since(since) >= Duration::from_secs(1)) {
-            *budget = Budget { since: Some(now), used: 0 };
-        }
-        budget.used += 1;
-        budget.used <= rate
     }
 }
 
@@ -160,32 +146,49 @@ impl Observer for VerdictLog {
         if self.settings.sample > 1 && !self.seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.settings.sample) {
             return;
         }
-        if !self.has_room() {
-            self.above_rate.fetch_add(1, Ordering::Relaxed);
-            return;
+        // The room is taken before the line is made, which takes longer.
+        if self.queue.take_room() {
+            with_line(decision, SystemTime::now(), |line| self.queue.push(line));
         }
-        self.queue.push(line(decision, SystemTime::now()).as_bytes());
     }
 }
 
-/// Returns the line of a verdict.
-fn line(decision: &Decision<'_>, now: SystemTime) -> String {
-    let verdict = Fields::of(decision, decision.verdict);
-    let would = Fields::of(decision, decision.would);
-    let is_other = (would.verdict, would.list, &would.prefix) != (verdict.verdict, verdict.list, &verdict.prefix);
+/// True if another list or prefix decided.
+fn differs(one: Verdict<'_>, other: Verdict<'_>) -> bool {
+    match (one.matched(), other.matched()) {
+        (Some(one), Some(other)) => {
+            one.list().config().name != other.list().config().name || one.prefix() != other.prefix()
+        }
+        (None, None) => false,
+        _ => true,
+    }
+}
+
+/// Calls `push` with the line of a verdict.
+fn with_line(decision: &Decision<'_>, now: SystemTime, push: impl FnOnce(&[u8])) {
     let line = Line {
-        time: humantime::format_rfc3339_millis(now).to_string(),
+        time: humantime::format_rfc3339_millis(now),
         message: decision.rule.message(),
         address: decision.address,
-        verdict,
-        would: is_other.then_some(would),
+        verdict: Fields::of(decision, decision.verdict),
+        would: differs(decision.would, decision.verdict).then(|| Fields::of(decision, decision.would)),
         generation: decision.edition.generation,
         peer: decision.peer.address(),
         engine: decision.peer.engine_id(),
     };
-    let mut text = serde_json::to_string(&line).expect("a line has no maps, whose keys could be no strings");
-    text.push('\n');
-    escaped_json(text.as_bytes()).unwrap_or(text)
+    thread_local! {
+        /// Reused, so that a line allocates nothing.
+        static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    LINE.with_borrow_mut(|bytes| {
+        bytes.clear();
+        serde_json::to_writer(&mut *bytes, &line).expect("a line has no maps, whose keys could be no strings");
+        bytes.push(b'\n');
+        match escaped_json(bytes) {
+            Some(escaped) => push(escaped.as_bytes()),
+            None => push(bytes),
+        }
+    });
 }
 
 impl fmt::Debug for VerdictLog {
@@ -203,7 +206,7 @@ impl Source for VerdictLog {
                     that writes was too slow (queue), or because the file could not be written (file).";
         let all = [
             of("written", &counts.written),
-            of("rate", &self.above_rate),
+            of("rate", &counts.above_rate),
             of("queue", &counts.full),
             of("file", &counts.unwritten),
         ];

@@ -31,6 +31,7 @@ mod reload;
 mod scrape;
 mod server;
 mod storm;
+mod verdicts;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -82,6 +83,8 @@ enum Measurement {
     Reload,
     /// Throughput while metrics are scraped
     Scrape,
+    /// Throughput while all verdicts are logged
+    Verdicts,
     /// Requests per second of HAProxy
     Haproxy,
     /// An ACL file, an agent and a stick table in HAProxy
@@ -144,6 +147,9 @@ fn main() {
     }
     if wanted(Measurement::Scrape) {
         scrape::measure(turns, time);
+    }
+    if wanted(Measurement::Verdicts) {
+        verdicts::measure(turns, time);
     }
     if wanted(Measurement::Haproxy) {
         http::measure(turns, time);

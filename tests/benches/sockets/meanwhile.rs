@@ -34,6 +34,16 @@ impl Comparison {
         comparison
     }
 
+    /// Measures `turns` loads of each kind, one after the other.
+    pub(crate) fn of_two(turns: usize, without: impl Fn() -> Load, with: impl Fn() -> Load) -> Self {
+        let mut comparison = Self::default();
+        for _ in 0..turns {
+            comparison.without.push(without());
+            comparison.with.push(with());
+        }
+        comparison
+    }
+
     /// Returns the results as the end of a sentence.
     pub(crate) fn summary(&self) -> String {
         let p99 = |loads: &[Load]| loads.iter().map(|load| load.p99.as_secs_f64() * 1e6).collect::<Vec<_>>();

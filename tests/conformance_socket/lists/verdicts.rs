@@ -1,4 +1,4 @@
-//! What an operator sees of verdicts: the log of verdicts, and lists and messages in shadow mode.
+//! Verdicts as an operator sees them: the log of verdicts, and lists and messages in shadow mode.
 
 use std::fs;
 use std::io::Read;

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::mem;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::sink::{Sink, Target, count};
+#[cfg(target_os = "linux")]
+use crate::priority;
 
 /// Bytes that wait to be written; further lines are lost.
 const QUEUE_MAX: usize = 4 << 20;
@@ -22,15 +24,26 @@ const RETRY: Duration = Duration::from_secs(1);
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
 /// The queue to the thread.
-#[derive(Default)]
 pub(super) struct Queue {
     inner: Mutex<Inner>,
+    rate: Rate,
     /// Notified when there is something to do for the thread.
     work: Condvar,
     /// Notified when the thread has written everything, or ends.
     done: Condvar,
     counts: Counts,
 }
+
+/// Bounds the lines per second. Workers only count down; the thread fills it again.
+struct Rate {
+    /// The lines per second; `None` for no limit.
+    max: Option<i64>,
+    /// The lines that are left in this second; negative if more were asked for.
+    left: AtomicI64,
+}
+
+/// The period in which the rate is filled again.
+const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct Inner {
@@ -46,6 +59,8 @@ struct Inner {
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) written: AtomicU64,
+    /// Lost because there were more than the rate allows.
+    pub(super) above_rate: AtomicU64,
     /// Lost because the queue was full.
     pub(super) full: AtomicU64,
     /// Lost because the file could not be written.
@@ -55,6 +70,15 @@ pub(super) struct Counts {
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the room for a line in this second. Returns false, and counts the line as lost, if there is none.
+    pub(super) fn take_room(&self) -> bool {
+        let is_allowed = self.rate.max.is_none() || self.rate.left.fetch_sub(1, Ordering::Relaxed) > 0;
+        if !is_allowed {
+            self.counts.above_rate.fetch_add(1, Ordering::Relaxed);
+        }
+        is_allowed
     }
 
     /// Appends a line. It does not wait for the file.
@@ -88,10 +112,14 @@ impl Queue {
     }
 
     /// Waits until there are lines to write, or the file is to be opened again. Returns `None` at the end.
-    fn next(&self, spare: &mut Vec<u8>) -> Option<(Vec<u8>, bool)> {
+    fn next(&self, spare: &mut Vec<u8>, filled_at: &mut Instant) -> Option<(Vec<u8>, bool)> {
         let mut inner = self.lock();
-        while inner.lines.is_empty() && !inner.reopen && !inner.stop {
-            inner = self.work.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        loop {
+            self.fill(filled_at);
+            if !inner.lines.is_empty() || inner.reopen || inner.stop {
+                break;
+            }
+            inner = self.work.wait_timeout(inner, SECOND).unwrap_or_else(PoisonError::into_inner).0;
         }
         if !inner.stop && !inner.reopen {
             drop(inner);
@@ -105,19 +133,36 @@ impl Queue {
         }
         Some((mem::replace(&mut inner.lines, mem::take(spare)), mem::take(&mut inner.reopen)))
     }
+
+    /// Fills the rate again if a second is over.
+    fn fill(&self, filled_at: &mut Instant) {
+        if let Some(max) = self.rate.max
+            && filled_at.elapsed() >= SECOND
+        {
+            *filled_at = Instant::now();
+            self.rate.left.store(max, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Opens the log and starts the thread.
 ///
 /// # Errors
 /// The file cannot be opened, for another reason than that a FIFO has no reader yet, or the thread cannot be started.
-pub(super) fn start(target: &Target) -> Result<(Arc<Queue>, Flush), String> {
+pub(super) fn start(target: &Target, rate: Option<u64>) -> Result<(Arc<Queue>, Flush), String> {
     let sink = match target.open() {
         Ok(sink) => Some(sink),
         Err(error) if Target::has_no_reader(&error) => None,
         Err(error) => return Err(failed(target, &error)),
     };
-    let queue = Arc::<Queue>::default();
+    let max = rate.map(|rate| i64::try_from(rate).unwrap_or(i64::MAX));
+    let queue = Arc::new(Queue {
+        inner: Mutex::default(),
+        rate: Rate { max, left: AtomicI64::new(max.unwrap_or_default()) },
+        work: Condvar::new(),
+        done: Condvar::new(),
+        counts: Counts::default(),
+    });
     let writer = Writer { queue: Arc::clone(&queue), target: target.clone(), sink, retry_at: None };
     let thread = thread::Builder::new().name("spoa-verdicts".into()).spawn(move || writer.run());
     thread.map_err(|error| format!("cannot start the thread that writes verdicts: {error}"))?;
@@ -138,13 +183,15 @@ struct Writer {
     /// `None` while the file cannot be opened.
     sink: Option<Sink>,
     /// The time of the next attempt to open it.
-    retry_at: Option<std::time::Instant>,
+    retry_at: Option<Instant>,
 }
 
 impl Writer {
     fn run(mut self) {
-        let mut spare = Vec::new();
-        while let Some((mut lines, reopen)) = self.queue.next(&mut spare) {
+        #[cfg(target_os = "linux")]
+        priority::lower();
+        let (mut spare, mut filled_at) = (Vec::new(), Instant::now());
+        while let Some((mut lines, reopen)) = self.queue.next(&mut spare, &mut filled_at) {
             if reopen || self.sink.is_none() && self.is_retry_due() {
                 self.open();
             }
@@ -155,7 +202,7 @@ impl Writer {
     }
 
     fn is_retry_due(&self) -> bool {
-        self.retry_at.is_none_or(|at| at <= std::time::Instant::now())
+        self.retry_at.is_none_or(|at| at <= Instant::now())
     }
 
     /// Opens the file. If that fails, the one that is open stays in use.
@@ -163,7 +210,7 @@ impl Writer {
         match self.target.open() {
             Ok(sink) => self.sink = Some(sink),
             Err(error) => {
-                self.retry_at = Some(std::time::Instant::now() + RETRY);
+                self.retry_at = Some(Instant::now() + RETRY);
                 self.queue.lock().fault = Some(failed(&self.target, &error));
             }
         }
