@@ -2,6 +2,7 @@
 
 mod commands;
 mod live;
+mod policies;
 mod reload;
 mod verdicts;
 

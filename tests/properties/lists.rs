@@ -306,7 +306,7 @@ proptest! {
             prop_assert_eq!((&change.loaded, change.generation), (&loaded, generation), "{:?}", change);
             let edition = library.edition();
             for address in &addresses {
-                let found = edition.lists.verdict(*address).matched();
+                let found = edition.lists.all().verdict(*address).matched();
                 let found = found.map(|matched| {
                     (matched.list().config().name.parse().expect("lists have numbers as names"), matched.prefix())
                 });
@@ -328,7 +328,7 @@ proptest! {
         });
         let loaded = Lists::load(&options.collect::<Vec<ListConfig>>()).expect("each list has an address");
         for address in addresses {
-            let verdict = loaded.verdict(address);
+            let verdict = loaded.all().verdict(address);
             let found = verdict.matched().map(|matched| {
                 (matched.list().config().name.parse().expect("lists have numbers as names"), matched.prefix())
             });

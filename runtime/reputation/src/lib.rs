@@ -13,6 +13,7 @@ mod message_counts;
 mod message_rule;
 mod misfits;
 mod observer;
+mod policy;
 mod prefix;
 mod random_scores;
 mod scores;
@@ -31,6 +32,7 @@ pub use list::{
 pub use list_scores::ListScores;
 pub use message_rule::{MessageRule, MessageRuleError, Names};
 pub use observer::{Decision, Observer};
+pub use policy::{NamedPolicy, Policy, PolicyError};
 pub use prefix::{HostBits, Item, ItemError, Prefix};
 pub use random_scores::RandomScores;
 pub use scores::{SCORE_MAX, Scores};

@@ -13,6 +13,7 @@ use crate::list::{List, ListConfig, LoadError, REASONS, Retry, Room, Stamp};
 use crate::lists::{self, Lists};
 use crate::message_counts::MessageCounts;
 use crate::message_rule::MessageRule;
+use crate::policy::{self, NamedPolicy, PolicyError};
 use crate::verdict_counts::VerdictCounts;
 
 /// The lists and messages that are served.
@@ -27,11 +28,19 @@ pub struct Config {
     pub max_shrink: u8,
     /// The messages that are served.
     pub message_rules: Vec<MessageRule>,
+    /// The policies that messages select by an argument.
+    pub policies: Vec<NamedPolicy>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { lists: Vec::new(), default_score: 50, max_shrink: 50, message_rules: MessageRule::defaults() }
+        Self {
+            lists: Vec::new(),
+            default_score: 50,
+            max_shrink: 50,
+            message_rules: MessageRule::defaults(),
+            policies: Vec::new(),
+        }
     }
 }
 
@@ -39,9 +48,33 @@ impl Config {
     /// Checks the lists against each other.
     ///
     /// # Errors
-    /// Two have the same name, or there are too many.
+    /// Two have the same name, or there are too many, or a policy is wrong.
     pub fn check(&self) -> Result<(), LoadError> {
-        lists::check(&self.lists)
+        lists::check(&self.lists)?;
+        Ok(self.check_policies()?)
+    }
+
+    fn check_policies(&self) -> Result<(), PolicyError> {
+        let has_list = |name: &str| self.lists.iter().any(|list| list.name == name);
+        for rule in &self.message_rules {
+            rule.policy().check(rule.message(), has_list)?;
+            if rule.policy_argument().is_some() && self.policies.is_empty() {
+                return Err(PolicyError::NoPolicies(rule.message().into()));
+            }
+        }
+        for (at, NamedPolicy { name, policy }) in self.policies.iter().enumerate() {
+            policy.check(name, has_list)?;
+            if self.policies[..at].iter().any(|other| other.name == *name) {
+                return Err(PolicyError::SameName(name.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Assigns the lookup tables to each policy; see [`policy::assign`].
+    fn assign_selections(&mut self) -> Vec<Vec<String>> {
+        let of_rules = self.message_rules.iter_mut().map(MessageRule::policy_mut);
+        policy::assign(of_rules.chain(self.policies.iter_mut().map(|named| &mut named.policy)))
     }
 }
 
@@ -83,6 +116,8 @@ pub struct Edition {
     pub config: Arc<Config>,
     /// The lists.
     pub lists: Lists,
+    /// The names of the lists that policies select.
+    selections: Vec<Vec<String>>,
     /// The number of this edition; the agent starts with number 1.
     pub generation: u64,
 }
@@ -118,11 +153,13 @@ impl Library {
     pub fn open(mut config: Config) -> Result<Self, LoadError> {
         let counts = MessageCounts::default();
         counts.assign(&mut config.message_rules);
+        let selections = config.assign_selections();
         let Next { mut lists, loaded, failed, refused } =
             Next::load(&config, &Lists::default(), Refused::new(), |_, _| true)?;
         let verdicts = VerdictCounts::default();
         verdicts.assign(&mut lists);
-        let edition = Edition { lists: Lists::of(lists), config: Arc::new(config), generation: 1 };
+        let lists = Lists::of(lists, &selections);
+        let edition = Edition { lists, config: Arc::new(config), selections, generation: 1 };
         let library = Self(Arc::new(Shared {
             edition: ArcSwap::from_pointee(edition),
             reloading: Mutex::default(),
@@ -178,10 +215,11 @@ impl Library {
     /// A list cannot be used, is not optional, and has no previous version of the same file. Nothing changes.
     pub fn replace(&self, mut config: Config) -> Result<Change, LoadError> {
         self.0.counts.assign(&mut config.message_rules);
+        let selections = config.assign_selections();
         let _one_at_a_time = lock(&self.0.reloading);
         let next = Next::load(&config, &self.0.edition.load().lists, Refused::new(), |_, _| true)
             .inspect_err(|_| self.count_refused_configuration())?;
-        Ok(self.publish(Arc::new(config), next))
+        Ok(self.publish(Arc::new(config), selections, next))
     }
 
     /// Loads the lists whose files have changed, as [`replace`](Self::replace) does.
@@ -201,11 +239,11 @@ impl Library {
         // A separate statement: otherwise the lock would be held while lists load, and metrics would wait for it.
         let refused = lock(&self.0.refused).clone();
         let next = Next::load(&before.config, &before.lists, refused, has_changed)?;
-        Ok(self.publish(Arc::clone(&before.config), next))
+        Ok(self.publish(Arc::clone(&before.config), before.selections.clone(), next))
     }
 
     /// Swaps the lists in, if anything is new.
-    fn publish(&self, config: Arc<Config>, next: Next) -> Change {
+    fn publish(&self, config: Arc<Config>, selections: Vec<Vec<String>>, next: Next) -> Change {
         let Next { mut lists, loaded, failed, refused } = next;
         self.0.verdicts.assign(&mut lists);
         *lock(&self.0.refused) = refused;
@@ -216,7 +254,8 @@ impl Library {
             return Change { generation: before.generation, loaded, failed };
         }
         let generation = before.generation + 1;
-        self.0.edition.store(Arc::new(Edition { config, lists: Lists::of(lists), generation }));
+        let lists = Lists::of(lists, &selections);
+        self.0.edition.store(Arc::new(Edition { config, lists, selections, generation }));
         Change { generation, loaded, failed }
     }
 }

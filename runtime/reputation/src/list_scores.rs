@@ -10,10 +10,11 @@ use spoa_core::{Ack, Notify};
 
 use crate::address::addresses;
 use crate::library::{Edition, Library};
-use crate::lists::Verdict;
+use crate::lists::{Selection, Verdict};
 use crate::message_counts::Counts;
 use crate::message_rule::{MessageRule, rule_for};
 use crate::observer::{Decision, Observer};
+use crate::policy::{Policy, policy_of};
 use crate::verdict_counts::{Mode, WorkerVerdicts};
 use spoa_runtime::{Handler, HandlerError, Peer, Reply};
 
@@ -44,13 +45,43 @@ pub struct ListScores {
     prefix: String,
 }
 
+/// The lists and the policy that a message is judged by.
+#[derive(Clone, Copy)]
+struct Judge<'e> {
+    edition: &'e Edition,
+    policy: &'e Policy,
+    lists: Selection<'e>,
+}
+
+impl<'e> Judge<'e> {
+    fn of(edition: &'e Edition, rule: &'e MessageRule, message: &Message<'_>) -> Self {
+        let policy = policy_of(&edition.config.policies, rule, message);
+        Self { edition, policy, lists: edition.lists.select(policy.selection) }
+    }
+
+    /// Returns the score of a verdict.
+    fn score(self, verdict: Verdict<'_>) -> u32 {
+        verdict.score().or(self.policy.default_score).unwrap_or(self.edition.config.default_score)
+    }
+
+    /// Returns a key that orders verdicts, the worst first.
+    fn badness(self, verdict: Verdict<'_>) -> (u8, u32) {
+        let kind = match verdict {
+            Verdict::Listed(_) => 0,
+            Verdict::Unknown => 1,
+            Verdict::Allow(_) => 2,
+        };
+        (kind, self.score(verdict))
+    }
+}
+
 /// The worst verdict on the addresses of a message, and the address that it is about.
 #[derive(Clone, Copy)]
 struct Worst<'e>(Option<(IpAddr, Verdict<'e>)>);
 
 impl<'e> Worst<'e> {
-    fn add(&mut self, edition: &Edition, address: IpAddr, verdict: Verdict<'e>) {
-        if self.0.is_none_or(|(_, worst)| edition.badness(verdict) < edition.badness(worst)) {
+    fn add(&mut self, judge: Judge<'e>, address: IpAddr, verdict: Verdict<'e>) {
+        if self.0.is_none_or(|(_, worst)| judge.badness(verdict) < judge.badness(worst)) {
             self.0 = Some((address, verdict));
         }
     }
@@ -88,26 +119,29 @@ impl ListScores {
         peer: Peer<'_>,
     ) -> Result<(), HandlerError> {
         self.counts.served(rule);
-        let (worst, would) = self.worst(edition, rule, message);
+        let judge = Judge::of(edition, rule, message);
+        let (worst, would) = self.worst(judge, rule, message);
         let verdict = if rule.is_shadow() { Verdict::Unknown } else { worst.verdict() };
-        self.answer(edition, rule, verdict, ack)?;
-        self.verdicts.add(Mode::Enforced, rule, verdict, edition.score(verdict));
-        if edition.lists.has_shadow() || rule.is_shadow() {
+        self.answer(judge, rule, verdict, ack)?;
+        self.verdicts.add(Mode::Enforced, rule, verdict, judge.score(verdict));
+        if judge.lists.has_shadow() || rule.is_shadow() {
             let would = would.verdict();
-            answer_shadow(edition, rule, would, ack)?;
-            self.verdicts.add(Mode::Shadow, rule, would, edition.score(would));
+            answer_shadow(judge, rule, would, ack)?;
+            self.verdicts.add(Mode::Shadow, rule, would, judge.score(would));
         }
         if let Some(observer) = &self.observer {
             // The address that would be listed is the one to know.
             let address = if verdict.matched().is_some() { worst.address() } else { would.address() };
-            observer.decided(&Decision { edition, rule, address, verdict, would: would.verdict(), peer });
+            let would = would.verdict();
+            let (score, would_score) = (judge.score(verdict), judge.score(would));
+            observer.decided(&Decision { edition, rule, address, verdict, score, would, would_score, peer });
         }
         Ok(())
     }
 
     fn answer(
         &mut self,
-        edition: &Edition,
+        judge: Judge<'_>,
         rule: &MessageRule,
         verdict: Verdict<'_>,
         ack: &mut Ack<'_>,
@@ -121,23 +155,24 @@ impl ListScores {
         if let Some(matched) = verdict.matched() {
             write!(self.prefix, "{}", matched.prefix())?;
         }
-        ack.set_var(scope, &names.score, edition.score(verdict))?
+        ack.set_var(scope, &names.score, judge.score(verdict))?
             .set_var(scope, &names.listed, matches!(verdict, Verdict::Listed(_)))?
             .set_var(scope, &names.verdict, verdict.name())?
             .set_var(scope, &names.list, list)?
             .set_var(scope, &names.category, category)?
             .set_var(scope, &names.prefix, self.prefix.as_str())?
-            .set_var(scope, &names.generation, edition.generation)?;
+            .set_var(scope, &names.generation, judge.edition.generation)?;
         Ok(())
     }
 
     /// Returns the worst verdict on the addresses of a message, and the worst if all lists in shadow mode were enforced.
-    fn worst<'e>(&self, edition: &'e Edition, rule: &MessageRule, message: &Message<'_>) -> (Worst<'e>, Worst<'e>) {
+    fn worst<'e>(&self, judge: Judge<'e>, rule: &MessageRule, message: &Message<'_>) -> (Worst<'e>, Worst<'e>) {
         let (mut worst, mut would) = (Worst(None), Worst(None));
         let each = |address: IpAddr| {
-            let verdict = edition.lists.verdict(address);
-            worst.add(edition, address, verdict);
-            would.add(edition, address, edition.lists.verdict_with_shadow(address, verdict));
+            let verdict = judge.lists.verdict(address);
+            let with_shadow = judge.lists.verdict_with_shadow(address, verdict);
+            worst.add(judge, address, judge.policy.limit(verdict));
+            would.add(judge, address, judge.policy.limit(with_shadow));
         };
         let has_argument =
             addresses(message, rule.arguments(), each, |name| self.library.counts().count_lost(rule, name));
@@ -152,14 +187,14 @@ impl ListScores {
 
 /// Sets the variables of shadow mode.
 fn answer_shadow(
-    edition: &Edition,
+    judge: Judge<'_>,
     rule: &MessageRule,
     would: Verdict<'_>,
     ack: &mut Ack<'_>,
 ) -> Result<(), HandlerError> {
     let (scope, names) = (rule.scope(), rule.names());
     let list = would.matched().map_or("", |matched| matched.list().config().name.as_str());
-    ack.set_var(scope, &names.shadow_score, edition.score(would))?
+    ack.set_var(scope, &names.shadow_score, judge.score(would))?
         .set_var(scope, &names.shadow_verdict, would.name())?
         .set_var(scope, &names.shadow_list, list)?;
     Ok(())
@@ -173,19 +208,9 @@ impl Clone for ListScores {
 }
 
 impl Edition {
-    /// Returns the score of a verdict.
+    /// Returns the score of a verdict by all lists, without a policy.
     pub fn score(&self, verdict: Verdict<'_>) -> u32 {
         verdict.score().unwrap_or(self.config.default_score)
-    }
-
-    /// Returns a key that orders verdicts, the worst first.
-    fn badness(&self, verdict: Verdict<'_>) -> (u8, u32) {
-        let kind = match verdict {
-            Verdict::Listed(_) => 0,
-            Verdict::Unknown => 1,
-            Verdict::Allow(_) => 2,
-        };
-        (kind, self.score(verdict))
     }
 }
 

@@ -6,7 +6,7 @@
 //! | one other list or more | `listed` | the lowest of theirs | the list with that score; of several the one with the most specific prefix, then the first |
 //! | none | `unknown` | the default | nothing |
 //!
-//! Lists in shadow mode do not count, but for [`Lists::verdict_with_shadow`].
+//! Lists in shadow mode do not count, but for [`Selection::verdict_with_shadow`].
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -20,9 +20,31 @@ use crate::table::{Hit, LISTS_MAX, Table};
 #[derive(Debug, Default)]
 pub struct Lists {
     lists: Vec<List>,
+    /// All lists, then those that policies select.
+    selections: Vec<Selected>,
+}
+
+/// The lookup tables of the lists that a policy selects.
+#[derive(Debug, Default)]
+struct Selected {
     enforced: Tables,
     /// Only the lists in shadow mode; `None` if there are none.
     shadow: Option<Tables>,
+}
+
+impl Selected {
+    fn of(lists: &[List], is_in: impl Fn(&ListConfig) -> bool) -> Self {
+        let has_shadow = lists.iter().any(|list| is_in(list.config()) && list.config().shadow);
+        let shadow = has_shadow.then(|| Tables::of(lists, |config| is_in(config) && config.shadow));
+        Self { enforced: Tables::of(lists, |config| is_in(config) && !config.shadow), shadow }
+    }
+}
+
+/// Some of the lists, and their verdict.
+#[derive(Clone, Copy, Debug)]
+pub struct Selection<'l> {
+    lists: &'l [List],
+    selected: &'l Selected,
 }
 
 /// The lookup tables of some of the lists.
@@ -143,71 +165,26 @@ impl Lists {
             room.take(&list);
             lists.push(list);
         }
-        Ok(Self::of(lists))
+        Ok(Self::of(lists, &[]))
     }
 
-    /// Builds the lookup tables of these lists.
-    pub(crate) fn of(lists: Vec<List>) -> Self {
-        let has_shadow = lists.iter().any(|list| list.config().shadow);
-        let shadow = has_shadow.then(|| Tables::of(&lists, |config| config.shadow));
-        Self { enforced: Tables::of(&lists, |config| !config.shadow), shadow, lists }
+    /// Builds the lookup tables of these lists, and of those that each of `selections` names.
+    pub(crate) fn of(lists: Vec<List>, selections: &[Vec<String>]) -> Self {
+        let mut all = vec![Selected::of(&lists, |_| true)];
+        all.extend(selections.iter().map(|names| Selected::of(&lists, |config| names.contains(&config.name))));
+        Self { lists, selections: all }
     }
 
-    /// Returns the verdict on an address. An address with an IPv4 address [embedded](crate::embedded()) in it is looked up as that too,
-    /// and the one that ranks first decides. Lists in shadow mode have no effect.
+    /// Returns all lists.
     #[inline]
-    pub fn verdict(&self, address: IpAddr) -> Verdict<'_> {
-        Verdict::of(self.find(&self.enforced, address))
+    pub fn all(&self) -> Selection<'_> {
+        self.select(0)
     }
 
-    /// True if a list is in shadow mode.
+    /// Returns the lists of the selection with this index; 0 is all of them.
     #[inline]
-    pub const fn has_shadow(&self) -> bool {
-        self.shadow.is_some()
-    }
-
-    /// Returns the verdict on an address if all lists in shadow mode were enforced; `verdict` is the one without them.
-    #[inline]
-    pub fn verdict_with_shadow<'l>(&'l self, address: IpAddr, verdict: Verdict<'l>) -> Verdict<'l> {
-        match &self.shadow {
-            None => verdict,
-            Some(tables) => {
-                let found = verdict.matched().into_iter().chain(self.find(tables, address));
-                Verdict::of(found.min_by_key(|matched| matched.rank()))
-            }
-        }
-    }
-
-    #[inline]
-    fn find(&self, tables: &Tables, address: IpAddr) -> Option<Match<'_>> {
-        match address {
-            // Separate from IPv6, which would add a third more instructions: while one lookup waits for memory, the
-            // processor already runs the next ones, as far as it can look ahead.
-            IpAddr::V4(v4) => self.of_v4(tables, v4),
-            IpAddr::V6(v6) => self.of_v6(tables, v6),
-        }
-    }
-
-    #[inline]
-    fn of_v4(&self, tables: &Tables, address: Ipv4Addr) -> Option<Match<'_>> {
-        self.matched(tables.v4.get(address.to_bits()), address.into())
-    }
-
-    #[inline]
-    fn of_v6(&self, tables: &Tables, address: Ipv6Addr) -> Option<Match<'_>> {
-        let written = || self.matched(tables.v6.get(address.to_bits()), address.into());
-        let Some(v4) = v4_in(address) else { return written() };
-        let of_v4 = self.of_v4(tables, v4);
-        if address.to_ipv4_mapped().is_some() {
-            return of_v4;
-        }
-        of_v4.into_iter().chain(written()).min_by_key(|matched| matched.rank())
-    }
-
-    #[inline]
-    fn matched(&self, hit: Option<Hit>, address: IpAddr) -> Option<Match<'_>> {
-        let list = |hit: Hit| &self.lists[usize::from(hit.list())];
-        hit.map(|hit| Match { list: list(hit), address, len: hit.prefix_len(), score: hit.score() })
+    pub(crate) fn select(&self, index: usize) -> Selection<'_> {
+        Selection { lists: &self.lists, selected: &self.selections[index] }
     }
 
     /// Returns the lists, in the order of their configuration.
@@ -222,13 +199,73 @@ impl Lists {
 
     /// Returns the heap memory that lookups need, in bytes.
     pub fn memory(&self) -> usize {
-        self.enforced.memory() + self.shadow.as_ref().map_or(0, Tables::memory)
+        let of = |selected: &Selected| selected.enforced.memory() + selected.shadow.as_ref().map_or(0, Tables::memory);
+        self.selections.iter().map(of).sum()
     }
 
     /// Returns the heap memory of the prefixes of each list, from which [`Library`](crate::Library) builds the next
     /// edition.
     pub fn memory_of_each(&self) -> usize {
         self.lists.iter().map(List::memory).sum()
+    }
+}
+
+impl<'l> Selection<'l> {
+    /// Returns the verdict on an address. An address with an IPv4 address [embedded](crate::embedded()) in it is looked up as that too,
+    /// and the one that ranks first decides. Lists in shadow mode have no effect.
+    #[inline]
+    pub fn verdict(self, address: IpAddr) -> Verdict<'l> {
+        Verdict::of(self.find(&self.selected.enforced, address))
+    }
+
+    /// True if a list is in shadow mode.
+    #[inline]
+    pub const fn has_shadow(self) -> bool {
+        self.selected.shadow.is_some()
+    }
+
+    /// Returns the verdict on an address if all lists in shadow mode were enforced; `verdict` is the one without them.
+    #[inline]
+    pub fn verdict_with_shadow(self, address: IpAddr, verdict: Verdict<'l>) -> Verdict<'l> {
+        match &self.selected.shadow {
+            None => verdict,
+            Some(tables) => {
+                let found = verdict.matched().into_iter().chain(self.find(tables, address));
+                Verdict::of(found.min_by_key(|matched| matched.rank()))
+            }
+        }
+    }
+
+    #[inline]
+    fn find(self, tables: &Tables, address: IpAddr) -> Option<Match<'l>> {
+        match address {
+            // Separate from IPv6, which would add a third more instructions: while one lookup waits for memory, the
+            // processor already runs the next ones, as far as it can look ahead.
+            IpAddr::V4(v4) => self.of_v4(tables, v4),
+            IpAddr::V6(v6) => self.of_v6(tables, v6),
+        }
+    }
+
+    #[inline]
+    fn of_v4(self, tables: &Tables, address: Ipv4Addr) -> Option<Match<'l>> {
+        self.matched(tables.v4.get(address.to_bits()), address.into())
+    }
+
+    #[inline]
+    fn of_v6(self, tables: &Tables, address: Ipv6Addr) -> Option<Match<'l>> {
+        let written = || self.matched(tables.v6.get(address.to_bits()), address.into());
+        let Some(v4) = v4_in(address) else { return written() };
+        let of_v4 = self.of_v4(tables, v4);
+        if address.to_ipv4_mapped().is_some() {
+            return of_v4;
+        }
+        of_v4.into_iter().chain(written()).min_by_key(|matched| matched.rank())
+    }
+
+    #[inline]
+    fn matched(self, hit: Option<Hit>, address: IpAddr) -> Option<Match<'l>> {
+        let list = |hit: Hit| &self.lists[usize::from(hit.list())];
+        hit.map(|hit| Match { list: list(hit), address, len: hit.prefix_len(), score: hit.score() })
     }
 }
 
@@ -279,7 +316,7 @@ mod tests {
     }
 
     fn verdict(lists: &Lists, address: &str) -> String {
-        let verdict = lists.verdict(address.parse().unwrap());
+        let verdict = lists.all().verdict(address.parse().unwrap());
         match verdict.matched() {
             Some(matched) => {
                 let config = matched.list.config();

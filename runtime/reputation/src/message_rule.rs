@@ -2,6 +2,8 @@
 
 use spoa_core::wire::{Message, NameError, Scope, VarName};
 
+use crate::policy::Policy;
+
 /// A message that is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageRule {
@@ -10,6 +12,8 @@ pub struct MessageRule {
     scope: Scope,
     names: Names<VarName>,
     shadow: bool,
+    policy: Policy,
+    policy_argument: Option<String>,
     /// Index of its counter in [`Counts`](crate::message_counts::Counts).
     pub(crate) counter: usize,
 }
@@ -119,6 +123,8 @@ impl MessageRule {
             scope,
             names: names.checked()?,
             shadow: false,
+            policy: Policy::default(),
+            policy_argument: None,
             counter: 0,
         })
     }
@@ -134,6 +140,21 @@ impl MessageRule {
     #[must_use]
     pub fn with_shadow(mut self, shadow: bool) -> Self {
         self.shadow = shadow;
+        self
+    }
+
+    /// Sets the policy: which lists count, and how. By default all of them do.
+    #[must_use]
+    pub fn with_policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Sets the name of an argument, a string, whose value selects a policy of [`Config::policies`](crate::Config::policies) by name. A
+    /// message without the argument, or with another value, is judged by the rule's own policy.
+    #[must_use]
+    pub fn with_policy_argument(mut self, argument: Option<String>) -> Self {
+        self.policy_argument = argument;
         self
     }
 
@@ -165,6 +186,20 @@ impl MessageRule {
     /// Returns the names of the arguments that hold the addresses; empty if the rule names none.
     pub fn arguments(&self) -> &[String] {
         &self.arguments
+    }
+
+    /// Returns the policy of messages that select no other.
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    pub(crate) const fn policy_mut(&mut self) -> &mut Policy {
+        &mut self.policy
+    }
+
+    /// Returns the name of the argument that selects a policy, if one does.
+    pub fn policy_argument(&self) -> Option<&str> {
+        self.policy_argument.as_deref()
     }
 
     /// True if the rule has no effect on verdicts.

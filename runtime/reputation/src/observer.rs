@@ -20,8 +20,12 @@ pub struct Decision<'d> {
     pub address: Option<IpAddr>,
     /// The verdict in the variables.
     pub verdict: Verdict<'d>,
+    /// Its score.
+    pub score: u32,
     /// The verdict if everything in shadow mode were enforced; the same as `verdict` if nothing is.
     pub would: Verdict<'d>,
+    /// Its score.
+    pub would_score: u32,
     /// The connection that the message came from.
     pub peer: Peer<'d>,
 }

@@ -90,8 +90,8 @@ impl Explanation {
     }
 
     fn new(edition: &Edition, address: IpAddr, mut found: impl FnMut(&List) -> Vec<Found>) -> Self {
-        let verdict = edition.lists.verdict(address);
-        let with_shadow = edition.lists.verdict_with_shadow(address, verdict);
+        let verdict = edition.lists.all().verdict(address);
+        let with_shadow = edition.lists.all().verdict_with_shadow(address, verdict);
         let would = with_shadow.matched().filter(|matched| matched.list().config().shadow).map(|matched| Would {
             verdict: with_shadow.name().to_owned(),
             score: edition.score(with_shadow),

@@ -4,7 +4,7 @@ mod effect;
 
 use clap::Args;
 use serde::Deserialize;
-use spoa_reputation::{ListConfig, MessageRule};
+use spoa_reputation::{ListConfig, MessageRule, NamedPolicy};
 use spoa_runtime::{Capabilities, ListenAddr, connection_limits};
 
 use crate::log::{Format, Level};
@@ -155,12 +155,17 @@ macro_rules! options {
             #[serde(rename = "message", deserialize_with = "tables::message_rules")]
             message_rules: Option<Vec<MessageRule>>,
 
+            /// The policies, which only the file can have.
+            #[arg(skip)]
+            #[serde(rename = "policy", deserialize_with = "tables::policies")]
+            policies: Option<Vec<NamedPolicy>>,
+
             /// Score of an address in no list [default: 50]
             #[arg(long, value_name = "NUMBER")]
             #[serde(deserialize_with = "text")]
             default_score: Option<Percent>,
 
-            /// File for a JSON line per verdict, or - for standard error; opened again at SIGHUP [default: none]
+            /// File for a JSON line per verdict, or - for standard error; opened again at SIGHUP [default: no log]
             ///
             /// A line never delays an answer: lines that cannot be written are lost and counted, as on a full disk or in a FIFO
             /// without a reader.
@@ -272,7 +277,7 @@ macro_rules! with_limits {
                 verdict_log, verdict_log_which, verdict_log_sample, verdict_log_rate,
                 $($limit,)* connections_max, total_in_flight_max, total_bytes_max;
             fixed flags: debug, no_watch;
-            live: lists, message_rules, default_score, max_shrink
+            live: lists, message_rules, policies, default_score, max_shrink
         }
     };
 }
@@ -396,7 +401,9 @@ mod tests {
     #[test]
     fn defaults_in_the_help_are_those_in_use() {
         let made = |options: &Options| {
-            format!("{:?} {:?} {:?}", options.listen(options.agent()), options.reputation(), options.random())
+            let agent = options.listen(options.agent());
+            let verdicts = options.verdict_settings();
+            format!("{agent:?} {:?} {:?} {verdicts:?}", options.reputation(), options.random())
         };
         let mut told = 0;
         for arg in Only::command().get_arguments() {
@@ -407,7 +414,7 @@ mod tests {
             assert_eq!(made(&given), made(&options(&[])), "{help}");
             told += 1;
         }
-        assert_eq!(told, 19, "the number of options with a default in their help");
+        assert_eq!(told, 22, "the number of options with a default in their help");
     }
 
     #[test]

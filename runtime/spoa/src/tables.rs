@@ -1,10 +1,10 @@
-//! The tables `[[list]]` and `[[message]]` of the configuration file.
+//! The tables `[[list]]`, `[[message]]` and `[[policy]]` of the configuration file.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer};
 use spoa_reputation::format::{Column, Format, Min, Reading};
-use spoa_reputation::{HostBits, ListConfig, MessageRule, Names};
+use spoa_reputation::{HostBits, ListConfig, MessageRule, NamedPolicy, Names, Policy};
 use spoa_runtime::Scope;
 
 use crate::values::{Percent, Whole, text, texts};
@@ -19,6 +19,33 @@ pub(crate) fn lists<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Lis
 pub(crate) fn message_rules<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<MessageRule>>, D::Error> {
     let tables = Vec::<MessageTable>::deserialize(from)?;
     Ok(Some(tables.into_iter().map(|MessageTable(rule)| rule).collect()))
+}
+
+/// Reads `[[policy]]`.
+pub(crate) fn policies<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<NamedPolicy>>, D::Error> {
+    let tables = Vec::<PolicyTable>::deserialize(from)?;
+    let policy = |PolicyTable { name, lists, default_score, score_below }| NamedPolicy {
+        name,
+        policy: policy(lists, default_score, score_below),
+    };
+    Ok(Some(tables.into_iter().map(policy).collect()))
+}
+
+/// A policy that messages select by an argument.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct PolicyTable {
+    name: String,
+    lists: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "text")]
+    default_score: Option<Percent>,
+    #[serde(default, deserialize_with = "text")]
+    score_below: Option<Percent>,
+}
+
+fn policy(lists: Option<Vec<String>>, default_score: Option<Percent>, score_below: Option<Percent>) -> Policy {
+    let score = |score: Option<Percent>| score.map(|Percent(score)| score.into());
+    Policy::new(lists, score(default_score), score(score_below))
 }
 
 #[derive(Deserialize)]
@@ -135,6 +162,13 @@ struct MessageKeys {
     prefix: Option<String>,
     #[serde(default)]
     shadow: bool,
+    lists: Option<Vec<String>>,
+    #[serde(default, rename = "default-score", deserialize_with = "text")]
+    default_score: Option<Percent>,
+    #[serde(default, rename = "score-below", deserialize_with = "text")]
+    score_below: Option<Percent>,
+    #[serde(rename = "policy-argument")]
+    policy_argument: Option<String>,
     #[serde(default)]
     variables: VariableKeys,
 }
@@ -173,7 +207,8 @@ impl TryFrom<MessageKeys> for MessageTable {
     type Error = String;
 
     fn try_from(keys: MessageKeys) -> Result<Self, String> {
-        let MessageKeys { name, argument, scope, prefix, shadow, variables } = keys;
+        let MessageKeys { name, argument, scope, prefix, shadow, variables, .. } = keys;
+        let policy = policy(keys.lists, keys.default_score, keys.score_below);
         let scope = match scope {
             Some(ScopeName::Proc) => Scope::Process,
             Some(ScopeName::Sess) => Scope::Session,
@@ -200,6 +235,7 @@ impl TryFrom<MessageKeys> for MessageTable {
             shadow_list: variables.shadow_list.unwrap_or(usual.shadow_list),
         };
         let rule = MessageRule::new(&name, scope, &names).map_err(|error| error.to_string())?;
-        Ok(Self(rule.with_arguments(argument.unwrap_or_default()).with_shadow(shadow)))
+        let rule = rule.with_arguments(argument.unwrap_or_default()).with_shadow(shadow);
+        Ok(Self(rule.with_policy(policy).with_policy_argument(keys.policy_argument)))
     }
 }

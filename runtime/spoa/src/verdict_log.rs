@@ -94,11 +94,11 @@ fn as_text_if_any<S: Serializer>(value: &Option<impl fmt::Display>, to: S) -> Re
 }
 
 impl<'l> Fields<'l> {
-    fn of(decision: &Decision<'l>, verdict: Verdict<'l>) -> Self {
+    fn of(verdict: Verdict<'l>, score: u32) -> Self {
         let config = verdict.matched().map(|matched| matched.list().config());
         Self {
             verdict: verdict.name(),
-            score: decision.edition.score(verdict),
+            score,
             list: config.map_or("", |config| &config.name),
             prefix: verdict.matched().map(Match::prefix),
             category: config.map_or("", |config| &config.category),
@@ -170,8 +170,8 @@ fn with_line(decision: &Decision<'_>, now: SystemTime, push: impl FnOnce(&[u8]))
         time: humantime::format_rfc3339_millis(now),
         message: decision.rule.message(),
         address: decision.address,
-        verdict: Fields::of(decision, decision.verdict),
-        would: differs(decision.would, decision.verdict).then(|| Fields::of(decision, decision.would)),
+        verdict: Fields::of(decision.verdict, decision.score),
+        would: differs(decision.would, decision.verdict).then(|| Fields::of(decision.would, decision.would_score)),
         generation: decision.edition.generation,
         peer: decision.peer.address(),
         engine: decision.peer.engine_id(),

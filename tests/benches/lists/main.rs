@@ -147,8 +147,8 @@ fn load(folder: &Path) -> String {
     let any_v4: Vec<_> = (0..LOOK_UPS).map(|_| random.next_u32()).collect();
     let any_v6: Vec<_> = (0..LOOK_UPS).map(|_| v6(&mut random).0 | 1).collect();
     let (score_v4, score_v6) = (
-        |address| lists.verdict(Ipv4Addr::from_bits(address).into()).score(),
-        |address| lists.verdict(Ipv6Addr::from_bits(address).into()).score(),
+        |address| lists.all().verdict(Ipv4Addr::from_bits(address).into()).score(),
+        |address| lists.all().verdict(Ipv6Addr::from_bits(address).into()).score(),
     );
     assert!(hits_v4.iter().all(|address| score_v4(*address).is_some()), "the addresses are in the lists");
     let again = |of: usize| LOOK_UPS.div_ceil(of.max(1));

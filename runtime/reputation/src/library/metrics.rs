@@ -79,7 +79,8 @@ impl Source for Library {
             &*self.0;
         counts.write(families)?;
         let edition = edition.load();
-        let has_shadow = edition.lists.has_shadow() || edition.config.message_rules.iter().any(MessageRule::is_shadow);
+        let has_shadow =
+            edition.lists.all().has_shadow() || edition.config.message_rules.iter().any(MessageRule::is_shadow);
         verdicts.write(counts, has_shadow, families)?;
         let state = State { refused: lock(refused).clone(), checked: lock(checked).clone() };
         let help = "Generation of the lists in use; that of the start is 1.";

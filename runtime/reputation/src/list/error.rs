@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::PREFIXES_MAX;
 use crate::format::LineError;
+use crate::policy::PolicyError;
 use crate::prefix::Prefix;
 use crate::table::{ANSWERS_MAX, LISTS_MAX};
 use spoa_runtime::text::Count;
@@ -198,6 +199,9 @@ pub enum LoadError {
     /// There are too many lists.
     #[error("more than {LISTS_MAX} lists")]
     TooMany,
+    /// A policy cannot be used.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
 }
 
 /// The occasion on which a list that could not be loaded is loaded again.
@@ -226,7 +230,11 @@ impl LoadError {
             Self::TooWide { .. } | Self::CoversTooMuch { .. } => "cover",
             Self::Grown { .. } => "growth",
             Self::Shrunk { .. } => "shrinkage",
-            Self::TooManyPrefixes { .. } | Self::TooManyScores { .. } | Self::SameName(_) | Self::TooMany => "limit",
+            Self::TooManyPrefixes { .. }
+            | Self::TooManyScores { .. }
+            | Self::SameName(_)
+            | Self::TooMany
+            | Self::Policy(_) => "limit",
         }
     }
 

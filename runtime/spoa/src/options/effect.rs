@@ -25,6 +25,7 @@ impl Options {
             default_score: self.default_score.map_or(defaults.default_score, |Percent(score)| score.into()),
             max_shrink: self.max_shrink.map_or(defaults.max_shrink, |Percent(max)| max),
             message_rules: self.message_rules.clone().unwrap_or(defaults.message_rules),
+            policies: self.policies.clone().unwrap_or_default(),
         }
     }
 
@@ -46,13 +47,16 @@ impl Options {
     /// Its file cannot be opened.
     pub(crate) fn verdict_log(&self) -> Result<Option<(Arc<VerdictLog>, verdict_log::Flush)>, String> {
         let Some(target) = &self.verdict_log else { return Ok(None) };
+        VerdictLog::start(target, self.verdict_settings()).map(Some)
+    }
+
+    pub(super) fn verdict_settings(&self) -> verdict_log::Settings {
         let rate = self.verdict_log_rate.map_or(VERDICTS_PER_SECOND, |rate| rate.0);
-        let settings = verdict_log::Settings {
+        verdict_log::Settings {
             which: self.verdict_log_which.unwrap_or_default(),
             sample: self.verdict_log_sample.map_or(1, |sample| sample.0),
             rate: (rate > 0).then_some(rate),
-        };
-        VerdictLog::start(target, settings).map(Some)
+        }
     }
 
     /// Returns the agent, without addresses to listen on.
