@@ -80,3 +80,33 @@ pub(crate) fn replaced_under_load(install: &Install) {
     spoa.process.signal("TERM");
     assert!(spoa.process.wait().success());
 }
+
+/// The site, which HAProxy takes from a header, selects the policy.
+pub(crate) fn policy_by_site(install: &Install) {
+    let folder = Folder::with(&[("bad", b"127.0.0.2\n"), ("proxies", b"127.0.0.3\n")]);
+    let config = "[[list]]\nname = 'bad'\npath = 'bad'\nscore = 5\n[[list]]\nname = 'proxies'\npath = 'proxies'\nscore = 40\n\
+                  [[message]]\nname = 'm'\nscope = 'txn'\nargument = 'src'\npolicy-argument = 'site'\n\
+                  [[policy]]\nname = 'shop.example'\nscore-below = 20\ndefault-score = 80\n";
+    folder.write("spoa.toml", config.as_bytes());
+    let path = folder.path("spoa.toml").display().to_string();
+    let spoa = Spoa::start(&["--listen", "127.0.0.1:0", "--config", &path], 1);
+    let args = "src=src site=req.hdr(x-site),field(1,:),lower";
+    let haproxy = Setup::with_message(spoa.addr(), "on-frontend-http-request", args)
+        .header("x-score", "%[var(txn.t.ip_score)]")
+        .header("x-verdict", "%[var(txn.t.ip_verdict)]")
+        .start(install);
+    for (client, site, score, verdict) in [
+        (2, "other.example", "5", "listed"),
+        (3, "other.example", "40", "listed"),
+        (4, "other.example", "50", "unknown"),
+        (2, "Shop.example:8080", "5", "listed"),
+        (3, "shop.example", "80", "unknown"),
+        (4, "shop.example", "80", "unknown"),
+    ] {
+        let response = Request::get("/").from(loopback(client)).header("x-site", site).send(haproxy.addr);
+        let answer = (response.header("x-score"), response.header("x-verdict"));
+        assert_eq!(answer, (score, verdict), "127.0.0.{client} of {site}");
+    }
+    assert_eq!(haproxy.log.failed(), [""; 0]);
+    assert!(spoa.stop().success());
+}

@@ -70,6 +70,7 @@ const SCENARIOS: &[Scenario] = &[
     ("several_messages", Needs::Any, several_messages::run),
     ("addresses", Needs::Ipv6, addresses::run),
     ("lists_of_each_kind", Needs::Any, lists::each_kind),
+    ("lists_policy_by_site", Needs::Any, lists::policy_by_site),
     ("lists_replaced_under_load", Needs::Any, lists::replaced_under_load),
     ("agent_on_unix_socket", Needs::Any, agent_sockets::unix),
     ("agent_on_unix_socket_of_another_user", Needs::Any, agent_sockets::unix_of_another_user),
