@@ -5,6 +5,7 @@ mod cover;
 mod embedded;
 mod file_access;
 pub mod format;
+mod judge;
 mod library;
 mod list;
 mod list_scores;
@@ -31,7 +32,7 @@ pub use list::{
 };
 pub use list_scores::ListScores;
 pub use message_rule::{MessageRule, MessageRuleError, Names};
-pub use observer::{Decision, Observer};
+pub use observer::{Decision, Judged, Observer};
 pub use policy::{NamedPolicy, Policy, PolicyError};
 pub use prefix::{HostBits, Item, ItemError, Prefix};
 pub use random_scores::RandomScores;

@@ -2,7 +2,7 @@
 
 mod metrics;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -13,7 +13,7 @@ use crate::list::{List, ListConfig, LoadError, REASONS, Retry, Room, Stamp};
 use crate::lists::{self, Lists};
 use crate::message_counts::MessageCounts;
 use crate::message_rule::MessageRule;
-use crate::policy::{self, NamedPolicy, PolicyError};
+use crate::policy::{self, NamedPolicy, PolicyError, SELECTIONS_MAX};
 use crate::verdict_counts::VerdictCounts;
 
 /// The lists and messages that are served.
@@ -68,13 +68,17 @@ impl Config {
                 return Err(PolicyError::SameName(name.clone()));
             }
         }
-        Ok(())
+        match self.clone().assign_selections().len() {
+            count if count > SELECTIONS_MAX => Err(PolicyError::TooManySelections(count)),
+            _ => Ok(()),
+        }
     }
 
     /// Assigns the lookup tables to each policy; see [`policy::assign`].
-    fn assign_selections(&mut self) -> Vec<Vec<String>> {
-        let of_rules = self.message_rules.iter_mut().map(MessageRule::policy_mut);
-        policy::assign(of_rules.chain(self.policies.iter_mut().map(|named| &mut named.policy)))
+    fn assign_selections(&mut self) -> Selections {
+        let Self { lists, message_rules, policies, .. } = self;
+        let of_rules = message_rules.iter_mut().map(MessageRule::policy_mut);
+        policy::assign(lists, of_rules.chain(policies.iter_mut().map(|named| &mut named.policy)))
     }
 }
 
@@ -109,6 +113,9 @@ impl Shared {
     }
 }
 
+/// The names of the lists that policies select.
+type Selections = Vec<BTreeSet<String>>;
+
 /// One generation of all lists, with their configuration.
 #[derive(Debug)]
 pub struct Edition {
@@ -117,9 +124,24 @@ pub struct Edition {
     /// The lists.
     pub lists: Lists,
     /// The names of the lists that policies select.
-    selections: Vec<Vec<String>>,
+    selections: Selections,
+    has_shadow: bool,
     /// The number of this edition; the agent starts with number 1.
     pub generation: u64,
+}
+
+impl Edition {
+    fn new(config: Arc<Config>, lists: Vec<List>, selections: Selections, generation: u64) -> Self {
+        let lists = Lists::of(lists, &selections);
+        let has_shadow = lists.all().has_shadow() || config.message_rules.iter().any(MessageRule::is_shadow);
+        Self { config, lists, selections, has_shadow, generation }
+    }
+
+    /// True if a list or a message is in shadow mode.
+    #[inline]
+    pub(crate) const fn has_shadow(&self) -> bool {
+        self.has_shadow
+    }
 }
 
 /// The files that could not be used when they were last read, by list.
@@ -158,8 +180,7 @@ impl Library {
             Next::load(&config, &Lists::default(), Refused::new(), |_, _| true)?;
         let verdicts = VerdictCounts::default();
         verdicts.assign(&mut lists);
-        let lists = Lists::of(lists, &selections);
-        let edition = Edition { lists, config: Arc::new(config), selections, generation: 1 };
+        let edition = Edition::new(Arc::new(config), lists, selections, 1);
         let library = Self(Arc::new(Shared {
             edition: ArcSwap::from_pointee(edition),
             reloading: Mutex::default(),
@@ -243,7 +264,7 @@ impl Library {
     }
 
     /// Swaps the lists in, if anything is new.
-    fn publish(&self, config: Arc<Config>, selections: Vec<Vec<String>>, next: Next) -> Change {
+    fn publish(&self, config: Arc<Config>, selections: Selections, next: Next) -> Change {
         let Next { mut lists, loaded, failed, refused } = next;
         self.0.verdicts.assign(&mut lists);
         *lock(&self.0.refused) = refused;
@@ -254,8 +275,7 @@ impl Library {
             return Change { generation: before.generation, loaded, failed };
         }
         let generation = before.generation + 1;
-        let lists = Lists::of(lists, &selections);
-        self.0.edition.store(Arc::new(Edition { config, lists, selections, generation }));
+        self.0.edition.store(Arc::new(Edition::new(config, lists, selections, generation)));
         Change { generation, loaded, failed }
     }
 }

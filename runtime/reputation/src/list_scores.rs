@@ -2,19 +2,17 @@
 
 use std::fmt::Write;
 use std::future::Pending;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use spoa_core::wire::{Actions, Message, SetVars};
 use spoa_core::{Ack, Notify};
 
-use crate::address::addresses;
+use crate::judge::Judge;
 use crate::library::{Edition, Library};
-use crate::lists::{Selection, Verdict};
+use crate::lists::Verdict;
 use crate::message_counts::Counts;
 use crate::message_rule::{MessageRule, rule_for};
-use crate::observer::{Decision, Observer};
-use crate::policy::{Policy, policy_of};
+use crate::observer::{Decision, Judged, Observer};
 use crate::verdict_counts::{Mode, WorkerVerdicts};
 use spoa_runtime::{Handler, HandlerError, Peer, Reply};
 
@@ -45,56 +43,6 @@ pub struct ListScores {
     prefix: String,
 }
 
-/// The lists and the policy that a message is judged by.
-#[derive(Clone, Copy)]
-struct Judge<'e> {
-    edition: &'e Edition,
-    policy: &'e Policy,
-    lists: Selection<'e>,
-}
-
-impl<'e> Judge<'e> {
-    fn of(edition: &'e Edition, rule: &'e MessageRule, message: &Message<'_>) -> Self {
-        let policy = policy_of(&edition.config.policies, rule, message);
-        Self { edition, policy, lists: edition.lists.select(policy.selection) }
-    }
-
-    /// Returns the score of a verdict.
-    fn score(self, verdict: Verdict<'_>) -> u32 {
-        verdict.score().or(self.policy.default_score).unwrap_or(self.edition.config.default_score)
-    }
-
-    /// Returns a key that orders verdicts, the worst first.
-    fn badness(self, verdict: Verdict<'_>) -> (u8, u32) {
-        let kind = match verdict {
-            Verdict::Listed(_) => 0,
-            Verdict::Unknown => 1,
-            Verdict::Allow(_) => 2,
-        };
-        (kind, self.score(verdict))
-    }
-}
-
-/// The worst verdict on the addresses of a message, and the address that it is about.
-#[derive(Clone, Copy)]
-struct Worst<'e>(Option<(IpAddr, Verdict<'e>)>);
-
-impl<'e> Worst<'e> {
-    fn add(&mut self, judge: Judge<'e>, address: IpAddr, verdict: Verdict<'e>) {
-        if self.0.is_none_or(|(_, worst)| judge.badness(verdict) < judge.badness(worst)) {
-            self.0 = Some((address, verdict));
-        }
-    }
-
-    fn verdict(self) -> Verdict<'e> {
-        self.0.map_or(Verdict::Unknown, |(_, verdict)| verdict)
-    }
-
-    fn address(self) -> Option<IpAddr> {
-        self.0.map(|(address, _)| address)
-    }
-}
-
 impl ListScores {
     /// Answers with the lists of `library`.
     pub fn new(library: Library) -> Self {
@@ -109,44 +57,28 @@ impl ListScores {
         self
     }
 
-    /// Answers a message that `rule` serves.
-    fn serve(
+    /// Answers a message. Returns the verdict if everything in shadow mode were enforced.
+    fn serve<'e>(
         &mut self,
-        edition: &Edition,
-        rule: &MessageRule,
+        judge: Judge<'e>,
         message: &Message<'_>,
         ack: &mut Ack<'_>,
         peer: Peer<'_>,
-    ) -> Result<(), HandlerError> {
-        self.counts.served(rule);
-        let judge = Judge::of(edition, rule, message);
-        let (worst, would) = self.worst(judge, rule, message);
-        let verdict = if rule.is_shadow() { Verdict::Unknown } else { worst.verdict() };
-        self.answer(judge, rule, verdict, ack)?;
-        self.verdicts.add(Mode::Enforced, rule, verdict, judge.score(verdict));
-        if judge.lists.has_shadow() || rule.is_shadow() {
-            let would = would.verdict();
-            answer_shadow(judge, rule, would, ack)?;
-            self.verdicts.add(Mode::Shadow, rule, would, judge.score(would));
-        }
+    ) -> Result<Judged<'e>, HandlerError> {
+        self.counts.served(judge.rule);
+        let (judged, would) = judge.judge(&self.library, message);
+        self.answer(judge, judged, ack)?;
+        self.verdicts.add(Mode::Enforced, judge.rule, judged);
         if let Some(observer) = &self.observer {
-            // The address that would be listed is the one to know.
-            let address = if verdict.matched().is_some() { worst.address() } else { would.address() };
-            let would = would.verdict();
-            let (score, would_score) = (judge.score(verdict), judge.score(would));
-            observer.decided(&Decision { edition, rule, address, verdict, score, would, would_score, peer });
+            let Judge { edition, rule, policy_name: policy, .. } = judge;
+            observer.decided(&Decision { edition, rule, policy, judged, would, peer });
         }
-        Ok(())
+        Ok(would)
     }
 
-    fn answer(
-        &mut self,
-        judge: Judge<'_>,
-        rule: &MessageRule,
-        verdict: Verdict<'_>,
-        ack: &mut Ack<'_>,
-    ) -> Result<(), HandlerError> {
-        let (scope, names) = (rule.scope(), rule.names());
+    fn answer(&mut self, judge: Judge<'_>, judged: Judged<'_>, ack: &mut Ack<'_>) -> Result<(), HandlerError> {
+        let (scope, names) = (judge.rule.scope(), judge.rule.names());
+        let Judged { verdict, score, .. } = judged;
         let (list, category) = verdict.matched().map_or(("", ""), |matched| {
             let config = matched.list().config();
             (config.name.as_str(), config.category.as_str())
@@ -155,7 +87,7 @@ impl ListScores {
         if let Some(matched) = verdict.matched() {
             write!(self.prefix, "{}", matched.prefix())?;
         }
-        ack.set_var(scope, &names.score, judge.score(verdict))?
+        ack.set_var(scope, &names.score, score)?
             .set_var(scope, &names.listed, matches!(verdict, Verdict::Listed(_)))?
             .set_var(scope, &names.verdict, verdict.name())?
             .set_var(scope, &names.list, list)?
@@ -164,38 +96,14 @@ impl ListScores {
             .set_var(scope, &names.generation, judge.edition.generation)?;
         Ok(())
     }
-
-    /// Returns the worst verdict on the addresses of a message, and the worst if all lists in shadow mode were enforced.
-    fn worst<'e>(&self, judge: Judge<'e>, rule: &MessageRule, message: &Message<'_>) -> (Worst<'e>, Worst<'e>) {
-        let (mut worst, mut would) = (Worst(None), Worst(None));
-        let each = |address: IpAddr| {
-            let verdict = judge.lists.verdict(address);
-            let with_shadow = judge.lists.verdict_with_shadow(address, verdict);
-            worst.add(judge, address, judge.policy.limit(verdict));
-            would.add(judge, address, judge.policy.limit(with_shadow));
-        };
-        let has_argument =
-            addresses(message, rule.arguments(), each, |name| self.library.counts().count_lost(rule, name));
-        if !has_argument {
-            self.library.counts().report_no_argument(rule, message);
-        } else if worst.address().is_none() {
-            self.library.counts().report_no_address(rule, message);
-        }
-        (worst, would)
-    }
 }
 
 /// Sets the variables of shadow mode.
-fn answer_shadow(
-    judge: Judge<'_>,
-    rule: &MessageRule,
-    would: Verdict<'_>,
-    ack: &mut Ack<'_>,
-) -> Result<(), HandlerError> {
+fn answer_shadow(rule: &MessageRule, would: Judged<'_>, ack: &mut Ack<'_>) -> Result<(), HandlerError> {
     let (scope, names) = (rule.scope(), rule.names());
-    let list = would.matched().map_or("", |matched| matched.list().config().name.as_str());
-    ack.set_var(scope, &names.shadow_score, judge.score(would))?
-        .set_var(scope, &names.shadow_verdict, would.name())?
+    let list = would.verdict.matched().map_or("", |matched| matched.list().config().name.as_str());
+    ack.set_var(scope, &names.shadow_score, would.score)?
+        .set_var(scope, &names.shadow_verdict, would.verdict.name())?
         .set_var(scope, &names.shadow_list, list)?;
     Ok(())
 }
@@ -225,13 +133,22 @@ impl Handler for ListScores {
         let edition = self.library.edition();
         let messages = notify.messages();
         let mut ack = notify.ack();
+        let mut shadows = Vec::new();
         for message in messages {
             if let Some(rule) = rule_for(&edition.config.message_rules, &message) {
-                self.serve(&edition, rule, &message, &mut ack, peer)?;
+                let would = self.serve(Judge::of(&edition, rule, &message), &message, &mut ack, peer)?;
+                if edition.has_shadow() {
+                    shadows.push((rule, would));
+                }
             } else {
                 self.counts.unknown();
                 self.library.counts().report_unknown(&edition.config.message_rules, &message);
             }
+        }
+        // After the variables of all messages: an ACK that is too large loses its last actions.
+        for (rule, would) in shadows {
+            answer_shadow(rule, would, &mut ack)?;
+            self.verdicts.add(Mode::Shadow, rule, would);
         }
         ack.finish()?;
         Ok(Reply::Done)

@@ -8,6 +8,8 @@
 //!
 //! Lists in shadow mode do not count, but for [`Selection::verdict_with_shadow`].
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -89,6 +91,8 @@ pub struct Match<'l> {
     address: IpAddr,
     len: u8,
     score: u8,
+    /// The number of the list.
+    number: u16,
 }
 
 impl<'l> Match<'l> {
@@ -109,6 +113,11 @@ impl<'l> Match<'l> {
 
     fn rank(self) -> u16 {
         self.list.config().rank(self.score())
+    }
+
+    /// Returns a key that orders matches of one address as the lookup tables do: the first one decides.
+    fn order(self) -> (u16, Reverse<u8>, u16) {
+        (self.rank(), Reverse(self.len), self.number)
     }
 }
 
@@ -169,7 +178,7 @@ impl Lists {
     }
 
     /// Builds the lookup tables of these lists, and of those that each of `selections` names.
-    pub(crate) fn of(lists: Vec<List>, selections: &[Vec<String>]) -> Self {
+    pub(crate) fn of(lists: Vec<List>, selections: &[BTreeSet<String>]) -> Self {
         let mut all = vec![Selected::of(&lists, |_| true)];
         all.extend(selections.iter().map(|names| Selected::of(&lists, |config| names.contains(&config.name))));
         Self { lists, selections: all }
@@ -231,7 +240,7 @@ impl<'l> Selection<'l> {
             None => verdict,
             Some(tables) => {
                 let found = verdict.matched().into_iter().chain(self.find(tables, address));
-                Verdict::of(found.min_by_key(|matched| matched.rank()))
+                Verdict::of(found.min_by_key(|matched| matched.order()))
             }
         }
     }
@@ -265,7 +274,7 @@ impl<'l> Selection<'l> {
     #[inline]
     fn matched(self, hit: Option<Hit>, address: IpAddr) -> Option<Match<'l>> {
         let list = |hit: Hit| &self.lists[usize::from(hit.list())];
-        hit.map(|hit| Match { list: list(hit), address, len: hit.prefix_len(), score: hit.score() })
+        hit.map(|hit| Match { list: list(hit), address, len: hit.prefix_len(), score: hit.score(), number: hit.list() })
     }
 }
 
@@ -370,6 +379,42 @@ mod tests {
             lines.iter().map(|found| format!("{} {} {}", found.line, found.prefix, found.score)).collect::<Vec<_>>(),
             ["1 10.2.3.0/24 30", "2 10.0.0.0/8 30"]
         );
+    }
+
+    /// The verdict with lists in shadow mode is exactly that of the same lists if all are enforced, ties included.
+    #[test]
+    fn shadow_mode_predicts_the_verdict() {
+        let files = Files::new(&[
+            ("a", "10.0.0.0/8\n10.1.0.0/16\n10.2.2.0/24"),
+            ("b", "10.0.0.0/8\n10.1.1.0/24\n10.2.0.0/16"),
+            ("c", "10.1.1.1\n10.2.2.2"),
+        ]);
+        let addresses = ["10.0.0.1", "10.1.0.1", "10.1.1.1", "10.1.1.2", "10.2.2.2", "10.2.0.1", "192.0.2.1"];
+        for options in [["", "", ""], ["", ",score=5", ",allow"], [",score=5", "", ",score=5"]] {
+            let lists = |shadow: usize| {
+                let list = |(at, (name, options)): (usize, (&str, &str))| {
+                    let shadow = if shadow & 1 << at == 0 { "" } else { ",shadow" };
+                    files.list(name, &format!("{options}{shadow}"))
+                };
+                Lists::load(&["a", "b", "c"].into_iter().zip(options).enumerate().map(list).collect::<Vec<_>>())
+                    .unwrap()
+            };
+            let enforced = lists(0);
+            for shadow in 1..8 {
+                let lists = lists(shadow);
+                for address in addresses.map(|address| address.parse().unwrap()) {
+                    let decided = |verdict: Verdict<'_>| {
+                        verdict.matched().map(|matched| (matched.list().config().name.clone(), matched.prefix()))
+                    };
+                    let predicted = lists.all().verdict_with_shadow(address, lists.all().verdict(address));
+                    assert_eq!(
+                        decided(predicted),
+                        decided(enforced.all().verdict(address)),
+                        "{options:?} {shadow:b} {address}"
+                    );
+                }
+            }
+        }
     }
 
     /// A score of a line counts in place of the list's, and changes with a new configuration only if the list has no own ones.

@@ -114,9 +114,13 @@ impl MessageCounts {
         self.misfits.no_address(rule, message);
     }
 
-    /// Returns the names of served messages with the index of their counters.
+    /// Returns the names of served messages with the index of their counters. The last one is that of further messages, if there
+    /// are any.
     pub(crate) fn names(&self) -> Vec<(String, usize)> {
-        self.lock().names.iter().cloned().zip(1..).collect()
+        let inner = self.lock();
+        let has_more = inner.workers.iter().any(|counts| counts.0[OTHERS].get() > 0);
+        let more = has_more.then(|| ("(more)".to_owned(), OTHERS));
+        inner.names.iter().cloned().zip(1..).chain(more).collect()
     }
 
     pub(crate) fn write(&self, families: &mut Families<'_>) -> fmt::Result {

@@ -9,6 +9,17 @@ use crate::library::Edition;
 use crate::lists::Verdict;
 use crate::message_rule::MessageRule;
 
+/// A verdict, with the address that it is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged<'d> {
+    /// The address that decided, of several in a message; `None` if there was none.
+    pub address: Option<IpAddr>,
+    /// The verdict.
+    pub verdict: Verdict<'d>,
+    /// Its score.
+    pub score: u32,
+}
+
 /// A verdict that was given.
 #[derive(Clone, Copy, Debug)]
 pub struct Decision<'d> {
@@ -16,16 +27,12 @@ pub struct Decision<'d> {
     pub edition: &'d Edition,
     /// The rule of the message.
     pub rule: &'d MessageRule,
-    /// The address that decided; `None` if the message had none.
-    pub address: Option<IpAddr>,
+    /// The name of the policy that the message selected by an argument; `None` if it is judged by the policy of its rule.
+    pub policy: Option<&'d str>,
     /// The verdict in the variables.
-    pub verdict: Verdict<'d>,
-    /// Its score.
-    pub score: u32,
-    /// The verdict if everything in shadow mode were enforced; the same as `verdict` if nothing is.
-    pub would: Verdict<'d>,
-    /// Its score.
-    pub would_score: u32,
+    pub judged: Judged<'d>,
+    /// The verdict if everything in shadow mode were enforced; the same as `judged` if nothing is in it.
+    pub would: Judged<'d>,
     /// The connection that the message came from.
     pub peer: Peer<'d>,
 }
@@ -33,7 +40,7 @@ pub struct Decision<'d> {
 impl Decision<'_> {
     /// True if the verdict is `listed`, or would be if everything in shadow mode were enforced.
     pub const fn is_listed(&self) -> bool {
-        matches!(self.verdict, Verdict::Listed(_)) || matches!(self.would, Verdict::Listed(_))
+        matches!(self.judged.verdict, Verdict::Listed(_)) || matches!(self.would.verdict, Verdict::Listed(_))
     }
 }
 

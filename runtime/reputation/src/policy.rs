@@ -1,7 +1,10 @@
 //! Policies: which lists count for a message, and how.
 
+use std::collections::BTreeSet;
+
 use spoa_core::wire::Message;
 
+use crate::list::ListConfig;
 use crate::lists::Verdict;
 use crate::message_rule::MessageRule;
 use crate::scores::SCORE_MAX;
@@ -47,6 +50,11 @@ pub enum PolicyError {
         /// The score.
         score: u32,
     },
+    /// The policies select too many different sets of lists.
+    #[error(
+        "the policies select {0} different sets of lists; at most {SELECTIONS_MAX} are possible, because each needs memory"
+    )]
+    TooManySelections(usize),
     /// Two policies have the same name.
     #[error("two policies are called {0}")]
     SameName(String),
@@ -81,29 +89,37 @@ impl Policy {
     }
 }
 
-/// Returns the policy of a message: the one that its argument names, or that of its rule.
+/// Returns the policy of a message: the one that its argument names, with its name, or that of its rule.
 #[inline]
-pub(crate) fn policy_of<'c>(policies: &'c [NamedPolicy], rule: &'c MessageRule, message: &Message<'_>) -> &'c Policy {
-    let Some(argument) = rule.policy_argument() else { return rule.policy() };
+pub(crate) fn policy_of<'c>(
+    policies: &'c [NamedPolicy],
+    rule: &'c MessageRule,
+    message: &Message<'_>,
+) -> (Option<&'c str>, &'c Policy) {
+    let Some(argument) = rule.policy_argument() else { return (None, rule.policy()) };
     let value = message.arg(argument).and_then(|value| value.as_bytes());
     let named = policies.iter().find(|policy| value == Some(policy.name.as_bytes()));
-    named.map_or_else(|| rule.policy(), |named| &named.policy)
+    named.map_or((None, rule.policy()), |named| (Some(&named.name), &named.policy))
 }
 
-/// Assigns the lookup tables to each policy. Returns the names of the lists of each selection but the first, which has all.
-pub(crate) fn assign<'c>(policies: impl Iterator<Item = &'c mut Policy>) -> Vec<Vec<String>> {
-    let mut selections = Vec::<Vec<String>>::new();
+/// The number of different selections of lists, each of which has lookup tables of its own.
+pub(crate) const SELECTIONS_MAX: usize = 64;
+
+/// Assigns the lookup tables to each policy. Returns the names of the lists of each selection but the first, which has all
+/// `lists`.
+pub(crate) fn assign<'c>(
+    lists: &[ListConfig],
+    policies: impl Iterator<Item = &'c mut Policy>,
+) -> Vec<BTreeSet<String>> {
+    let all: BTreeSet<_> = lists.iter().map(|list| list.name.clone()).collect();
+    let mut selections = vec![all];
     for policy in policies {
-        policy.selection = match &policy.lists {
-            None => 0,
-            Some(lists) => match selections.iter().position(|known| known == lists) {
-                Some(at) => 1 + at,
-                None => {
-                    selections.push(lists.clone());
-                    selections.len()
-                }
-            },
-        };
+        let Some(lists) = &policy.lists else { continue };
+        let names = lists.iter().cloned().collect();
+        policy.selection = selections.iter().position(|known| *known == names).unwrap_or_else(|| {
+            selections.push(names);
+            selections.len() - 1
+        });
     }
-    selections
+    selections.split_off(1)
 }

@@ -10,6 +10,7 @@ use crate::list::List;
 use crate::lists::{Match, Verdict};
 use crate::message_counts::{MESSAGES, MessageCounts};
 use crate::message_rule::MessageRule;
+use crate::observer::Judged;
 use crate::scores::SCORE_MAX;
 
 /// The number of different scores.
@@ -87,7 +88,7 @@ impl Default for WorkerVerdicts {
 impl WorkerVerdicts {
     /// Counts a verdict on a message of `rule`, and its score, which is counted only if it is enforced.
     #[inline]
-    pub(crate) fn add(&self, mode: Mode, rule: &MessageRule, verdict: Verdict<'_>, score: u32) {
+    pub(crate) fn add(&self, mode: Mode, rule: &MessageRule, Judged { verdict, score, .. }: Judged<'_>) {
         if let Some(of_message) = self.verdicts[mode as usize].get(rule.counter) {
             of_message[kind(verdict)].add(1);
         }
@@ -182,7 +183,8 @@ impl VerdictCounts {
         });
         families.counters(
             "list_matches",
-            "Verdicts that a list decided, or would decide in shadow mode, by list and mode.",
+            "Verdicts that a list decided, or would decide if everything in shadow mode were enforced, by list and mode. Of several lists \
+             with the address one decides.",
             lists.chain(more.filter(|(_, count)| *count > 0)),
         )?;
         let scores: [u64; SCORES] = array::from_fn(|score| sum(&|worker| worker.scores[score].get()));

@@ -152,7 +152,7 @@ impl fmt::Display for Explanation {
         }
         if let Some(Would { verdict, score, list, prefix }) = &self.would {
             let by = format_args!("{verdict}, score {score}, decided by {prefix} in {list}");
-            writeln!(f, "  without shadow mode: {}", Escaped(by))?;
+            writeln!(f, "  if enforced: {}", Escaped(by))?;
         }
         for ListMatch { list, prefix, score, allow, shadow, line, path } in &self.matches {
             let allow = if *allow { ", allow" } else { "" };

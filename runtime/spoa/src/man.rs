@@ -29,11 +29,14 @@ within \fB\-\-grace\fR. Another SIGTERM more than a second later, or a SIGINT, e
 Stops it without the time of \fB\-\-drain\fR.
 .TP
 .B SIGHUP
-Reads the configuration file again and reloads all lists. Messages, lists and scores change while it serves. Other options
+Reads the configuration file again and reloads all lists. Messages, policies, lists and scores change while it serves. Other options
 that have changed take effect at the next start, and the log names them.
 .TP
 .B SIGUSR1
 Switches the log level to debug, and back.
+.TP
+.B SIGUSR2
+Opens the file of the verdict log again, as SIGHUP does too.
 .SH FILES
 .TP
 .I /etc/spoa/spoa.toml

@@ -2,6 +2,8 @@
 
 mod effect;
 
+use std::path::Path;
+
 use clap::Args;
 use serde::Deserialize;
 use spoa_reputation::{ListConfig, MessageRule, NamedPolicy};
@@ -165,15 +167,15 @@ macro_rules! options {
             #[serde(deserialize_with = "text")]
             default_score: Option<Percent>,
 
-            /// File for a JSON line per verdict, or - for standard error; opened again at SIGHUP [default: no log]
+            /// File for a JSON line per verdict, or - for standard error; opened again at SIGUSR2 and SIGHUP [default: no log]
             ///
-            /// A line never delays an answer: lines that cannot be written are lost and counted, as on a full disk or in a FIFO
+            /// No answer waits for it: lines that cannot be written are lost and counted, as on a full disk or in a FIFO
             /// without a reader.
             #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
             #[serde(deserialize_with = "text")]
             verdict_log: Option<Target>,
 
-            /// Verdicts in the log: listed or all; listed includes those that would be without shadow mode [default: listed]
+            /// Verdicts in the log: listed or all; listed includes those that shadow mode prevents [default: listed]
             #[arg(long, value_name = "WHICH", hide_possible_values = true)]
             verdict_log_which: Option<Which>,
 
@@ -182,7 +184,7 @@ macro_rules! options {
             #[serde(deserialize_with = "text")]
             verdict_log_sample: Option<Positive>,
 
-            /// Lines of verdicts per second; further ones are lost; 0 for no limit [default: 1000]
+            /// Lines of verdicts per second; further ones are lost; 0 for no limit [default: 100]
             #[arg(long, value_name = "NUMBER")]
             #[serde(deserialize_with = "text")]
             verdict_log_rate: Option<Number>,
@@ -310,6 +312,13 @@ impl Options {
         each_field!(or)
     }
 
+    /// Makes the path of the verdict log relative to a folder.
+    pub(crate) fn verdict_log_below(&mut self, folder: &Path) {
+        if let Some(Target::File(path)) = &mut self.verdict_log {
+            *path = folder.join(&path);
+        }
+    }
+
     /// Returns the names of options that differ and take effect only at the next start.
     pub(crate) fn fixed_differences(&self, others: &Self) -> Vec<String> {
         let mut names = Vec::new();
@@ -333,9 +342,7 @@ impl Options {
         if self.has_lists() && (self.delay.is_some() || self.seed.is_some()) {
             return Err("delay and seed are for random scores, but there are lists".into());
         }
-        if self.verdict_log.is_some() && !self.has_lists() {
-            return Err("verdict-log is for the verdicts of lists, but there is none".into());
-        }
+        self.check_verdict_log()?;
         let capabilities = self.capability.as_deref().unwrap_or_default();
         if capabilities.len() > 1 && capabilities.iter().any(|Capability(one)| *one == Capabilities::NONE) {
             return Err("the capability \"none\" stands alone: it means that no other is offered".into());
@@ -347,6 +354,29 @@ impl Options {
         match messages.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(format!("two messages are called {}", pair[0])),
             None => Ok(()),
+        }
+    }
+
+    /// Checks the options of the verdict log, and those that need lists.
+    fn check_verdict_log(&self) -> Result<(), String> {
+        let details = [
+            ("verdict-log-which", self.verdict_log_which.is_some()),
+            ("verdict-log-sample", self.verdict_log_sample.is_some()),
+            ("verdict-log-rate", self.verdict_log_rate.is_some()),
+        ];
+        if let Some((name, _)) = details.iter().find(|(_, is_given)| *is_given && self.verdict_log.is_none()) {
+            return Err(format!("{name} has no effect without verdict-log"));
+        }
+        if self.verdict_log.is_some() && !self.has_lists() {
+            return Err("verdict-log is for the verdicts of lists, but there is none".into());
+        }
+        let has_effect = |rule: &MessageRule| !rule.is_shadow() && rule.policy_argument().is_none();
+        match self.message_rules.iter().flatten().find(|rule| !has_effect(rule)) {
+            Some(rule) if !self.has_lists() => Err(format!(
+                "shadow and policy-argument of the message {} are for lists, but there is none",
+                rule.message()
+            )),
+            _ => Ok(()),
         }
     }
 

@@ -24,7 +24,7 @@ use crate::summary::{log_list, log_refused};
 use crate::systemd;
 use crate::verdict_log::VerdictLog;
 
-/// SIGHUP and SIGUSR1, caught from the moment that this is made: before that, either ends the process.
+/// SIGHUP, SIGUSR1 and SIGUSR2, caught from the moment that this is made: before that, each of them ends the process.
 pub(crate) struct Signals(async_signal::Signals);
 
 /// The period in which the signal thread records its heartbeat and checks the log and the loader.
@@ -44,18 +44,27 @@ pub(crate) struct Logs {
     pub(crate) verdicts: Option<Arc<VerdictLog>>,
 }
 
+impl Logs {
+    /// Opens the file of the verdict log again.
+    fn reopen(&self) {
+        if let Some(verdicts) = &self.verdicts {
+            verdicts.reopen();
+        }
+    }
+}
+
 impl Signals {
     /// Catches the signals.
     ///
     /// # Errors
     /// A signal cannot be caught.
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self(async_signal::Signals::new([Signal::Hup, Signal::Usr1])?))
+        Ok(Self(async_signal::Signals::new([Signal::Hup, Signal::Usr1, Signal::Usr2])?))
     }
 
     /// Handles the signals on a separate thread, which always responds, and loads lists on another, the loader. SIGHUP
     /// reads the configuration again and reloads all lists. A change of a file reloads its list. SIGUSR1 switches the level of
-    /// `log`. `heartbeat` stands for both threads.
+    /// the log. SIGUSR2 opens the verdict log again, as SIGHUP does too. `heartbeat` stands for both threads.
     ///
     /// # Errors
     /// A thread cannot be started.
@@ -97,10 +106,9 @@ async fn handle_signals(
         };
         match future::or(signal, tick).await {
             Some(Ok(Signal::Usr1)) => logs.log.toggle(),
+            Some(Ok(Signal::Usr2)) => logs.reopen(),
             Some(Ok(_)) => {
-                if let Some(verdicts) = &logs.verdicts {
-                    verdicts.reopen();
-                }
+                logs.reopen();
                 // If a SIGHUP is queued already, its reload is enough for this one too.
                 let _ = hangups.try_send(());
             }

@@ -1,20 +1,21 @@
 //! The log of verdicts: a JSON object per line, in a file or on standard error.
 
+mod rate;
 mod sink;
 mod writer;
 
 use std::cell::RefCell;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::ValueEnum;
 use humantime::Rfc3339Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 use spoa_reputation::lists::{Match, Verdict};
-use spoa_reputation::{Decision, Observer, Prefix};
+use spoa_reputation::{Decision, Judged, Observer, Prefix};
 use spoa_runtime::text::Count;
 use spoa_runtime::{Families, Source};
 
@@ -28,10 +29,10 @@ pub(crate) use writer::Flush;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Which {
-    /// Those that are `listed`, or would be if everything in shadow mode were enforced
+    /// Verdicts that are `listed`, or would be if everything in shadow mode were enforced
     #[default]
     Listed,
-    /// All
+    /// All verdicts
     All,
 }
 
@@ -51,8 +52,26 @@ pub(crate) struct VerdictLog {
     queue: Arc<Queue>,
     /// The number of verdicts so far, for sampling.
     seen: AtomicU64,
-    /// The number of lost lines that were reported.
-    reported: AtomicU64,
+    /// The lost lines that were reported: those that cannot be written, and those above the rate.
+    unwritten: Reported,
+    above_rate: Reported,
+}
+
+/// The number of lines that were reported, and the time of the last report.
+#[derive(Default)]
+struct Reported(Mutex<(u64, Option<Instant>)>);
+
+impl Reported {
+    /// Returns how many lines are new, if there are any and the last report is at least `period` old.
+    fn rise(&self, count: u64, period: Duration) -> Option<u64> {
+        let mut reported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, last) = *reported;
+        if count == before || last.is_some_and(|last| last.elapsed() < period) {
+            return None;
+        }
+        *reported = (count, Some(Instant::now()));
+        Some(count - before)
+    }
 }
 
 /// A line.
@@ -61,11 +80,16 @@ struct Line<'l> {
     #[serde(serialize_with = "as_text")]
     time: Rfc3339Timestamp,
     message: &'l str,
-    address: Option<IpAddr>,
+    /// The name of the policy that the message selected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<&'l str>,
     #[serde(flatten)]
     verdict: Fields<'l>,
     #[serde(skip_serializing_if = "Option::is_none")]
     would: Option<Fields<'l>>,
+    /// One of so many verdicts is logged.
+    #[serde(skip_serializing_if = "is_one")]
+    sample: u64,
     generation: u64,
     peer: &'l str,
     engine: Option<&'l str>,
@@ -74,12 +98,18 @@ struct Line<'l> {
 /// A verdict and the list that decided it; empty strings if none did.
 #[derive(Serialize)]
 struct Fields<'l> {
+    address: Option<IpAddr>,
     verdict: &'static str,
     score: u32,
     list: &'l str,
     #[serde(serialize_with = "as_text_if_any")]
     prefix: Option<Prefix>,
     category: &'l str,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde needs")]
+const fn is_one(sample: &u64) -> bool {
+    *sample == 1
 }
 
 fn as_text<S: Serializer>(value: &impl fmt::Display, to: S) -> Result<S::Ok, S::Error> {
@@ -94,9 +124,10 @@ fn as_text_if_any<S: Serializer>(value: &Option<impl fmt::Display>, to: S) -> Re
 }
 
 impl<'l> Fields<'l> {
-    fn of(verdict: Verdict<'l>, score: u32) -> Self {
+    fn of(Judged { address, verdict, score }: Judged<'l>) -> Self {
         let config = verdict.matched().map(|matched| matched.list().config());
         Self {
+            address,
             verdict: verdict.name(),
             score,
             list: config.map_or("", |config| &config.name),
@@ -113,7 +144,8 @@ impl VerdictLog {
     /// The file cannot be opened, or the thread cannot be started.
     pub(crate) fn start(target: &Target, settings: Settings) -> Result<(Arc<Self>, Flush), String> {
         let (queue, flush) = writer::start(target, settings.rate)?;
-        let log = Self { settings, queue, seen: AtomicU64::new(0), reported: AtomicU64::new(0) };
+        let (unwritten, above_rate) = (Reported::default(), Reported::default());
+        let log = Self { settings, queue, seen: AtomicU64::new(0), unwritten, above_rate };
         Ok((Arc::new(log), flush))
     }
 
@@ -122,18 +154,20 @@ impl VerdictLog {
         self.queue.reopen();
     }
 
-    /// Reports lines that were lost since the last call.
+    /// Reports a fault of the file, and lines that were lost: those above the rate once a minute.
     pub(crate) fn report_lost(&self) {
+        if let Some(fault) = self.queue.fault() {
+            tracing::warn!("{fault}");
+        }
         let counts = self.queue.counts();
-        let lost = [&counts.unwritten, &counts.full, &counts.above_rate].map(|count| count.load(Ordering::Relaxed));
-        let lost = lost.iter().sum::<u64>();
-        let new = lost - self.reported.swap(lost, Ordering::Relaxed);
-        if new > 0 {
-            let reason = self
-                .queue
-                .fault()
-                .unwrap_or_else(|| "more than --verdict-log-rate allows, or than can be written".into());
-            tracing::warn!(lost = new, "lost {}: {reason}", Count(new, "line of the verdict log"));
+        let unwritten = counts.unwritten.load(Ordering::Relaxed) + counts.full.load(Ordering::Relaxed);
+        if let Some(new) = self.unwritten.rise(unwritten, Duration::ZERO) {
+            tracing::warn!(lost = new, "lost {}: they cannot be written", Count(new, "line of the verdict log"));
+        }
+        if let Some(new) = self.above_rate.rise(counts.above_rate.load(Ordering::Relaxed), Duration::from_secs(60)) {
+            let rate = self.settings.rate.unwrap_or_default();
+            let lost = Count(new, "verdict");
+            tracing::warn!(lost = new, "did not log {lost}: --verdict-log-rate allows {rate} lines per second");
         }
     }
 }
@@ -143,14 +177,24 @@ impl Observer for VerdictLog {
         if self.settings.which == Which::Listed && !decision.is_listed() {
             return;
         }
-        if self.settings.sample > 1 && !self.seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.settings.sample) {
+        if self.settings.sample > 1 && !is_sampled(self.seen.fetch_add(1, Ordering::Relaxed), self.settings.sample) {
             return;
         }
-        // The room is taken before the line is made, which takes longer.
-        if self.queue.take_room() {
-            with_line(decision, SystemTime::now(), |line| self.queue.push(line));
+        // Asked before the line is made, which takes longer.
+        if self.queue.allows_line() {
+            with_line(decision, self.settings.sample, SystemTime::now(), |line| self.queue.push(line));
         }
     }
+}
+
+/// True for one of `sample` numbers. They have no pattern: if they had, of two messages that always come together only one would
+/// be logged.
+const fn is_sampled(number: u64, sample: u64) -> bool {
+    // SplitMix64.
+    let mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed ^ (mixed >> 31)).is_multiple_of(sample)
 }
 
 /// True if another list or prefix decided.
@@ -165,13 +209,14 @@ fn differs(one: Verdict<'_>, other: Verdict<'_>) -> bool {
 }
 
 /// Calls `push` with the line of a verdict.
-fn with_line(decision: &Decision<'_>, now: SystemTime, push: impl FnOnce(&[u8])) {
+fn with_line(decision: &Decision<'_>, sample: u64, now: SystemTime, push: impl FnOnce(&[u8])) {
     let line = Line {
         time: humantime::format_rfc3339_millis(now),
         message: decision.rule.message(),
-        address: decision.address,
-        verdict: Fields::of(decision.verdict, decision.score),
-        would: differs(decision.would, decision.verdict).then(|| Fields::of(decision.would, decision.would_score)),
+        policy: decision.policy,
+        verdict: Fields::of(decision.judged),
+        would: differs(decision.would.verdict, decision.judged.verdict).then(|| Fields::of(decision.would)),
+        sample,
         generation: decision.edition.generation,
         peer: decision.peer.address(),
         engine: decision.peer.engine_id(),

@@ -7,7 +7,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Library, Refused, Shared, lock};
 use crate::list::{List, REASONS};
-use crate::message_rule::MessageRule;
 use spoa_runtime::{Families, Source, Unit};
 
 /// A gauge of each list.
@@ -79,9 +78,7 @@ impl Source for Library {
             &*self.0;
         counts.write(families)?;
         let edition = edition.load();
-        let has_shadow =
-            edition.lists.all().has_shadow() || edition.config.message_rules.iter().any(MessageRule::is_shadow);
-        verdicts.write(counts, has_shadow, families)?;
+        verdicts.write(counts, edition.has_shadow(), families)?;
         let state = State { refused: lock(refused).clone(), checked: lock(checked).clone() };
         let help = "Generation of the lists in use; that of the start is 1.";
         families.gauge("lists_generation", help, edition.generation)?;

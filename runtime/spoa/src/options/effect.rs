@@ -107,6 +107,10 @@ impl Options {
             Count(workers, "worker"),
             Count(connections, "connection"),
         );
+        for rule in config.message_rules.iter().filter(|rule| rule.is_shadow()) {
+            let message = rule.message();
+            tracing::warn!(message, "the message {message} is in shadow mode: its verdict is always unknown");
+        }
         if !self.has_lists() {
             tracing::warn!(
                 "scores are random, because there is no list: use this to try HAProxy's configuration only, since HAProxy refuses \
@@ -182,7 +186,7 @@ impl Options {
 const PORT: u16 = 12345;
 
 /// The default of [`Options::verdict_log_rate`].
-const VERDICTS_PER_SECOND: u64 = 1000;
+const VERDICTS_PER_SECOND: u64 = 100;
 
 /// The default of [`Options::silence_warning`].
 const SILENCE_WARNING: Duration = Duration::from_secs(300);

@@ -2,14 +2,19 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 /// The largest number of bytes that are written to a pipe at once, all or none of them (`PIPE_BUF`).
 const PIECE_MAX: usize = 4096;
+
+/// The time that a FIFO that is full gets to be read. More lines are queued meanwhile.
+const ROOM_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// The file of the log, or standard error.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,43 +61,53 @@ impl Target {
     }
 
     /// True for the error of a FIFO that nobody has opened to read.
-    pub(super) fn has_no_reader(error: &io::Error) -> bool {
-        error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error())
+    pub(super) fn has_no_reader(&self, error: &io::Error) -> bool {
+        let Self::File(path) = self else { return false };
+        let is_fifo = || path.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo());
+        error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) && is_fifo()
     }
 }
 
 impl Sink {
     /// Writes whole lines, which all end with a line feed. Returns the number of lines that were written, and the error that
-    /// prevented the others.
+    /// prevented others. A FIFO that is full gets some time to be read.
     pub(super) fn write(&mut self, lines: &[u8]) -> (u64, Option<io::Error>) {
         let (mut written, mut fault) = (0, None);
         for piece in pieces(lines) {
-            // Pieces after a fault are tried too: a FIFO may have room again.
             match self.write_piece(piece) {
-                Ok(()) => written += count(piece),
+                Ok(len) if len == piece.len() => written += count(piece),
+                Ok(len) => {
+                    written += count(&piece[..len]);
+                    fault = Some(io::ErrorKind::StorageFull.into());
+                }
+                // The other pieces would wait as long.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (written, Some(error)),
                 Err(error) => fault = Some(error),
             }
         }
         (written, fault)
     }
 
-    fn write_piece(&mut self, piece: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Stderr => io::stderr().write_all(piece),
-            Self::File { file, is_torn } => {
-                if *is_torn {
-                    file.write_all(b"\n")?;
-                    *is_torn = false;
-                }
-                match file.write(piece)? {
-                    len if len == piece.len() => Ok(()),
-                    len => {
-                        *is_torn = len > 0 && piece[len - 1] != b'\n';
-                        Err(io::ErrorKind::StorageFull.into())
-                    }
-                }
-            }
+    /// Writes a piece, and returns the number of bytes that were written.
+    fn write_piece(&mut self, piece: &[u8]) -> io::Result<usize> {
+        let Self::File { file, is_torn } = self else {
+            io::stderr().write_all(piece)?;
+            return Ok(piece.len());
+        };
+        if *is_torn {
+            file.write_all(b"\n")?;
+            *is_torn = false;
         }
+        let len = match file.write(piece) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let mut room = [PollFd::new(file, PollFlags::OUT)];
+                poll(&mut room, Some(&ROOM_WAIT))?;
+                file.write(piece)?
+            }
+            written => written?,
+        };
+        *is_torn = len > 0 && len < piece.len() && piece[len - 1] != b'\n';
+        Ok(len)
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::io;
 use std::mem;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::rate::Rate;
 use super::sink::{Sink, Target, count};
-#[cfg(target_os = "linux")]
-use crate::priority;
 
 /// Bytes that wait to be written; further lines are lost.
 const QUEUE_MAX: usize = 4 << 20;
@@ -17,11 +16,15 @@ const QUEUE_MAX: usize = 4 << 20;
 /// The time for which lines are collected before they are written together. Without it each line would wake the thread.
 const COLLECTED: Duration = Duration::from_millis(20);
 
-/// The time after which a file is opened again that could not be opened or written.
+/// The time after which a file is opened again that could not be opened.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The longest time that the end of the process waits for queued lines to be written.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
+
+/// How often a worker tries to append a line before it gives the line up. Another thread holds the queue for less time than
+/// this takes, unless it was interrupted.
+const ATTEMPTS: usize = 200;
 
 /// The queue to the thread.
 pub(super) struct Queue {
@@ -29,21 +32,10 @@ pub(super) struct Queue {
     rate: Rate,
     /// Notified when there is something to do for the thread.
     work: Condvar,
-    /// Notified when the thread has written everything, or ends.
+    /// Notified when the thread ends.
     done: Condvar,
     counts: Counts,
 }
-
-/// Bounds the lines per second. Workers only count down; the thread fills it again.
-struct Rate {
-    /// The lines per second; `None` for no limit.
-    max: Option<i64>,
-    /// The lines that are left in this second; negative if more were asked for.
-    left: AtomicI64,
-}
-
-/// The period in which the rate is filled again.
-const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct Inner {
@@ -51,7 +43,7 @@ struct Inner {
     reopen: bool,
     stop: bool,
     has_ended: bool,
-    /// The reason why lines were lost last.
+    /// The last fault of the file, until it is reported.
     fault: Option<String>,
 }
 
@@ -61,7 +53,7 @@ pub(super) struct Counts {
     pub(super) written: AtomicU64,
     /// Lost because there were more than the rate allows.
     pub(super) above_rate: AtomicU64,
-    /// Lost because the queue was full.
+    /// Lost because the queue was full, or in use by another thread for too long.
     pub(super) full: AtomicU64,
     /// Lost because the file could not be written.
     pub(super) unwritten: AtomicU64,
@@ -72,23 +64,33 @@ impl Queue {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the room for a line in this second. Returns false, and counts the line as lost, if there is none.
-    pub(super) fn take_room(&self) -> bool {
-        let is_allowed = self.rate.max.is_none() || self.rate.left.fetch_sub(1, Ordering::Relaxed) > 0;
+    /// Returns the queue unless another thread has it for too long. Workers must not wait.
+    fn lock_soon(&self) -> Option<MutexGuard<'_, Inner>> {
+        for _ in 0..ATTEMPTS {
+            match self.inner.try_lock() {
+                Ok(inner) => return Some(inner),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+            }
+        }
+        None
+    }
+
+    /// Counts a line against the rate. Returns false, and counts the line as lost, if it is above the rate.
+    pub(super) fn allows_line(&self) -> bool {
+        let is_allowed = self.rate.allows();
         if !is_allowed {
             self.counts.above_rate.fetch_add(1, Ordering::Relaxed);
         }
         is_allowed
     }
 
-    /// Appends a line. It does not wait for the file.
+    /// Appends a line. It waits neither for the file nor for another thread.
     pub(super) fn push(&self, line: &[u8]) {
-        let mut inner = self.lock();
-        if inner.lines.len() + line.len() > QUEUE_MAX {
-            drop(inner);
+        let Some(mut inner) = self.lock_soon().filter(|inner| inner.lines.len() + line.len() <= QUEUE_MAX) else {
             self.counts.full.fetch_add(1, Ordering::Relaxed);
             return;
-        }
+        };
         let is_first = inner.lines.is_empty();
         inner.lines.extend_from_slice(line);
         drop(inner);
@@ -106,22 +108,20 @@ impl Queue {
         &self.counts
     }
 
-    /// Returns the reason why lines were lost last, if the file is the reason, and forgets it.
+    /// Returns the last fault of the file, unless it was returned before.
     pub(super) fn fault(&self) -> Option<String> {
         self.lock().fault.take()
     }
 
-    /// Waits until there are lines to write, or the file is to be opened again. Returns `None` at the end.
-    fn next(&self, spare: &mut Vec<u8>, filled_at: &mut Instant) -> Option<(Vec<u8>, bool)> {
+    /// Waits until there are lines to write, the file is to be opened again, or this much time is over. Returns `None` at the end.
+    fn next(&self, spare: &mut Vec<u8>, wait_max: Option<Duration>) -> Option<(Vec<u8>, bool)> {
         let mut inner = self.lock();
-        loop {
-            self.fill(filled_at);
-            if !inner.lines.is_empty() || inner.reopen || inner.stop {
-                break;
-            }
-            inner = self.work.wait_timeout(inner, SECOND).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        if !inner.stop && !inner.reopen {
+        let is_idle = |inner: &mut Inner| inner.lines.is_empty() && !inner.reopen && !inner.stop;
+        inner = match wait_max {
+            Some(time) => self.work.wait_timeout_while(inner, time, is_idle).unwrap_or_else(PoisonError::into_inner).0,
+            None => self.work.wait_while(inner, is_idle).unwrap_or_else(PoisonError::into_inner),
+        };
+        if !inner.stop && !inner.reopen && !inner.lines.is_empty() {
             drop(inner);
             thread::sleep(COLLECTED);
             inner = self.lock();
@@ -133,16 +133,6 @@ impl Queue {
         }
         Some((mem::replace(&mut inner.lines, mem::take(spare)), mem::take(&mut inner.reopen)))
     }
-
-    /// Fills the rate again if a second is over.
-    fn fill(&self, filled_at: &mut Instant) {
-        if let Some(max) = self.rate.max
-            && filled_at.elapsed() >= SECOND
-        {
-            *filled_at = Instant::now();
-            self.rate.left.store(max, Ordering::Relaxed);
-        }
-    }
 }
 
 /// Opens the log and starts the thread.
@@ -152,18 +142,18 @@ impl Queue {
 pub(super) fn start(target: &Target, rate: Option<u64>) -> Result<(Arc<Queue>, Flush), String> {
     let sink = match target.open() {
         Ok(sink) => Some(sink),
-        Err(error) if Target::has_no_reader(&error) => None,
+        Err(error) if target.has_no_reader(&error) => None,
         Err(error) => return Err(failed(target, &error)),
     };
-    let max = rate.map(|rate| i64::try_from(rate).unwrap_or(i64::MAX));
     let queue = Arc::new(Queue {
         inner: Mutex::default(),
-        rate: Rate { max, left: AtomicI64::new(max.unwrap_or_default()) },
+        rate: Rate::new(rate),
         work: Condvar::new(),
         done: Condvar::new(),
         counts: Counts::default(),
     });
-    let writer = Writer { queue: Arc::clone(&queue), target: target.clone(), sink, retry_at: None };
+    let open_at = sink.is_none().then(Instant::now);
+    let writer = Writer { queue: Arc::clone(&queue), target: target.clone(), sink, open_at };
     let thread = thread::Builder::new().name("spoa-verdicts".into()).spawn(move || writer.run());
     thread.map_err(|error| format!("cannot start the thread that writes verdicts: {error}"))?;
     Ok((Arc::clone(&queue), Flush(queue)))
@@ -172,7 +162,7 @@ pub(super) fn start(target: &Target, rate: Option<u64>) -> Result<(Arc<Queue>, F
 fn failed(target: &Target, error: &io::Error) -> String {
     match target {
         Target::Stderr => format!("cannot write verdicts to standard error: {error}"),
-        Target::File(path) if Target::has_no_reader(error) => format!("{}: nobody reads this FIFO", path.display()),
+        Target::File(path) if target.has_no_reader(error) => format!("{}: nobody reads this FIFO", path.display()),
         Target::File(path) => format!("cannot write verdicts to {}: {error}", path.display()),
     }
 }
@@ -180,19 +170,18 @@ fn failed(target: &Target, error: &io::Error) -> String {
 struct Writer {
     queue: Arc<Queue>,
     target: Target,
-    /// `None` while the file cannot be opened.
+    /// `None` if the file could not be opened.
     sink: Option<Sink>,
-    /// The time of the next attempt to open it.
-    retry_at: Option<Instant>,
+    /// The time of the next attempt to open the file, if it is to be opened.
+    open_at: Option<Instant>,
 }
 
 impl Writer {
     fn run(mut self) {
-        #[cfg(target_os = "linux")]
-        priority::lower();
-        let (mut spare, mut filled_at) = (Vec::new(), Instant::now());
-        while let Some((mut lines, reopen)) = self.queue.next(&mut spare, &mut filled_at) {
-            if reopen || self.sink.is_none() && self.is_retry_due() {
+        let mut spare = Vec::new();
+        let wait = |open_at: Option<Instant>| open_at.map(|at| at.saturating_duration_since(Instant::now()));
+        while let Some((mut lines, reopen)) = self.queue.next(&mut spare, wait(self.open_at)) {
+            if reopen || self.open_at.is_some_and(|at| at <= Instant::now()) {
                 self.open();
             }
             self.write(&lines);
@@ -201,17 +190,13 @@ impl Writer {
         }
     }
 
-    fn is_retry_due(&self) -> bool {
-        self.retry_at.is_none_or(|at| at <= Instant::now())
-    }
-
-    /// Opens the file. If that fails, the one that is open stays in use.
+    /// Opens the file. If that fails, the one that is open stays in use, and it is tried again.
     fn open(&mut self) {
         match self.target.open() {
-            Ok(sink) => self.sink = Some(sink),
+            Ok(sink) => (self.sink, self.open_at) = (Some(sink), None),
             Err(error) => {
-                self.retry_at = Some(Instant::now() + RETRY);
-                self.queue.lock().fault = Some(failed(&self.target, &error));
+                self.open_at = Some(Instant::now() + RETRY);
+                self.report(&error);
             }
         }
     }
@@ -227,10 +212,14 @@ impl Writer {
         if let Some(error) = fault {
             if error.kind() == io::ErrorKind::BrokenPipe && matches!(self.target, Target::File(_)) {
                 // The reader of a FIFO has gone.
-                self.sink = None;
+                (self.sink, self.open_at) = (None, Some(Instant::now() + RETRY));
             }
-            self.queue.lock().fault = Some(failed(&self.target, &error));
+            self.report(&error);
         }
+    }
+
+    fn report(&self, error: &io::Error) {
+        self.queue.lock().fault = Some(failed(&self.target, error));
     }
 }
 
@@ -243,6 +232,13 @@ impl Drop for Flush {
         inner.stop = true;
         self.0.work.notify_one();
         let ended = self.0.done.wait_timeout_while(inner, FLUSH_TIME, |inner| !inner.has_ended);
-        drop(ended);
+        let (inner, _) = ended.unwrap_or_else(PoisonError::into_inner);
+        let left = count(&inner.lines);
+        if left > 0 {
+            tracing::warn!(
+                lost = left,
+                "lost {left} lines of the verdict log at the end, because they could not be written"
+            );
+        }
     }
 }

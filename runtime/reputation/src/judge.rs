@@ -1,0 +1,83 @@
+//! Judges a message: by the lists and the policy that apply to it, with and without shadow mode.
+
+use std::net::IpAddr;
+
+use spoa_core::wire::Message;
+
+use crate::address::addresses;
+use crate::library::{Edition, Library};
+use crate::lists::{Selection, Verdict};
+use crate::message_rule::MessageRule;
+use crate::observer::Judged;
+use crate::policy::{Policy, policy_of};
+
+/// The lists and the policy that a message is judged by.
+#[derive(Clone, Copy)]
+pub(crate) struct Judge<'e> {
+    pub(crate) edition: &'e Edition,
+    pub(crate) rule: &'e MessageRule,
+    /// The name of the policy that the message selected.
+    pub(crate) policy_name: Option<&'e str>,
+    policy: &'e Policy,
+    lists: Selection<'e>,
+}
+
+/// The worst verdict on the addresses of a message, and the address that it is about.
+#[derive(Clone, Copy)]
+struct Worst<'e>(Option<(IpAddr, Verdict<'e>)>);
+
+impl<'e> Judge<'e> {
+    pub(crate) fn of(edition: &'e Edition, rule: &'e MessageRule, message: &Message<'_>) -> Self {
+        let (policy_name, policy) = policy_of(&edition.config.policies, rule, message);
+        Self { edition, rule, policy_name, policy, lists: edition.lists.select(policy.selection) }
+    }
+
+    /// Returns the worst verdict on the addresses of a message, and the worst if everything in shadow mode were enforced.
+    pub(crate) fn judge(self, library: &Library, message: &Message<'_>) -> (Judged<'e>, Judged<'e>) {
+        let (mut worst, mut would) = (Worst(None), Worst(None));
+        let each = |address: IpAddr| {
+            let verdict = self.lists.verdict(address);
+            let with_shadow = self.lists.verdict_with_shadow(address, verdict);
+            worst.add(self, address, self.policy.limit(verdict));
+            would.add(self, address, self.policy.limit(with_shadow));
+        };
+        let (rule, counts) = (self.rule, library.counts());
+        let has_argument = addresses(message, rule.arguments(), each, |name| counts.count_lost(rule, name));
+        if !has_argument {
+            counts.report_no_argument(rule, message);
+        } else if worst.0.is_none() {
+            counts.report_no_address(rule, message);
+        }
+        let enforced =
+            if rule.is_shadow() { Worst(worst.0.map(|(address, _)| (address, Verdict::Unknown))) } else { worst };
+        (enforced.judged(self), would.judged(self))
+    }
+
+    /// Returns the score of a verdict.
+    fn score(self, verdict: Verdict<'_>) -> u32 {
+        verdict.score().or(self.policy.default_score).unwrap_or(self.edition.config.default_score)
+    }
+
+    /// Returns a key that orders verdicts, the worst first.
+    fn badness(self, verdict: Verdict<'_>) -> (u8, u32) {
+        let kind = match verdict {
+            Verdict::Listed(_) => 0,
+            Verdict::Unknown => 1,
+            Verdict::Allow(_) => 2,
+        };
+        (kind, self.score(verdict))
+    }
+}
+
+impl<'e> Worst<'e> {
+    fn add(&mut self, judge: Judge<'e>, address: IpAddr, verdict: Verdict<'e>) {
+        if self.0.is_none_or(|(_, worst)| judge.badness(verdict) < judge.badness(worst)) {
+            self.0 = Some((address, verdict));
+        }
+    }
+
+    fn judged(self, judge: Judge<'_>) -> Judged<'e> {
+        let verdict = self.0.map_or(Verdict::Unknown, |(_, verdict)| verdict);
+        Judged { address: self.0.map(|(address, _)| address), verdict, score: judge.score(verdict) }
+    }
+}
