@@ -22,6 +22,65 @@ pub(crate) struct Judge<'e> {
     lists: Selection<'e>,
 }
 
+/// The message whose verdict is asked for; by default none, which means all lists and the default score.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The name of the message.
+    pub message: Option<String>,
+    /// The name of the policy that the message selects, by its argument.
+    pub policy: Option<String>,
+}
+
+/// The reason why a verdict cannot be given.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskedError {
+    /// No rule serves a message of this name.
+    #[error("no message rule serves the message {0}")]
+    NoMessage(String),
+    /// There is no policy of this name.
+    #[error("no policy is called {0}")]
+    NoPolicy(String),
+}
+
+impl Edition {
+    /// Returns the verdict on an address in a message, and the verdict if everything in shadow mode were enforced.
+    ///
+    /// # Errors
+    /// There is no such message or policy.
+    pub fn judge(&self, asked: &Asked, address: IpAddr) -> Result<(Judged<'_>, Judged<'_>), AskedError> {
+        let rule = match &asked.message {
+            None => None,
+            Some(name) => {
+                let rule = self.config.message_rules.iter().find(|rule| rule.message() == name);
+                Some(rule.ok_or_else(|| AskedError::NoMessage(name.clone()))?)
+            }
+        };
+        let default = Policy::default();
+        let policy = match &asked.policy {
+            None => rule.map_or(&default, MessageRule::policy),
+            Some(name) => {
+                let named = self.config.policies.iter().find(|named| named.name == *name);
+                &named.ok_or_else(|| AskedError::NoPolicy(name.clone()))?.policy
+            }
+        };
+        let (verdict, would) = verdicts(self.lists.select(policy.selection), policy, address);
+        let verdict = if rule.is_some_and(MessageRule::is_shadow) { Verdict::Unknown } else { verdict };
+        let judged = |verdict| Judged { address: Some(address), verdict, score: score_of(verdict, policy, self) };
+        Ok((judged(verdict), judged(would)))
+    }
+}
+
+/// Returns the verdict on an address, and the verdict if all lists in shadow mode were enforced.
+fn verdicts<'l>(lists: Selection<'l>, policy: &Policy, address: IpAddr) -> (Verdict<'l>, Verdict<'l>) {
+    let verdict = lists.verdict(address);
+    (policy.limit(verdict), policy.limit(lists.verdict_with_shadow(address, verdict)))
+}
+
+/// Returns the score of a verdict.
+fn score_of(verdict: Verdict<'_>, policy: &Policy, edition: &Edition) -> u32 {
+    verdict.score().or(policy.default_score).unwrap_or(edition.config.default_score)
+}
+
 /// The worst verdict on the addresses of a message, and the address that it is about.
 #[derive(Clone, Copy)]
 struct Worst<'e>(Option<(IpAddr, Verdict<'e>)>);
@@ -36,10 +95,9 @@ impl<'e> Judge<'e> {
     pub(crate) fn judge(self, library: &Library, message: &Message<'_>) -> (Judged<'e>, Judged<'e>) {
         let (mut worst, mut would) = (Worst(None), Worst(None));
         let each = |address: IpAddr| {
-            let verdict = self.lists.verdict(address);
-            let with_shadow = self.lists.verdict_with_shadow(address, verdict);
-            worst.add(self, address, self.policy.limit(verdict));
-            would.add(self, address, self.policy.limit(with_shadow));
+            let (verdict, with_shadow) = verdicts(self.lists, self.policy, address);
+            worst.add(self, address, verdict);
+            would.add(self, address, with_shadow);
         };
         let (rule, counts) = (self.rule, library.counts());
         let has_argument = addresses(message, rule.arguments(), each, |name| counts.count_lost(rule, name));
@@ -55,7 +113,7 @@ impl<'e> Judge<'e> {
 
     /// Returns the score of a verdict.
     fn score(self, verdict: Verdict<'_>) -> u32 {
-        verdict.score().or(self.policy.default_score).unwrap_or(self.edition.config.default_score)
+        score_of(verdict, self.policy, self.edition)
     }
 
     /// Returns a key that orders verdicts, the worst first.

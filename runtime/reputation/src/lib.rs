@@ -25,6 +25,7 @@ mod watch;
 pub use address::{addresses, canonical};
 pub use embedded::embedded;
 pub use file_access::{FileAccess, RegularFile};
+pub use judge::{Asked, AskedError};
 pub use library::{Change, Config, Edition, Library};
 pub use list::{
     BAD_MAX, COVER_MAX, FirstBad, GROWTH_MAX, LineMatch, List, ListConfig, ListConfigError, LoadError,

@@ -8,7 +8,7 @@ use spoa_core::wire::{Actions, Message, SetVars};
 use spoa_core::{Ack, Notify};
 
 use crate::judge::Judge;
-use crate::library::{Edition, Library};
+use crate::library::Library;
 use crate::lists::Verdict;
 use crate::message_counts::Counts;
 use crate::message_rule::{MessageRule, rule_for};
@@ -112,13 +112,6 @@ fn answer_shadow(rule: &MessageRule, would: Judged<'_>, ack: &mut Ack<'_>) -> Re
 impl Clone for ListScores {
     fn clone(&self) -> Self {
         Self { observer: self.observer.clone(), ..Self::new(self.library.clone()) }
-    }
-}
-
-impl Edition {
-    /// Returns the score of a verdict by all lists, without a policy.
-    pub fn score(&self, verdict: Verdict<'_>) -> u32 {
-        verdict.score().unwrap_or(self.config.default_score)
     }
 }
 

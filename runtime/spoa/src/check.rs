@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use spoa_reputation::Library;
+use spoa_reputation::{Asked, Library};
 use spoa_runtime::ListenAddr;
 use spoa_runtime::text::Count;
 
@@ -18,9 +18,10 @@ use crate::{Failure, complain, live, print};
 /// address is listed and `--fail-if-listed` was given, or standard output cannot be written to.
 pub(crate) fn check(args: &CheckArgs) -> Result<(), Failure> {
     let judge = Judge::new(args)?;
+    let asked = Asked { message: args.message.clone(), policy: args.policy.clone() };
     let (mut is_listed, mut wrong) = (false, 0);
     let mut show = |address: IpAddr| {
-        let explanation = judge.explain(address)?;
+        let explanation = judge.explain(&asked, address)?;
         is_listed |= explanation.is_listed();
         print(if args.json { serde_json::to_string(&explanation)? + "\n" } else { explanation.to_string() })
     };
@@ -71,10 +72,10 @@ impl Judge {
         Ok(Self::Files(library))
     }
 
-    fn explain(&self, address: IpAddr) -> Result<Explanation, Failure> {
+    fn explain(&self, asked: &Asked, address: IpAddr) -> Result<Explanation, Failure> {
         Ok(match self {
-            Self::Files(library) => Explanation::with_lines(&library.edition(), address)?,
-            Self::Live(agent) => live::ask(agent, address)?,
+            Self::Files(library) => Explanation::with_lines(&library.edition(), asked, address)?,
+            Self::Live(agent) => live::ask(agent, asked, address)?,
         })
     }
 }

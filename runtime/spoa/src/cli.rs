@@ -110,6 +110,14 @@ pub(crate) struct CheckArgs {
     #[arg(long)]
     pub(crate) fail_if_listed: bool,
 
+    /// Judge as for this message, by its policy [default: by all lists]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) message: Option<String>,
+
+    /// Judge by this policy, which a message selects by an argument
+    #[arg(long, value_name = "NAME")]
+    pub(crate) policy: Option<String>,
+
     /// Ask the running agent at this admin address: IP:PORT or unix:PATH [default: the first "admin" of the configuration file]
     ///
     /// The answer is that of the lists in use, which may be older than their files. Lines of files are not known then.

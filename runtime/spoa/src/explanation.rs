@@ -1,18 +1,24 @@
 //! The verdict on an address and everything that led to it, for people and for programs.
 
+use std::error::Error;
 use std::fmt;
-use std::io;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use spoa_reputation::embedded;
-use spoa_reputation::{Edition, List};
+use spoa_reputation::lists::Verdict;
+use spoa_reputation::{Asked, AskedError, Edition, Judged, List};
 use spoa_runtime::text::Escaped;
 
 /// The verdict on an address, with all matches. In JSON it is the output of `spoa check --json` and of the page `/verdict`.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Explanation {
     address: IpAddr,
+    /// The message and the policy that were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<String>,
     /// The IPv4 address that is embedded in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     looked_up_as: Option<IpAddr>,
@@ -61,22 +67,25 @@ type Found = (String, u32, Option<u64>);
 
 impl Explanation {
     /// Explains the verdict by the lists in memory.
-    pub(crate) fn of(edition: &Edition, address: IpAddr) -> Self {
+    ///
+    /// # Errors
+    /// There is no such message or policy.
+    pub(crate) fn of(edition: &Edition, asked: &Asked, address: IpAddr) -> Result<Self, AskedError> {
         let prefixes = |list: &List| {
             let prefixes = list.prefixes_with(address).into_iter();
             prefixes.map(|(prefix, score)| (prefix.to_string(), score, None)).collect()
         };
-        Self::new(edition, address, prefixes)
+        Self::new(edition, asked, address, prefixes)
     }
 
     /// Explains the verdict by the lists in memory and the lines of their files. A file is read again only if its list contains
     /// the address.
     ///
     /// # Errors
-    /// A file cannot be read again.
-    pub(crate) fn with_lines(edition: &Edition, address: IpAddr) -> io::Result<Self> {
+    /// There is no such message or policy, or a file cannot be read again.
+    pub(crate) fn with_lines(edition: &Edition, asked: &Asked, address: IpAddr) -> Result<Self, Box<dyn Error>> {
         let mut failed = None;
-        let explanation = Self::new(edition, address, |list| {
+        let explanation = Self::new(edition, asked, address, |list| {
             if list.prefixes_with(address).is_empty() {
                 return Vec::new();
             }
@@ -85,16 +94,24 @@ impl Explanation {
                 Vec::new()
             });
             lines.into_iter().map(|found| (found.prefix.to_string(), found.score, Some(found.line))).collect()
-        });
-        failed.map_or(Ok(explanation), Err)
+        })?;
+        failed.map_or(Ok(explanation), |error| Err(error.into()))
     }
 
-    fn new(edition: &Edition, address: IpAddr, mut found: impl FnMut(&List) -> Vec<Found>) -> Self {
-        let verdict = edition.lists.all().verdict(address);
-        let with_shadow = edition.lists.all().verdict_with_shadow(address, verdict);
-        let would = with_shadow.matched().filter(|matched| matched.list().config().shadow).map(|matched| Would {
-            verdict: with_shadow.name().to_owned(),
-            score: edition.score(with_shadow),
+    fn new(
+        edition: &Edition,
+        asked: &Asked,
+        address: IpAddr,
+        mut found: impl FnMut(&List) -> Vec<Found>,
+    ) -> Result<Self, AskedError> {
+        let (Judged { verdict, score, .. }, with_shadow) = edition.judge(asked, address)?;
+        let key = |verdict: Verdict<'_>| {
+            verdict.matched().map(|matched| (matched.prefix(), matched.list().config().name.clone()))
+        };
+        let other = with_shadow.verdict.matched().filter(|_| key(with_shadow.verdict) != key(verdict));
+        let would = other.map(|matched| Would {
+            verdict: with_shadow.verdict.name().to_owned(),
+            score: with_shadow.score,
             list: matched.list().config().name.clone(),
             prefix: matched.prefix().to_string(),
         });
@@ -112,18 +129,20 @@ impl Explanation {
             }));
         }
         let config = verdict.matched().map(|matched| matched.list().config());
-        Self {
+        Ok(Self {
             address,
+            message: asked.message.clone(),
+            policy: asked.policy.clone(),
             looked_up_as: Some(embedded(address)).filter(|other| *other != address),
             verdict: verdict.name().to_owned(),
-            score: edition.score(verdict),
+            score,
             list: config.map(|config| config.name.clone()),
             category: config.map(|config| config.category.clone()),
             prefix: verdict.matched().map(|matched| matched.prefix().to_string()),
             would,
             generation: edition.generation,
             matches,
-        }
+        })
     }
 
     /// True if the verdict is `listed`.

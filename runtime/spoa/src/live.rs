@@ -14,7 +14,7 @@ use hyper::header::HOST;
 use hyper::{Request, StatusCode};
 use smol::{Async, Timer};
 use smol_hyper::rt::FuturesIo;
-use spoa_reputation::Library;
+use spoa_reputation::{Asked, Library};
 use spoa_runtime::{ListenAddr, Page, PageAnswer};
 
 use crate::cli;
@@ -35,28 +35,52 @@ pub(crate) struct VerdictPage(pub(crate) Library);
 
 impl Page for VerdictPage {
     fn get(&self, query: &str) -> PageAnswer {
-        let mut pairs = form_urlencoded::parse(query.as_bytes());
-        let address = match (pairs.next(), pairs.next()) {
-            (Some((key, value)), None) if key == "address" => cli::address(&value),
-            _ => Err("expected ?address=IP".into()),
-        };
-        let address = match address {
-            Ok(address) => address,
+        let asked = match query_of(query) {
+            Ok(asked) => asked,
             Err(error) => return PageAnswer::bad_query(&error),
         };
-        let explanation = Explanation::of(&self.0.edition(), address);
+        let (asked, address) = asked;
+        let explanation = match Explanation::of(&self.0.edition(), &asked, address) {
+            Ok(explanation) => explanation,
+            Err(error) => return PageAnswer::bad_query(&error.to_string()),
+        };
         let json =
             serde_json::to_string(&explanation).expect("an explanation has no maps, whose keys could be no strings");
         PageAnswer::json(json + "\n")
     }
 }
 
+/// Reads `address=IP`, and `message=NAME` and `policy=NAME` if they are given.
+fn query_of(query: &str) -> Result<(Asked, IpAddr), String> {
+    let (mut asked, mut address) = (Asked::default(), None);
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        let is_repeated = match &*key {
+            "address" => address.replace(cli::address(&value)?).is_some(),
+            "message" => asked.message.replace(value.into_owned()).is_some(),
+            "policy" => asked.policy.replace(value.into_owned()).is_some(),
+            _ => true,
+        };
+        if is_repeated {
+            return Err(EXPECTED.into());
+        }
+    }
+    Ok((asked, address.ok_or(EXPECTED)?))
+}
+
+/// The query of the page.
+const EXPECTED: &str = "expected ?address=IP, and perhaps &message=NAME and &policy=NAME";
+
 /// Asks the agent with this admin address for its verdict.
 ///
 /// # Errors
 /// It cannot be reached, does not answer in time, has no lists, or is something else than this agent.
-pub(crate) fn ask(agent: &ListenAddr, address: IpAddr) -> Result<Explanation, String> {
-    let answer = async { get(agent, &format!("{PATH}?address={address}")).await };
+pub(crate) fn ask(agent: &ListenAddr, asked: &Asked, address: IpAddr) -> Result<Explanation, String> {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("address", &address.to_string());
+    let names = [("message", &asked.message), ("policy", &asked.policy)];
+    names.into_iter().for_each(|(key, name)| _ = name.as_ref().map(|name| query.append_pair(key, name)));
+    let target = format!("{PATH}?{}", query.finish());
+    let answer = async { get(agent, &target).await };
     let late = async {
         Timer::after(ANSWER_TIME).await;
         Err(format!("did not answer within {} s", ANSWER_TIME.as_secs()))

@@ -1,6 +1,7 @@
 //! Policies: each message, or each value of an argument, has lists, a default score and a limit of its own.
 
 use rustix::process::Signal;
+use spoa_tests::admin::Admin;
 use spoa_tests::agent::{Agent, run};
 use spoa_tests::bytes::{Value, message};
 use spoa_tests::client::Client;
@@ -86,6 +87,39 @@ fn each_message_and_site_has_its_own_policy() {
     agent.wait_for_line("SIGHUP: generation 2");
     assert_eq!(judged(&mut client, "page", 1, Some("blog.example")), "10 listed bad");
     assert_eq!(judged(&mut client, "login", 4, None), "60 unknown ");
+}
+
+/// `spoa check` judges by the policy of a message, from the files and by the running agent.
+#[test]
+fn check_judges_by_the_policy_of_a_message() {
+    let folder = folder();
+    let config = folder.path("spoa.toml").display().to_string();
+    let agent = Agent::spawn(&["--config", &config, "--admin", "127.0.0.1:0"]);
+    let admin = Admin::of(&agent);
+    let live = format!("--live={}", admin.addr());
+    for source in [&["--config", &config][..], &[&live]] {
+        for (asked, wanted) in [
+            (&[][..], "192.0.2.3: listed, score 10\n  decided by 192.0.2.3 in bad\n"),
+            (&["--message", "login"], "192.0.2.3: listed, score 10\n"),
+            (
+                &["--message", "page", "--policy", "shop.example"],
+                "192.0.2.3: listed, score 40\n  decided by 192.0.2.3 in proxies\n",
+            ),
+            (&["--message", "page", "--policy", "blog.example"], "192.0.2.3: unknown, score 50\n"),
+        ] {
+            let output = run(&[&["check"], source, asked, &["192.0.2.3"]].concat());
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(text.starts_with(wanted), "expected {wanted:?} for {source:?} {asked:?}, got {text:?}");
+        }
+        for (asked, error) in [
+            (["--message", "none"], "no message rule serves the message none"),
+            (["--policy", "none"], "no policy is called none"),
+        ] {
+            let output = run(&[&["check"], source, &asked, &["192.0.2.3"]].concat());
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(text.contains(error) && output.status.code() == Some(1), "expected {error:?}, got {text:?}");
+        }
+    }
 }
 
 #[test]
