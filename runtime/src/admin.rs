@@ -12,7 +12,9 @@ use std::time::Duration;
 use futures_lite::future;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, VARY};
+use hyper::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -24,7 +26,7 @@ use socket2::Socket;
 use crate::error::Error;
 use crate::listener::Listener;
 use crate::metrics::{Metrics, TextFormat};
-use crate::page::Page;
+use crate::page::{NOTHING, Page, PageAnswer};
 use crate::pool::Pool;
 
 /// The number of connections served at once on each socket; a further one closes the oldest. A scraper and two probes need
@@ -157,41 +159,55 @@ impl Admin {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         let path = request.uri().path();
         let page = self.pages.iter().find(|(known, _)| *known == path).map(|(_, page)| page);
-        let (status, kind, text) = match path {
+        let plain = |status, text| response(status, PLAIN, text);
+        match path {
             _ if !is_read && (PATHS.contains(&path) || page.is_some()) => {
-                (StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET and HEAD are allowed\n".into())
+                plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed\n".into())
             }
             "/metrics" => {
                 let accepted = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
                 let format = TextFormat::accepted(accepted);
-                (StatusCode::OK, HeaderValue::from_static(format.content_type()), self.metrics.text(format))
+                let kind = HeaderValue::from_static(format.content_type());
+                response(StatusCode::OK, kind, self.metrics.text(format))
             }
             "/healthz" => match self.pool.hung_threads() {
-                hung if hung.is_empty() => (StatusCode::OK, PLAIN, "ok\n".into()),
-                hung => (StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("not responding: {}\n", hung.join(", "))),
+                hung if hung.is_empty() => plain(StatusCode::OK, "ok\n".into()),
+                hung => plain(StatusCode::SERVICE_UNAVAILABLE, format!("not responding: {}\n", hung.join(", "))),
             },
-            "/readyz" if self.pool.is_ready() => (StatusCode::OK, PLAIN, "ready\n".into()),
-            "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, PLAIN, "stopping\n".into()),
+            "/readyz" if self.pool.is_ready() => plain(StatusCode::OK, "ready\n".into()),
+            "/readyz" => plain(StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into()),
             _ => match page {
-                Some(page) => {
-                    let answer = page.get(request.uri().query().unwrap_or_default());
-                    let status = if answer.is_ok { StatusCode::OK } else { StatusCode::BAD_REQUEST };
-                    (status, HeaderValue::from_static(answer.content_type), answer.body)
-                }
+                Some(page) => response_of(page.get(request.uri().query().unwrap_or_default())),
                 None => {
                     let paths: Vec<_> = PATHS.into_iter().chain(self.pages.iter().map(|(path, _)| *path)).collect();
-                    (StatusCode::NOT_FOUND, PLAIN, format!("not found: the paths are {}\n", paths.join(", ")))
+                    plain(StatusCode::NOT_FOUND, format!("not found: the paths are {}\n", paths.join(", ")))
                 }
             },
-        };
-        response(status, kind, text)
+        }
     }
+}
+
+/// Returns the response with the answer of a page.
+fn response_of(answer: PageAnswer) -> Response<Full<Bytes>> {
+    let status = if answer.is_ok { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+    let mut response = response(status, HeaderValue::from_static(answer.content_type), answer.body);
+    if let Ok(policy) = HeaderValue::try_from(&*answer.content_security_policy) {
+        response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    response
 }
 
 fn response(status: StatusCode, kind: HeaderValue, text: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+    let constant = HeaderValue::from_static;
+    response.headers_mut().extend([
+        (CONTENT_TYPE, kind),
+        (VARY, constant("accept")),
+        (CACHE_CONTROL, constant("no-store")),
+        // Texts of lists and of clients are in the bodies: a browser must not take them for something else.
+        (X_CONTENT_TYPE_OPTIONS, constant("nosniff")),
+        (CONTENT_SECURITY_POLICY, constant(NOTHING)),
+    ]);
     response
 }

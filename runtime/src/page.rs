@@ -1,5 +1,6 @@
 //! Pages of an application on the admin address.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 /// A page that an agent serves over HTTP next to its metrics; see [`Agent::page`](crate::Agent::page).
@@ -19,16 +20,34 @@ pub struct PageAnswer {
     pub content_type: &'static str,
     /// The body.
     pub body: String,
+    /// The value of the Content-Security-Policy header: what a browser may load and run for this document.
+    /// If it is not a valid value of a header, nothing.
+    pub content_security_policy: Cow<'static, str>,
 }
+
+/// Forbids a browser to load or run anything.
+pub(crate) const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
 
 impl PageAnswer {
     /// Returns a JSON document.
     pub const fn json(body: String) -> Self {
-        Self { is_ok: true, content_type: "application/json", body }
+        Self { is_ok: true, content_type: "application/json", body, content_security_policy: Cow::Borrowed(NOTHING) }
+    }
+
+    /// Returns an HTML document with its Content-Security-Policy.
+    pub const fn html(body: String, content_security_policy: String) -> Self {
+        let content_security_policy = Cow::Owned(content_security_policy);
+        Self { is_ok: true, content_type: "text/html; charset=utf-8", body, content_security_policy }
     }
 
     /// Returns the reason why a query cannot be answered, a line of text.
     pub fn bad_query(reason: &str) -> Self {
-        Self { is_ok: false, content_type: "text/plain; charset=utf-8", body: format!("{reason}\n") }
+        let body = format!("{reason}\n");
+        Self {
+            is_ok: false,
+            content_type: "text/plain; charset=utf-8",
+            body,
+            content_security_policy: Cow::Borrowed(NOTHING),
+        }
     }
 }

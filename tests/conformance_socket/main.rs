@@ -13,4 +13,5 @@ mod operations;
 mod options;
 mod scores;
 mod signals;
+mod status_page;
 mod unix;

@@ -133,7 +133,8 @@ fn the_admin_serves_http_and_refuses_other_requests() {
     assert_eq!(status("GET /healthz"), 200);
     assert_eq!(status("GET /readyz"), 200);
     assert_eq!(status("HEAD /metrics"), 200);
-    assert_eq!(status("GET /"), 404);
+    assert_eq!(status("GET /"), 200);
+    assert_eq!(status("GET /nothing"), 404);
     assert_eq!(status("POST /metrics"), 405);
     assert_eq!(status("nonsense"), 400);
     assert_eq!(status("GET /healthz"), 200, "after an invalid request");

@@ -16,6 +16,7 @@ mod options;
 mod priority;
 mod probe;
 mod reload;
+mod status;
 mod summary;
 mod systemd;
 mod tables;
@@ -41,6 +42,7 @@ use cli::{Cli, Command, Given};
 use live::VerdictPage;
 use probe::TestNotify;
 use reload::{Logs, Signals};
+use status::StatusPage;
 use values::Time;
 
 /// The version and the commit that the program was built from.
@@ -150,6 +152,7 @@ fn serve(given: &Given) -> Result<(), Failure> {
     let agent = if has_sockets { options.listen_if_given(agent) } else { options.listen(agent) };
     let agent = agent.build_info(env!("CARGO_PKG_VERSION"), env!("SPOA_COMMIT"));
     let agent = systemd::notify_from(agent).depends_on(heartbeat.clone()).metrics(log.metrics());
+    let agent = agent.page(status::PATH, Arc::new(StatusPage));
     let (verdicts, _flush_verdicts) = options.verdict_log()?.unzip();
     let start = |mut agent: Agent, source: Arc<dyn Source>, library: Option<Library>| {
         if let Some(verdicts) = verdicts.clone() {

@@ -107,7 +107,7 @@ macro_rules! options {
             #[serde(deserialize_with = "texts")]
             listen: Option<Vec<ListenAddr>>,
 
-            /// Address for /healthz, /readyz, /metrics and /verdict over HTTP, in the form of --listen; repeatable
+            /// Address for the status page /, /healthz, /readyz, /metrics and /verdict over HTTP, in the form of --listen; repeatable
             ///
             /// Everyone who can connect is answered.
             #[arg(long, value_name = "ADDR")]

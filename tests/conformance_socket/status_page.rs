@@ -1,0 +1,93 @@
+//! The status page: its headers, and what a browser shows.
+
+use std::process::Command;
+
+use spoa_tests::admin::Admin;
+use spoa_tests::agent::{Agent, run};
+use spoa_tests::folder::Folder;
+
+/// A category that would be an element if a browser took it for HTML.
+const CATEGORY: &str = "<b id=injected>";
+
+fn agent(folder: &Folder) -> (Agent, Admin) {
+    let bad = folder.list("bad", &format!(",score=10,category={CATEGORY}"));
+    let gone = folder.list("gone", ",optional");
+    let agent = Agent::spawn(&["--admin", "127.0.0.1:0", "--list", &bad, "--list", &gone]);
+    let admin = Admin::of(&agent);
+    (agent, admin)
+}
+
+/// Returns what is between `start` and `end`.
+fn between<'t>(text: &'t str, start: &str, end: &str) -> &'t str {
+    let (_, rest) = text.split_once(start).unwrap_or_else(|| panic!("expected {start} in {text}"));
+    rest.split_once(end).unwrap_or_else(|| panic!("expected {end} in {text}")).0
+}
+
+#[test]
+fn the_page_runs_only_its_own_script() {
+    let folder = Folder::with(&[("bad", b"192.0.2.0/24\n")]);
+    let (_agent, admin) = agent(&folder);
+    let nonces = [(); 2].map(|()| {
+        let (status, text) = admin.get("/");
+        assert_eq!(status, 200, "{text}");
+        let policy = between(&text, "content-security-policy: ", "\r\n");
+        assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"), "{policy}");
+        let nonce = between(policy, "script-src 'nonce-", "'").to_owned();
+        assert!(text.contains(&format!("<script nonce=\"{nonce}\">")), "{text}");
+        assert!(text.contains("x-content-type-options: nosniff\r\n") && !text.contains("{nonce}"), "{text}");
+        nonce
+    });
+    assert_ne!(nonces[0], nonces[1]);
+    for path in ["/metrics", "/healthz", "/verdict?address=192.0.2.1", "/nothing"] {
+        let (_, text) = admin.get(path);
+        assert!(text.contains("content-security-policy: default-src 'none'; frame-ancestors 'none'\r\n"), "{text}");
+    }
+    assert_eq!(admin.request("POST /").0, 405);
+}
+
+/// Opens the page in headless Chromium, which `.ci/run` installs.
+#[test]
+fn a_browser_shows_what_the_agent_does() {
+    if Command::new("chromium").arg("--version").output().is_err() {
+        assert!(std::env::var_os("SPOA_REQUIRE_CHROMIUM").is_none(), "chromium is not installed");
+        eprintln!("skipped: chromium is not installed, so the status page is not opened in a browser");
+        return;
+    }
+    let folder = Folder::with(&[("bad", b"192.0.2.0/24\n")]);
+    let (agent, admin) = agent(&folder);
+    for (address, message) in [("192.0.2.7", "check-client-ip"), ("192.0.2.8", "check-client-ip"), ("::1", "odd")] {
+        run(&["probe", agent.addr(), "--notify", address, "--message", message]);
+    }
+    let text = dom(&folder, &format!("http://{}/?address=192.0.2.9", admin.addr()));
+    for wanted in [
+        r#"<span id="state" role="status" class="good">serving</span>"#,
+        "<td>check-client-ip</td><td>0/s</td><td>2</td><td>2</td><td>0</td><td>0</td>",
+        "<td>not served</td><td>0/s</td><td>1</td>",
+        "<td>bad</td><td>2</td><td>1</td><td>0</td>",
+        "HAProxy sent messages that no message rule serves (1)",
+        "The list gone could not be loaded.",
+        "192.0.2.9: listed, score 10\ndecided by 192.0.2.0/24 in bad, category &lt;b id=injected&gt;\n",
+    ] {
+        assert!(text.contains(wanted), "expected {wanted} in {text}");
+    }
+    let refused = dom(&folder, &format!("http://{}/?address=<b>", admin.addr()));
+    assert!(refused.contains("expected an IPv4 or IPv6 address"), "{refused}");
+}
+
+/// Returns the document as it is a few updates after the browser has opened it.
+///
+/// # Panics
+/// If the browser does not end within two minutes, or reports an error of the page.
+fn dom(folder: &Folder, url: &str) -> String {
+    let profile = format!("--user-data-dir={}", folder.path("profile").display());
+    let output = Command::new("timeout")
+        .args(["120", "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        // The clock of the page is ahead of ours, but stands while a request is open.
+        .args(["--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom", &profile, url])
+        .output()
+        .expect("timeout can be run");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !log.contains("CONSOLE"), "{log}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
