@@ -9,10 +9,14 @@ use spoa_tests::folder::Folder;
 /// A category that would be an element if a browser took it for HTML.
 const CATEGORY: &str = "<b id=injected>";
 
+fn folder() -> Folder {
+    Folder::with(&[("bad", b"192.0.2.0/24\n"), ("trial", b"198.51.100.0/24\n")])
+}
+
 fn agent(folder: &Folder) -> (Agent, Admin) {
     let bad = folder.list("bad", &format!(",score=10,category={CATEGORY}"));
-    let gone = folder.list("gone", ",optional");
-    let agent = Agent::spawn(&["--admin", "127.0.0.1:0", "--list", &bad, "--list", &gone]);
+    let (gone, trial) = (folder.list("gone", ",optional"), folder.list("trial", ",shadow"));
+    let agent = Agent::spawn(&["--admin", "127.0.0.1:0", "--list", &bad, "--list", &gone, "--list", &trial]);
     let admin = Admin::of(&agent);
     (agent, admin)
 }
@@ -25,7 +29,7 @@ fn between<'t>(text: &'t str, start: &str, end: &str) -> &'t str {
 
 #[test]
 fn the_page_runs_only_its_own_script() {
-    let folder = Folder::with(&[("bad", b"192.0.2.0/24\n")]);
+    let folder = folder();
     let (_agent, admin) = agent(&folder);
     let nonces = [(); 2].map(|()| {
         let (status, text) = admin.get("/");
@@ -45,6 +49,26 @@ fn the_page_runs_only_its_own_script() {
     assert_eq!(admin.request("POST /").0, 405);
 }
 
+#[test]
+fn the_data_has_faults_of_lists_and_recent_verdicts_newest_first() {
+    let folder = folder();
+    let (agent, admin) = agent(&folder);
+    let (_, text) = admin.get("/status");
+    let refused = between(&text, r#"{"refused":["#, "]");
+    assert!(refused.starts_with(r#"{"list":"gone","error":"#) && refused.contains("No such file"), "{text}");
+    assert!(text.ends_with("\n\"recent\":[]}\n"), "{text}");
+    for address in ["192.0.2.7", "8.8.8.8", "198.51.100.1"] {
+        run(&["probe", agent.addr(), "--notify", address]);
+    }
+    let (_, text) = admin.get("/status");
+    let body = between(&text, "\"recent\":[", "]}");
+    let verdicts: Vec<_> = body.lines().collect();
+    assert_eq!(verdicts.len(), 2, "{body}");
+    assert!(verdicts[0].contains(r#""address":"198.51.100.1","verdict":"unknown""#), "{body}");
+    assert!(verdicts[0].contains(r#""would":{"address":"198.51.100.1","verdict":"listed""#), "{body}");
+    assert!(verdicts[1].contains(r#""address":"192.0.2.7","verdict":"listed""#), "{body}");
+}
+
 /// Opens the page in headless Chromium, which `.ci/run` installs.
 #[test]
 fn a_browser_shows_what_the_agent_does() {
@@ -53,9 +77,14 @@ fn a_browser_shows_what_the_agent_does() {
         eprintln!("skipped: chromium is not installed, so the status page is not opened in a browser");
         return;
     }
-    let folder = Folder::with(&[("bad", b"192.0.2.0/24\n")]);
+    let folder = folder();
     let (agent, admin) = agent(&folder);
-    for (address, message) in [("192.0.2.7", "check-client-ip"), ("192.0.2.8", "check-client-ip"), ("::1", "odd")] {
+    for (address, message) in [
+        ("192.0.2.7", "check-client-ip"),
+        ("192.0.2.8", "check-client-ip"),
+        ("::1", "odd"),
+        ("198.51.100.1", "check-request"),
+    ] {
         run(&["probe", agent.addr(), "--notify", address, "--message", message]);
     }
     let text = dom(&folder, &format!("http://{}/?address=192.0.2.9", admin.addr()));
@@ -63,9 +92,11 @@ fn a_browser_shows_what_the_agent_does() {
         r#"<span id="state" role="status" class="good">serving</span>"#,
         "<td>check-client-ip</td><td>0/s</td><td>2</td><td>2</td><td>0</td><td>0</td>",
         "<td>not served</td><td>0/s</td><td>1</td>",
-        "<td>bad</td><td>2</td><td>1</td><td>0</td>",
+        "<td>bad</td><td>2</td><td>0</td><td>1</td><td>0</td>",
+        "<td>198.51.100.1</td><td>unknown, would be listed</td><td>0</td><td>trial</td><td>198.51.100.0/24</td><td></td>",
+        "<td>192.0.2.8</td><td>listed</td><td>10</td><td>bad</td><td>192.0.2.0/24</td><td>&lt;b id=injected&gt;</td>",
         "HAProxy sent messages that no message rule serves (1)",
-        "The list gone could not be loaded.",
+        "Not loaded: list gone: cannot read ",
         "192.0.2.9: listed, score 10\ndecided by 192.0.2.0/24 in bad, category &lt;b id=injected&gt;\n",
     ] {
         assert!(text.contains(wanted), "expected {wanted} in {text}");

@@ -38,7 +38,7 @@ pub struct ListScores {
     library: Library,
     counts: Arc<Counts>,
     verdicts: Arc<WorkerVerdicts>,
-    observer: Option<Arc<dyn Observer>>,
+    observers: Vec<Arc<dyn Observer>>,
     /// The text of a prefix, kept so that no answer allocates one.
     prefix: String,
 }
@@ -47,13 +47,13 @@ impl ListScores {
     /// Answers with the lists of `library`.
     pub fn new(library: Library) -> Self {
         let (counts, verdicts) = (library.counts().worker(), library.verdicts().worker());
-        Self { library, counts, verdicts, observer: None, prefix: String::new() }
+        Self { library, counts, verdicts, observers: Vec::new(), prefix: String::new() }
     }
 
-    /// Reports each verdict to `observer`.
+    /// Reports each verdict to `observer` too; it may be called several times.
     #[must_use]
     pub fn observed_by(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.observer = Some(observer);
+        self.observers.push(observer);
         self
     }
 
@@ -69,7 +69,7 @@ impl ListScores {
         let (judged, would) = judge.judge(&self.library, message);
         self.answer(judge, judged, ack)?;
         self.verdicts.add(Mode::Enforced, judge.rule, judged);
-        if let Some(observer) = &self.observer {
+        for observer in &self.observers {
             let Judge { edition, rule, policy_name: policy, .. } = judge;
             observer.decided(&Decision { edition, rule, policy, judged, would, peer });
         }
@@ -111,7 +111,7 @@ fn answer_shadow(rule: &MessageRule, would: Judged<'_>, ack: &mut Ack<'_>) -> Re
 /// Each worker has its own counters, so a clone begins new ones.
 impl Clone for ListScores {
     fn clone(&self) -> Self {
-        Self { observer: self.observer.clone(), ..Self::new(self.library.clone()) }
+        Self { observers: self.observers.clone(), ..Self::new(self.library.clone()) }
     }
 }
 

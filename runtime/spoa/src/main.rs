@@ -15,6 +15,7 @@ mod options;
 #[cfg(target_os = "linux")]
 mod priority;
 mod probe;
+mod recent;
 mod reload;
 mod status;
 mod summary;
@@ -34,15 +35,16 @@ use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
-use spoa_reputation::{Library, ListScores};
+use spoa_reputation::{Library, ListScores, Observer};
 use spoa_runtime::text::Escaped;
 use spoa_runtime::{Agent, Heartbeat, Source};
 
 use cli::{Cli, Command, Given};
 use live::VerdictPage;
 use probe::TestNotify;
+use recent::Recent;
 use reload::{Logs, Signals};
-use status::StatusPage;
+use status::{StatusData, StatusPage};
 use values::Time;
 
 /// The version and the commit that the program was built from.
@@ -170,13 +172,14 @@ fn serve(given: &Given) -> Result<(), Failure> {
     };
     let served = if options.has_lists() {
         let library = Library::open(options.reputation())?;
-        let agent = agent.page(live::PATH, Arc::new(VerdictPage(library.clone())));
+        let recent = Arc::<Recent>::default();
+        let agent = agent
+            .page(live::PATH, Arc::new(VerdictPage(library.clone())))
+            .page(status::DATA_PATH, Arc::new(StatusData { library: library.clone(), recent: recent.clone() }));
         let server = start(agent, Arc::new(library.clone()), Some(library.clone()))?;
-        let scores = ListScores::new(library);
-        server.run(match verdicts {
-            Some(verdicts) => scores.observed_by(verdicts),
-            None => scores,
-        })
+        let verdicts = verdicts.map(|verdicts| -> Arc<dyn Observer> { verdicts });
+        let recent = options.first_admin().map(|_| -> Arc<dyn Observer> { recent });
+        server.run(verdicts.into_iter().chain(recent).fold(ListScores::new(library), ListScores::observed_by))
     } else {
         let scores = options.random();
         start(agent, scores.metrics(), None)?.run(scores)

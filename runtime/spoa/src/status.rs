@@ -1,6 +1,13 @@
-//! The status page for people.
+//! The status page for people, and the data that it needs besides the metrics.
 
+use std::sync::Arc;
+
+use serde::Serialize;
+use spoa_reputation::Library;
+use spoa_runtime::text::Escaped;
 use spoa_runtime::{Page, PageAnswer};
+
+use crate::recent::Recent;
 
 /// The path of the page on the admin address.
 pub(crate) const PATH: &str = "/";
@@ -21,5 +28,35 @@ impl Page for StatusPage {
              base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         );
         PageAnswer::html(TEMPLATE.replace("{nonce}", &nonce), policy)
+    }
+}
+
+/// The path of the data on the admin address.
+pub(crate) const DATA_PATH: &str = "/status";
+
+/// Serves, as JSON, the lists that could not be loaded with the causes, and the recent verdicts.
+#[derive(Debug)]
+pub(crate) struct StatusData {
+    pub(crate) library: Library,
+    pub(crate) recent: Arc<Recent>,
+}
+
+/// A list whose last load failed.
+#[derive(Serialize)]
+struct Refused {
+    list: String,
+    error: String,
+}
+
+impl Page for StatusData {
+    fn get(&self, _: &str) -> PageAnswer {
+        let refused: Vec<_> = self
+            .library
+            .refused()
+            .into_iter()
+            .map(|(list, error)| Refused { list, error: Escaped(&error).to_string() })
+            .collect();
+        let refused = serde_json::to_string(&refused).expect("it has no maps, whose keys could be no strings");
+        PageAnswer::json(format!("{{\"refused\":{refused},\n\"recent\":{}}}\n", self.recent.json()))
     }
 }

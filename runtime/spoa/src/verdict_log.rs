@@ -1,27 +1,25 @@
 //! The log of verdicts: a JSON object per line, in a file or on standard error.
 
+mod line;
 mod rate;
 mod sink;
 mod writer;
 
-use std::cell::RefCell;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::ValueEnum;
-use humantime::Rfc3339Timestamp;
-use serde::{Deserialize, Serialize, Serializer};
-use spoa_reputation::lists::{Match, Verdict};
-use spoa_reputation::{Decision, Judged, Observer, Prefix};
+use serde::Deserialize;
+use spoa_reputation::{Decision, Observer};
 use spoa_runtime::text::Count;
 use spoa_runtime::{Families, Source};
 
-use crate::log::escaped_json;
 use writer::Queue;
 
+pub(crate) use line::with_line;
+pub(crate) use rate::Rate;
 pub(crate) use sink::Target;
 pub(crate) use writer::Flush;
 
@@ -71,69 +69,6 @@ impl Reported {
         }
         *reported = (count, Some(Instant::now()));
         Some(count - before)
-    }
-}
-
-/// A line.
-#[derive(Serialize)]
-struct Line<'l> {
-    #[serde(serialize_with = "as_text")]
-    time: Rfc3339Timestamp,
-    message: &'l str,
-    /// The name of the policy that the message selected.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<&'l str>,
-    #[serde(flatten)]
-    verdict: Fields<'l>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    would: Option<Fields<'l>>,
-    /// One of so many verdicts is logged.
-    #[serde(skip_serializing_if = "is_one")]
-    sample: u64,
-    generation: u64,
-    peer: &'l str,
-    engine: Option<&'l str>,
-}
-
-/// A verdict and the list that decided it; empty strings if none did.
-#[derive(Serialize)]
-struct Fields<'l> {
-    address: Option<IpAddr>,
-    verdict: &'static str,
-    score: u32,
-    list: &'l str,
-    #[serde(serialize_with = "as_text_if_any")]
-    prefix: Option<Prefix>,
-    category: &'l str,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde needs")]
-const fn is_one(sample: &u64) -> bool {
-    *sample == 1
-}
-
-fn as_text<S: Serializer>(value: &impl fmt::Display, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(value)
-}
-
-fn as_text_if_any<S: Serializer>(value: &Option<impl fmt::Display>, to: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => to.collect_str(value),
-        None => to.serialize_str(""),
-    }
-}
-
-impl<'l> Fields<'l> {
-    fn of(Judged { address, verdict, score }: Judged<'l>) -> Self {
-        let config = verdict.matched().map(|matched| matched.list().config());
-        Self {
-            address,
-            verdict: verdict.name(),
-            score,
-            list: config.map_or("", |config| &config.name),
-            prefix: verdict.matched().map(Match::prefix),
-            category: config.map_or("", |config| &config.category),
-        }
     }
 }
 
@@ -195,45 +130,6 @@ const fn is_sampled(number: u64, sample: u64) -> bool {
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     (mixed ^ (mixed >> 31)).is_multiple_of(sample)
-}
-
-/// True if another list or prefix decided.
-fn differs(one: Verdict<'_>, other: Verdict<'_>) -> bool {
-    match (one.matched(), other.matched()) {
-        (Some(one), Some(other)) => {
-            one.list().config().name != other.list().config().name || one.prefix() != other.prefix()
-        }
-        (None, None) => false,
-        _ => true,
-    }
-}
-
-/// Calls `push` with the line of a verdict.
-fn with_line(decision: &Decision<'_>, sample: u64, now: SystemTime, push: impl FnOnce(&[u8])) {
-    let line = Line {
-        time: humantime::format_rfc3339_millis(now),
-        message: decision.rule.message(),
-        policy: decision.policy,
-        verdict: Fields::of(decision.judged),
-        would: differs(decision.would.verdict, decision.judged.verdict).then(|| Fields::of(decision.would)),
-        sample,
-        generation: decision.edition.generation,
-        peer: decision.peer.address(),
-        engine: decision.peer.engine_id(),
-    };
-    thread_local! {
-        /// Reused, so that a line allocates nothing.
-        static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    }
-    LINE.with_borrow_mut(|bytes| {
-        bytes.clear();
-        serde_json::to_writer(&mut *bytes, &line).expect("a line has no maps, whose keys could be no strings");
-        bytes.push(b'\n');
-        match escaped_json(bytes) {
-            Some(escaped) => push(escaped.as_bytes()),
-            None => push(bytes),
-        }
-    });
 }
 
 impl fmt::Debug for VerdictLog {

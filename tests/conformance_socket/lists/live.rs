@@ -96,5 +96,8 @@ fn the_page_refuses_what_is_not_an_address() {
     }
     assert_eq!(admin.request("POST /verdict?address=192.0.2.7").0, 405);
     let (status, text) = admin.get("/nothing");
-    assert!(status == 404 && text.contains("the paths are /metrics, /healthz, /readyz, /, /verdict"), "{text}");
+    assert!(
+        status == 404 && text.contains("the paths are /metrics, /healthz, /readyz, /, /verdict, /status"),
+        "{text}"
+    );
 }

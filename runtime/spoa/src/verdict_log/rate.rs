@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// The lines of the current second, which workers count themselves: a thread that does not run must not lose their lines.
-pub(super) struct Rate {
+pub(crate) struct Rate {
     /// The lines per second; `None` for no limit.
     max: Option<u64>,
     start: Instant,
@@ -13,12 +13,12 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    pub(super) fn new(max: Option<u64>) -> Self {
+    pub(crate) fn new(max: Option<u64>) -> Self {
         Self { max, start: Instant::now(), used: AtomicU64::new(0) }
     }
 
     /// Counts a line. Returns false if it is above the rate.
-    pub(super) fn allows(&self) -> bool {
+    pub(crate) fn allows(&self) -> bool {
         self.max.is_none_or(|max| self.allows_at(self.start.elapsed().as_secs(), max))
     }
 
