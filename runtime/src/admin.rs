@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,8 +13,9 @@ use futures_lite::future;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS,
 };
+use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -177,6 +178,10 @@ impl Admin {
             "/readyz" if self.pool.is_ready() => plain(StatusCode::OK, "ready\n".into()),
             "/readyz" => plain(StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into()),
             _ => match page {
+                Some(_) if !is_host_allowed(request) => plain(
+                    StatusCode::MISDIRECTED_REQUEST,
+                    "use the agent's IP address, localhost or a name without dots\n".into(),
+                ),
                 Some(page) => response_of(page.get(request.uri().query().unwrap_or_default())),
                 None => {
                     let paths: Vec<_> = PATHS.into_iter().chain(self.pages.iter().map(|(path, _)| *path)).collect();
@@ -185,6 +190,16 @@ impl Admin {
             },
         }
     }
+}
+
+/// False if the Host of a request may be a name that belongs to someone else, who has made it an address of the agent, so that the
+/// browser of an operator lets his site read the pages (DNS rebinding).
+fn is_host_allowed(request: &Request<Incoming>) -> bool {
+    let Some(host) = request.headers().get(HOST) else { return true };
+    let Some(host) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else { return false };
+    let host = host.host().trim_start_matches('[').trim_end_matches(']');
+    // Nobody can register a name without dots.
+    host.parse::<IpAddr>().is_ok() || !host.contains(['.', ':'])
 }
 
 /// Returns the response with the answer of a page.

@@ -5,7 +5,8 @@ use std::fmt::Debug;
 
 /// A page that an agent serves over HTTP next to its metrics; see [`Agent::page`](crate::Agent::page).
 ///
-/// Pages are called one after the other on one thread, on which metrics and health are served too.
+/// Pages are called one after the other on one thread, on which metrics and health are served too. A request whose Host is a name
+/// with dots does not reach them, because such a name may belong to a site that wants to read them with an operator's browser.
 pub trait Page: Debug + Send + Sync + 'static {
     /// Answers a GET request. `query` is the text after `?` in the URL, percent-encoded; it may be anything.
     fn get(&self, query: &str) -> PageAnswer;

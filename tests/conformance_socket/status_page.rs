@@ -49,6 +49,33 @@ fn the_page_runs_only_its_own_script() {
     assert_eq!(admin.request("POST /").0, 405);
 }
 
+/// A site whose name was made an address of the agent cannot read its pages; Prometheus reads the metrics by any name.
+#[test]
+fn pages_are_not_served_under_foreign_names() {
+    let folder = folder();
+    let (_agent, admin) = agent(&folder);
+    let get = |path: &str, host: &str| {
+        let text = admin.exchange(&format!("GET {path} HTTP/1.1\r\n{host}connection: close\r\n\r\n"));
+        text.split(' ').nth(1).map(str::to_owned)
+    };
+    for (host, status) in [
+        ("host: evil.example\r\n", "421"),
+        ("host: evil.example:9101\r\n", "421"),
+        ("host: 127.0.0.1.evil.example\r\n", "421"),
+        ("host: \u{fc}.example\r\n", "421"),
+        ("host: 127.0.0.1:9101\r\n", "200"),
+        ("host: [::1]:9101\r\n", "200"),
+        ("host: localhost:9101\r\n", "200"),
+        ("host: proxy1\r\n", "200"),
+        ("", "200"),
+    ] {
+        for path in ["/", "/status", "/verdict?address=192.0.2.1"] {
+            assert_eq!(get(path, host).as_deref(), Some(status), "{path} {host}");
+        }
+        assert_eq!(get("/healthz", host).as_deref(), Some("200"), "{host}");
+    }
+}
+
 #[test]
 fn the_data_has_faults_of_lists_and_recent_verdicts_newest_first() {
     let folder = folder();
@@ -95,14 +122,20 @@ fn a_browser_shows_what_the_agent_does() {
         "<td>bad</td><td>2</td><td>0</td><td>1</td><td>0</td>",
         "<td>198.51.100.1</td><td>unknown, would be listed</td><td>0</td><td>trial</td><td>198.51.100.0/24</td><td></td>",
         "<td>192.0.2.8</td><td>listed</td><td>10</td><td>bad</td><td>192.0.2.0/24</td><td>&lt;b id=injected&gt;</td>",
-        "HAProxy sent messages that no message rule serves (1)",
+        "HAProxy has sent messages that no message rule serves (1 since the start)",
         "Not loaded: list gone: cannot read ",
-        "192.0.2.9: listed, score 10\ndecided by 192.0.2.0/24 in bad, category &lt;b id=injected&gt;\n",
+        "192.0.2.9: listed, score 10, by 192.0.2.0/24 in bad, category &lt;b id=injected&gt;\n",
     ] {
         assert!(text.contains(wanted), "expected {wanted} in {text}");
     }
     let refused = dom(&folder, &format!("http://{}/?address=<b>", admin.addr()));
     assert!(refused.contains("expected an IPv4 or IPv6 address"), "{refused}");
+    let random = Agent::spawn(&["--admin", "127.0.0.1:0"]);
+    let text = dom(&folder, &format!("http://{}/", Admin::of(&random).addr()));
+    assert!(
+        text.contains("No lists are configured") && text.contains("<section id=\"of-lists\" hidden=\"\">"),
+        "{text}"
+    );
 }
 
 /// Returns the document as it is a few updates after the browser has opened it.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::SystemTime;
 
 use spoa_reputation::{Decision, Observer};
@@ -12,7 +12,7 @@ use crate::verdict_log::{Rate, with_line};
 /// The number of verdicts that are kept.
 const KEPT: usize = 50;
 
-/// The number of verdicts per second that are kept: nobody can read more, and a worker has better things to do.
+/// The number of verdicts per second that are kept: nobody can read more, and it bounds the cost for workers.
 const PER_SECOND: u64 = 10;
 
 /// The last verdicts that are `listed`, or would be if everything in shadow mode were enforced. Each is a line of the
@@ -34,8 +34,12 @@ impl Observer for Recent {
             return;
         }
         with_line(decision, 1, SystemTime::now(), |line| {
-            // No worker waits: while another one or the status page has the lines, the verdict is not kept.
-            let Ok(mut lines) = self.lines.try_lock() else { return };
+            // No worker waits: while another one or the status page holds the lock, the verdict is not kept.
+            let mut lines = match self.lines.try_lock() {
+                Ok(lines) => lines,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
             if lines.len() == KEPT {
                 lines.pop_front();
             }

@@ -83,7 +83,7 @@ enum Measurement {
     Reload,
     /// Throughput while metrics are scraped
     Scrape,
-    /// Throughput while all verdicts are logged
+    /// Throughput while verdicts are logged, or kept for the status page
     Verdicts,
     /// Requests per second of HAProxy
     Haproxy,
