@@ -8,18 +8,19 @@
 //!
 //! Lists in shadow mode do not count, but for [`Selection::verdict_with_shadow`].
 
-use std::cmp::Reverse;
+mod verdict;
+
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::embedded::v4_in;
 use crate::list::{List, ListConfig, LoadError, Room};
-use crate::prefix::Prefix;
 use crate::table::{Hit, LISTS_MAX, Table};
 
+pub use verdict::{Match, Verdict};
+
 /// Loaded lists, which do not change.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lists {
     lists: Vec<List>,
     /// All lists, then those that policies select.
@@ -27,7 +28,7 @@ pub struct Lists {
 }
 
 /// The lookup tables of the lists that a policy selects.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Selected {
     enforced: Tables,
     /// Only the lists in shadow mode; `None` if there are none.
@@ -73,91 +74,10 @@ impl Tables {
     }
 }
 
-/// The verdict of lists on an address.
-#[derive(Clone, Copy, Debug)]
-pub enum Verdict<'l> {
-    /// It is in an `allow` list.
-    Allow(Match<'l>),
-    /// It is in another list.
-    Listed(Match<'l>),
-    /// It is in no list.
-    Unknown,
-}
-
-/// The match that decided a verdict.
-#[derive(Clone, Copy, Debug)]
-pub struct Match<'l> {
-    list: &'l List,
-    address: IpAddr,
-    len: u8,
-    score: u8,
-    /// The number of the list.
-    number: u16,
-}
-
-impl<'l> Match<'l> {
-    /// Returns the list that decided.
-    pub const fn list(self) -> &'l List {
-        self.list
-    }
-
-    /// Returns the prefix that decided: of those of that list with the same score the most specific one.
-    pub fn prefix(self) -> Prefix {
-        Prefix::of(self.address, self.len)
-    }
-
-    /// Returns the score of that prefix.
-    pub const fn score(self) -> u32 {
-        self.score as u32
-    }
-
-    fn rank(self) -> u16 {
-        self.list.config().rank(self.score())
-    }
-
-    /// Returns a key that orders matches of one address as the lookup tables do: the first one decides.
-    fn order(self) -> (u16, Reverse<u8>, u16) {
-        (self.rank(), Reverse(self.len), self.number)
-    }
-}
-
-impl<'l> Verdict<'l> {
-    #[inline]
-    fn of(found: Option<Match<'l>>) -> Self {
-        match found {
-            None => Self::Unknown,
-            Some(matched) if matched.list.config().allow => Self::Allow(matched),
-            Some(matched) => Self::Listed(matched),
-        }
-    }
-
-    /// Returns the match that decided, if there is one.
-    pub const fn matched(self) -> Option<Match<'l>> {
-        match self {
-            Self::Allow(matched) | Self::Listed(matched) => Some(matched),
-            Self::Unknown => None,
-        }
-    }
-
-    /// Returns `allow`, `listed` or `unknown`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Allow(..) => "allow",
-            Self::Listed(..) => "listed",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// Returns the score of the prefix that decided, if there is one.
-    pub fn score(self) -> Option<u32> {
-        self.matched().map(Match::score)
-    }
-}
-
-/// Writes its [name](Verdict::name).
-impl fmt::Display for Verdict<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+/// No lists.
+impl Default for Lists {
+    fn default() -> Self {
+        Self::of(Vec::new(), &[])
     }
 }
 
@@ -333,6 +253,11 @@ mod tests {
             }
             None => verdict.to_string(),
         }
+    }
+
+    #[test]
+    fn no_lists_know_no_address() {
+        assert_eq!(verdict(&Lists::default(), "192.0.2.1"), "unknown");
     }
 
     /// The table in the documentation, row by row.

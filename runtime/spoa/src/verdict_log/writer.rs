@@ -53,7 +53,7 @@ pub(super) struct Counts {
     pub(super) written: AtomicU64,
     /// Lost because there were more than the rate allows.
     pub(super) above_rate: AtomicU64,
-    /// Lost because the queue was full, or in use by another thread for too long.
+    /// Lost because the queue was full, or another thread held its lock during all [`ATTEMPTS`].
     pub(super) full: AtomicU64,
     /// Lost because the file could not be written.
     pub(super) unwritten: AtomicU64,
@@ -64,7 +64,7 @@ impl Queue {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the queue unless another thread has it for too long. Workers must not wait.
+    /// Locks the queue. Returns `None` if another thread holds the lock during all [`ATTEMPTS`], because workers must not wait.
     fn lock_soon(&self) -> Option<MutexGuard<'_, Inner>> {
         for _ in 0..ATTEMPTS {
             match self.inner.try_lock() {
