@@ -1,6 +1,6 @@
-//! Code shared by the tests: HAProxy's side of the protocol, written independently of the agent's code.
+//! Code shared by the tests: HAProxy's side of the protocol, without the codec of the agent.
 //!
-//! - [`bytes`]: a second implementation of the codec, and hex in the notation of the protocol's tables;
+//! - [`bytes`]: frames by the codec of the simulator's checker, and hex in the notation of the protocol's tables;
 //! - [`frames`]: the frames that HAProxy sends and the frames that the agent should answer with;
 //! - [`peer`]: HAProxy's side of a `Connection`, with a virtual clock;
 //! - [`feed`]: the same input, cut into reads in several ways;
@@ -8,7 +8,7 @@
 //! - [`admin`]: an agent's metrics and health over HTTP;
 //! - [`client`]: HAProxy's end of a real socket;
 //! - [`folder`]: a folder of files for one test;
-//! - [`process`]: processor time, memory and file limits of a process;
+//! - [`process`]: processor time, memory and file limits of a process, and programs that tests need;
 //! - [`steady`]: a connection in its steady state, for measurements.
 
 #[path = "harness/admin.rs"]

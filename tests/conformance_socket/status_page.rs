@@ -5,6 +5,7 @@ use std::process::Command;
 use spoa_tests::admin::Admin;
 use spoa_tests::agent::{Agent, run};
 use spoa_tests::folder::Folder;
+use spoa_tests::process::is_installed;
 
 /// A category that would be an element if a browser took it for HTML.
 const CATEGORY: &str = "<b id=injected>";
@@ -99,9 +100,7 @@ fn the_data_has_faults_of_lists_and_recent_verdicts_newest_first() {
 /// Opens the page in headless Chromium, which `.ci/run` installs.
 #[test]
 fn a_browser_shows_what_the_agent_does() {
-    if Command::new("chromium").arg("--version").output().is_err() {
-        assert!(std::env::var_os("SPOA_REQUIRE_CHROMIUM").is_none(), "chromium is not installed");
-        eprintln!("skipped: chromium is not installed, so the status page is not opened in a browser");
+    if !is_installed("chromium", "SPOA_REQUIRE_CHROMIUM") {
         return;
     }
     let folder = folder();

@@ -1,7 +1,8 @@
-//! Processor time, memory and file limits of a process, from Linux.
+//! Processor time, memory and file limits of a process, from Linux, and programs that tests need.
 
-use std::fs;
+use std::process::Command;
 use std::time::Duration;
+use std::{env, fs};
 
 use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
@@ -49,4 +50,17 @@ pub fn raise_file_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
         .expect("every soft limit up to the maximum is allowed");
+}
+
+/// True if a program can be run. If it cannot, its test is skipped, and standard error says so.
+///
+/// # Panics
+/// If it cannot be run and the environment variable `required` is set, as `.ci/run` does.
+pub fn is_installed(program: &str, required: &str) -> bool {
+    if Command::new(program).arg("--version").output().is_ok() {
+        return true;
+    }
+    assert!(env::var_os(required).is_none(), "{program} is not installed");
+    eprintln!("skipped: {program} is not installed");
+    false
 }
