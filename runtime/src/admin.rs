@@ -192,8 +192,8 @@ impl Admin {
     }
 }
 
-/// False if the Host of a request may be a name that belongs to someone else, who has made it an address of the agent, so that the
-/// browser of an operator lets his site read the pages (DNS rebinding).
+/// Returns true if the Host header is missing, an IP address or a name without dots. Any other name may belong to an attacker who
+/// resolves it to the agent's address, so that an operator's browser lets the attacker's site read the pages (DNS rebinding).
 fn is_host_allowed(request: &Request<Incoming>) -> bool {
     let Some(host) = request.headers().get(HOST) else { return true };
     let Some(host) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else { return false };

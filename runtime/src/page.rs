@@ -6,7 +6,7 @@ use std::fmt::Debug;
 /// A page that an agent serves over HTTP next to its metrics; see [`Agent::page`](crate::Agent::page).
 ///
 /// Pages are called one after the other on one thread, on which metrics and health are served too. A request whose Host is a name
-/// with dots does not reach them, because such a name may belong to a site that wants to read them with an operator's browser.
+/// with dots does not reach them, which prevents DNS rebinding: a website could otherwise read the pages through an operator's browser.
 pub trait Page: Debug + Send + Sync + 'static {
     /// Answers a GET request. `query` is the text after `?` in the URL, percent-encoded; it may be anything.
     fn get(&self, query: &str) -> PageAnswer;
@@ -22,7 +22,7 @@ pub struct PageAnswer {
     /// The body.
     pub body: String,
     /// The value of the Content-Security-Policy header: what a browser may load and run for this document.
-    /// If it is not a valid value of a header, nothing.
+    /// An invalid value is replaced by a policy that forbids everything.
     pub content_security_policy: Cow<'static, str>,
 }
 

@@ -117,13 +117,8 @@ impl<'e> Judge<'e> {
     }
 
     /// Returns a key that orders verdicts, the worst first.
-    fn badness(self, verdict: Verdict<'_>) -> (u8, u32) {
-        let kind = match verdict {
-            Verdict::Listed(_) => 0,
-            Verdict::Unknown => 1,
-            Verdict::Allow(_) => 2,
-        };
-        (kind, self.score(verdict))
+    fn badness(self, verdict: Verdict<'_>) -> (usize, u32) {
+        (verdict.kind(), self.score(verdict))
     }
 }
 

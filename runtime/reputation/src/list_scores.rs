@@ -29,7 +29,7 @@ use spoa_runtime::{Handler, HandlerError, Peer, Reply};
 /// | `ip_generation` | integer | the generation of the lists, from 1 |
 /// | `ip_shadow_score`, `ip_shadow_verdict`, `ip_shadow_list` | as above | the same if everything in shadow mode were enforced |
 ///
-/// All of them are always set, but those of shadow mode only if a list or the message rule is in it; without an address the verdict is
+/// All of them are always set, but those of shadow mode only if any list or any message rule is in shadow mode; without an address the verdict is
 /// `unknown`. If a message has several addresses, a
 /// listed one has precedence, then an unknown one, then an allowed one; among equals the lowest score decides. So a client
 /// cannot get a better verdict by adding addresses, for example in X-Forwarded-For.

@@ -35,7 +35,7 @@ pub struct Names<N = String> {
     pub prefix: N,
     /// The generation of the lists that decided.
     pub generation: N,
-    /// The score if everything in shadow mode were enforced. It and the next two are set only if a list or the rule is in shadow
+    /// The score if everything in shadow mode were enforced. It and the next two are set only if any list or any rule is in shadow
     /// mode.
     pub shadow_score: N,
     /// The verdict if everything in shadow mode were enforced.

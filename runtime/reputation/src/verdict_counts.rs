@@ -38,17 +38,6 @@ impl Mode {
     const ALL: [(Self, &'static str); 2] = [(Self::Enforced, "enforced"), (Self::Shadow, "shadow")];
 }
 
-/// The kinds of verdicts, in the order of their counters.
-const VERDICTS: [&str; 3] = ["listed", "unknown", "allow"];
-
-const fn kind(verdict: Verdict<'_>) -> usize {
-    match verdict {
-        Verdict::Listed(_) => 0,
-        Verdict::Unknown => 1,
-        Verdict::Allow(_) => 2,
-    }
-}
-
 /// Counts of verdicts. Each worker has its own; names of lists stay when a new configuration no longer has them.
 #[derive(Debug, Default)]
 pub(crate) struct VerdictCounts(Mutex<Inner>);
@@ -59,11 +48,12 @@ struct Inner {
     workers: Vec<Arc<WorkerVerdicts>>,
 }
 
-/// The counts of one worker.
+/// The counts of one worker, which alone writes them. The alignment keeps them off the cache lines of other workers.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct WorkerVerdicts {
     /// By mode, message and verdict.
-    verdicts: [[[Counter; VERDICTS.len()]; MESSAGES]; 2],
+    verdicts: [[[Counter; Verdict::NAMES.len()]; MESSAGES]; 2],
     /// By score.
     scores: [Counter; SCORES],
     /// By list, then by mode.
@@ -90,7 +80,7 @@ impl WorkerVerdicts {
     #[inline]
     pub(crate) fn add(&self, mode: Mode, rule: &MessageRule, Judged { verdict, score, .. }: Judged<'_>) {
         if let Some(of_message) = self.verdicts[mode as usize].get(rule.counter) {
-            of_message[kind(verdict)].add(1);
+            of_message[verdict.kind()].add(1);
         }
         if mode == Mode::Enforced
             && let Some(counter) = self.scores.get(score as usize)
@@ -98,7 +88,7 @@ impl WorkerVerdicts {
             counter.add(1);
         }
         let decided = verdict.matched().map(Match::list);
-        // A list that is enforced decides in shadow mode what it decides anyway.
+        // An enforced list is counted under `enforced` already.
         let is_counted = |list: &&List| mode == Mode::Enforced || rule.is_shadow() || list.config().shadow;
         if let Some(list) = decided.filter(is_counted) {
             self.of_list(list.counter)[mode as usize].add(1);
@@ -129,14 +119,12 @@ impl VerdictCounts {
         for list in lists {
             let name = &list.config().name;
             let known = inner.lists.iter().position(|known| known == name);
-            if known.is_none() && inner.lists.len() < LISTS {
+            let counter = known.unwrap_or(inner.lists.len().min(LISTS));
+            if known.is_none() && counter < LISTS {
                 let name = name.clone();
                 inner.lists.push(name);
             }
-            list.counter = known.unwrap_or_else(|| match inner.lists.last() {
-                Some(last) if *last == list.config().name => inner.lists.len() - 1,
-                _ => LISTS,
-            });
+            list.counter = counter;
         }
     }
 
@@ -164,7 +152,7 @@ impl VerdictCounts {
         .take(modes.len())
         {
             let all = names.iter().flat_map(|(message, at)| {
-                VERDICTS.iter().enumerate().map(move |(kind, verdict)| {
+                Verdict::NAMES.iter().enumerate().map(move |(kind, verdict)| {
                     let labels = [("message", message.clone()), ("verdict", (*verdict).to_owned())];
                     (labels, sum(&|worker| worker.verdicts[mode as usize][*at][kind].get()))
                 })

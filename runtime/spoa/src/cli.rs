@@ -110,7 +110,7 @@ pub(crate) struct CheckArgs {
     #[arg(long)]
     pub(crate) fail_if_listed: bool,
 
-    /// Judge as for this message, by its policy [default: by all lists]
+    /// Judge by the policy of this message [default: all lists]
     #[arg(long, value_name = "NAME")]
     pub(crate) message: Option<String>,
 
@@ -216,11 +216,17 @@ impl Given {
     /// # Errors
     /// The file cannot be read, or something is wrong with the file or with the options together.
     pub(crate) fn options(&self) -> Result<Options, Failure> {
-        let options = match &self.file.path {
-            Some(path) => self.options.clone().or(file::read(path)?),
-            None => self.options.clone(),
+        let Some(path) = &self.file.path else {
+            self.options.check().map_err(Failure::Usage)?;
+            return Ok(self.options.clone());
         };
-        options.check().map_err(Failure::Usage)?;
+        let file = file::read(path)?;
+        let wrong_in_file = file.check().err();
+        let options = self.options.clone().or(file);
+        options.check().map_err(|wrong| {
+            let is_of_file = wrong_in_file.as_ref() == Some(&wrong);
+            Failure::Usage(if is_of_file { format!("{}: {wrong}", path.display()) } else { wrong })
+        })?;
         Ok(options)
     }
 }

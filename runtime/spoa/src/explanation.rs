@@ -6,7 +6,6 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use spoa_reputation::embedded;
-use spoa_reputation::lists::Verdict;
 use spoa_reputation::{Asked, AskedError, Edition, Judged, List};
 use spoa_runtime::text::Escaped;
 
@@ -105,10 +104,7 @@ impl Explanation {
         mut found: impl FnMut(&List) -> Vec<Found>,
     ) -> Result<Self, AskedError> {
         let (Judged { verdict, score, .. }, with_shadow) = edition.judge(asked, address)?;
-        let key = |verdict: Verdict<'_>| {
-            verdict.matched().map(|matched| (matched.prefix(), matched.list().config().name.clone()))
-        };
-        let other = with_shadow.verdict.matched().filter(|_| key(with_shadow.verdict) != key(verdict));
+        let other = with_shadow.verdict.matched().filter(|_| !with_shadow.verdict.is_decided_as(verdict));
         let would = other.map(|matched| Would {
             verdict: with_shadow.verdict.name().to_owned(),
             score: with_shadow.score,

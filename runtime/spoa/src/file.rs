@@ -11,7 +11,7 @@ use crate::options::Options;
 /// The size of a configuration file, in bytes.
 const SIZE_MAX: u64 = 4 << 20;
 
-/// Reads the options in a file. Paths of lists and of the verdict log in it are relative to its folder.
+/// Reads the options in a file, which are not checked against each other: the command line may complete them. Paths of lists and of the verdict log in it are relative to its folder.
 ///
 /// # Errors
 /// The file cannot be read, or has something wrong in it, which the error names with line and column.
@@ -27,7 +27,6 @@ pub(crate) fn read(path: &Path) -> Result<Options, Failure> {
         list.path = folder.join(&list.path);
     }
     options.verdict_log_below(folder);
-    options.check().map_err(|wrong| Failure::Usage(format!("{shown}: {wrong}")))?;
     Ok(options)
 }
 

@@ -36,7 +36,7 @@ that have changed take effect at the next start, and the log names them.
 Switches the log level to debug, and back.
 .TP
 .B SIGUSR2
-Opens the file of the verdict log again, as SIGHUP does too.
+Reopens the file of the verdict log, as SIGHUP does too.
 .SH FILES
 .TP
 .I /etc/spoa/spoa.toml

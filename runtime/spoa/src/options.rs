@@ -6,7 +6,7 @@ use std::path::Path;
 
 use clap::Args;
 use serde::Deserialize;
-use spoa_reputation::{ListConfig, MessageRule, NamedPolicy};
+use spoa_reputation::{ListConfig, MessageRule, NamedPolicy, Policy};
 use spoa_runtime::{Capabilities, ListenAddr, connection_limits};
 
 use crate::log::{Format, Level};
@@ -167,7 +167,7 @@ macro_rules! options {
             #[serde(deserialize_with = "text")]
             default_score: Option<Percent>,
 
-            /// File for a JSON line per verdict, or - for standard error; opened again at SIGUSR2 and SIGHUP [default: no log]
+            /// File for a JSON line per verdict, or - for standard error; reopened at SIGUSR2 and SIGHUP [default: no log]
             ///
             /// No answer waits for it: lines that cannot be written are lost and counted, as on a full disk or in a FIFO
             /// without a reader.
@@ -175,7 +175,7 @@ macro_rules! options {
             #[serde(deserialize_with = "text")]
             verdict_log: Option<Target>,
 
-            /// Verdicts in the log: listed or all; listed includes those that shadow mode prevents [default: listed]
+            /// Verdicts in the log: listed or all; listed includes verdicts that would be listed without shadow mode [default: listed]
             #[arg(long, value_name = "WHICH", hide_possible_values = true)]
             verdict_log_which: Option<Which>,
 
@@ -343,6 +343,7 @@ impl Options {
             return Err("delay and seed are for random scores, but there are lists".into());
         }
         self.check_verdict_log()?;
+        self.check_needs_lists()?;
         let capabilities = self.capability.as_deref().unwrap_or_default();
         if capabilities.len() > 1 && capabilities.iter().any(|Capability(one)| *one == Capabilities::NONE) {
             return Err("the capability \"none\" stands alone: it means that no other is offered".into());
@@ -357,26 +358,38 @@ impl Options {
         }
     }
 
-    /// Checks the options of the verdict log, and those that need lists.
+    /// Checks that no option of the verdict log is without effect.
     fn check_verdict_log(&self) -> Result<(), String> {
         let details = [
             ("verdict-log-which", self.verdict_log_which.is_some()),
             ("verdict-log-sample", self.verdict_log_sample.is_some()),
             ("verdict-log-rate", self.verdict_log_rate.is_some()),
         ];
-        if let Some((name, _)) = details.iter().find(|(_, is_given)| *is_given && self.verdict_log.is_none()) {
-            return Err(format!("{name} has no effect without verdict-log"));
+        match details.iter().find(|(_, is_given)| *is_given && self.verdict_log.is_none()) {
+            Some((name, _)) => Err(format!("{name} has no effect without verdict-log")),
+            None => Ok(()),
         }
-        if self.verdict_log.is_some() && !self.has_lists() {
+    }
+
+    /// Checks that nothing that is for lists is given without them.
+    fn check_needs_lists(&self) -> Result<(), String> {
+        if self.has_lists() {
+            return Ok(());
+        }
+        if self.verdict_log.is_some() {
             return Err("verdict-log is for the verdicts of lists, but there is none".into());
         }
-        let has_effect = |rule: &MessageRule| !rule.is_shadow() && rule.policy_argument().is_none();
-        match self.message_rules.iter().flatten().find(|rule| !has_effect(rule)) {
-            Some(rule) if !self.has_lists() => Err(format!(
-                "shadow and policy-argument of the message {} are for lists, but there is none",
-                rule.message()
-            )),
-            _ => Ok(()),
+        if let Some(named) = self.policies.iter().flatten().next() {
+            return Err(format!("the policy {} is for lists, but there is none", named.name));
+        }
+        let needs_lists = |rule: &&MessageRule| {
+            rule.is_shadow() || rule.policy_argument().is_some() || *rule.policy() != Policy::default()
+        };
+        match self.message_rules.iter().flatten().find(needs_lists) {
+            Some(rule) => {
+                Err(format!("shadow and the policy of the message {} are for lists, but there is none", rule.message()))
+            }
+            None => Ok(()),
         }
     }
 

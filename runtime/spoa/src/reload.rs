@@ -45,7 +45,7 @@ pub(crate) struct Logs {
 }
 
 impl Logs {
-    /// Opens the file of the verdict log again.
+    /// Reopens the file of the verdict log.
     fn reopen(&self) {
         if let Some(verdicts) = &self.verdicts {
             verdicts.reopen();

@@ -50,8 +50,9 @@ pub(crate) struct VerdictLog {
     queue: Arc<Queue>,
     /// The number of verdicts so far, for sampling.
     seen: AtomicU64,
-    /// The lost lines that were reported: those that cannot be written, and those above the rate.
+    /// The lost lines that were reported, by cause.
     unwritten: Reported,
+    full: Reported,
     above_rate: Reported,
 }
 
@@ -73,18 +74,18 @@ impl Reported {
 }
 
 impl VerdictLog {
-    /// Opens the log and starts its thread. What is queued is written when [`Flush`] is dropped.
+    /// Opens the log and starts its thread. Dropping [`Flush`] writes the queued lines.
     ///
     /// # Errors
     /// The file cannot be opened, or the thread cannot be started.
     pub(crate) fn start(target: &Target, settings: Settings) -> Result<(Arc<Self>, Flush), String> {
         let (queue, flush) = writer::start(target, settings.rate)?;
-        let (unwritten, above_rate) = (Reported::default(), Reported::default());
-        let log = Self { settings, queue, seen: AtomicU64::new(0), unwritten, above_rate };
+        let [unwritten, full, above_rate] = Default::default();
+        let log = Self { settings, queue, seen: AtomicU64::new(0), unwritten, full, above_rate };
         Ok((Arc::new(log), flush))
     }
 
-    /// Opens the file again, which has been renamed.
+    /// Reopens the file, which has been renamed.
     pub(crate) fn reopen(&self) {
         self.queue.reopen();
     }
@@ -95,9 +96,13 @@ impl VerdictLog {
             tracing::warn!("{fault}");
         }
         let counts = self.queue.counts();
-        let unwritten = counts.unwritten.load(Ordering::Relaxed) + counts.full.load(Ordering::Relaxed);
-        if let Some(new) = self.unwritten.rise(unwritten, Duration::ZERO) {
-            tracing::warn!(lost = new, "lost {}: they cannot be written", Count(new, "line of the verdict log"));
+        for (reported, count, cause) in [
+            (&self.unwritten, &counts.unwritten, "the file could not be written"),
+            (&self.full, &counts.full, "the queue was full; use --verdict-log-sample or --verdict-log-rate"),
+        ] {
+            if let Some(new) = reported.rise(count.load(Ordering::Relaxed), Duration::ZERO) {
+                tracing::warn!(lost = new, "lost {} of the verdict log: {cause}", Count(new, "line"));
+            }
         }
         if let Some(new) = self.above_rate.rise(counts.above_rate.load(Ordering::Relaxed), Duration::from_secs(60)) {
             let rate = self.settings.rate.unwrap_or_default();
@@ -115,15 +120,15 @@ impl Observer for VerdictLog {
         if self.settings.sample > 1 && !is_sampled(self.seen.fetch_add(1, Ordering::Relaxed), self.settings.sample) {
             return;
         }
-        // Asked before the line is made, which takes longer.
+        // Checked first, because formatting the line is more expensive.
         if self.queue.allows_line() {
             with_line(decision, self.settings.sample, SystemTime::now(), |line| self.queue.push(line));
         }
     }
 }
 
-/// True for one of `sample` numbers. They have no pattern: if they had, of two messages that always come together only one would
-/// be logged.
+/// True for one of `sample` numbers on average. They are mixed, because each nth verdict would be of the same message if HAProxy
+/// sends messages in turn.
 const fn is_sampled(number: u64, sample: u64) -> bool {
     // SplitMix64.
     let mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -101,13 +101,17 @@ fn check_judges_by_the_policy_of_a_message() {
         for (asked, wanted) in [
             (&[][..], "192.0.2.3: listed, score 10\n  decided by 192.0.2.3 in bad\n"),
             (&["--message", "login"], "192.0.2.3: listed, score 10\n"),
+            // These policies leave out lists that contain the address.
+            (&["--message", "login"], "192.0.2.4: unknown, score 70\n"),
+            (&["--message", "page"], "192.0.2.2: unknown, score 50\n"),
             (
                 &["--message", "page", "--policy", "shop.example"],
                 "192.0.2.3: listed, score 40\n  decided by 192.0.2.3 in proxies\n",
             ),
             (&["--message", "page", "--policy", "blog.example"], "192.0.2.3: unknown, score 50\n"),
         ] {
-            let output = run(&[&["check"], source, asked, &["192.0.2.3"]].concat());
+            let address = wanted.split_once(':').expect("the answer begins with the address").0;
+            let output = run(&[&["check"], source, asked, &[address]].concat());
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             assert!(text.starts_with(wanted), "expected {wanted:?} for {source:?} {asked:?}, got {text:?}");
         }
@@ -119,6 +123,42 @@ fn check_judges_by_the_policy_of_a_message() {
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(text.contains(error) && output.status.code() == Some(1), "expected {error:?}, got {text:?}");
         }
+    }
+}
+
+/// The command line completes a file: only the options of both together are checked.
+#[test]
+fn a_file_may_need_the_command_line() {
+    let folder = folder();
+    let config = folder.path("spoa.toml").display().to_string();
+    let (log, bad) = (folder.path("log").display().to_string(), folder.list("bad", ""));
+    for (file, given) in [
+        (format!("verdict-log = '{log}'"), ["--list", &bad]),
+        ("verdict-log-rate = 7\n[[list]]\nname = 'bad'\npath = 'bad'".into(), ["--verdict-log", &log]),
+        ("[[message]]\nname = 'login'\nlists = ['bad']".into(), ["--list", &bad]),
+    ] {
+        folder.write("spoa.toml", file.as_bytes());
+        let output = run(&["-p", "1", "--config", &config]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains(&config) && output.status.code() == Some(2), "{file}: {text}");
+        Agent::spawn(&[&["--config", &config][..], &given].concat()).wait_for_line("listening on");
+    }
+}
+
+/// Policies are for lists: without any, they would have no effect, and nobody would notice.
+#[test]
+fn a_policy_without_lists_is_an_error() {
+    let folder = folder();
+    let config = folder.path("spoa.toml").display().to_string();
+    for file in [
+        "[[message]]\nname = 'login'\nscore-below = 9",
+        "[[policy]]\nname = 'a'",
+        "[[message]]\nname = 'a'\nshadow = true",
+    ] {
+        folder.write("spoa.toml", file.as_bytes());
+        let output = run(&["-p", "1", "--config", &config]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains("for lists, but there is none") && output.status.code() == Some(2), "{file}: {text}");
     }
 }
 

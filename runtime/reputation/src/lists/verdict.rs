@@ -73,13 +73,28 @@ impl<'l> Verdict<'l> {
         }
     }
 
+    /// The names of all verdicts, the worst first.
+    pub(crate) const NAMES: [&'static str; 3] = ["listed", "unknown", "allow"];
+
+    /// Returns the index of its name in [`NAMES`](Self::NAMES).
+    #[inline]
+    pub(crate) const fn kind(self) -> usize {
+        match self {
+            Self::Listed(_) => 0,
+            Self::Unknown => 1,
+            Self::Allow(_) => 2,
+        }
+    }
+
     /// Returns `allow`, `listed` or `unknown`.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Allow(..) => "allow",
-            Self::Listed(..) => "listed",
-            Self::Unknown => "unknown",
-        }
+        Self::NAMES[self.kind()]
+    }
+
+    /// True if the same prefix of the same list decided both verdicts of one generation of the lists, or none did.
+    pub fn is_decided_as(self, other: Verdict<'_>) -> bool {
+        let decided = |verdict: Verdict<'_>| verdict.matched().map(|matched| (matched.number, matched.prefix()));
+        decided(self) == decided(other)
     }
 
     /// Returns the score of the prefix that decided, if there is one.

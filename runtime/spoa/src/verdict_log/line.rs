@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use humantime::Rfc3339Timestamp;
 use serde::{Serialize, Serializer};
-use spoa_reputation::lists::{Match, Verdict};
+use spoa_reputation::lists::Match;
 use spoa_reputation::{Decision, Judged, Prefix};
 
 use crate::log::escaped_json;
@@ -75,17 +75,6 @@ impl<'l> Fields<'l> {
     }
 }
 
-/// True if another list or prefix decided.
-fn differs(one: Verdict<'_>, other: Verdict<'_>) -> bool {
-    match (one.matched(), other.matched()) {
-        (Some(one), Some(other)) => {
-            one.list().config().name != other.list().config().name || one.prefix() != other.prefix()
-        }
-        (None, None) => false,
-        _ => true,
-    }
-}
-
 /// Calls `push` with the line of a verdict, of which one in `sample` is logged.
 pub(crate) fn with_line(decision: &Decision<'_>, sample: u64, now: SystemTime, push: impl FnOnce(&[u8])) {
     let line = Line {
@@ -93,7 +82,7 @@ pub(crate) fn with_line(decision: &Decision<'_>, sample: u64, now: SystemTime, p
         message: decision.rule.message(),
         policy: decision.policy,
         verdict: Fields::of(decision.judged),
-        would: differs(decision.would.verdict, decision.judged.verdict).then(|| Fields::of(decision.would)),
+        would: (!decision.would.verdict.is_decided_as(decision.judged.verdict)).then(|| Fields::of(decision.would)),
         sample,
         generation: decision.edition.generation,
         peer: decision.peer.address(),

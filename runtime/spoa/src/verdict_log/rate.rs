@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// The lines of the current second, which workers count themselves: a thread that does not run must not lose their lines.
+/// The lines of the current second. Workers count them, because a background thread that resets the count might run late.
 pub(crate) struct Rate {
     /// The lines per second; `None` for no limit.
     max: Option<u64>,

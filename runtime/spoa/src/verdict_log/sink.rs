@@ -13,7 +13,7 @@ use rustix::io::Errno;
 /// The largest number of bytes that are written to a pipe at once, all or none of them (`PIPE_BUF`).
 const PIECE_MAX: usize = 4096;
 
-/// The time that a FIFO that is full gets to be read. More lines are queued meanwhile.
+/// The longest time to wait for room in a full FIFO. More lines are queued meanwhile.
 const ROOM_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// The file of the log, or standard error.
@@ -70,7 +70,7 @@ impl Target {
 
 impl Sink {
     /// Writes whole lines, which all end with a line feed. Returns the number of lines that were written, and the error that
-    /// prevented others. A FIFO that is full gets some time to be read.
+    /// prevented others. It waits for room in a full FIFO for at most [`ROOM_WAIT`].
     pub(super) fn write(&mut self, lines: &[u8]) -> (u64, Option<io::Error>) {
         let (mut written, mut fault) = (0, None);
         for piece in pieces(lines) {

@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use spoa_runtime::text::Count;
+
 use super::rate::Rate;
 use super::sink::{Sink, Target, count};
 
@@ -16,14 +18,14 @@ const QUEUE_MAX: usize = 4 << 20;
 /// The time for which lines are collected before they are written together. Without it each line would wake the thread.
 const COLLECTED: Duration = Duration::from_millis(20);
 
-/// The time after which a file is opened again that could not be opened.
+/// The time between attempts to open the file.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The longest time that the end of the process waits for queued lines to be written.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
-/// How often a worker tries to append a line before it gives the line up. Another thread holds the queue for less time than
-/// this takes, unless it was interrupted.
+/// The number of attempts to lock the queue before a line is dropped. They take longer than another thread holds the lock, unless
+/// that thread is interrupted.
 const ATTEMPTS: usize = 200;
 
 /// The queue to the thread.
@@ -43,6 +45,8 @@ struct Inner {
     reopen: bool,
     stop: bool,
     has_ended: bool,
+    /// The number of lines that the thread writes now.
+    writing: u64,
     /// The last fault of the file, until it is reported.
     fault: Option<String>,
 }
@@ -113,7 +117,7 @@ impl Queue {
         self.lock().fault.take()
     }
 
-    /// Waits until there are lines to write, the file is to be opened again, or this much time is over. Returns `None` at the end.
+    /// Waits until there are lines to write, the file is to be reopened, or `wait_max` has passed. Returns `None` after the last lines.
     fn next(&self, spare: &mut Vec<u8>, wait_max: Option<Duration>) -> Option<(Vec<u8>, bool)> {
         let mut inner = self.lock();
         let is_idle = |inner: &mut Inner| inner.lines.is_empty() && !inner.reopen && !inner.stop;
@@ -131,6 +135,7 @@ impl Queue {
             self.done.notify_all();
             return None;
         }
+        inner.writing = count(&inner.lines);
         Some((mem::replace(&mut inner.lines, mem::take(spare)), mem::take(&mut inner.reopen)))
     }
 }
@@ -146,7 +151,8 @@ pub(super) fn start(target: &Target, rate: Option<u64>) -> Result<(Arc<Queue>, F
         Err(error) => return Err(failed(target, &error)),
     };
     let queue = Arc::new(Queue {
-        inner: Mutex::default(),
+        // Allocated once: no worker holds the lock while memory grows.
+        inner: Mutex::new(Inner { lines: Vec::with_capacity(QUEUE_MAX), ..Inner::default() }),
         rate: Rate::new(rate),
         work: Condvar::new(),
         done: Condvar::new(),
@@ -178,7 +184,7 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) {
-        let mut spare = Vec::new();
+        let mut spare = Vec::with_capacity(QUEUE_MAX);
         let wait = |open_at: Option<Instant>| open_at.map(|at| at.saturating_duration_since(Instant::now()));
         while let Some((mut lines, reopen)) = self.queue.next(&mut spare, wait(self.open_at)) {
             if reopen || self.open_at.is_some_and(|at| at <= Instant::now()) {
@@ -190,7 +196,7 @@ impl Writer {
         }
     }
 
-    /// Opens the file. If that fails, the one that is open stays in use, and it is tried again.
+    /// Opens the file. If that fails, the previous file stays in use, and the attempt is repeated after [`RETRY`].
     fn open(&mut self) {
         match self.target.open() {
             Ok(sink) => (self.sink, self.open_at) = (Some(sink), None),
@@ -211,7 +217,7 @@ impl Writer {
         counts.unwritten.fetch_add(count(lines) - written, Ordering::Relaxed);
         if let Some(error) = fault {
             if error.kind() == io::ErrorKind::BrokenPipe && matches!(self.target, Target::File(_)) {
-                // The reader of a FIFO has gone.
+                // The reader of the FIFO has closed it.
                 (self.sink, self.open_at) = (None, Some(Instant::now() + RETRY));
             }
             self.report(&error);
@@ -233,12 +239,10 @@ impl Drop for Flush {
         self.0.work.notify_one();
         let ended = self.0.done.wait_timeout_while(inner, FLUSH_TIME, |inner| !inner.has_ended);
         let (inner, _) = ended.unwrap_or_else(PoisonError::into_inner);
-        let left = count(&inner.lines);
+        let left = if inner.has_ended { 0 } else { inner.writing + count(&inner.lines) };
         if left > 0 {
-            tracing::warn!(
-                lost = left,
-                "lost {left} lines of the verdict log at the end, because they could not be written"
-            );
+            let (lines, time) = (Count(left, "line"), FLUSH_TIME.as_secs());
+            tracing::warn!(lost = left, "lost {lines} of the verdict log at the stop: not written within {time} s");
         }
     }
 }
