@@ -66,10 +66,11 @@ macro_rules! config {
         }
     };
 }
+
 /// The default of a limit, for its documentation.
 macro_rules! default_text {
     (0 $unit:ident) => {
-        "There is no limit by default; 0 means none too. "
+        "No limit by default. "
     };
     ($default:tt $unit:ident) => {
         concat!("Default ", stringify!($default), " ", stringify!($unit), ". ")
@@ -90,10 +91,10 @@ connection_limits!(config);
 
 /// The value of a limit or timeout of [`Config`] as a plain number.
 pub trait LimitValue: Copy {
-    /// Returns the value in bytes, NOTIFYs or nanoseconds; `None` for no limit. Larger values than fit are the largest.
+    /// Returns the value in bytes, NOTIFYs or nanoseconds; `None` for no limit. A value that does not fit becomes the largest number.
     fn to_number(self) -> Option<u64>;
 
-    /// Returns the value of a number of bytes, NOTIFYs or nanoseconds. Larger numbers than fit are the largest value. For an
+    /// Returns the value of a number of bytes, NOTIFYs or nanoseconds. A number that does not fit becomes the largest value. For an
     /// `Option`, 0 is `None`.
     fn from_number(number: u64) -> Self;
 }
@@ -157,7 +158,7 @@ const CONTROL_LEN_MAX: usize = 256;
 pub struct Limit {
     /// The name of the field.
     pub name: &'static str,
-    /// `bytes`, `NOTIFYs` or `s`.
+    /// `bytes`, `NOTIFYs`, or `s` for a time, whose value and range are in nanoseconds.
     pub unit: &'static str,
     /// The value in bytes, NOTIFYs or nanoseconds; `None` for no limit.
     pub value: Option<u64>,

@@ -1,8 +1,8 @@
 //! Counters of one connection, one per row.
 
 /// Calls the macro `$visit` with the counters of a connection, one per row: the name after its documentation. A `metric`
-/// is a family of metrics with this name, and with its documentation as help. A counter that is `labelled` is part of a family in
-/// `runtime/src/metrics/agent.rs`, and others are made from one that is `derived`.
+/// is a family of metrics with this name, and with its documentation as help. A `labelled` counter is one label of a family in
+/// `runtime/src/metrics/agent.rs`. A `derived` counter has no metric of its own; other metrics are computed from it.
 ///
 /// These are generated from the rows: [`Stats`](crate::Stats), the counters of a worker and their metrics, and the comparison with the
 /// simulator's checker, which does not compile if the checker has no counter of that name.

@@ -25,7 +25,7 @@ pub(crate) fn state(connection: &Connection, oracle: &Oracle, dropped_actions: u
         ("idle", "is_idle", connection.is_idle(), oracle.is_idle()),
         ("refusal", "refusal", connection.refusal().is_some(), oracle.is_refusing()),
     ];
-    // By reference: this runs after every step, and to move the array costs more than the comparison.
+    // Iterates by reference, because this runs after every step and moving the array costs more than comparing it.
     if let Some((check, name, actual, expected)) = flags.iter().find(|(.., actual, expected)| actual != expected) {
         return Some((check, format!("expected {name} to be {expected}, got {actual}")));
     }

@@ -1,4 +1,4 @@
-//! The result of a run, and what a run keeps.
+//! The result of a run, the data that it keeps, and memory that later runs reuse.
 
 use crate::conversation::Conversation;
 use crate::coverage::Coverage;

@@ -1,4 +1,5 @@
-//! Frames, values and actions that own their bytes, by the checker's codec: the tests do not rely on the codec that they test.
+//! Frames, values and actions that own their bytes. The checker's codec encodes and decodes them, so that tests of the core do
+//! not rely on the core's codec.
 //!
 //! A function that cannot read its input returns `None`.
 

@@ -140,7 +140,7 @@ fn every_timer_can_be_due_in_every_state_in_which_it_runs() {
             let more: &[&str] = match timer {
                 Timer::Answer => &[IN_FLIGHT],
                 Timer::Send => blocked,
-                _ => &[],
+                Timer::Hello | Timer::Refusal | Timer::Idle | Timer::Grace | Timer::Linger => &[],
             };
             let agent: &[_] = match timer {
                 Timer::Answer => &["agent ack-timeout=1s"],

@@ -27,14 +27,14 @@ macro_rules! connection_limits {
                 max_frame_size(short): u32 = 16384 bytes, 256..=16_777_216,
                     "Largest frame, without its length; if HAProxy's tune.bufsize is below 16384, set this to tune.bufsize - 4";
 
-                /// At the limit no other NOTIFY is accepted, and once the receive buffer is full nothing more is read.
+                /// At the limit further NOTIFYs are held back, and once the receive buffer is full nothing more is read.
                 ///
                 /// HAProxy waits for at most 20 ACKs per connection. But when it gives up on an event it may send another
                 /// one without notifying the agent, so the agent may have more NOTIFYs in flight. Without pipelining the
                 /// limit is 1, so that ACKs are sent in order.
                 in_flight_max: usize = 64 NOTIFYs, 1..=65_535, "NOTIFYs that may be in flight on a connection";
 
-                /// At the limit no other NOTIFY is accepted. A handler that defers its answers keeps a copy of each NOTIFY.
+                /// At the limit further NOTIFYs are held back. A handler that defers its answers keeps a copy of each NOTIFY.
                 /// This bounds the memory for the copies of one connection: the last NOTIFY may exceed the limit, so they
                 /// take at most this size and one NOTIFY more.
                 deferred_max: usize = 1048576 bytes, 1..=u64::MAX,
@@ -48,7 +48,8 @@ macro_rules! connection_limits {
                 hello_timeout: Duration = 5 s, 0..=u64::MAX,
                     "Time after which a connection that has not sent a whole HELLO is closed";
 
-                /// An AGENT-DISCONNECT may cross HAProxy's next event, which is then lost.
+                /// There is no limit by default, because an AGENT-DISCONNECT may cross HAProxy's next event, which is then lost. Zero means
+                /// no limit.
                 ///
                 /// The time begins after the last NOTIFY, its answer, or the first bytes of a frame.
                 idle_timeout: Option<Duration> = 0 s, 0..=u64::MAX,
@@ -69,8 +70,8 @@ macro_rules! connection_limits {
                     "Time after which a connection whose peer reads none of its unsent output is closed";
             }
             others {
-                /// At the limit no other NOTIFY is accepted.
-                unsent_max: usize = 65536 bytes, 1..=u64::MAX, "Unsent output of a connection";
+                /// At the limit further NOTIFYs are held back.
+                unsent_max: usize = 65536 bytes, 1..=u64::MAX, "Output of a connection that may be unsent";
 
                 /// The NOTIFYs in flight are answered before that.
                 notify_max: Option<NonZeroU64> = 0 NOTIFYs, 0..=u64::MAX,

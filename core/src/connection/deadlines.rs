@@ -60,8 +60,8 @@ impl Connection {
         found
     }
 
-    /// Calls `report` with each timer that runs, and its deadline. An array of all timers would cost 50 instructions per read
-    /// more, because most of them do not run.
+    /// Calls `report` with each timer that runs, and its deadline. An array of all timers would cost 50 more instructions
+    /// per read, because most of them do not run.
     #[inline]
     fn each_deadline(&self, mut report: impl FnMut(Timer, Instant)) {
         let mut report_if = |timer, at: Option<Instant>| {

@@ -216,7 +216,7 @@ fn connection(random: &mut Random, profile: Profile) -> AgentSetup {
     }
     let on = |random: &mut Random| random.chance(3, 4);
     let mut agent = defaults.clone();
-    // The fields are drawn in this order, on which the scripts of all seeds depend.
+    // The fields are drawn in this order. Another order changes the scripts of all seeds.
     agent.connection = Limits {
         max_frame_size: *random.pick(&[256, 257, 300, 512, 1024, 4096, 16_380, 16_384, 100_000]),
         pipelining: on(random),

@@ -2,7 +2,7 @@
 
 use crate::random::Random;
 
-/// How frequent a kind of move is, relative to the others of a seed.
+/// The frequency of a kind of move, relative to the others of a seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Frequency {
     /// The same in all seeds.
@@ -23,25 +23,22 @@ pub(crate) enum Frequency {
 impl Frequency {
     /// Draws the weight in a seed; `calm` means a seed without faults.
     pub(super) fn draw(self, random: &mut Random, calm: bool) -> u32 {
-        if let Self::Always(weight) = self {
-            return weight;
-        }
-        let usual = if random.chance(1, 2) { 1 << random.below(5) } else { 0 };
-        match self {
-            Self::Always(weight) => weight,
-            Self::Usual => usual,
-            Self::AtMost(most) => usual.min(most),
-            Self::Fault | Self::FaultAtMost(_) | Self::End if calm => 0,
-            Self::Fault => usual,
-            Self::FaultAtMost(most) => usual.min(most),
-            Self::End => usual / 4,
-        }
+        let mut usual = || if random.chance(1, 2) { 1 << random.below(5) } else { 0 };
+        let (weight, is_fault) = match self {
+            Self::Always(weight) => (weight, false),
+            Self::Usual => (usual(), false),
+            Self::AtMost(most) => (usual().min(most), false),
+            Self::Fault => (usual(), true),
+            Self::FaultAtMost(most) => (usual().min(most), true),
+            Self::End => (usual() / 4, true),
+        };
+        if calm && is_fault { 0 } else { weight }
     }
 }
 
 /// Defines an enum of moves from rows with the variant and its frequency.
 ///
-/// The order of the rows is that of the draws: on it depend the scripts of all seeds.
+/// Weights are drawn in the order of the rows. Another order changes the scripts of all seeds.
 macro_rules! moves {
     ($(#[$doc:meta])* $name:ident { $($(#[$note:meta])* $variant:ident = $frequency:expr,)* }) => {
         $(#[$doc])*
@@ -72,12 +69,7 @@ pub(super) struct Weights<M: 'static> {
 impl<M: Copy + PartialEq> Weights<M> {
     /// Draws the weight of each move; `calm` means a seed without faults.
     pub(super) fn draw(moves: &'static [(M, Frequency)], random: &mut Random, calm: bool) -> Self {
-        Self::of(moves, |frequency| frequency.draw(random, calm))
-    }
-
-    /// Returns the weight that `weigh` returns for the frequency of each move.
-    pub(super) fn of(moves: &'static [(M, Frequency)], mut weigh: impl FnMut(Frequency) -> u32) -> Self {
-        Self { moves, weights: moves.iter().map(|(_, frequency)| weigh(*frequency)).collect() }
+        Self { moves, weights: moves.iter().map(|(_, frequency)| frequency.draw(random, calm)).collect() }
     }
 
     /// Returns the weight of a move.

@@ -8,7 +8,7 @@ use super::Nanos;
 /// Defines [`AgentSetup`] and its defaults.
 macro_rules! agent_setup {
     ($(#[doc = $doc:literal] $name:ident = $default:literal $unit:ident;)*) => {
-        /// The limits of the agent. All connections of a run have the same.
+        /// The limits of the agent, which apply to all connections of a run.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct AgentSetup {
             /// The limits of each connection.
@@ -76,19 +76,19 @@ macro_rules! agent_limits {
             connections_max = 65_536 connections;
             /// The largest number of NOTIFYs in flight on all connections.
             total_in_flight_max = 65_536 NOTIFYs;
-            /// True to drive the connections through an endpoint. The settings below are of such runs alone.
+            /// True to drive the connections through an endpoint. The settings below apply only to such runs.
             endpoint = false flag;
             /// The largest number of bytes that all connections hold.
             total_bytes_max = 67_108_864 bytes;
-            /// The number of peers that connections are of, one after the other.
+            /// The number of peers. Connections are assigned to them in turn.
             origins = 1 peers;
             /// The number of agents.
             agents = 1 agents;
             /// The number of workers of each agent, which divide its limits.
             workers = 1 workers;
-            /// How long a drain waits for the best moment to close a connection.
+            /// The longest time that a drain waits for the best moment to close a connection.
             patience = 0 s;
-            /// How much later than its deadlines the endpoint is woken.
+            /// The delay with which the endpoint is woken after a deadline.
             late = 0 s;
             /// The number of steps between two passes of the endpoint.
             lazy = 1 steps;

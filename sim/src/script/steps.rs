@@ -63,7 +63,7 @@ macro_rules! each_step {
                 Kill = "kill" agent [] [];
                 /// An agent does nothing until it is resumed, but the kernel accepts connections for it.
                 Hang = "hang" agent [] [];
-                /// An agent goes on.
+                /// An agent that hangs is resumed.
                 Resume = "resume" agent [] [];
                 /// An agent that has ended starts again.
                 Launch = "launch" agent [] [];
@@ -72,7 +72,7 @@ macro_rules! each_step {
                 /// Time passes.
                 Wait = "wait" [time: Nanos];
                 /// All agents drain all their connections within this grace period, the longest time to wait for the answers to
-                /// NOTIFYs in flight. Bare connections drain each for itself, and later ones are served.
+                /// NOTIFYs in flight. Each bare connection drains by itself, and connections that are opened later are served.
                 Stop = "stop" [grace: Nanos];
             }
         }
@@ -111,8 +111,16 @@ macro_rules! step {
         }
 
         impl Step {
-            /// The first word of the line of each step.
-            pub const WORDS: &[&str] = &[$($word,)* $($free_word,)*];
+            /// The words that name each step: the first of its line, and for some the one after the target.
+            pub const NAMES: &[&str] = &[$(concat!($word $(, " ", $second)?),)* $($free_word,)*];
+
+            /// Returns the words that name the step.
+            pub const fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(..) => concat!($word $(, " ", $second)?),)*
+                    $(Self::$free(_) => $free_word,)*
+                }
+            }
 
             /// Returns the target of the step.
             #[inline]

@@ -241,15 +241,14 @@ impl World {
         let is_full = open >= self.setup.connections_max as usize;
         // One of the connections may give way to this one.
         self.players.iter_mut().for_each(|player| player.may_lose_events |= is_full);
-        let Player { name, lasting, .. } = &self.players[player];
-        let (name, lasting) = (Link::Of(*name, link.0), lasting.clone());
+        let name = Link::Of(self.players[player].name, link.0);
         let at = self.connect(name, agent);
         self.players[player].sockets.push((link, at));
         let mut state = self.state.borrow_mut();
         let State { peers, coverage, now, .. } = &mut *state;
         let Peer { inlet, outlet, .. } = &mut peers[at];
         outlet.has_reader = true;
-        for step in &lasting {
+        for step in &self.players[player].lasting {
             link::apply(step, (inlet, outlet), *now, coverage);
         }
         let busy = self.players.iter().filter(|player| !player.sockets.is_empty());

@@ -330,7 +330,7 @@ impl Applet {
         Ok(Turn::Wait)
     }
 
-    /// Sends events as far as the connection takes them. Returns their number, or the status to disconnect with as an error.
+    /// Sends events while the connection accepts them. Returns their number, or the status to disconnect with as an error.
     fn send_events(
         &mut self,
         settings: &Settings,
