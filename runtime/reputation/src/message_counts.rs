@@ -18,6 +18,9 @@ const UNKNOWN: usize = 0;
 /// The counter of served messages beyond [`NAMES_MAX`].
 const OTHERS: usize = NAMES_MAX + 1;
 
+/// The label of everything that is counted together, because too many names are counted already.
+pub(crate) const MORE: &str = "(more)";
+
 /// The number of counters: of messages that no rule serves, of messages by name, and of further ones.
 pub(crate) const MESSAGES: usize = OTHERS + 1;
 
@@ -119,7 +122,7 @@ impl MessageCounts {
     pub(crate) fn names(&self) -> Vec<(String, usize)> {
         let inner = self.lock();
         let has_more = inner.workers.iter().any(|counts| counts.0[OTHERS].get() > 0);
-        let more = has_more.then(|| ("(more)".to_owned(), OTHERS));
+        let more = has_more.then(|| (MORE.to_owned(), OTHERS));
         inner.names.iter().cloned().zip(1..).chain(more).collect()
     }
 
@@ -127,7 +130,7 @@ impl MessageCounts {
         let inner = self.lock();
         let sum = |at: usize| inner.workers.iter().map(|counts| counts.0[at].get()).sum::<u64>();
         let names = inner.names.iter().enumerate().map(|(at, name)| (name.as_str(), sum(1 + at)));
-        let others = Some(("(more)", sum(OTHERS))).filter(|(_, count)| *count > 0);
+        let others = Some((MORE, sum(OTHERS))).filter(|(_, count)| *count > 0);
         let all = [("(other)", sum(UNKNOWN))].into_iter().chain(names).chain(others);
         families.counters(
             "messages",

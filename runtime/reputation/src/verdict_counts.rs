@@ -8,7 +8,7 @@ use spoa_runtime::{Counter, Families};
 
 use crate::list::List;
 use crate::lists::{Match, Verdict};
-use crate::message_counts::{MESSAGES, MessageCounts};
+use crate::message_counts::{MESSAGES, MORE, MessageCounts};
 use crate::message_rule::MessageRule;
 use crate::observer::Judged;
 use crate::scores::SCORE_MAX;
@@ -22,8 +22,6 @@ const LISTS: usize = CHUNK * CHUNKS;
 /// The counters of lists are allocated in chunks, when the first list of a chunk matches.
 const CHUNK: usize = 64;
 const CHUNKS: usize = 16;
-/// The label of lists beyond [`LISTS`].
-const MORE: &str = "(more)";
 
 /// The use of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,8 +12,6 @@ mod live;
 mod log;
 mod man;
 mod options;
-#[cfg(target_os = "linux")]
-mod priority;
 mod probe;
 mod recent;
 mod reload;

@@ -18,8 +18,6 @@ use spoa_runtime::text::{Count, Span};
 use crate::cli::Given;
 use crate::log::Log;
 use crate::options::Options;
-#[cfg(target_os = "linux")]
-use crate::priority;
 use crate::summary::{log_list, log_refused};
 use crate::systemd;
 use crate::verdict_log::VerdictLog;
@@ -215,11 +213,19 @@ struct Loader {
     loading: Loading,
 }
 
+/// Gives this thread the lowest priority, so that workers run first. On Linux each thread has its own priority.
+#[cfg(target_os = "linux")]
+fn lower_priority() {
+    const PRIORITY_LOWEST: i32 = 19;
+    // An error is ignored: without permission, the thread keeps its priority.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), PRIORITY_LOWEST);
+}
+
 impl Loader {
     fn run(self) {
         self.loading.files.record_this_thread();
         #[cfg(target_os = "linux")]
-        priority::lower();
+        lower_priority();
         let mut watch = (self.library.is_some() && !self.started.no_watch).then(Watch::new);
         smol::block_on(async {
             loop {

@@ -24,11 +24,11 @@ pub(crate) fn message_rules<'de, D: Deserializer<'de>>(from: D) -> Result<Option
 /// Reads `[[policy]]`.
 pub(crate) fn policies<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<NamedPolicy>>, D::Error> {
     let tables = Vec::<PolicyTable>::deserialize(from)?;
-    let policy = |PolicyTable { name, lists, default_score, score_below }| NamedPolicy {
+    let named = |PolicyTable { name, lists, default_score, score_below }| NamedPolicy {
         name,
         policy: policy(lists, default_score, score_below),
     };
-    Ok(Some(tables.into_iter().map(policy).collect()))
+    Ok(Some(tables.into_iter().map(named).collect()))
 }
 
 /// A policy that messages select by an argument.

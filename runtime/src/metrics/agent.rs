@@ -221,7 +221,7 @@ macro_rules! core_row {
 /// The counters of the core that are a family each.
 const CORE_ROWS: &[Option<Row>] = spoa_core::connection_counters!(core_rows);
 
-/// The help of `handler` names it.
+/// The help of `handler` names it, and the status page of `spoa` multiplies by it.
 const _: () = assert!(SAMPLE == 64);
 
 impl Source for Pool {

@@ -1,7 +1,7 @@
 //! Valid and invalid frames.
 
 use super::Generator;
-use crate::script::{Bytes, Damage, FrameKind, FrameSpec, Value};
+use crate::script::{Bytes, Damage, FrameKind, FrameSpec, Link, MessageSpec, Step, Value};
 
 type Items = Vec<(Bytes, Value)>;
 
@@ -225,13 +225,12 @@ impl Generator {
             1
         };
         let len = room.saturating_sub(length_len) + self.faults.below(2) as u32;
-        let message =
-            crate::script::MessageSpec { name: b"m".into(), args: vec![(Bytes::default(), Value::LongText(len))] };
+        let message = MessageSpec { name: b"m".into(), args: vec![(Bytes::default(), Value::LongText(len))] };
         FrameSpec { kind: FrameKind::Notify(vec![message]), ..ids }
     }
 
     fn stray_bytes(&mut self, at: usize) {
         let bytes = (0..self.faults.magnitude(1, 40)).map(|_| self.faults.bits() as u8).collect();
-        self.push(crate::script::Step::Raw(crate::script::Link::Scripted(at as u8 + 1), bytes));
+        self.push(Step::Raw(Link::Scripted(at as u8 + 1), bytes));
     }
 }
