@@ -16,6 +16,8 @@ pub struct Negotiated {
     /// The capabilities that both sides may use. Fragmentation is included if the agent offers it, since HAProxy never
     /// lists it.
     pub capabilities: Capabilities,
+    /// The capabilities that HAProxy listed, whether or not they are used: only HAProxy up to 3.0 lists async.
+    pub offered: Capabilities,
 }
 
 /// Negotiates the frame size and the capabilities.
@@ -25,14 +27,15 @@ pub struct Negotiated {
 /// with the lowest status code is returned.
 pub(crate) fn negotiate(hello: &HaproxyHello<'_>, config: &Config) -> Result<Negotiated, PeerError> {
     let versions = hello.supported_versions.ok_or(PeerError::NoVersion)?;
-    let offered = hello.max_frame_size.ok_or(PeerError::NoMaxFrameSize)?;
+    let size = hello.max_frame_size.ok_or(PeerError::NoMaxFrameSize)?;
     let capabilities = hello.capabilities.ok_or(PeerError::NoCapabilities)?;
     check_versions(versions)?;
-    let max_frame_size = max_frame_size(offered, config.max_frame_size).ok_or(PeerError::BadMaxFrameSize)?;
+    let max_frame_size = max_frame_size(size, config.max_frame_size).ok_or(PeerError::BadMaxFrameSize)?;
     // HAProxy accepts no fragments and never lists fragmentation, but it sends them to an agent that does (#659).
     debug_assert!((MAX_FRAME_SIZE_MIN..=config.max_frame_size).contains(&max_frame_size), "both accept the size");
-    let offered = Capabilities::parse(capabilities) | Capabilities::FRAGMENTATION;
-    Ok(Negotiated { max_frame_size, capabilities: offered & config.capabilities })
+    let offered = Capabilities::parse(capabilities);
+    let capabilities = (offered | Capabilities::FRAGMENTATION) & config.capabilities;
+    Ok(Negotiated { max_frame_size, capabilities, offered })
 }
 
 /// Returns the error of a HELLO that lists its versions, but no version 2.x.

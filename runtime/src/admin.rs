@@ -27,7 +27,7 @@ use socket2::Socket;
 use crate::error::Error;
 use crate::listener::Listener;
 use crate::metrics::{Metrics, TextFormat};
-use crate::page::{NOTHING, Page, PageAnswer};
+use crate::page::{NOTHING, Page, PageAnswer, PageRequest};
 use crate::pool::Pool;
 
 /// The number of connections served at once on each socket; a further one closes the oldest. A scraper and two probes need
@@ -182,7 +182,10 @@ impl Admin {
                     StatusCode::MISDIRECTED_REQUEST,
                     "use the agent's IP address, localhost or a name without dots\n".into(),
                 ),
-                Some(page) => response_of(page.get(request.uri().query().unwrap_or_default())),
+                Some(page) => {
+                    let query = request.uri().query().unwrap_or_default();
+                    response_of(page.get(&PageRequest { query, admin: self }))
+                }
                 None => {
                     let paths: Vec<_> = PATHS.into_iter().chain(self.pages.iter().map(|(path, _)| *path)).collect();
                     plain(StatusCode::NOT_FOUND, format!("not found: the paths are {}\n", paths.join(", ")))

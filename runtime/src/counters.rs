@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::engines::WorkerEngines;
 use spoa_core::wire::Capabilities;
 use spoa_core::{CloseReason, LocalReason, PeerError, Stats, Status};
 
@@ -251,6 +252,7 @@ pub(crate) struct Counters {
     /// Times of one in [`SAMPLE`] immediate answers.
     pub(crate) in_place: Histogram,
     pub(crate) deferred: Histogram,
+    pub(crate) engines: WorkerEngines,
 }
 
 /// The state of a connection at its end.

@@ -54,6 +54,7 @@ mod answers;
 mod bell;
 mod clock;
 mod counters;
+mod engines;
 mod error;
 mod frame_log;
 mod handler;
@@ -82,13 +83,14 @@ mod worker;
 pub use addr::{AddrError, ListenAddr, UnixSocket};
 pub use agent::Agent;
 pub use counters::Counter;
+pub use engines::{Engine, Versions};
 pub use error::Error;
 pub use handler::{Deferred, Handler, HandlerError, Peer, Quick, Reply, deferred, quick};
 pub use health::{Heartbeat, SILENCE_MAX};
 #[cfg(feature = "metrics")]
 pub use metrics::{Families, Source, Unit};
 #[cfg(feature = "metrics")]
-pub use page::{Page, PageAnswer};
+pub use page::{Page, PageAnswer, PageRequest};
 pub use panics::log_panic;
 pub use server::Server;
 pub use shutdown::Stopper;

@@ -1,6 +1,7 @@
 //! Names connections in the log.
 
 use std::cell::OnceCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// The name of a connection in the log: its number, which is unique in this process, its peer and, after the HELLO, the
@@ -26,6 +27,15 @@ impl Name {
 
     pub(crate) fn peer(&self) -> &str {
         &self.0.peer
+    }
+
+    /// Returns the peer without its port, or without the number of its connection to a unix socket.
+    pub(crate) fn host(&self) -> String {
+        let peer = self.peer();
+        match peer.parse::<SocketAddr>() {
+            Ok(address) => address.ip().to_canonical().to_string(),
+            Err(_) => peer.rsplit_once('#').map_or(peer, |(socket, _)| socket).to_owned(),
+        }
     }
 
     /// Returns the engine-id, if it is known.

@@ -1,15 +1,49 @@
 //! Pages of an application on the admin address.
 
 use std::borrow::Cow;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
+
+use crate::admin::Admin;
+use crate::engines::Engine;
+use crate::metrics::TextFormat;
 
 /// A page that an agent serves over HTTP next to its metrics; see [`Agent::page`](crate::Agent::page).
 ///
 /// Pages are called one after the other on one thread, on which metrics and health are served too. A request whose Host is a name
 /// with dots does not reach them, which prevents DNS rebinding: a website could otherwise read the pages through an operator's browser.
 pub trait Page: Debug + Send + Sync + 'static {
-    /// Answers a GET request. `query` is the text after `?` in the URL, percent-encoded; it may be anything.
-    fn get(&self, query: &str) -> PageAnswer;
+    /// Answers a GET request.
+    fn get(&self, request: &PageRequest<'_>) -> PageAnswer;
+}
+
+/// A request for a [`Page`], and the state of the agent that serves it.
+#[derive(Clone, Copy)]
+pub struct PageRequest<'r> {
+    pub(crate) query: &'r str,
+    pub(crate) admin: &'r Admin,
+}
+
+impl<'r> PageRequest<'r> {
+    /// Returns the text after `?` in the URL, percent-encoded; it may be anything.
+    pub const fn query(&self) -> &'r str {
+        self.query
+    }
+
+    /// Returns all metrics in the text format of Prometheus.
+    pub fn metrics(&self) -> String {
+        self.admin.metrics.text(TextFormat::Prometheus)
+    }
+
+    /// Returns the SPOE filters of HAProxy that are connected or were within the last hour: those with most NOTIFYs first.
+    pub fn engines(&self) -> Vec<Engine> {
+        self.admin.pool.engines()
+    }
+}
+
+impl Debug for PageRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PageRequest").field("query", &self.query).finish_non_exhaustive()
+    }
 }
 
 /// The answer of a [`Page`].

@@ -10,6 +10,7 @@ use smol::channel::{Receiver, bounded};
 use spoa_core::endpoint::Drain;
 
 use crate::counters::{Counter, Counters, Hello, Label};
+use crate::engines::{self, Engine};
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::health::Heartbeat;
@@ -171,6 +172,11 @@ impl Pool {
     /// Returns the counters of each worker, including workers that have ended.
     pub(crate) fn counters(&self) -> Vec<&Counters> {
         self.workers.iter().map(|worker| &*worker.counters).collect()
+    }
+
+    /// Returns the engines of HAProxy that are connected, or were recently.
+    pub(crate) fn engines(&self) -> Vec<Engine> {
+        engines::merged(self.workers.iter().map(|worker| &worker.counters.engines))
     }
 
     /// Returns the workers that run: a panic may have ended others.

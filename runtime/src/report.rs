@@ -34,7 +34,7 @@ impl Reporter {
         Self { settings, counters, log_limit, congestion_logged: None }
     }
 
-    pub(crate) fn report(&mut self, socket: &ServedSocket, report: &Report<'_, HandlerError>, clock: &Clock) {
+    pub(crate) fn report(&mut self, socket: &mut ServedSocket, report: &Report<'_, HandlerError>, clock: &Clock) {
         let name = &socket.name;
         match *report {
             Report::Ready { negotiated, engine_id } => {
@@ -44,9 +44,15 @@ impl Reporter {
                 let (size, capabilities) = (negotiated.max_frame_size, negotiated.capabilities);
                 tell!(debug, name, "ready: frames of up to {size} bytes, capabilities \"{capabilities}\"");
                 self.counters.ready(negotiated.capabilities);
+                socket.engine = Some(self.counters.engines.connected(name, negotiated.offered));
             }
             Report::Refused(reason) => self.refused(name, reason),
-            Report::Counted { before, now, deferred } => self.counted(name, before, now, deferred),
+            Report::Counted { before, now, deferred } => {
+                if let Some(engine) = &socket.engine {
+                    engine.add_notifies(now.notifies - before.notifies);
+                }
+                self.counted(name, before, now, deferred);
+            }
             Report::Answered(time) => self.counters.deferred.add(time),
             Report::AckCut(ref cut) => self.warn(name, "ack_cut", cut),
             Report::Failed(error) => self.warn(name, "handler_failed", &failed(error)),

@@ -12,6 +12,7 @@ use spoa_core::Connection;
 use spoa_core::endpoint::{Io, Readiness, Socket};
 
 use crate::counters::Counters;
+use crate::engines::EngineConnection;
 use crate::frame_log::FrameLog;
 use crate::name::{Name, tell};
 
@@ -24,6 +25,8 @@ pub(crate) struct ServedSocket {
     /// The readiness that it is watched for.
     interest: Interest,
     frame_log: Option<Box<FrameLog>>,
+    /// The engine of HAProxy that it belongs to, from the HELLO on.
+    pub(crate) engine: Option<EngineConnection>,
     counters: Arc<Counters>,
 }
 
@@ -32,7 +35,7 @@ impl ServedSocket {
     pub(crate) fn connected(socket: SystemSocket, name: Name, welcome: bool, counters: Arc<Counters>) -> Self {
         tell!(debug, name, "connected");
         counters.accepted.add(1);
-        Self { socket, name, welcome, interest: Interest::READABLE, frame_log: None, counters }
+        Self { socket, name, welcome, interest: Interest::READABLE, frame_log: None, engine: None, counters }
     }
 
     /// Watches the socket, whose readiness shows as `token`.

@@ -78,14 +78,17 @@ macro_rules! counts {
 }
 spoa_core::connection_counters!(counts);
 
+/// The capabilities, in the order of the checker.
+const CAPABILITIES: [Capabilities; 3] = [Capabilities::PIPELINING, Capabilities::FRAGMENTATION, Capabilities::ASYNC];
+
 /// Converts an event of the core to the type of the checker. `delivered` NOTIFYs were handed out before it.
 pub(crate) fn event<'e>(event: &Event<'e>, delivered: u64) -> Expected<&'e [u8]> {
     match event {
         Event::Ready { negotiated, engine_id } => Expected::Ready {
             max_frame_size: negotiated.max_frame_size,
             engine_id: *engine_id,
-            capabilities: [Capabilities::PIPELINING, Capabilities::FRAGMENTATION, Capabilities::ASYNC]
-                .map(|one| negotiated.capabilities.contains(one)),
+            capabilities: CAPABILITIES.map(|one| negotiated.capabilities.contains(one)),
+            offered: CAPABILITIES.map(|one| negotiated.offered.contains(one)),
         },
         Event::Notify(notify) => Expected::Notify {
             ids: (notify.stream_id().0, notify.frame_id().0),

@@ -47,14 +47,14 @@ fn x06_and_x11_bytes_after_the_last_frame_are_read_and_dropped() {
         client.send(&input);
         assert_eq!(client.bytes(agent_disconnect(code).len()), agent_disconnect(code));
         client.send(&crossing);
-        assert_eq!(client.read_to_end().expect("the connection is not reset"), []);
+        assert_eq!(client.read_to_end().expect("the connection is not reset"), b"");
         // The same in a single send.
         Client::ready(agent.addr()).expect_disconnect(&[input, crossing.clone()].concat(), code);
     }
     let mut client = Client::fresh(agent.addr());
     client.send(&[Hello::health_check().encode(), crossing].concat());
     assert_eq!(client.frame().kind, 101);
-    assert_eq!(client.read_to_end().expect("the connection is not reset"), []);
+    assert_eq!(client.read_to_end().expect("the connection is not reset"), b"");
 }
 
 /// At end of file the agent closes the connection without an answer.
@@ -65,7 +65,7 @@ fn x07_end_of_file_gets_no_answer() {
         let mut client = Client::ready(agent.addr());
         client.send(&sent);
         client.finish();
-        assert_eq!(client.read_to_end().expect("the connection is not reset"), []);
+        assert_eq!(client.read_to_end().expect("the connection is not reset"), b"");
     }
     assert_eq!(agent.warnings(), [""; 0], "expected no warnings about peers that close their connection");
 }
@@ -79,7 +79,7 @@ fn x07_end_of_file_is_noticed_at_the_limit_of_notifys_in_flight() {
         let mut client = Client::with_hello(agent.addr(), &hello);
         client.send(&notify(1, 1, &[]).repeat(count));
         client.finish();
-        assert_eq!(client.read_to_end().expect("the connection is not reset"), [], "with {count} NOTIFYs");
+        assert_eq!(client.read_to_end().expect("the connection is not reset"), b"", "with {count} NOTIFYs");
     }
 }
 
@@ -89,7 +89,7 @@ fn x07_end_of_file_is_noticed_before_a_delayed_refusal() {
     let mut client = Client::fresh(agent.addr());
     client.send(&Hello::mux().without("capabilities").encode());
     client.finish();
-    assert_eq!(client.read_to_end().expect("the connection is not reset"), []);
+    assert_eq!(client.read_to_end().expect("the connection is not reset"), b"");
 }
 
 #[test]

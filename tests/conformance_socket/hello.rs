@@ -149,7 +149,7 @@ fn h25_end_of_file_before_or_inside_the_hello_gets_no_answer() {
         let mut client = Client::fresh(agent.addr());
         client.send(&Hello::mux().encode()[..cut]);
         client.finish();
-        assert_eq!(client.read_to_end().expect("the connection is not reset"), []);
+        assert_eq!(client.read_to_end().expect("the connection is not reset"), b"");
     }
     assert_eq!(agent.warnings(), [""; 0], "expected no warnings about peers that close their connection");
 }

@@ -14,4 +14,5 @@ mod options;
 mod scores;
 mod signals;
 mod status_page;
+mod top;
 mod unix;

@@ -20,7 +20,7 @@ fn score(client: &mut Client, n: u8, mapped: bool) -> u64 {
     };
     client.send(&notify(n.into(), 1, &[message]));
     let frame = client.frame();
-    assert_eq!(frame.sid, n.into());
+    assert_eq!(frame.sid, u64::from(n));
     match &frame.actions()[..] {
         [Action::SetVar { scope: 1, name, value: Value::Uint32(score @ 0..=100) }] if name == "ip_score" => *score,
         other => panic!("expected one score, got {other:?}"),

@@ -2,9 +2,13 @@
 
 use std::process::Command;
 
+use serde_json::Value;
 use spoa_tests::admin::Admin;
 use spoa_tests::agent::{Agent, run};
+use spoa_tests::bytes::Value as WireValue;
+use spoa_tests::client::Client;
 use spoa_tests::folder::Folder;
+use spoa_tests::frames::Hello;
 use spoa_tests::process::is_installed;
 
 /// A category that would be an element if a browser took it for HTML.
@@ -77,24 +81,62 @@ fn pages_are_not_served_under_foreign_names() {
     }
 }
 
+/// Returns the data of the page.
+fn data(admin: &Admin) -> Value {
+    let (status, text) = admin.get("/status");
+    assert_eq!(status, 200, "{text}");
+    let (_, body) = text.split_once("\r\n\r\n").expect("it has a body");
+    serde_json::from_str(body).expect("it is JSON")
+}
+
+/// Returns these columns of each row of a table.
+fn rows<const COLUMNS: usize>(data: &Value, title: &str, columns: [usize; COLUMNS]) -> Vec<[String; COLUMNS]> {
+    let tables = data["tables"].as_array().expect("it has tables");
+    let table =
+        tables.iter().find(|table| table["title"] == title).unwrap_or_else(|| panic!("expected {title} in {data}"));
+    let rows = table["rows"].as_array().expect("it has rows");
+    let texts = |row: &Value| columns.map(|column| row[column].as_str().expect("a cell is a text").to_owned());
+    rows.iter().map(texts).collect()
+}
+
 #[test]
-fn the_data_has_faults_of_lists_and_recent_verdicts_newest_first() {
+fn the_data_has_what_people_want_to_know() {
     let folder = folder();
     let (agent, admin) = agent(&folder);
-    let (_, text) = admin.get("/status");
-    let refused = between(&text, r#"{"refused":["#, "]");
-    assert!(refused.starts_with(r#"{"list":"gone","error":"#) && refused.contains("No such file"), "{text}");
-    assert!(text.ends_with("\n\"recent\":[]}\n"), "{text}");
+    let before = data(&admin);
+    assert_eq!(
+        (&before["state"], &before["tone"], &before["has_lists"]),
+        (&"serving".into(), &"good".into(), &true.into())
+    );
+    let warnings = before["warnings"].as_array().expect("it has warnings");
+    let warning = warnings[0].as_str().expect("a warning is a text");
+    assert!(warnings.len() == 1 && warning.starts_with("Not loaded: list gone: cannot read "), "{warnings:?}");
+    let titles: Vec<_> =
+        before["tables"].as_array().expect("it has tables").iter().map(|table| &table["title"]).collect();
+    assert_eq!(titles, ["Messages", "Lists"]);
     for address in ["192.0.2.7", "8.8.8.8", "198.51.100.1"] {
         run(&["probe", agent.addr(), "--notify", address]);
     }
-    let (_, text) = admin.get("/status");
-    let body = between(&text, "\"recent\":[", "]}");
-    let verdicts: Vec<_> = body.lines().collect();
-    assert_eq!(verdicts.len(), 2, "{body}");
-    assert!(verdicts[0].contains(r#""address":"198.51.100.1","verdict":"unknown""#), "{body}");
-    assert!(verdicts[0].contains(r#""would":{"address":"198.51.100.1","verdict":"listed""#), "{body}");
-    assert!(verdicts[1].contains(r#""address":"192.0.2.7","verdict":"listed""#), "{body}");
+    let recent = rows(&data(&admin), "Recent listed verdicts", [0, 1, 2, 3, 4, 5, 6]);
+    let shadow = ["198.51.100.1", "unknown, would be listed", "0", "trial", "198.51.100.0/24", "", "check-client-ip"];
+    let listed = ["192.0.2.7", "listed", "10", "bad", "192.0.2.0/24", CATEGORY, "check-client-ip"];
+    assert_eq!(recent, [shadow, listed]);
+}
+
+/// HAProxy 3.2 is still connected, 3.0 and three probes are not.
+#[test]
+fn the_data_has_the_processes_of_haproxy() {
+    let folder = folder();
+    let (agent, admin) = agent(&folder);
+    let hello = Hello::applet().with("engine-id", WireValue::text("<b id=injected>\n"));
+    Client::with_hello(agent.addr(), &hello).finish();
+    run(&["probe", agent.addr(), "--notify", "192.0.2.7"]);
+    let _mux = Client::ready(agent.addr());
+    admin.wait_for("spoa_connections", 1.0);
+    let mux = ["127.0.0.1", "3.1 or later", "0", "1", "5e2c04bd-7a4f-4d3c-9a53-6f0a1c1a7d11"];
+    let applet = ["127.0.0.1", "2.1 to 3.0", "0", "0", "<b id=injected>\\n"];
+    let probe = ["127.0.0.1", "unknown", "1", "0", "–"];
+    assert_eq!(rows(&data(&admin), "HAProxy processes", [0, 1, 3, 4, 7]), [probe, mux, applet]);
 }
 
 /// Opens the page in headless Chromium, which `.ci/run` installs.
@@ -116,11 +158,13 @@ fn a_browser_shows_what_the_agent_does() {
     let text = dom(&folder, &format!("http://{}/?address=192.0.2.9", admin.addr()));
     for wanted in [
         r#"<span id="state" role="status" class="good">serving</span>"#,
-        "<td>check-client-ip</td><td>0/s</td><td>2</td><td>2</td><td>0</td><td>0</td>",
-        "<td>not served</td><td>0/s</td><td>1</td>",
-        "<td>bad</td><td>2</td><td>0</td><td>1</td><td>0</td>",
-        "<td>198.51.100.1</td><td>unknown, would be listed</td><td>0</td><td>trial</td><td>198.51.100.0/24</td><td></td>",
-        "<td>192.0.2.8</td><td>listed</td><td>10</td><td>bad</td><td>192.0.2.0/24</td><td>&lt;b id=injected&gt;</td>",
+        r#"<td class="text">check-client-ip</td>"#,
+        r#"<td class="">2</td><td class="">2</td><td class="">0</td><td class="">0</td>"#,
+        r#"<td class="text">not served</td>"#,
+        r#"<td class="text">bad</td><td class="">2</td><td class="">0</td><td class="">1</td><td class="">0</td>"#,
+        r#"<td class="text">198.51.100.1</td><td class="text">unknown, would be listed</td><td class="">0</td>"#,
+        r#"<td class="text">192.0.2.0/24</td><td class="text">&lt;b id=injected&gt;</td>"#,
+        r#"<h2 id="haproxy-processes-head">HAProxy processes</h2>"#,
         "HAProxy has sent messages that no message rule serves (1 since the start)",
         "Not loaded: list gone: cannot read ",
         "192.0.2.9: listed, score 10, by 192.0.2.0/24 in bad, category &lt;b id=injected&gt;\n",
@@ -131,10 +175,7 @@ fn a_browser_shows_what_the_agent_does() {
     assert!(refused.contains("expected an IPv4 or IPv6 address"), "{refused}");
     let random = Agent::spawn(&["--admin", "127.0.0.1:0"]);
     let text = dom(&folder, &format!("http://{}/", Admin::of(&random).addr()));
-    assert!(
-        text.contains("No lists are configured") && text.contains("<section id=\"of-lists\" hidden=\"\">"),
-        "{text}"
-    );
+    assert!(text.contains("No lists are configured") && text.contains("<section id=\"ask\" hidden=\"\">"), "{text}");
 }
 
 /// Returns the document as it is a few updates after the browser has opened it.

@@ -7,8 +7,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use spoa_runtime::{
-    Actions, Agent, ConnectionConfig, Families, Handler, HandlerError, Page, PageAnswer, Scope, Server, SetVars,
-    Source, Stopper, TypedData, deferred, quick,
+    Actions, Agent, ConnectionConfig, Families, Handler, HandlerError, Page, PageAnswer, PageRequest, Scope, Server,
+    SetVars, Source, Stopper, TypedData, deferred, quick,
 };
 use spoa_tests::admin::Admin;
 use spoa_tests::agent::LIMIT;
@@ -275,8 +275,8 @@ fn pages_are_served_and_may_panic() {
     #[derive(Debug)]
     struct Echo;
     impl Page for Echo {
-        fn get(&self, query: &str) -> PageAnswer {
-            match query {
+        fn get(&self, request: &PageRequest<'_>) -> PageAnswer {
+            match request.query() {
                 // Panics without calling the panic hook, which would print a report.
                 "panic" => std::panic::resume_unwind(Box::new("requested by the test")),
                 "" => PageAnswer::bad_query("expected a query"),

@@ -78,7 +78,7 @@ impl Connection {
             self.recv.clear();
             return None;
         }
-        let Negotiated { max_frame_size, capabilities } = negotiated;
+        let Negotiated { max_frame_size, capabilities, .. } = negotiated;
         self.outbox.send.control_frame(|out| AgentHello { version: VERSION, max_frame_size, capabilities }.encode(out));
         if healthcheck {
             self.close(None, CloseReason::HealthCheck);

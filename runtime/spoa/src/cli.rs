@@ -84,6 +84,22 @@ pub(crate) enum Command {
         #[arg(long, value_name = "TIME", default_value = "2s")]
         timeout: Time,
     },
+    /// Show the status of a running agent, and update it
+    ///
+    /// The keys are named in the last line. If standard output is no terminal, the status is printed once.
+    Top {
+        /// Admin address of the agent: IP:PORT or unix:PATH
+        #[arg(value_name = "ADDR")]
+        agent: ListenAddr,
+
+        /// Time between two updates, 1s or more
+        #[arg(long, value_name = "TIME", default_value = "2s")]
+        interval: Time,
+
+        /// Print the status once as text, with the rates of one interval
+        #[arg(long)]
+        once: bool,
+    },
     /// Check a configuration file and lists, and show each fault; fail if there is one
     Validate {
         #[command(flatten)]

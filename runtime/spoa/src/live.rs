@@ -1,41 +1,24 @@
 //! The verdicts of a running agent: the page that serves them, and the client that asks for them.
 
-use std::error::Error;
-use std::io;
-use std::net::{IpAddr, TcpStream};
-use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::net::IpAddr;
 
-use futures_lite::{AsyncRead, AsyncWrite, future};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::header::HOST;
-use hyper::{Request, StatusCode};
-use smol::{Async, Timer};
-use smol_hyper::rt::FuturesIo;
 use spoa_reputation::{Asked, Library};
-use spoa_runtime::{ListenAddr, Page, PageAnswer};
+use spoa_runtime::{ListenAddr, Page, PageAnswer, PageRequest};
 
 use crate::cli;
 use crate::explanation::Explanation;
+use crate::http;
 
 /// The path of the page on the admin address, to which `?address=IP` is appended.
 pub(crate) const PATH: &str = "/verdict";
-
-/// The time that an answer may take.
-const ANSWER_TIME: Duration = Duration::from_secs(5);
-
-/// The largest answer that is read, in bytes.
-const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Serves the verdict on one address as JSON, with the lists that are in use.
 #[derive(Debug)]
 pub(crate) struct VerdictPage(pub(crate) Library);
 
 impl Page for VerdictPage {
-    fn get(&self, query: &str) -> PageAnswer {
-        let asked = match query_of(query) {
+    fn get(&self, request: &PageRequest<'_>) -> PageAnswer {
+        let asked = match query_of(request.query()) {
             Ok(asked) => asked,
             Err(error) => return PageAnswer::bad_query(&error),
         };
@@ -80,53 +63,5 @@ pub(crate) fn ask(agent: &ListenAddr, asked: &Asked, address: IpAddr) -> Result<
     let names = [("message", &asked.message), ("policy", &asked.policy)];
     names.into_iter().for_each(|(key, name)| _ = name.as_ref().map(|name| query.append_pair(key, name)));
     let target = format!("{PATH}?{}", query.finish());
-    let answer = async { get(agent, &target).await };
-    let late = async {
-        Timer::after(ANSWER_TIME).await;
-        Err(format!("did not answer within {} s", ANSWER_TIME.as_secs()))
-    };
-    let answer = smol::block_on(future::or(answer, late)).and_then(|(status, body)| match status {
-        StatusCode::OK => {
-            serde_json::from_slice(&body).map_err(|error| format!("sent something else than a verdict: {error}"))
-        }
-        StatusCode::NOT_FOUND => Err("has no verdicts: it answers with random scores, or is another program".into()),
-        status => {
-            let body = String::from_utf8_lossy(&body);
-            Err(format!("answered with status {status}: {}", body.lines().next().unwrap_or_default()))
-        }
-    });
-    answer.map_err(|error| format!("the agent at {agent} {error}"))
-}
-
-/// Sends a GET request. Returns the status and the body of the answer.
-async fn get(agent: &ListenAddr, target: &str) -> Result<(StatusCode, Bytes), String> {
-    match agent {
-        ListenAddr::Tcp(addr) => exchange(Async::<TcpStream>::connect(*addr).await, target).await,
-        ListenAddr::Unix(socket) => exchange(Async::<UnixStream>::connect(&socket.path).await, target).await,
-    }
-}
-
-/// Sends a GET request on a stream, if it is connected.
-async fn exchange<S>(connected: io::Result<S>, target: &str) -> Result<(StatusCode, Bytes), String>
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    let stream = connected.map_err(|error| format!("cannot be reached: {error}"))?;
-    let request = Request::get(target).header(HOST, "localhost").body(Empty::<Bytes>::new());
-    let request = request.map_err(|error| error.to_string())?;
-    let failed = |error: Box<dyn Error + Send + Sync>| format!("does not answer as an agent's admin address: {error}");
-    let (mut sender, connection) =
-        http1::handshake(FuturesIo::new(stream)).await.map_err(|error| failed(error.into()))?;
-    let answer = async {
-        let answer = sender.send_request(request).await.map_err(|error| failed(error.into()))?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(failed)?;
-        Ok((status, body.to_bytes()))
-    };
-    let connection = async {
-        // An error of the connection is one of the answer too.
-        let _ = connection.await;
-        future::pending().await
-    };
-    future::or(answer, connection).await
+    http::get_json(agent, &target, "no verdicts: it answers with random scores, or is another program")
 }

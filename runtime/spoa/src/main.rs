@@ -8,6 +8,7 @@ mod cli;
 mod explanation;
 mod file;
 mod files;
+mod http;
 mod live;
 mod log;
 mod man;
@@ -19,6 +20,7 @@ mod status;
 mod summary;
 mod systemd;
 mod tables;
+mod top;
 mod validate;
 mod values;
 mod verdict_log;
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
             let notify = notify.map(|address| TestNotify { address, message, argument, expected: expect });
             probe::run(agent, notify.as_ref(), *timeout)
         }
+        Some(Command::Top { agent, interval: Time(interval), once }) => top::run(agent, *interval, *once),
         Some(Command::Validate { lists, user }) => validate::validate(lists, user.as_deref()),
     };
     match result {
@@ -173,13 +176,14 @@ fn serve(given: &Given) -> Result<(), Failure> {
         let recent = Arc::<Recent>::default();
         let agent = agent
             .page(live::PATH, Arc::new(VerdictPage(library.clone())))
-            .page(status::DATA_PATH, Arc::new(StatusData { library: library.clone(), recent: recent.clone() }));
+            .page(status::DATA_PATH, Arc::new(StatusData::of_lists(library.clone(), recent.clone())));
         let server = start(agent, Arc::new(library.clone()), Some(library.clone()))?;
         let verdicts = verdicts.map(|verdicts| -> Arc<dyn Observer> { verdicts });
         let recent = options.first_admin().map(|_| -> Arc<dyn Observer> { recent });
         server.run(verdicts.into_iter().chain(recent).fold(ListScores::new(library), ListScores::observed_by))
     } else {
         let scores = options.random();
+        let agent = agent.page(status::DATA_PATH, Arc::<StatusData>::default());
         start(agent, scores.metrics(), None)?.run(scores)
     };
     systemd::flush();

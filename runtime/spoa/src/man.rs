@@ -68,6 +68,9 @@ Serve HAProxy alone, over a unix socket:
 Why is this client refused?
 .B spoa check 192.0.2.7
 .TP
+What does the agent do?
+.B spoa top 127.0.0.1:9101
+.TP
 Does the agent answer, and with a score?
 .B spoa probe 127.0.0.1:12345 \-\-notify 192.0.2.7 \-\-expect ip_score
 .SH "SEE ALSO"

@@ -1,13 +1,14 @@
-//! The last verdicts, for the status page.
+//! The last verdicts, for the status.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::SystemTime;
 
+use spoa_reputation::lists::Match;
 use spoa_reputation::{Decision, Observer};
 
-use crate::verdict_log::{Rate, with_line};
+use crate::verdict_log::Rate;
 
 /// The number of verdicts that are kept.
 const KEPT: usize = 50;
@@ -15,16 +16,15 @@ const KEPT: usize = 50;
 /// The number of verdicts per second that are kept: nobody can read more, and it bounds the cost for workers.
 const PER_SECOND: u64 = 10;
 
-/// The last verdicts that are `listed`, or would be if everything in shadow mode were enforced. Each is a line of the
-/// verdict log.
+/// The last verdicts that are `listed`, or would be if everything in shadow mode were enforced.
 pub(crate) struct Recent {
     rate: Rate,
-    lines: Mutex<VecDeque<String>>,
+    rows: Mutex<VecDeque<Vec<String>>>,
 }
 
 impl Default for Recent {
     fn default() -> Self {
-        Self { rate: Rate::new(Some(PER_SECOND)), lines: Mutex::default() }
+        Self { rate: Rate::new(Some(PER_SECOND)), rows: Mutex::default() }
     }
 }
 
@@ -33,27 +33,50 @@ impl Observer for Recent {
         if !decision.is_listed() || !self.rate.allows() {
             return;
         }
-        with_line(decision, 1, SystemTime::now(), |line| {
-            // No worker waits: while another one or the status page holds the lock, the verdict is not kept.
-            let mut lines = match self.lines.try_lock() {
-                Ok(lines) => lines,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => return,
-            };
-            if lines.len() == KEPT {
-                lines.pop_front();
-            }
-            lines.push_back(String::from_utf8_lossy(line.trim_ascii_end()).into_owned());
-        });
+        let row = row(decision);
+        // No worker waits: while another one or the status page holds the lock, the verdict is not kept.
+        let mut rows = match self.rows.try_lock() {
+            Ok(rows) => rows,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if rows.len() == KEPT {
+            rows.pop_front();
+        }
+        rows.push_back(row);
     }
 }
 
+/// Returns the address, the verdict, its score, the list, its prefix and its category, the message, the peer and the time.
+fn row(decision: &Decision<'_>) -> Vec<String> {
+    let (judged, would) = (decision.judged, decision.would);
+    let is_same = would.verdict.is_decided_as(judged.verdict);
+    let verdict = match (judged.verdict.name(), would.verdict.name()) {
+        (verdict, would) if is_same || verdict == would => verdict.to_owned(),
+        (verdict, would) => format!("{verdict}, would be {would}"),
+    };
+    // The list that has listed it, or would have.
+    let shown = if judged.verdict.name() == "listed" { judged } else { would };
+    let config = shown.verdict.matched().map(|matched| matched.list().config());
+    let message = decision.rule.message();
+    vec![
+        shown.address.map_or_else(|| "–".to_owned(), |address| address.to_string()),
+        verdict,
+        shown.score.to_string(),
+        config.map_or_else(String::new, |config| config.name.clone()),
+        shown.verdict.matched().map_or_else(String::new, |matched| Match::prefix(matched).to_string()),
+        config.map_or_else(String::new, |config| config.category.clone()),
+        decision.policy.map_or_else(|| message.to_owned(), |policy| format!("{message}, policy {policy}")),
+        decision.peer.address().to_owned(),
+        humantime::format_rfc3339_seconds(SystemTime::now()).to_string().trim_end_matches('Z').replace('T', " "),
+    ]
+}
+
 impl Recent {
-    /// Returns the lines as a JSON array, the newest first.
-    pub(crate) fn json(&self) -> String {
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest_first: Vec<_> = lines.iter().rev().map(String::as_str).collect();
-        format!("[{}]", newest_first.join(",\n"))
+    /// Returns a row of texts for each verdict, the newest first.
+    pub(crate) fn rows(&self) -> Vec<Vec<String>> {
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.iter().rev().cloned().collect()
     }
 }
 

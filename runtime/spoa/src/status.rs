@@ -1,18 +1,25 @@
-//! The status page for people, and the data that it needs besides the metrics.
+//! The status of the agent for people: the page in a browser, and the data that it and `spoa top` show.
 
-use std::sync::Arc;
+mod format;
+mod reading;
+mod tables;
+mod view;
+mod warnings;
 
-use serde::Serialize;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use spoa_reputation::Library;
-use spoa_runtime::text::Escaped;
-use spoa_runtime::{Page, PageAnswer};
+use spoa_runtime::{Page, PageAnswer, PageRequest};
 
 use crate::recent::Recent;
+use reading::{Reading, Readings};
+
+pub(crate) use view::{Status, Table, Tone};
 
 /// The path of the page on the admin address.
 pub(crate) const PATH: &str = "/";
 
-/// The page without its nonce. It shows what `/metrics` counts, and asks `/verdict`, so nothing is counted twice.
+/// The page without its nonce.
 const TEMPLATE: &str = include_str!("status/page.html");
 
 /// Serves the status page, an HTML document that loads nothing but the other pages of the agent.
@@ -20,7 +27,7 @@ const TEMPLATE: &str = include_str!("status/page.html");
 pub(crate) struct StatusPage;
 
 impl Page for StatusPage {
-    fn get(&self, _: &str) -> PageAnswer {
+    fn get(&self, _: &PageRequest<'_>) -> PageAnswer {
         // The browser runs only scripts with this nonce, which nobody can predict: a text that came in as HTML would not run.
         let nonce = format!("{:032x}", rand::random::<u128>());
         let policy = format!(
@@ -34,29 +41,30 @@ impl Page for StatusPage {
 /// The path of the data on the admin address.
 pub(crate) const DATA_PATH: &str = "/status";
 
-/// Serves, as JSON, the lists that could not be loaded with the causes, and the recent verdicts.
-#[derive(Debug)]
+/// Serves the status as JSON. Everything in it is a text for people: programs read `/metrics` and the verdict log.
+#[derive(Debug, Default)]
 pub(crate) struct StatusData {
-    pub(crate) library: Library,
-    pub(crate) recent: Arc<Recent>,
+    /// The lists and the recent verdicts by them; `None` with random scores.
+    lists: Option<(Library, Arc<Recent>)>,
+    readings: Mutex<Readings>,
 }
 
-/// A list whose last load failed.
-#[derive(Serialize)]
-struct Refused {
-    list: String,
-    error: String,
+impl StatusData {
+    pub(crate) fn of_lists(library: Library, recent: Arc<Recent>) -> Self {
+        Self { lists: Some((library, recent)), readings: Mutex::default() }
+    }
 }
 
 impl Page for StatusData {
-    fn get(&self, _: &str) -> PageAnswer {
-        let refused: Vec<_> = self
-            .library
-            .refused()
-            .into_iter()
-            .map(|(list, error)| Refused { list, error: Escaped(&error).to_string() })
-            .collect();
-        let refused = serde_json::to_string(&refused).expect("it has no maps, whose keys could be no strings");
-        PageAnswer::json(format!("{{\"refused\":{refused},\n\"recent\":{}}}\n", self.recent.json()))
+    fn get(&self, request: &PageRequest<'_>) -> PageAnswer {
+        let (refused, recent) = match &self.lists {
+            Some((library, recent)) => (library.refused(), recent.rows()),
+            None => Default::default(),
+        };
+        let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = readings.show(Reading::take(request), |now, rise| Status::new(now, rise, &refused, recent));
+        PageAnswer::json(
+            serde_json::to_string(&status).expect("a status has no maps, whose keys could be no strings") + "\n",
+        )
     }
 }

@@ -18,7 +18,7 @@ use spoa_runtime::{Families, Source};
 
 use writer::Queue;
 
-pub(crate) use line::with_line;
+use line::with_line;
 pub(crate) use rate::Rate;
 pub(crate) use sink::Target;
 pub(crate) use writer::Flush;

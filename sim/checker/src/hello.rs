@@ -12,6 +12,8 @@ pub(crate) enum Decision<'b> {
         pipelining: bool,
         fragmentation: bool,
         asynchronous: bool,
+        /// True for each capability that HAProxy lists: pipelining, fragmentation, async.
+        offered: [bool; 3],
         healthcheck: bool,
         engine_id: Option<&'b [u8]>,
     },
@@ -66,11 +68,13 @@ pub(crate) fn decide<'b>(flags: u32, ids: (u64, u64), payload: &'b [u8], limits:
         return refuse(9);
     }
     let offers = |name: &str| capabilities.split(|b| *b == b',').any(|token| token.trim_ascii() == name.as_bytes());
+    let offered = ["pipelining", "fragmentation", "async"].map(offers);
     Decision::Accept {
         max_frame_size: size.min(u64::from(limits.max_frame_size)) as u32,
-        pipelining: limits.pipelining && offers("pipelining"),
+        pipelining: limits.pipelining && offered[0],
         fragmentation: limits.fragmentation,
-        asynchronous: limits.asynchronous && offers("async"),
+        asynchronous: limits.asynchronous && offered[2],
+        offered,
         healthcheck,
         engine_id: keys.engine_id,
     }

@@ -108,6 +108,8 @@ pub enum Event<P> {
         max_frame_size: u32,
         /// True for each agreed capability: pipelining, fragmentation, async.
         capabilities: [bool; 3],
+        /// True for each capability that HAProxy lists, in the same order.
+        offered: [bool; 3],
         /// HAProxy's id, if it has sent one.
         engine_id: Option<P>,
     },
@@ -305,8 +307,8 @@ impl Oracle {
     /// Returns the event that the agent has to report next, if there is one.
     pub fn next_event(&mut self) -> Option<Event<&[u8]>> {
         Some(match self.advance()? {
-            Event::Ready { max_frame_size, capabilities, engine_id } => {
-                Event::Ready { max_frame_size, capabilities, engine_id: engine_id.map(|at| self.bytes(&at)) }
+            Event::Ready { max_frame_size, capabilities, offered, engine_id } => {
+                Event::Ready { max_frame_size, capabilities, offered, engine_id: engine_id.map(|at| self.bytes(&at)) }
             }
             Event::Notify { ids, index, payload } => Event::Notify { ids, index, payload: self.bytes(&payload) },
             Event::Closed(reason) => Event::Closed(reason),

@@ -81,7 +81,15 @@ impl Oracle {
                 self.forget_input();
                 None
             }
-            Decision::Accept { max_frame_size, pipelining, fragmentation, asynchronous, healthcheck, engine_id } => {
+            Decision::Accept {
+                max_frame_size,
+                pipelining,
+                fragmentation,
+                asynchronous,
+                offered,
+                healthcheck,
+                engine_id,
+            } => {
                 self.engine_id = engine_id.map(<[u8]>::to_vec);
                 let capabilities = [pipelining, fragmentation, asynchronous];
                 let names: Vec<_> = ["pipelining", "fragmentation", "async"]
@@ -99,7 +107,7 @@ impl Oracle {
                 (self.pipelining, self.fragmentation) = (pipelining, fragmentation);
                 self.last_active = self.now;
                 let engine_id = self.engine_id.is_some().then_some(PayloadAt::EngineId);
-                Some(Event::Ready { max_frame_size, capabilities, engine_id })
+                Some(Event::Ready { max_frame_size, capabilities, offered, engine_id })
             }
         }
     }
