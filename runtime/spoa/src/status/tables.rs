@@ -106,17 +106,9 @@ fn lists(now: &Reading, refused: &[(String, String)]) -> Table {
 
 fn engines(now: &Reading, rise: Option<Rise<'_>>) -> Table {
     let note = "A row for each SPOE filter since HAProxy 3.1, and for each filter and thread up to 3.0, that was connected within \
-                the last hour. The version is guessed from the HELLO. Health checks name no engine and are not shown.";
-    let columns = [
-        "<HAProxy",
-        "<version",
-        "rate",
-        "NOTIFYs",
-        "connections",
-        "first seen",
-        "last connected or closed",
-        "<engine-id",
-    ];
+                the last hour. The version is guessed from the HELLO; the last change is that of the number of connections. Health checks name no \
+                engine and are not shown.";
+    let columns = ["<HAProxy", "<version", "rate", "NOTIFYs", "connections", "first seen", "last change", "<engine-id"];
     let ago = |time: SystemTime| span(now.time.duration_since(time).unwrap_or_default().as_secs_f64()) + " ago";
     let row = |engine: &Engine| {
         vec![
