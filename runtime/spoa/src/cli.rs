@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::{Shell, generate};
+use spoa_doctor::Version;
 use spoa_reputation::ListConfig;
 use spoa_runtime::ListenAddr;
 
@@ -51,6 +52,8 @@ pub(crate) struct ConfigFile {
 pub(crate) enum Command {
     /// Show the verdict of lists on addresses, and the lines that decide
     Check(CheckArgs),
+    /// Find what makes a setup of HAProxy and agents protect nothing; fail if there is something
+    Doctor(DoctorArgs),
     /// Write a file that is installed with the program: its man page, or completions of a shell
     #[command(hide = true)]
     Generate {
@@ -161,6 +164,37 @@ impl CheckArgs {
     }
 }
 
+/// The options of `doctor`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DoctorArgs {
+    /// HAProxy's configuration, as after its -f, and perhaps SPOE files and the agent's configuration (.toml)
+    ///
+    /// SPOE files are found by the "filter spoe" lines; name one that is elsewhere on this machine. Without a HAProxy configuration it is
+    /// /etc/haproxy/haproxy.cfg, and with that the agent's is /etc/spoa/spoa.toml if it exists.
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Version of HAProxy, such as 3.2 [default: that of "haproxy -v", or the newest]
+    #[arg(long, value_name = "VERSION", value_parser = haproxy_version)]
+    pub(crate) haproxy_version: Option<Version>,
+
+    /// Explain the SPOE lines of this log of HAProxy instead, or of standard input with "-"
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "live"])]
+    pub(crate) log: Option<PathBuf>,
+
+    /// Ask the running agent at this admin address, too, which messages arrive: IP:PORT or unix:PATH
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) live: Option<ListenAddr>,
+
+    /// Print a JSON object per finding
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn haproxy_version(text: &str) -> Result<Version, String> {
+    Version::find(text).ok_or_else(|| "expected a version of HAProxy, such as 3.2".into())
+}
+
 /// A file that is made of the definition of the command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Generated {
@@ -224,7 +258,7 @@ pub(crate) struct ListArgs {
 }
 
 /// The configuration file of the package, which the service uses.
-const DEFAULT_FILE: &str = "/etc/spoa/spoa.toml";
+pub(crate) const DEFAULT_FILE: &str = "/etc/spoa/spoa.toml";
 
 impl Given {
     /// Returns the options given here, and others as the file has them now.

@@ -30,7 +30,11 @@ pub(crate) fn read(path: &Path) -> Result<Options, Failure> {
     Ok(options)
 }
 
-fn read_text(path: &Path) -> io::Result<String> {
+/// Reads a file of text that is not larger than [`SIZE_MAX`].
+///
+/// # Errors
+/// It is larger, no regular file, or cannot be read.
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     let (file, _) = RegularFile::open(path)?;
     let mut text = String::new();
     if file.take(SIZE_MAX + 1).read_to_string(&mut text)? as u64 > SIZE_MAX {

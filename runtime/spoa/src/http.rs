@@ -28,20 +28,28 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// # Errors
 /// It cannot be reached, does not answer in time, or is something else than this agent. The text names its address.
 pub(crate) fn get_json<T: DeserializeOwned>(agent: &ListenAddr, target: &str, missing: &str) -> Result<T, String> {
+    let text = get_text(agent, target, missing)?;
+    let failed =
+        |error| format!("the agent at {agent} sent something else than expected: {error}; is it of another version?");
+    serde_json::from_str(&text).map_err(failed)
+}
+
+/// Asks the agent with this admin address for the text at `target`. If there is nothing, it has `missing`.
+///
+/// # Errors
+/// It cannot be reached, does not answer in time, or is something else than this agent. The text names its address.
+pub(crate) fn get_text(agent: &ListenAddr, target: &str, missing: &str) -> Result<String, String> {
     let answer = async { get(agent, target).await };
     let late = async {
         Timer::after(ANSWER_TIME).await;
         Err(format!("did not answer within {} s", ANSWER_TIME.as_secs()))
     };
-    let answer = smol::block_on(future::or(answer, late)).and_then(|(status, body)| match status {
-        StatusCode::OK => {
-            let failed = |error| format!("sent something else than expected: {error}; is it of another version?");
-            serde_json::from_slice(&body).map_err(failed)
-        }
-        StatusCode::NOT_FOUND => Err(format!("has {missing}")),
-        status => {
-            let body = String::from_utf8_lossy(&body);
-            Err(format!("answered with status {status}: {}", body.lines().next().unwrap_or_default()))
+    let answer = smol::block_on(future::or(answer, late)).and_then(|(status, body)| {
+        let body = String::from_utf8_lossy(&body).into_owned();
+        match status {
+            StatusCode::OK => Ok(body),
+            StatusCode::NOT_FOUND => Err(format!("has {missing}")),
+            status => Err(format!("answered with status {status}: {}", body.lines().next().unwrap_or_default())),
         }
     });
     answer.map_err(|error| format!("the agent at {agent} {error}"))

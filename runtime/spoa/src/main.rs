@@ -5,6 +5,7 @@
 mod access;
 mod check;
 mod cli;
+mod doctor;
 mod explanation;
 mod file;
 mod files;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         None => serve(&cli.given),
         Some(Command::Check(args)) => check::check(args),
+        Some(Command::Doctor(args)) => doctor::doctor(args),
         Some(Command::Generate { what }) => what.text().map_err(Failure::from).and_then(print),
         Some(Command::Probe { agent, notify, message, argument, expect, timeout: Time(timeout) }) => {
             let notify = notify.map(|address| TestNotify { address, message, argument, expected: expect });

@@ -12,8 +12,9 @@ use spoa_reputation::Library;
 use spoa_runtime::{Page, PageAnswer, PageRequest};
 
 use crate::recent::Recent;
-use reading::{Reading, Readings};
+use reading::Readings;
 
+pub(crate) use reading::Reading;
 pub(crate) use view::{Status, Table, Tone};
 
 /// The path of the page on the admin address.

@@ -157,7 +157,8 @@ impl Options {
         self.delay.map_or(Duration::ZERO, |Time(time)| time)
     }
 
-    pub(super) fn connection(&self) -> ConnectionConfig {
+    /// Returns the capabilities, limits and timeouts of connections.
+    pub(crate) fn connection(&self) -> ConnectionConfig {
         let defaults = ConnectionConfig::default();
         let capabilities = match self.capability.as_deref().unwrap_or_default() {
             [] => defaults.capabilities,

@@ -7,7 +7,7 @@ use spoa_runtime::{Engine, PageRequest};
 
 /// One reading. It is taken from the text of `/metrics`, so that nothing is counted twice.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     families: BTreeMap<String, Vec<Sample>>,
     pub(super) engines: Vec<Engine>,
     at: Instant,
@@ -16,14 +16,14 @@ pub(super) struct Reading {
 
 /// A value with its labels.
 #[derive(Debug, PartialEq)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
     labels: Vec<(String, String)>,
-    pub(super) value: f64,
+    pub(crate) value: f64,
 }
 
 impl Sample {
     /// Returns the value of a label; empty if it has none of this name.
-    pub(super) fn label(&self, name: &str) -> &str {
+    pub(crate) fn label(&self, name: &str) -> &str {
         self.labels.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
     }
 
@@ -38,7 +38,7 @@ impl Reading {
     }
 
     /// Returns the reading with the metrics in `text`, in the text format of Prometheus.
-    pub(super) fn new(text: &str, engines: Vec<Engine>) -> Self {
+    pub(crate) fn new(text: &str, engines: Vec<Engine>) -> Self {
         let mut families = BTreeMap::<String, Vec<Sample>>::new();
         for (name, sample) in text.lines().filter_map(sample) {
             match families.get_mut(name) {
@@ -53,12 +53,12 @@ impl Reading {
         self.families.contains_key(family)
     }
 
-    pub(super) fn all(&self, family: &str) -> &[Sample] {
+    pub(crate) fn all(&self, family: &str) -> &[Sample] {
         self.families.get(family).map_or(&[], Vec::as_slice)
     }
 
     /// Returns the sum of the values that have these labels.
-    pub(super) fn sum(&self, family: &str, wanted: &[(&str, &str)]) -> f64 {
+    pub(crate) fn sum(&self, family: &str, wanted: &[(&str, &str)]) -> f64 {
         self.all(family).iter().filter(|sample| sample.fits(wanted)).map(|sample| sample.value).sum()
     }
 

@@ -1,0 +1,36 @@
+//! The checks, by subject.
+
+mod agent;
+mod arguments;
+mod backend;
+mod live;
+mod logs;
+mod messages;
+mod overlap;
+mod reads;
+mod values;
+mod variables;
+
+use crate::finding::Finding;
+use crate::live::Live;
+use crate::setup::Setup;
+
+/// Runs all checks.
+pub(crate) fn all(setup: &Setup<'_>, live: Option<&Live>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    agent::check(setup, &mut findings);
+    overlap::check(setup, &mut findings);
+    for deployed in &setup.deployed {
+        messages::check(setup, deployed, &mut findings);
+        arguments::check(setup, deployed, &mut findings);
+        backend::check(setup, deployed, &mut findings);
+    }
+    let used = variables::check(setup, &mut findings);
+    for deployed in &setup.deployed {
+        logs::check(setup, deployed, &used, &mut findings);
+    }
+    if let Some(live) = live {
+        live::check(live, setup, &mut findings);
+    }
+    findings
+}

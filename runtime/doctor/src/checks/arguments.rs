@@ -1,0 +1,270 @@
+//! Checks of the arguments of messages: does the agent judge the address of the client?
+
+use super::messages::reads_a_variable;
+use super::values::refuses;
+use crate::catalogue::{
+    ADDRESS_ARGUMENT_MISSING, AGENT_FRAME_TOO_SMALL, ARGUMENT_SET_AFTER_EVENT, BODY_WITHOUT_BUFFERING,
+    CLIENT_CHOOSES_ADDRESS, CLIENT_CONTROLS_SIZE, FORWARDED_FIRST_VALUE, FORWARDED_HOPS_UNCHECKED,
+    FORWARDED_LAST_LINE_ONLY, FORWARDED_MORE_LINES, FRAME_TOO_SMALL_FOR_ARGUMENTS, HEADER_MAY_BE_ABSENT,
+    IP_ARGUMENT_WITHOUT_ADDRESS, Kind, MASKED_ADDRESS, NO_ADDRESS_ARGUMENT, OWN_ADDRESS_JUDGED, POLICY_UNKNOWN,
+    SESSION_SCOPE_OF_HEADER_ADDRESS, SET_SRC_AFTER_EVENT,
+};
+use crate::finding::Finding;
+use crate::rules::{Moment, Rule, TermAcl, Test, variables};
+use crate::setup::{Deployed, Sent, Setup};
+use crate::spoe::{Argument, Message};
+use crate::version::Version;
+use spoa_reputation::MessageRule;
+use spoa_runtime::Scope;
+use spoa_runtime::text::Count;
+
+/// Fetches whose sample is an address.
+const ADDRESSES: [&str; 10] =
+    ["src", "dst", "fc_src", "fc_dst", "bc_src", "bc_dst", "req.hdr_ip", "hdr_ip", "req.fhdr_ip", "fhdr_ip"];
+
+/// Fetches whose sample is neither an address nor a text in which the agent looks for one.
+const NO_ADDRESSES: [&str; 22] = [
+    "src_port",
+    "dst_port",
+    "method",
+    "path",
+    "pathq",
+    "url",
+    "uri",
+    "query",
+    "req.ver",
+    "req.body",
+    "req.hdrs",
+    "req.hdrs_bin",
+    "str",
+    "int",
+    "bool",
+    "status",
+    "rand",
+    "date",
+    "unique-id",
+    "fe_name",
+    "ssl_fc",
+    "ssl_fc_sni",
+];
+
+/// Headers whose value is no address.
+const TEXT_HEADERS: [&str; 7] = ["accept", "authorization", "content-type", "cookie", "host", "referer", "user-agent"];
+
+/// True if an argument is neither an address nor a text in which the agent looks for one.
+fn is_no_address(argument: &Argument) -> bool {
+    let is_text =
+        || header(argument).is_some_and(|(name, _)| TEXT_HEADERS.contains(&name.to_ascii_lowercase().as_str()));
+    NO_ADDRESSES.contains(&argument.fetch()) || is_text()
+}
+
+pub(super) fn check(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Finding>) {
+    for sent in &deployed.sent {
+        of_moment(setup, sent, findings);
+        if let Some(rule) = deployed.rule(setup, sent.message) {
+            address(sent.message, rule, findings);
+            headers(setup, deployed, sent, rule, findings);
+            sizes(setup, deployed, sent.message, findings);
+            policy(setup, sent.message, rule, findings);
+        }
+    }
+}
+
+/// Checks arguments that depend on what HAProxy has done by the time of the event.
+fn of_moment(setup: &Setup<'_>, sent: &Sent<'_>, findings: &mut Vec<Finding>) {
+    let Sent { message, proxy, moment, .. } = *sent;
+    let proxy = setup.proxy(proxy);
+    let mut found = |kind, place, values: &[(&str, &str)]| findings.push(Finding::new(kind, place, values));
+    for name in message.arguments.iter().flat_map(|argument| variables(&argument.expression)) {
+        let Some(set) = setup.set_by_rules.get(name).filter(|_| sent.rule.is_none() && name.starts_with(['t', 'r']))
+        else {
+            continue;
+        };
+        if set.iter().all(|(of, at, _)| *of == sent.proxy && *at > moment) {
+            found(&ARGUMENT_SET_AFTER_EVENT, &message.arguments_at, &[("read", name), ("event", sent.cause)]);
+        }
+    }
+    let has_body = message.arguments.iter().any(|argument| argument.fetch().starts_with("req.body"));
+    let waits = proxy.rules.iter().any(|rule| rule.action.starts_with("wait-for-body"));
+    if has_body && proxy.option("http-buffer-request").is_none() && !waits && moment < Moment::OnServerSession {
+        found(&BODY_WITHOUT_BUFFERING, &message.arguments_at, &[]);
+    }
+    let has_source = message.arguments.iter().any(|argument| argument.fetch() == "src");
+    if has_source && sent.rule.is_none() && moment <= Moment::OnFrontendHttpRequest {
+        for rule in proxy.rules.iter().filter(|rule| rule.action == "set-src" && rule.moment > moment) {
+            found(&SET_SRC_AFTER_EVENT, &rule.place, &[("event", sent.cause)]);
+        }
+    }
+}
+
+/// Returns the arguments that the agent takes the address from, or the reason why there is none.
+fn judged<'m>(message: &'m Message, rule: &MessageRule) -> Result<Vec<&'m Argument>, Option<(&'static Kind, String)>> {
+    let arguments = &message.arguments;
+    if !rule.arguments().is_empty() {
+        let named: Vec<_> = arguments.iter().filter(|argument| rule.arguments().contains(&argument.name)).collect();
+        return if named.is_empty() {
+            Err(Some((&ADDRESS_ARGUMENT_MISSING, rule.arguments()[0].clone())))
+        } else {
+            Ok(named)
+        };
+    }
+    let named: Vec<_> = arguments.iter().filter(|argument| argument.name == "ip").collect();
+    if !named.is_empty() {
+        return Ok(named);
+    }
+    if let Some(first) = arguments.iter().find(|argument| ADDRESSES.contains(&argument.fetch())) {
+        return Ok(vec![first]);
+    }
+    let is_known = arguments.iter().all(is_no_address);
+    Err(is_known.then(|| (&NO_ADDRESS_ARGUMENT, String::new())))
+}
+
+fn address(message: &Message, rule: &MessageRule, findings: &mut Vec<Finding>) {
+    let mut found = |kind, values: &[(&str, &str)]| {
+        findings.push(Finding::new(kind, &message.arguments_at, values));
+    };
+    let judged = match judged(message, rule) {
+        Ok(judged) => judged,
+        Err(Some((kind, argument))) => return found(kind, &[("argument", &argument), ("message", &message.name)]),
+        Err(None) => return,
+    };
+    let is_named = !rule.arguments().is_empty() || judged.iter().any(|argument| argument.name == "ip");
+    for argument in &judged {
+        let (fetch, expression) = (argument.fetch(), argument.expression.as_str());
+        if argument.name == "ip" && is_no_address(argument) {
+            found(&IP_ARGUMENT_WITHOUT_ADDRESS, &[("expression", expression)]);
+        }
+        if let Some(at) = expression.find(",ipmask(") {
+            let converter = expression[at + 1..].split_inclusive(')').next().unwrap_or_default();
+            found(&MASKED_ADDRESS, &[("converter", converter)]);
+        }
+        if !is_named && fetch == "dst" && message.arguments.iter().any(|other| other.fetch() == "src") {
+            found(&OWN_ADDRESS_JUDGED, &[]);
+        }
+        let is_header = fetch.ends_with("hdr_ip");
+        if !is_named && is_header && message.arguments.iter().any(|other| other.fetch() == "src") {
+            found(&CLIENT_CHOOSES_ADDRESS, &[]);
+        }
+        forwarded(argument, &mut found);
+    }
+}
+
+/// Headers to which proxies add addresses.
+fn forwarded(argument: &Argument, found: &mut impl FnMut(&'static Kind, &[(&str, &str)])) {
+    let Some(inner) = argument.expression.split_once('(').and_then(|(_, rest)| Some(rest.split_once(')')?.0)) else {
+        return;
+    };
+    let (name, number) = inner.split_once(',').map_or((inner, None), |(name, number)| (name, Some(number)));
+    if !name.eq_ignore_ascii_case("x-forwarded-for") {
+        return;
+    }
+    match (argument.fetch(), number) {
+        ("req.hdr_ip" | "hdr_ip", Some("1")) => found(&FORWARDED_FIRST_VALUE, &[]),
+        ("req.fhdr" | "fhdr", None) => found(&FORWARDED_LAST_LINE_ONLY, &[("expression", &argument.expression)]),
+        _ => {}
+    }
+}
+
+/// Returns the name and the number of the header in an argument that is an address or a line of a header.
+fn header(argument: &Argument) -> Option<(&str, Option<i64>)> {
+    if !matches!(argument.fetch(), "req.hdr_ip" | "hdr_ip" | "req.fhdr" | "fhdr" | "req.hdr" | "hdr") {
+        return None;
+    }
+    let (_, inner) = argument.expression.split_once('(')?;
+    let inner = inner.split(')').next()?;
+    let (name, number) =
+        inner.split_once(',').map_or((inner, None), |(name, number)| (name, number.trim().parse().ok()));
+    Some((name, number))
+}
+
+/// Checks addresses in headers: clients must not be able to leave them out.
+fn headers(
+    setup: &Setup<'_>,
+    deployed: &Deployed<'_>,
+    sent: &Sent<'_>,
+    rule: &MessageRule,
+    findings: &mut Vec<Finding>,
+) {
+    let message = sent.message;
+    let Ok(judged) = judged(message, rule) else { return };
+    let headers: Vec<_> =
+        judged.iter().filter(|argument| !is_no_address(argument)).filter_map(|argument| header(argument)).collect();
+    let Some((name, _)) = headers.first() else { return };
+    let refuses_by = |holds: &dyn Fn(&Test) -> bool| {
+        let of = |rule: &Rule| {
+            rule.terms().any(|term| match &term.acl {
+                TermAcl::Inline(test) => holds(test),
+                TermAcl::Named(_) => true,
+            })
+        };
+        setup.proxy(sent.proxy).rules.iter().any(|rule| refuses(rule) && of(rule))
+    };
+    let is_counted = |fetch: &str| refuses_by(&|test: &Test| test.expression.contains(fetch));
+    let mut found = |kind, values: &[(&str, &str)]| findings.push(Finding::new(kind, &message.arguments_at, values));
+    // The client's own address may be in another message.
+    let mut sent_arguments = deployed.engine.messages.iter().flat_map(|message| &message.arguments);
+    let has_source = sent_arguments.any(|argument| argument.fetch() == "src");
+    if !has_source && !is_counted("hdr_cnt(") && !refuses_by(&|test: &Test| test.method == "found") {
+        found(&HEADER_MAY_BE_ABSENT, &[("header", name)]);
+    }
+    let hops = headers.iter().filter_map(|(_, number)| Some(-(*number)?)).max().unwrap_or_default();
+    if hops > 1 && !is_counted("hdr_cnt(") {
+        found(&FORWARDED_HOPS_UNCHECKED, &[("header", name), ("count", &hops.to_string())]);
+    }
+    let lines =
+        judged.iter().filter(|argument| argument.fetch().ends_with("fhdr")).filter_map(|argument| header(argument)?.1);
+    let lines = lines.max().and_then(|lines| u64::try_from(lines).ok()).unwrap_or_default();
+    if lines > 0 && !is_counted("fhdr_cnt(") {
+        let values = [("header", *name), ("count", &*Count(lines, "line").to_string()), ("number", &lines.to_string())];
+        found(&FORWARDED_MORE_LINES, &values);
+    }
+    let is_kept = rule.scope() == Scope::Session && message.event.as_ref().is_some_and(reads_a_variable);
+    if let Some(event) = message.event.as_ref().filter(|_| is_kept) {
+        findings.push(Finding::new(&SESSION_SCOPE_OF_HEADER_ADDRESS, &event.place, &[]));
+    }
+}
+
+/// The size of a frame in bytes that holds the texts of usual requests.
+const USUAL_FRAME: u32 = 2048;
+
+/// Checks that messages fit into frames. HAProxy up to 3.0 sends larger ones in fragments.
+fn sizes(setup: &Setup<'_>, deployed: &Deployed<'_>, message: &Message, findings: &mut Vec<Finding>) {
+    if setup.version < Version(3, 1) {
+        return;
+    }
+    let has_text = message.arguments.iter().any(|argument| argument.fetch().starts_with("req."));
+    if let Some(line) = deployed.engine.agent.last("max-frame-size").filter(|_| has_text)
+        && line.word(1).parse::<u32>().is_ok_and(|size| size < USUAL_FRAME)
+    {
+        findings.push(Finding::new(&FRAME_TOO_SMALL_FOR_ARGUMENTS, &line.place, &[("size", line.word(1))]));
+    }
+    if let Some(agent) = setup.agent.filter(|agent| has_text && agent.connection.max_frame_size < USUAL_FRAME) {
+        let size = agent.connection.max_frame_size.to_string();
+        findings.push(Finding::new(&AGENT_FRAME_TOO_SMALL, &agent.key("max-frame-size"), &[("size", &size)]));
+    }
+    let has = |fetch: &str| message.arguments.iter().any(|argument| argument.fetch() == fetch);
+    if (has("req.hdrs") || has("req.hdrs_bin")) && (has("req.hdr") || has("req.fhdr") || has("req.cook")) {
+        findings.push(Finding::new(&CLIENT_CONTROLS_SIZE, &message.arguments_at, &[]));
+    }
+}
+
+/// Checks a policy that is selected by a constant.
+fn policy(setup: &Setup<'_>, message: &Message, rule: &MessageRule, findings: &mut Vec<Finding>) {
+    let (Some(agent), Some(name)) = (setup.agent, rule.policy_argument()) else { return };
+    for argument in message.arguments.iter().filter(|argument| argument.name == name) {
+        let Some(value) = argument.expression.strip_prefix("str(").and_then(|rest| rest.strip_suffix(')')) else {
+            continue;
+        };
+        if !agent.reputation.policies.iter().any(|policy| policy.name == value) {
+            let known = agent
+                .reputation
+                .policies
+                .iter()
+                .map(|policy| format!("`{}`", policy.name))
+                .collect::<Vec<_>>()
+                .join(", ");
+            let values = [("message", &*message.name), ("value", value), ("known", &known)];
+            findings.push(Finding::new(&POLICY_UNKNOWN, &message.arguments_at, &values));
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Checks of the backend with the agents.
+
+use crate::catalogue::{
+    AGENT_DISABLED, AGENTS_BACKEND_BEFORE_FRONTEND, CHECK_MISSING, CHECK_TOO_SLOW, CONNECT_TIMEOUT_ABOVE_PROCESSING,
+    FRAME_SIZE_ABOVE_BUFFER, HTTPCHK_ON_AGENT, NAME_NEVER_RESOLVED, NO_REDISPATCH, PIPELINING_OFF, POOL_DISABLED,
+    PROCESSING_TIMEOUT_ABOVE_CLIENT, PROCESSING_TIMEOUT_WITHOUT_UNIT, SEND_PROXY_ON_AGENT, SERVER_MAXCONN_ONE,
+    SERVER_TIMEOUT_BELOW_IDLE, SERVER_TIMEOUT_BELOW_PROCESSING, SPOP_CHECK_MISSING, SSL_ON_AGENT, TCP_CHECK_ON_AGENT,
+};
+use crate::config::{Proxy, Server, milliseconds};
+use crate::finding::Finding;
+use crate::setup::{Deployed, Setup};
+use crate::source::Line;
+use crate::version::Version;
+use crate::words::is_known;
+
+/// The version whose engine is a multiplexer.
+const MUX: Version = Version(3, 1);
+
+/// The time in milliseconds for which a dead agent may stay in use.
+const NOTICED_WITHIN: u64 = 60_000;
+
+/// The number of milliseconds below which `timeout processing` without a unit was meant as seconds.
+const UNIT_FORGOTTEN: u64 = 20;
+
+pub(super) fn check(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Finding>) {
+    section(setup, deployed, findings);
+    let Some(backend) = deployed.backend(setup) else { return };
+    let servers: Vec<_> = backend.servers().collect();
+    if let [first, ..] = &servers[..]
+        && servers.iter().all(|server| server.keyword("disabled").is_some())
+    {
+        findings.push(Finding::new(&AGENT_DISABLED, &first.line.place, &[]));
+    }
+    servers.iter().for_each(|server| of_server(setup, server, findings));
+    health(backend, &servers, findings);
+    timeouts(setup, deployed, backend, servers.len(), findings);
+    if setup.version >= MUX {
+        reuse(setup, deployed, backend, findings);
+        if servers.len() > 1
+            && backend.option("redispatch").is_none()
+            && !servers.iter().any(|s| s.keyword("backup").is_some())
+        {
+            findings.push(Finding::new(&NO_REDISPATCH, &backend.place, &[]));
+        }
+    }
+}
+
+/// Checks the `spoe-agent` section alone.
+fn section(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Finding>) {
+    let agent = &deployed.engine.agent;
+    if let Some((time, line)) = agent.timeout("processing") {
+        let value = line.word(2);
+        if time < UNIT_FORGOTTEN && value.bytes().all(|byte| byte.is_ascii_digit()) {
+            findings.push(Finding::new(&PROCESSING_TIMEOUT_WITHOUT_UNIT, &line.place, &[("value", value)]));
+        }
+        let clients = deployed.uses.iter().filter_map(|of| Some(setup.proxy(of.proxy).timeout("client")?.0));
+        if clients.min().is_some_and(|client| time > client) {
+            findings.push(Finding::new(&PROCESSING_TIMEOUT_ABOVE_CLIENT, &line.place, &[("value", value)]));
+        }
+    }
+    let is_off =
+        |line: &&std::rc::Rc<Line>| line.word(0) == "no" && line.word(1) == "option" && line.word(2) == "pipelining";
+    if let Some(line) = agent.lines.iter().find(is_off).filter(|_| setup.version >= MUX) {
+        findings.push(Finding::new(&PIPELINING_OFF, &line.place, &[]));
+    }
+    if let Some(ours) = setup.agent.filter(|_| deployed.is_ours && setup.version >= MUX) {
+        for line in setup.config.global.iter().filter(|line| line.word(0) == "tune.bufsize") {
+            let room = line.word(1).parse::<u32>().ok().and_then(|size| size.checked_sub(4));
+            if let Some(room) = room.filter(|room| *room < ours.connection.max_frame_size.min(16380)) {
+                findings.push(Finding::new(&FRAME_SIZE_ABOVE_BUFFER, &line.place, &[("size", &room.to_string())]));
+            }
+        }
+    }
+}
+
+fn of_server(setup: &Setup<'_>, server: &Server<'_>, findings: &mut Vec<Finding>) {
+    let mut found = |kind, line: Option<&Line>, values: &[(&str, &str)]| {
+        findings.extend(line.map(|line| Finding::new(kind, &line.place, values)));
+    };
+    for keyword in ["send-proxy", "send-proxy-v2"] {
+        found(&SEND_PROXY_ON_AGENT, server.keyword(keyword), &[("keyword", keyword)]);
+    }
+    found(&SSL_ON_AGENT, server.keyword("ssl"), &[]);
+    let is_none = server.value("init-addr").is_some_and(|(value, _)| value == "none");
+    if is_none && server.keyword("resolvers").is_none() {
+        found(&NAME_NEVER_RESOLVED, Some(server.line), &[]);
+    }
+    if server.value("maxconn").is_some_and(|(value, _)| value == "1") {
+        found(&SERVER_MAXCONN_ONE, server.keyword("maxconn"), &[]);
+    }
+    if server.value("pool-max-conn").is_some_and(|(value, _)| value == "0") && setup.version >= MUX {
+        found(&POOL_DISABLED, server.keyword("pool-max-conn"), &[]);
+    }
+    if server.keyword("disabled").is_some() {
+        return;
+    }
+    if server.keyword("check").is_none() && server.keyword("track").is_none() {
+        found(&CHECK_MISSING, Some(server.line), &[("server", server.name())]);
+    }
+    let inter = server.value("inter").map_or("2s", |(value, _)| value);
+    let fall = server.value("fall").map_or("3", |(value, _)| value);
+    let time = milliseconds(inter).zip(fall.parse::<u64>().ok()).and_then(|(inter, fall)| inter.checked_mul(fall));
+    if let Some(time) = time.filter(|time| *time > NOTICED_WITHIN) {
+        let seconds = (time / 1000).to_string();
+        let values = [("inter", inter), ("fall", fall), ("seconds", &*seconds)];
+        found(&CHECK_TOO_SLOW, server.keyword("check").and(Some(server.line)), &values);
+    }
+}
+
+/// Checks the protocol of health checks: of several options, the last one counts.
+fn health(backend: &Proxy, servers: &[Server<'_>], findings: &mut Vec<Finding>) {
+    const CHECKS: [&str; 9] = [
+        "httpchk",
+        "ldap-check",
+        "mysql-check",
+        "pgsql-check",
+        "redis-check",
+        "smtpchk",
+        "spop-check",
+        "ssl-hello-chk",
+        "tcp-check",
+    ];
+    let Some(checked) = servers.iter().find(|server| server.keyword("check").is_some()) else { return };
+    let is_check = |line: &&std::rc::Rc<Line>| line.word(0) == "option" && CHECKS.contains(&line.word(1));
+    match backend.lines.iter().rev().find(is_check) {
+        Some(line) if line.word(1) == "httpchk" => findings.push(Finding::new(&HTTPCHK_ON_AGENT, &line.place, &[])),
+        Some(line) if line.word(1) == "tcp-check" => findings.push(Finding::new(&TCP_CHECK_ON_AGENT, &line.place, &[])),
+        Some(_) => {}
+        None => findings.push(Finding::new(&SPOP_CHECK_MISSING, &checked.line.place, &[])),
+    }
+}
+
+fn timeouts(setup: &Setup<'_>, deployed: &Deployed<'_>, backend: &Proxy, servers: usize, findings: &mut Vec<Finding>) {
+    let agent = &deployed.engine.agent;
+    let server = backend.timeout("server");
+    if let Some(((processing, _), (time, line))) = agent.timeout("processing").zip(server)
+        && time < processing
+    {
+        findings.push(Finding::new(&SERVER_TIMEOUT_BELOW_PROCESSING, &line.place, &[]));
+    }
+    if let Some(((idle, _), (time, line))) = agent.timeout("idle").zip(server)
+        && time < idle
+        && setup.version < MUX
+    {
+        findings.push(Finding::new(&SERVER_TIMEOUT_BELOW_IDLE, &line.place, &[]));
+    }
+    if let Some(((processing, _), (time, line))) = agent.timeout("processing").zip(backend.timeout("connect"))
+        && time >= processing
+        && servers > 1
+    {
+        findings.push(Finding::new(&CONNECT_TIMEOUT_ABOVE_PROCESSING, &line.place, &[]));
+    }
+}
+
+/// A backend in TCP mode that is read before a frontend with its filter does not reuse connections.
+fn reuse(setup: &Setup<'_>, deployed: &Deployed<'_>, backend: &Proxy, findings: &mut Vec<Finding>) {
+    let mode = backend.last("mode");
+    if mode.is_some_and(|line| line.word(1) != "tcp" || !is_known(line.word(1))) {
+        return;
+    }
+    let at = setup.config.proxies.iter().position(|proxy| std::ptr::eq(proxy, backend));
+    let first = deployed.uses.iter().map(|of| of.proxy).min();
+    if at < first {
+        let place = mode.map_or(&backend.place, |line| &line.place);
+        findings.push(Finding::new(&AGENTS_BACKEND_BEFORE_FRONTEND, place, &[]));
+    }
+}

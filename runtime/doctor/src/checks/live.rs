@@ -1,0 +1,37 @@
+//! Checks of what arrives at a running agent.
+
+use crate::catalogue::{ADDRESS_NOT_FOUND, MESSAGE_NEVER_ARRIVED, MESSAGE_NOT_SERVED, NOTHING_ARRIVES};
+use crate::finding::Finding;
+use crate::live::Live;
+use crate::setup::{Deployed, Setup};
+
+pub(super) fn check(live: &Live, setup: &Setup<'_>, findings: &mut Vec<Finding>) {
+    let mut ours = setup.deployed.iter().filter(|deployed| deployed.is_ours).peekable();
+    let Some(first) = ours.peek() else { return };
+    if live.notifies == 0 && live.health_checks > 0 {
+        let checks = live.health_checks.to_string();
+        let place = first.uses.first().map_or(&first.engine.agent.place, |of| &of.filter.place);
+        return findings.push(Finding::new(&NOTHING_ARRIVES, place, &[("checks", &checks)]));
+    }
+    ours.for_each(|deployed| of_engine(live, deployed, findings));
+}
+
+fn of_engine(live: &Live, deployed: &Deployed<'_>, findings: &mut Vec<Finding>) {
+    let served = || live.messages.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    for message in deployed.sent.iter().map(|sent| sent.message) {
+        match live.messages.iter().find(|(name, _)| *name == message.name) {
+            None => {
+                let values = [("message", &*message.name), ("served", &served())];
+                findings.push(Finding::new(&MESSAGE_NOT_SERVED, &message.place, &values));
+            }
+            Some((_, 0)) if live.notifies > 0 => {
+                findings.push(Finding::new(&MESSAGE_NEVER_ARRIVED, &message.place, &[("message", &message.name)]));
+            }
+            Some(_) => {}
+        }
+        for (_, argument, count) in live.without_address.iter().filter(|(name, _, _)| *name == message.name) {
+            let values = [("message", &*message.name), ("argument", argument), ("count", &count.to_string())];
+            findings.push(Finding::new(&ADDRESS_NOT_FOUND, &message.arguments_at, &values));
+        }
+    }
+}

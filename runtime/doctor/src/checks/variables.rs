@@ -1,0 +1,300 @@
+//! Checks of the variables that rules read: their names, and whether they are set by then.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::reads::{self, Read};
+use super::values;
+use crate::catalogue::{
+    ACCEPT_BEFORE_REJECT, ACL_UNUSED, ANSWER_UNUSED, CONNECTION_RULE, CONTENT_RULE_BEFORE_EVENT, COPY_SET_AFTER_RULE,
+    ERROR_VARIABLE_NEVER_SET, ERROR_VARIABLE_SCOPE, FRONTEND_WITHOUT_FILTER, GROUP_SENT_AFTER_RULE, HEADER_NOT_REMOVED,
+    Kind, RESPONSE_EVENT, RULE_BEFORE_EVENT, SESSION_RULE, VARIABLE_NAME, VARIABLE_PREFIX, VARIABLE_RENAMED,
+    VARIABLE_SCOPE,
+};
+use crate::checks::values::refuses;
+use crate::finding::Finding;
+use crate::rules::{Moment, variables};
+use crate::setup::{Deployed, Sent, Setup, names};
+use crate::words::is_known;
+use spoa_reputation::MessageRule;
+
+/// The variables that are read.
+#[derive(Default)]
+pub(super) struct Used {
+    /// Whole names of the variables of `set-on-error`.
+    pub(super) errors: BTreeSet<String>,
+    /// The indices of engines whose answer is read, or whose answer somebody tries to read.
+    engines: BTreeSet<usize>,
+}
+
+/// What all checks of one setup need.
+struct Check<'c, 's> {
+    setup: &'c Setup<'s>,
+    /// Indices of engines by the prefix of their variables.
+    by_prefix: BTreeMap<&'s str, Vec<usize>>,
+    findings: &'c mut Vec<Finding>,
+    used: Used,
+}
+
+pub(super) fn check(setup: &Setup<'_>, findings: &mut Vec<Finding>) -> Used {
+    let mut by_prefix = BTreeMap::<&str, Vec<usize>>::new();
+    for (at, deployed) in setup.deployed.iter().enumerate() {
+        by_prefix.entry(deployed.engine.agent.prefix()).or_default().push(at);
+    }
+    let mut check = Check { setup, by_prefix, findings, used: Used::default() };
+    for read in reads::all(setup) {
+        check.read(&read);
+    }
+    check.used_by_arguments();
+    check.unused();
+    check.used
+}
+
+impl<'s> Check<'_, 's> {
+    fn found(&mut self, kind: &'static Kind, read: &Read<'_>, values: &[(&str, &str)]) {
+        self.findings.push(Finding::new(kind, &read.place, values));
+    }
+
+    fn read(&mut self, read: &Read<'s>) {
+        if !is_known(&read.name) {
+            return;
+        }
+        if self.setup.set_by_rules.contains_key(read.name.as_str()) {
+            return self.copy(read);
+        }
+        let Some((scope, rest)) = read.name.split_once('.') else { return };
+        let mut splits = rest.match_indices('.').map(|(at, _)| (&rest[..at], &rest[at + 1..]));
+        let known = splits.find_map(|(prefix, name)| Some((self.by_prefix.get(prefix)?.clone(), name)));
+        let Some((engines, name)) = known else { return self.other_prefix(read, scope, rest) };
+        self.used.engines.extend(&engines);
+        // Several engines may have the same prefix: the first one that sets the variable is meant.
+        let setup = self.setup;
+        let of = engines.iter().map(|at| &setup.deployed[*at]);
+        if let Some(deployed) = of.clone().find(|deployed| deployed.engine.agent.error_variable() == Some(name)) {
+            return self.error(read, scope, deployed);
+        }
+        match of.clone().find(|deployed| deployed.sets(setup, scope, name)) {
+            Some(deployed) => self.answer(read, scope, name, deployed),
+            None => of.take(1).for_each(|deployed| self.unknown(read, name, deployed)),
+        }
+    }
+
+    /// A variable that an engine sets: is it set by then, and can the comparison be true?
+    fn answer(&mut self, read: &Read<'s>, scope: &str, name: &str, deployed: &Deployed<'s>) {
+        if let Some(acl) = read.unused_acl {
+            return self.found(&ACL_UNUSED, read, &[("acl", acl)]);
+        }
+        // Other findings are about messages that are never sent.
+        let setting: Vec<_> =
+            deployed.sent.iter().filter(|sent| deployed.message_sets(self.setup, sent.message, scope, name)).collect();
+        // The log of a proxy without the filter is inherited from `defaults`, and its variables are empty there.
+        if setting.is_empty() || read.rule.is_none() || read.moment == Moment::End {
+            return;
+        }
+        let proxy = self.setup.proxy(read.proxy);
+        let (setup, lead) = (self.setup, |sent: &&&Sent<'_>| {
+            self.setup.may_lead(sent.proxy, read.proxy) || self.setup.may_lead(read.proxy, sent.proxy)
+        });
+        let reachable: Vec<_> = setting.iter().filter(lead).collect();
+        if reachable.is_empty() {
+            if scope != "proc" {
+                let values = [("engine", deployed.name), ("read", &*read.name), ("proxy", &*proxy.name)];
+                self.found(&FRONTEND_WITHOUT_FILTER, read, &values);
+            }
+            return;
+        }
+        if let Some(late) = reachable
+            .iter()
+            .find(|sent| !is_before(sent, read))
+            .filter(|_| !reachable.iter().any(|sent| is_before(sent, read)))
+        {
+            let kind = kind_of_late(late, read);
+            if scope != "proc" {
+                self.found(kind, read, &[("read", &read.name), ("event", late.cause)]);
+            }
+            return;
+        }
+        self.accepted_before(read);
+        self.header(read);
+        values::check(setup, deployed, read, name, self.findings);
+    }
+
+    /// A rule that refuses clients after a rule that accepts some of them.
+    fn accepted_before(&mut self, read: &Read<'s>) {
+        let Some((number, rule)) = read.rule.filter(|(_, rule)| refuses(rule)) else { return };
+        if rule.moment != Moment::FrontendContentRules {
+            return;
+        }
+        let rules = self.setup.proxy(read.proxy).rules[..number].iter();
+        for rule in
+            rules.filter(|rule| rule.moment == read.moment && rule.action == "accept" && rule.variables().is_empty())
+        {
+            self.findings.push(Finding::new(&ACCEPT_BEFORE_REJECT, &rule.place, &[("read", &read.name)]));
+        }
+    }
+
+    /// A header that is set only if there is an answer.
+    fn header(&mut self, read: &Read<'s>) {
+        let Some((number, rule)) = read.rule.filter(|(_, rule)| rule.action == "set-header" && read.test.is_none())
+        else {
+            return;
+        };
+        let Some(header) = rule.words.get(2).filter(|_| !rule.condition.is_empty()) else { return };
+        let mut before = self.setup.proxy(read.proxy).rules[..number].iter();
+        let removes = |rule: &crate::rules::Rule| {
+            rule.action == "del-header" && rule.words.get(2).is_some_and(|name| name.eq_ignore_ascii_case(header))
+        };
+        if read.moment < Moment::OnHttpResponse && !before.any(removes) {
+            self.found(&HEADER_NOT_REMOVED, read, &[("header", header)]);
+        }
+    }
+
+    /// A variable that no engine sets although it has the prefix of one.
+    fn unknown(&mut self, read: &Read<'s>, name: &str, deployed: &Deployed<'s>) {
+        let served = deployed.served(self.setup);
+        // Another agent, or a message with a finding of its own.
+        let is_complete = served.len() == deployed.engine.messages.len();
+        if !deployed.is_ours || served.is_empty() || !is_complete || self.setup.config.has_lua() {
+            return;
+        }
+        let full = |(_, rule): &(_, &MessageRule)| deployed.full_name(rule, name);
+        let set: Vec<_> =
+            served.iter().filter(|(_, rule)| names(rule).iter().any(|(known, _)| *known == name)).map(full).collect();
+        if let Some(set) = set.first() {
+            return self.found(&VARIABLE_SCOPE, read, &[("read", &read.name), ("set", set)]);
+        }
+        if name.contains("err") && deployed.engine.agent.error_variable().is_none() {
+            return self.found(&ERROR_VARIABLE_NEVER_SET, read, &[("read", &read.name), ("name", name)]);
+        }
+        let known: Vec<_> = served
+            .iter()
+            .flat_map(|(_, rule)| {
+                names(rule).into_iter().take(4).map(|(name, _)| format!("`{}`", deployed.full_name(rule, name)))
+            })
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        let known = known.join(", ");
+        let defaults = MessageRule::defaults();
+        let is_usual = defaults.iter().any(|rule| names(rule).iter().any(|(usual, _)| *usual == name));
+        let message = served.first().map_or("", |(message, _)| message.name.as_str());
+        let kind = if is_usual { &VARIABLE_RENAMED } else { &VARIABLE_NAME };
+        self.found(kind, read, &[("read", &read.name), ("known", &known), ("message", message)]);
+    }
+
+    /// A variable without the prefix of an engine.
+    fn other_prefix(&mut self, read: &Read<'s>, scope: &str, rest: &str) {
+        let name = rest.rsplit('.').next().unwrap_or(rest);
+        let (setup, mut meant) = (self.setup, None);
+        for (at, deployed) in setup.deployed.iter().enumerate().filter(|(_, deployed)| deployed.is_ours) {
+            let mut served = deployed.served(setup).into_iter();
+            if served.any(|(_, rule)| names(rule).iter().any(|(known, _)| *known == name)) {
+                meant = Some((at, format!("{scope}.{}.{name}", deployed.engine.agent.prefix())));
+                break;
+            }
+        }
+        if let Some((at, set)) = meant.filter(|_| !setup.config.has_lua()) {
+            self.used.engines.insert(at);
+            self.found(&VARIABLE_PREFIX, read, &[("read", &read.name), ("set", &set)]);
+        }
+    }
+
+    /// The variable of `set-on-error`.
+    fn error(&mut self, read: &Read<'s>, scope: &str, deployed: &Deployed<'s>) {
+        let agent = &deployed.engine.agent;
+        let set = format!("txn.{}.{}", agent.prefix(), agent.error_variable().unwrap_or_default());
+        if scope != "txn" {
+            self.found(&ERROR_VARIABLE_SCOPE, read, &[("read", &read.name), ("set", &set)]);
+        } else if read.unused_acl.is_none() {
+            values::check_error(self.setup, deployed, read, self.findings);
+        }
+        self.used.errors.insert(set);
+    }
+
+    /// A variable that rules set: a copy of an answer has to be made before it is read.
+    fn copy(&mut self, read: &Read<'s>) {
+        let Some((number, _)) = read.rule.filter(|_| matches!(read.name.split('.').next(), Some("txn" | "req"))) else {
+            return;
+        };
+        let set = &self.setup.set_by_rules[read.name.as_str()];
+        let is_later = |(proxy, moment, rule): &(usize, Moment, usize)| {
+            *proxy == read.proxy && (*moment, *rule) > (read.moment, number) && *moment == read.moment
+        };
+        let Some((proxy, _, rule)) = set.first().filter(|_| set.iter().all(is_later)) else { return };
+        let rule = &self.setup.proxy(*proxy).rules[*rule];
+        let reads_answer = |name: &str| {
+            let rest = name.split_once('.').map_or("", |(_, rest)| rest);
+            rest.split_once('.').is_some_and(|(prefix, _)| self.by_prefix.contains_key(prefix))
+        };
+        if rule.words.iter().flat_map(|word| variables(word)).any(reads_answer) {
+            self.found(&COPY_SET_AFTER_RULE, read, &[("read", &read.name)]);
+        }
+    }
+
+    /// Arguments and conditions of one engine may read the answers of another.
+    fn used_by_arguments(&mut self) {
+        for deployed in &self.setup.deployed {
+            let arguments = deployed.engine.messages.iter().flat_map(|message| &message.arguments);
+            for name in arguments.flat_map(|argument| variables(&argument.expression)) {
+                let rest = name.split_once('.').map_or("", |(_, rest)| rest);
+                let engines = rest.split_once('.').and_then(|(prefix, _)| self.by_prefix.get(prefix));
+                self.used.engines.extend(engines.into_iter().flatten());
+            }
+        }
+    }
+
+    /// Engines of our agent whose answer nothing reads.
+    fn unused(&mut self) {
+        if self.setup.config.has_lua() {
+            return;
+        }
+        for (at, deployed) in self.setup.deployed.iter().enumerate() {
+            let served = deployed.served(self.setup);
+            let (Some((_, rule)), Some(of)) = (served.first(), deployed.uses.first()) else { continue };
+            if !self.used.engines.contains(&at) && !deployed.sent.is_empty() {
+                let set = deployed.full_name(rule, names(rule)[0].0);
+                self.findings.push(Finding::new(&ANSWER_UNUSED, &of.filter.place, &[("set", &set)]));
+            }
+        }
+    }
+}
+
+/// True if a message is sent before a rule reads its answer.
+fn is_before(sent: &Sent<'_>, read: &Read<'_>) -> bool {
+    match (sent.rule, read.rule) {
+        (Some(send), Some((number, _))) if sent.proxy == read.proxy && sent.moment == read.moment => send < number,
+        _ => sent.moment < read.moment,
+    }
+}
+
+/// Returns the kind of a rule that reads the answer to a message which is sent later.
+fn kind_of_late(sent: &Sent<'_>, read: &Read<'_>) -> &'static Kind {
+    match read.moment {
+        Moment::ConnectionRules => &CONNECTION_RULE,
+        Moment::SessionRules => &SESSION_RULE,
+        _ if sent.rule.is_some() => &GROUP_SENT_AFTER_RULE,
+        _ if sent.moment >= Moment::OnServerSession => &RESPONSE_EVENT,
+        Moment::FrontendContentRules | Moment::BackendContentRules => &CONTENT_RULE_BEFORE_EVENT,
+        _ => &RULE_BEFORE_EVENT,
+    }
+}
+
+impl<'s> Deployed<'s> {
+    /// True if the engine sets a variable in this scope, as far as is known.
+    fn sets(&self, setup: &Setup<'s>, scope: &str, name: &str) -> bool {
+        let agent = &self.engine.agent;
+        let is_time = |option| scope == "txn" && agent.last(option).is_some_and(|line| line.word(2) == name);
+        is_time("option set-process-time")
+            || is_time("option set-total-time")
+            || self.engine.messages.iter().any(|message| self.message_sets(setup, message, scope, name))
+    }
+
+    /// True if the answer to a message sets a variable. Variables of other agents are unknown, so each message may set all.
+    fn message_sets(&self, setup: &Setup<'s>, message: &crate::spoe::Message, scope: &str, name: &str) -> bool {
+        if !self.is_ours {
+            return true;
+        }
+        self.rule(setup, message).is_some_and(|rule| {
+            crate::agent::scope_name(rule.scope()) == scope && names(rule).iter().any(|(known, _)| *known == name)
+        })
+    }
+}

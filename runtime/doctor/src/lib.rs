@@ -1,0 +1,88 @@
+//! Finds what makes a setup of HAProxy's SPOE protect nothing, fail open unnoticed, fragile or slow.
+//!
+//! HAProxy accepts such setups and `haproxy -c` is silent about them. [`diagnose`] reads HAProxy's configuration, the SPOE files and
+//! the agent's configuration, and returns [findings](Finding). It does no I/O, and unknown lines never stop it.
+
+mod agent;
+mod catalogue;
+mod checks;
+mod conditional;
+mod config;
+mod finding;
+mod live;
+mod log;
+mod rules;
+mod setup;
+mod source;
+mod spoe;
+mod version;
+mod words;
+
+use std::collections::BTreeMap;
+
+use spoa_reputation::MessageRule;
+
+pub use agent::AgentConfig;
+pub use catalogue::{KINDS, Kind, Severity};
+pub use finding::Finding;
+pub use live::Live;
+pub use log::{Explained, Log};
+pub use source::{Place, SourceFile};
+pub use version::Version;
+
+use config::Config;
+use setup::Setup;
+use words::Environment;
+
+/// A setup to look at.
+pub struct Input<'i> {
+    /// HAProxy's configuration files, in the order in which HAProxy reads them.
+    pub haproxy: Vec<SourceFile>,
+    /// Returns an SPOE file that a `filter spoe` line names; `None` if it cannot be read.
+    pub spoe: &'i mut dyn FnMut(&str) -> Option<SourceFile>,
+    /// The configuration of our agent, if there is one.
+    pub agent: Option<AgentConfig>,
+    /// Returns an environment variable of HAProxy, if it is known.
+    pub environment: &'i dyn Fn(&str) -> Option<String>,
+    /// What a running agent has received, if one was asked.
+    pub live: Option<Live>,
+    /// The version of HAProxy; the newest if it is unknown.
+    pub version: Option<Version>,
+}
+
+/// The result of [`diagnose`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// The findings, in the order of files and lines.
+    pub findings: Vec<Finding>,
+    /// The lines that name an SPOE file which cannot be read, with its name. Nothing is known about its engines.
+    pub unread: Vec<(Place, String)>,
+    /// The number of engines that filters use.
+    pub engines: usize,
+}
+
+/// Looks for findings.
+pub fn diagnose(input: Input<'_>) -> Diagnosis {
+    let Input { haproxy, spoe, agent, environment, live, version } = input;
+    let mut environment = Environment::new(environment);
+    let version = version.unwrap_or(version::NEWEST);
+    let config = Config::read(&haproxy, &mut environment, version);
+    let (mut engines, mut unread) = (BTreeMap::new(), Vec::new());
+    for filter in config.proxies.iter().flat_map(|proxy| &proxy.filters) {
+        if engines.contains_key(&filter.file) {
+            continue;
+        }
+        let read = spoe(&filter.file).map(|file| spoe::engines(&file, &mut environment, version));
+        if read.is_none() {
+            unread.push((filter.place.clone(), filter.file.clone()));
+        }
+        engines.insert(filter.file.clone(), read.unwrap_or_default());
+    }
+    let rules = agent.as_ref().map_or_else(MessageRule::defaults, |agent| agent.reputation.message_rules.clone());
+    let setup = Setup::new(&config, &engines, &rules, agent.as_ref(), version);
+    let mut findings = checks::all(&setup, live.as_ref());
+    // Filters in `defaults`, and rules that several proxies inherit, are found more than once.
+    findings.sort_by(|a, b| (&a.place, a.kind.id, &a.happens).cmp(&(&b.place, b.kind.id, &b.happens)));
+    findings.dedup_by(|a, b| (&a.place, a.kind.id) == (&b.place, b.kind.id));
+    Diagnosis { findings, unread, engines: setup.deployed.len() }
+}
