@@ -6,6 +6,7 @@
 //! - [`feed`]: the same input, cut into reads in several ways;
 //! - [`agent`]: the binary `spoa` as a child process;
 //! - [`admin`]: an agent's metrics and health over HTTP;
+//! - [`case`], [`symptom`]: faulty and cured configurations of HAProxy for `spoa doctor`;
 //! - [`client`]: HAProxy's end of a real socket;
 //! - [`folder`]: a folder of files for one test;
 //! - [`process`]: processor time, memory and file limits of a process, and programs that tests need;
@@ -17,6 +18,8 @@ pub mod admin;
 pub mod agent;
 #[path = "harness/bytes.rs"]
 pub mod bytes;
+#[path = "harness/case.rs"]
+pub mod case;
 #[path = "harness/client.rs"]
 pub mod client;
 #[path = "harness/feed.rs"]
@@ -31,3 +34,5 @@ pub mod peer;
 pub mod process;
 #[path = "harness/steady.rs"]
 pub mod steady;
+#[path = "harness/symptom.rs"]
+pub mod symptom;
