@@ -55,6 +55,14 @@ impl Install {
         Some(Self { version, full, program })
     }
 
+    /// Returns a command that runs this HAProxy, with `listener` as its file descriptor 3.
+    pub(crate) fn command(&self, listener: TcpListener) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"exec "$0" "$@" 3<&0 </dev/null"#]).arg(&self.program);
+        command.stdin(OwnedFd::from(listener));
+        command
+    }
+
     pub(crate) fn engine(&self) -> Engine {
         if self.version >= (3, 1) { Engine::Mux } else { Engine::Applet }
     }
@@ -150,10 +158,8 @@ impl Setup {
         let config = dir.path.join("haproxy.cfg");
         fs::write(&config, self.haproxy_cfg(install, &dir.path, log.addr)).expect("the folder exists");
         fs::write(dir.path.join("spoe.conf"), self.spoe_conf()).expect("the folder exists");
-        let mut command = Command::new("sh");
-        command.args(["-c", r#"exec "$0" "$@" 3<&0 </dev/null"#]).arg(&install.program);
+        let mut command = install.command(listener);
         command.arg(if self.master { "-W" } else { "-db" }).arg("-f").arg(config);
-        command.stdin(OwnedFd::from(listener));
         let process = Process::start(&mut command);
         Haproxy { addr, dir, log, process }
     }

@@ -1,6 +1,7 @@
 //! Receives HAProxy's log over UDP.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -91,6 +92,17 @@ impl Log {
             }
         });
         Self { addr, lines }
+    }
+
+    /// Waits until all lines that HAProxy has sent before this call have arrived.
+    #[track_caller]
+    pub(crate) fn wait_for_sent(&self) {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        // Datagrams over the loopback interface arrive in the order in which they were sent.
+        let mark = format!("mark {} of the test", COUNT.fetch_add(1, Ordering::Relaxed));
+        let sent = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.send_to(mark.as_bytes(), self.addr));
+        assert!(sent.is_ok(), "cannot send to the log: {sent:?}");
+        self.lines.wait_count(&mark, 1);
     }
 
     /// Waits for an event of HAProxy's stream `sid` and returns its status; 0 is success.

@@ -20,6 +20,7 @@ mod addresses;
 mod agent_sockets;
 mod agent_stop;
 mod disconnect_status;
+mod doctor;
 mod fleet;
 mod health_check;
 mod idle_connection;
@@ -110,7 +111,7 @@ fn main() -> ExitCode {
         recorder::distinguishes_fin_and_reset();
         Ok(())
     });
-    let trials = scenarios.chain(scenes).chain([relay]).collect();
+    let trials = scenarios.chain(scenes).chain([relay]).chain(doctor::all(&installs)).collect();
     if !args.list {
         let versions: Vec<_> = installs.iter().map(|install| &*install.full).collect();
         match &versions[..] {

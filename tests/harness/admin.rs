@@ -86,6 +86,21 @@ impl Admin {
     pub fn sample(&self, name: &str) -> f64 {
         sample(&self.get("/metrics").1, name)
     }
+
+    /// Returns the sum of a metric over all of its labels, or the sample with the labels in `name`. It is 0 if there is
+    /// no sample.
+    pub fn total(&self, name: &str) -> f64 {
+        total(&self.get("/metrics").1, name)
+    }
+}
+
+/// Returns the sum of the samples of a metric, which is 0 if there is none. `name` may include all labels of one sample.
+fn total(text: &str, name: &str) -> f64 {
+    let value = |line: &str| {
+        let rest = line.strip_prefix(name).filter(|rest| rest.starts_with([' ', '{']))?;
+        Some(rest.rsplit(' ').next()?.parse::<f64>().expect("a sample is a number"))
+    };
+    text.lines().filter_map(value).sum()
 }
 
 /// Returns a sample from a response of `/metrics`. `name` includes the labels.

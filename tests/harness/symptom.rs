@@ -31,10 +31,11 @@ pub struct Symptom {
     pub refused: u16,
     #[serde(default = "yes")]
     pub check_unlisted: bool,
-    #[serde(default)]
     pub listed_first: Option<String>,
     #[serde(default)]
     pub message: String,
+    #[serde(default)]
+    pub quiet: bool,
     #[serde(default)]
     pub requests: usize,
     #[serde(default)]
@@ -95,6 +96,7 @@ pub enum Agent {
     Dead,
     Dies,
     Freezes,
+    Held,
     Hung,
     Recorder,
     Silent,
