@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -36,12 +35,9 @@ pub(super) struct Agent {
     pub(super) record: Record,
 }
 
-/// What an agent without `spoa` has received. Clones share it.
+/// The messages of each NOTIFY that an agent without `spoa` has received. Clones share them.
 #[derive(Clone, Default)]
-pub(super) struct Record {
-    connections: Arc<AtomicUsize>,
-    notifies: Arc<Mutex<Vec<Vec<Message>>>>,
-}
+pub(super) struct Record(Arc<Mutex<Vec<Vec<Message>>>>);
 
 impl Agent {
     /// Starts an agent of this kind, with the configuration and the lists in `folder`.
@@ -118,19 +114,13 @@ impl Drop for Agent {
 }
 
 impl Record {
-    /// Returns the number of connections so far.
-    pub(super) fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
-    }
-
     /// Returns the messages of each NOTIFY so far.
     pub(super) fn notifies(&self) -> Vec<Vec<Message>> {
-        self.notifies.lock().expect("no script panicked").clone()
+        self.0.lock().expect("no script panicked").clone()
     }
 
     /// Serves one connection.
     fn serve(&self, kind: Kind, peer: &mut Peer) {
-        self.connections.fetch_add(1, Ordering::SeqCst);
         if kind == Kind::Hung {
             return peer.read_to_end();
         }
@@ -139,7 +129,7 @@ impl Record {
         }
         while let Some(notify) = peer.next_notify() {
             let messages = read_messages(&notify.payload).expect("HAProxy sends messages");
-            self.notifies.lock().expect("no script panicked").push(messages);
+            self.0.lock().expect("no script panicked").push(messages);
             if kind == Kind::Recorder {
                 peer.send(&ack(notify.sid, notify.fid, &[]));
             }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use spoa_tests::symptom::Agent;
+
 use super::Seen;
 use super::scene::Scene;
 
@@ -9,11 +11,11 @@ use super::scene::Scene;
 pub(super) fn agent_stays_up(scene: &Scene<'_>) -> Seen {
     // More than a health check with `inter 500ms fall 2` takes to notice a dead agent.
     const SILENCE: Duration = Duration::from_secs(2);
-    // A connection that is not the first one shows that HAProxy knows the result of the check before it.
-    const CHECKS: usize = 3;
     let is_over = || {
         let server = scene.server();
-        server.is_down() || !server.is_checked() || scene.agent.record.connections() >= CHECKS
+        // A check that an agent passes without an answer cannot notice that it hangs.
+        let is_passed = scene.symptom.agent == Agent::Hung && server.is_check_passed();
+        server.is_down() || !server.is_checked() || is_passed
     };
     scene.happens(!scene.expected, SILENCE, is_over);
     let server = scene.server();
@@ -24,7 +26,7 @@ pub(super) fn agent_stays_up(scene: &Scene<'_>) -> Seen {
 pub(super) fn agent_is_down(scene: &Scene<'_>) -> Seen {
     let is_over = || {
         let server = scene.server();
-        server.is_down() || server.check().is_some_and(|result| result.ends_with("OK"))
+        server.is_down() || server.is_check_passed()
     };
     scene.wait("a result of the health check", is_over);
     let server = scene.server();

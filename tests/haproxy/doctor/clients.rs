@@ -40,7 +40,6 @@ pub(super) fn outage_passes(scene: &Scene<'_>) -> Seen {
 
 /// A client that is not listed does not get the page because there is no agent.
 pub(super) fn outage_refuses(scene: &Scene<'_>) -> Seen {
-    scene.wait_for_checks();
     is_refused(scene.unlisted())
 }
 
@@ -51,7 +50,7 @@ fn is_refused(status: u16) -> Seen {
 /// A request gets no response.
 pub(super) fn request_waits(scene: &Scene<'_>) -> Seen {
     // More than `timeout processing` of the cured configuration.
-    const SILENCE: Duration = Duration::from_secs(2);
+    const SILENCE: Duration = Duration::from_secs(1);
     // The longest time in which a cured configuration has to respond. It is below `timeout client`.
     const LIMIT: Duration = Duration::from_secs(20);
     let mut connection = scene.connect(UNLISTED);

@@ -58,6 +58,10 @@ impl<'c> Scene<'c> {
         let haproxy = Process::start(&mut command);
         let mut scene =
             Self { symptom, expected, addr, _haproxy: haproxy, agent, _agent2: agent2, _site: site, log, folder };
+        if symptom.agent == symptom::Agent::Dead {
+            // Events fail in another way before HAProxy has marked the server DOWN.
+            scene.wait_for_checks();
+        }
         scene.change_agent();
         scene
     }
@@ -83,7 +87,7 @@ impl<'c> Scene<'c> {
 
     /// Waits until each server with a health check has a result.
     pub(super) fn wait_for_checks(&self) {
-        let has_result = |server: &Server| !server.is_checked() || server.check().is_some();
+        let has_result = |server: &Server| !server.is_checked() || server.has_check_result();
         self.wait("results of all health checks", || self.servers().iter().all(has_result));
     }
 

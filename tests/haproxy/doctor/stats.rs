@@ -28,10 +28,18 @@ impl Server {
         self.status != "no check" && !self.status.starts_with("MAINT")
     }
 
-    /// Returns the result of the last health check, or `None` if there is none yet.
-    pub(super) fn check(&self) -> Option<&str> {
-        // A star shows that the next check is in progress.
-        Some(self.check_status.trim_start_matches("* ")).filter(|status| !["", "INI", "UNK"].contains(status))
+    /// True if a health check has ended.
+    pub(super) fn has_check_result(&self) -> bool {
+        !["", "INI", "UNK"].contains(&self.last_check())
+    }
+
+    /// True if the agent has passed the last health check.
+    pub(super) fn is_check_passed(&self) -> bool {
+        self.last_check().ends_with("OK")
+    }
+
+    fn last_check(&self) -> &str {
+        self.check_status.trim_start_matches("* ") // a star shows that the next check is in progress
     }
 }
 
