@@ -53,6 +53,13 @@ fn the_options_in_the_manual_are_those_of_the_program() {
 }
 
 #[test]
+fn the_findings_in_the_manual_are_those_of_the_program() {
+    let findings = agent::run(&["generate", "findings"]);
+    let shown = format!("<!-- findings -->\n{}<!-- /findings -->", String::from_utf8_lossy(&findings.stdout));
+    assert!(read("runtime/OPERATING.md").contains(&shown), "expected these findings in runtime/OPERATING.md:\n{shown}");
+}
+
+#[test]
 fn the_example_of_the_library_is_the_one_that_is_compiled() {
     let example = read("runtime/examples/quick.rs");
     let found = blocks(&read("runtime/README.md"), "rust,no_run").iter().any(|code| example.ends_with(code.as_str()));

@@ -43,6 +43,24 @@ pub struct Kind {
     pub cure: &'static str,
 }
 
+impl Kind {
+    /// Returns a text of this kind for readers without a certain finding: what a finding replaces is in capitals.
+    pub fn general(text: &str) -> String {
+        let mut general = String::new();
+        let (open, closed) = ("\u{1}", "\u{2}");
+        let text = text.replace("{{", open).replace("}}", closed);
+        let mut rest = text.as_str();
+        while let Some((before, name)) = rest.split_once('{') {
+            let (name, after) = name.split_once('}').unwrap_or((name, ""));
+            general += before;
+            general += &name.to_ascii_uppercase();
+            rest = after;
+        }
+        general += rest;
+        general.replace(open, "{").replace(closed, "}")
+    }
+}
+
 macro_rules! catalogue {
     ($($severity:ident { $($name:ident $id:literal $title:literal $happens:literal $cure:literal)* })*) => {
         $($(
@@ -104,63 +122,63 @@ catalogue! {
             "Move the filter and its rules to a proxy that requests pass."
         VARIABLE_PREFIX "variable-prefix"
             "a rule reads a variable with another prefix than the agent's section sets"
-            "The answer is in `{set}`; `{read}` is never set, so the condition is never true."
-            "Read `var({set})`, or set `option var-prefix` in the `spoe-agent` section."
+            "The answer is in `{answer}`; `{variable}` is never set, so the condition is never true."
+            "Read `var({answer})`, or set `option var-prefix` in the `spoe-agent` section."
         VARIABLE_SCOPE "variable-scope"
             "a rule reads a variable in another scope than the agent sets"
-            "The agent sets `{set}`; `{read}` is never set, so the condition is never true."
-            "Read `var({set})`, or set `scope` of the message in the agent's configuration."
+            "The agent sets `{answer}`; `{variable}` is never set, so the condition is never true."
+            "Read `var({answer})`, or set `scope` of the message in the agent's configuration."
         VARIABLE_NAME "variable-name"
             "a rule reads a variable that the agent never sets"
-            "The agent sets no variable `{read}`, so the condition is never true."
+            "The agent sets no variable `{variable}`, so the condition is never true."
             "Read one of the variables that it sets: {known}."
         VARIABLE_RENAMED "variable-renamed"
             "a rule reads the usual name of a variable that the agent's configuration renames"
-            "The agent's configuration gives the variables of `{message}` other names, so `{read}` is never set."
+            "The agent's configuration gives the variables of `{message}` other names, so `{variable}` is never set."
             "Read one of the variables that it sets: {known}."
         ANSWER_UNUSED "answer-unused"
             "nothing reads a variable of the agent"
             "HAProxy asks the agent and nothing uses the answer, so every client passes."
-            "Add a rule, such as `http-request deny if {{ var({set}) -m int lt 20 }}`."
+            "Add a rule, such as `http-request deny if {{ var({answer}) -m int lt 20 }}`."
         ACL_UNUSED "acl-unused"
             "an ACL reads the answer, but no rule uses the ACL"
             "The ACL `{acl}` alone does nothing, so every client passes."
             "Add a rule, such as `http-request deny if {acl}`."
         CONNECTION_RULE "connection-rule"
             "a `tcp-request connection` rule reads the answer"
-            "These rules run before HAProxy sends any event, so `{read}` is never set there."
+            "These rules run before HAProxy sends any event, so `{variable}` is never set there."
             "Use `http-request deny`, or `tcp-request content reject` in TCP mode."
         SESSION_RULE "session-rule"
             "a `tcp-request session` rule reads the answer"
-            "These rules run before HAProxy sends any event, so `{read}` is never set there."
+            "These rules run before HAProxy sends any event, so `{variable}` is never set there."
             "Use `http-request deny`, or `tcp-request content reject` in TCP mode."
         CONTENT_RULE_BEFORE_EVENT "content-rule-before-event"
             "a `tcp-request content` rule reads the answer to an HTTP event"
-            "HAProxy sends `{event}` after the `tcp-request content` rules, so `{read}` is not set when the rule runs."
+            "HAProxy sends `{event}` after the `tcp-request content` rules, so `{variable}` is not set when the rule runs."
             "Use `http-request deny`, or the event `on-client-session`."
         RESPONSE_EVENT "response-event"
             "a rule for requests reads the answer to an event of responses"
-            "HAProxy sends `{event}` after all rules for requests, so `{read}` is not set when the rule runs."
+            "HAProxy sends `{event}` after all rules for requests, so `{variable}` is not set when the rule runs."
             "Use the event `on-frontend-http-request`, or a rule for responses."
         RULE_BEFORE_EVENT "rule-before-event"
             "a rule runs before the event whose answer it reads"
-            "HAProxy sends `{event}` after this rule has run, so `{read}` is not set then."
+            "HAProxy sends `{event}` after this rule has run, so `{variable}` is not set then."
             "Use an earlier event, such as `on-frontend-http-request`."
         GROUP_SENT_AFTER_RULE "group-sent-after-rule"
             "a rule is before the `send-spoe-group` rule whose answer it reads"
-            "Rules run in their order, so `{read}` is not set when this rule runs."
+            "Rules run in their order, so `{variable}` is not set when this rule runs."
             "Move the `send-spoe-group` rule before it."
         COPY_SET_AFTER_RULE "copy-set-after-rule"
             "a rule reads a copy of the answer before the copy is made"
-            "Rules run in their order, so `{read}` is not set when this rule runs."
-            "Move the `set-var({read})` rule before it."
+            "Rules run in their order, so `{variable}` is not set when this rule runs."
+            "Move the `set-var({variable})` rule before it."
         FRONTEND_WITHOUT_FILTER "frontend-without-filter"
             "a rule reads the answer in a proxy that does not ask"
-            "The filter of the engine `{engine}` is in another proxy, so `{read}` is never set in `{proxy}`."
+            "The filter of the engine `{engine}` is in another proxy, so `{variable}` is never set in `{proxy}`."
             "Add the `filter spoe` line to `{proxy}`."
         BOOLEAN_COMPARED_AS_STRING "boolean-compared-as-string"
             "a boolean is compared as a string"
-            "As a string HAProxy writes a boolean as `1` or `0`, so the comparison of `{read}` with `{value}` is never true."
+            "As a string HAProxy writes a boolean as `1` or `0`, so the comparison of `{variable}` with `{value}` is never true."
             "Write `-m bool`."
         VERDICT_WORD_UNKNOWN "verdict-word-unknown"
             "a verdict is compared with a word that is none"
@@ -208,7 +226,7 @@ catalogue! {
             "Send each line, with the numbers 1, 2 and so on, and refuse requests with more lines."
         ARGUMENT_SET_AFTER_EVENT "argument-set-after-event"
             "the variable of an argument is set after the event"
-            "HAProxy sends `{event}` before the rule that sets `{read}`, so the argument is empty."
+            "HAProxy sends `{event}` before the rule that sets `{variable}`, so the argument is empty."
             "Put the expression itself into `args`, or send a group after the rule that sets the variable."
         SET_SRC_AFTER_EVENT "set-src-after-event"
             "`http-request set-src` runs after the event"
@@ -240,7 +258,7 @@ catalogue! {
             "Put both networks into one condition, or write `or` between them."
         ACCEPT_BEFORE_REJECT "accept-before-reject"
             "`tcp-request content accept` is before the rule with the answer"
-            "A client that this rule accepts passes before the rule that reads `{read}` runs."
+            "A client that this rule accepts passes before the rule that reads `{variable}` runs."
             "Move the rule that reads the answer before it."
         VARIABLE_OVERWRITTEN "variable-overwritten"
             "two messages set the same variables"
@@ -330,12 +348,12 @@ catalogue! {
             "Write `notice` in place of `{level}`."
         ERROR_VARIABLE_NEVER_SET "error-variable-never-set"
             "an error variable is read that HAProxy never sets"
-            "`{read}` is never set without `option set-on-error`, so an outage of the agent lets every client pass."
+            "`{variable}` is never set without `option set-on-error`, so an outage of the agent lets every client pass."
             "Add `option set-on-error {name}` to the `spoe-agent` section."
         ERROR_VARIABLE_SCOPE "error-variable-scope"
             "the error variable is read in a wrong scope"
-            "HAProxy sets the variable of `set-on-error` in the scope `txn`, so `{read}` is never set and an outage lets every client pass."
-            "Read `var({set})`."
+            "HAProxy sets the variable of `set-on-error` in the scope `txn`, so `{variable}` is never set and an outage lets every client pass."
+            "Read `var({answer})`."
         ERROR_VALUE_INCOMPLETE "error-value-incomplete"
             "the error is compared with one status only"
             "The status {value} is one of many: others, such as 2 or 257 of a dead agent, let the client pass."
@@ -369,7 +387,7 @@ catalogue! {
         RULE_INVERTED "rule-inverted"
             "a rule refuses clients without a score"
             "The condition is also true without a score, so if the only agent stops, HAProxy refuses every client."
-            "Write `if {{ var({read}) -m int lt {limit} }}`, which lets clients pass without a score."
+            "Write `if {{ var({variable}) -m int lt {limit} }}`, which lets clients pass without a score."
         NO_REDISPATCH "no-redispatch"
             "several agents without `option redispatch`"
             "Until the check has marked a dead agent DOWN, each event that HAProxy assigns to it fails."
@@ -395,7 +413,7 @@ catalogue! {
         SESSION_QUESTION_REPEATED "session-question-repeated"
             "a message of the session is sent for each request"
             "In HTTP mode HAProxy sends `on-client-session` for each request and not for each connection, although the answer stays valid."
-            "Write `event on-client-session if ! {{ var({read}) -m found }}`."
+            "Write `event on-client-session if ! {{ var({variable}) -m found }}`."
         SAME_QUESTION_TWICE "same-question-twice"
             "two messages ask the same question"
             "The messages `{first}` and `{second}` have the same arguments and set the same variables, so the agent judges each client twice."

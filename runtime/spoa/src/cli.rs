@@ -10,6 +10,7 @@ use spoa_doctor::Version;
 use spoa_reputation::ListConfig;
 use spoa_runtime::ListenAddr;
 
+use crate::doctor;
 use crate::file;
 use crate::man;
 use crate::options::Options;
@@ -200,6 +201,8 @@ fn haproxy_version(text: &str) -> Result<Version, String> {
 pub(crate) enum Generated {
     /// `spoa.1`
     Man,
+    /// The findings of `doctor`, for the manual
+    Findings,
     /// For bash
     Bash,
     /// For fish
@@ -220,6 +223,7 @@ impl Generated {
                 man::page(command, &mut text)?;
                 return Ok(text);
             }
+            Self::Findings => return Ok(doctor::findings().into_bytes()),
             Self::Bash => Shell::Bash,
             Self::Fish => Shell::Fish,
             Self::Zsh => Shell::Zsh,

@@ -8,7 +8,9 @@ use std::process::Command;
 use std::{env, fs, io};
 
 use serde::Serialize;
-use spoa_doctor::{AgentConfig, Diagnosis, Explained, Finding, Input, Live, Log, SourceFile, Version, diagnose};
+use spoa_doctor::{
+    AgentConfig, Diagnosis, Explained, Finding, Input, KINDS, Kind, Live, Log, Severity, SourceFile, Version, diagnose,
+};
 use spoa_runtime::ListenAddr;
 use spoa_runtime::text::{Count, Escaped};
 
@@ -225,6 +227,24 @@ fn text(diagnosis: &Diagnosis) -> String {
         };
     }
     text
+}
+
+/// Returns all kinds of findings as Markdown.
+pub(crate) fn findings() -> String {
+    let mut text = String::new();
+    for severity in Severity::ALL {
+        text += &format!("\n{}:\n\n", upper_first(severity.name()));
+        for kind in KINDS.iter().filter(|kind| kind.severity == severity) {
+            let (title, happens, cure) = (kind.title, Kind::general(kind.happens), Kind::general(kind.cure));
+            text += &format!("- `{}`: {}. {happens} {cure}\n", kind.id, upper_first(title));
+        }
+    }
+    text
+}
+
+fn upper_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 /// A finding as JSON.

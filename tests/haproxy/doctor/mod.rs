@@ -34,16 +34,24 @@ struct Seen {
 /// `SPOA_DOCTOR_ALL` is set.
 pub(crate) fn all(installs: &[Install]) -> Vec<Trial> {
     let is_complete = std::env::var_os("SPOA_DOCTOR_ALL").is_some();
-    let cases = Case::all().into_iter().map(|mut c| { if std::env::var_os("SPOA_SWAP").is_some() { std::mem::swap(&mut c.faulty, &mut c.cured); } c }).flat_map(|case| {
-        let name = format!("doctor::{}", case.name);
-        let expected = |install: &Install| case.is_shown_by(install.version);
-        let chosen: Vec<_> = if is_complete {
-            installs.iter().filter(|install| expected(install).is_some()).cloned().collect()
-        } else {
-            installs.iter().rfind(|install| expected(install) == Some(true)).cloned().into_iter().collect()
-        };
-        trials(&name, Needs::Any, &chosen, false, move |install| prove(&case, install))
-    });
+    let cases = Case::all()
+        .into_iter()
+        .map(|mut c| {
+            if std::env::var_os("SPOA_SWAP").is_some() {
+                std::mem::swap(&mut c.faulty, &mut c.cured);
+            }
+            c
+        })
+        .flat_map(|case| {
+            let name = format!("doctor::{}", case.name);
+            let expected = |install: &Install| case.is_shown_by(install.version);
+            let chosen: Vec<_> = if is_complete {
+                installs.iter().filter(|install| expected(install).is_some()).cloned().collect()
+            } else {
+                installs.iter().rfind(|install| expected(install) == Some(true)).cloned().into_iter().collect()
+            };
+            trials(&name, Needs::Any, &chosen, false, move |install| prove(&case, install))
+        });
     cases.chain(trials("doctor_sane", Needs::Any, installs, false, accepts_sane)).collect()
 }
 

@@ -81,7 +81,7 @@ fn of_moment(setup: &Setup<'_>, sent: &Sent<'_>, findings: &mut Vec<Finding>) {
             continue;
         };
         if set.iter().all(|(of, at, _)| *of == sent.proxy && *at > moment) {
-            found(&ARGUMENT_SET_AFTER_EVENT, &message.arguments_at, &[("read", name), ("event", sent.cause)]);
+            found(&ARGUMENT_SET_AFTER_EVENT, &message.arguments_at, &[("variable", name), ("event", sent.cause)]);
         }
     }
     let has_body = message.arguments.iter().any(|argument| argument.fetch().starts_with("req.body"));

@@ -63,7 +63,7 @@ fn events(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Finding
         if event.moment == Some(Moment::OnClientSession) && is_http && !reads_a_variable(event) {
             let rule = deployed.rule(setup, message);
             let read = rule.map_or("VARIABLE".into(), |rule| deployed.full_name(rule, names(rule)[0].0));
-            findings.push(Finding::new(&SESSION_QUESTION_REPEATED, &event.place, &[("read", &read)]));
+            findings.push(Finding::new(&SESSION_QUESTION_REPEATED, &event.place, &[("variable", &read)]));
         }
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn check(
     let is_verdict = |value: &&str| ["allow", "listed", "unknown"].contains(value);
     match served.iter().find_map(meaning) {
         Some(Meaning::Listed) if test.method == "str" && matches!(value, "true" | "false") => {
-            found(&BOOLEAN_COMPARED_AS_STRING, &[("read", &read.name), ("value", value)]);
+            found(&BOOLEAN_COMPARED_AS_STRING, &[("variable", &read.name), ("value", value)]);
         }
         Some(Meaning::Verdict) if test.method == "str" && !values.is_empty() && !values.iter().any(is_verdict) => {
             found(&VERDICT_WORD_UNKNOWN, &[("value", value)]);
@@ -103,7 +103,7 @@ fn score(setup: &Setup<'_>, deployed: &Deployed<'_>, read: &Read<'_>, rule: &Rul
         }
         "ge" | "gt" if !acts_if(read) && is_only_agent && is_alone(rule) => {
             let limit = if operator == "gt" { number + 1 } else { number };
-            let values = [("read", &*read.name), ("limit", &*limit.to_string())];
+            let values = [("variable", &*read.name), ("limit", &*limit.to_string())];
             Some(Finding::new(&RULE_INVERTED, &read.place, &values))
         }
         _ => None,

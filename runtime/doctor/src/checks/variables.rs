@@ -97,7 +97,7 @@ impl<'s> Check<'_, 's> {
         let reachable: Vec<_> = setting.iter().filter(lead).collect();
         if reachable.is_empty() {
             if scope != "proc" {
-                let values = [("engine", deployed.name), ("read", &*read.name), ("proxy", &*proxy.name)];
+                let values = [("engine", deployed.name), ("variable", &*read.name), ("proxy", &*proxy.name)];
                 self.found(&FRONTEND_WITHOUT_FILTER, read, &values);
             }
             return;
@@ -109,7 +109,7 @@ impl<'s> Check<'_, 's> {
         {
             let kind = kind_of_late(late, read);
             if scope != "proc" {
-                self.found(kind, read, &[("read", &read.name), ("event", late.cause)]);
+                self.found(kind, read, &[("variable", &read.name), ("event", late.cause)]);
             }
             return;
         }
@@ -128,7 +128,7 @@ impl<'s> Check<'_, 's> {
         for rule in
             rules.filter(|rule| rule.moment == read.moment && rule.action == "accept" && rule.variables().is_empty())
         {
-            self.findings.push(Finding::new(&ACCEPT_BEFORE_REJECT, &rule.place, &[("read", &read.name)]));
+            self.findings.push(Finding::new(&ACCEPT_BEFORE_REJECT, &rule.place, &[("variable", &read.name)]));
         }
     }
 
@@ -160,10 +160,10 @@ impl<'s> Check<'_, 's> {
         let set: Vec<_> =
             served.iter().filter(|(_, rule)| names(rule).iter().any(|(known, _)| *known == name)).map(full).collect();
         if let Some(set) = set.first() {
-            return self.found(&VARIABLE_SCOPE, read, &[("read", &read.name), ("set", set)]);
+            return self.found(&VARIABLE_SCOPE, read, &[("variable", &read.name), ("answer", set)]);
         }
         if name.contains("err") && deployed.engine.agent.error_variable().is_none() {
-            return self.found(&ERROR_VARIABLE_NEVER_SET, read, &[("read", &read.name), ("name", name)]);
+            return self.found(&ERROR_VARIABLE_NEVER_SET, read, &[("variable", &read.name), ("name", name)]);
         }
         let known: Vec<_> = served
             .iter()
@@ -178,7 +178,7 @@ impl<'s> Check<'_, 's> {
         let is_usual = defaults.iter().any(|rule| names(rule).iter().any(|(usual, _)| *usual == name));
         let message = served.first().map_or("", |(message, _)| message.name.as_str());
         let kind = if is_usual { &VARIABLE_RENAMED } else { &VARIABLE_NAME };
-        self.found(kind, read, &[("read", &read.name), ("known", &known), ("message", message)]);
+        self.found(kind, read, &[("variable", &read.name), ("known", &known), ("message", message)]);
     }
 
     /// A variable without the prefix of an engine.
@@ -194,7 +194,7 @@ impl<'s> Check<'_, 's> {
         }
         if let Some((at, set)) = meant.filter(|_| !setup.config.has_lua()) {
             self.used.engines.insert(at);
-            self.found(&VARIABLE_PREFIX, read, &[("read", &read.name), ("set", &set)]);
+            self.found(&VARIABLE_PREFIX, read, &[("variable", &read.name), ("answer", &set)]);
         }
     }
 
@@ -203,7 +203,7 @@ impl<'s> Check<'_, 's> {
         let agent = &deployed.engine.agent;
         let set = format!("txn.{}.{}", agent.prefix(), agent.error_variable().unwrap_or_default());
         if scope != "txn" {
-            self.found(&ERROR_VARIABLE_SCOPE, read, &[("read", &read.name), ("set", &set)]);
+            self.found(&ERROR_VARIABLE_SCOPE, read, &[("variable", &read.name), ("answer", &set)]);
         } else if read.unused_acl.is_none() {
             values::check_error(self.setup, deployed, read, self.findings);
         }
@@ -226,7 +226,7 @@ impl<'s> Check<'_, 's> {
             rest.split_once('.').is_some_and(|(prefix, _)| self.by_prefix.contains_key(prefix))
         };
         if rule.words.iter().flat_map(|word| variables(word)).any(reads_answer) {
-            self.found(&COPY_SET_AFTER_RULE, read, &[("read", &read.name)]);
+            self.found(&COPY_SET_AFTER_RULE, read, &[("variable", &read.name)]);
         }
     }
 
@@ -252,7 +252,7 @@ impl<'s> Check<'_, 's> {
             let (Some((_, rule)), Some(of)) = (served.first(), deployed.uses.first()) else { continue };
             if !self.used.engines.contains(&at) && !deployed.sent.is_empty() {
                 let set = deployed.full_name(rule, names(rule)[0].0);
-                self.findings.push(Finding::new(&ANSWER_UNUSED, &of.filter.place, &[("set", &set)]));
+                self.findings.push(Finding::new(&ANSWER_UNUSED, &of.filter.place, &[("answer", &set)]));
             }
         }
     }
