@@ -127,9 +127,11 @@ impl Connection {
                     self.unread = rest.into_bytes();
                     return Ok(response);
                 }
-                incomplete => match self.socket.read(&mut buf)? {
-                    0 => return incomplete.and(Err(ErrorKind::UnexpectedEof.into())),
-                    len => self.unread.extend_from_slice(&buf[..len]),
+                incomplete => match self.socket.read(&mut buf) {
+                    Ok(0) => return incomplete.and(Err(ErrorKind::UnexpectedEof.into())),
+                    Ok(len) => self.unread.extend_from_slice(&buf[..len]),
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
                 },
             }
         }

@@ -70,7 +70,7 @@ impl Agent {
                 }
             }
         };
-        Self { addr, kind, spoa, others: others, hold, record }
+        Self { addr, kind, spoa, others, hold, record }
     }
 
     /// Returns the metrics of `spoa`.
