@@ -49,6 +49,8 @@ pub struct Sane {
     pub configs: Vec<String>,
     /// All files: names and texts.
     pub files: Vec<(String, String)>,
+    /// Ids of findings that are advice: the configuration works and could be better.
+    pub advice: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +71,8 @@ struct CaseHeader {
 struct SaneHeader {
     #[serde(default = "SaneHeader::default_configs")]
     configs: Vec<String>,
+    #[serde(default)]
+    advice: Vec<String>,
 }
 
 impl SaneHeader {
@@ -141,12 +145,12 @@ impl Case {
 pub fn sane() -> Vec<Sane> {
     let parse = |(path, text): &(PathBuf, String)| {
         let parts = Parts { path, text };
-        let SaneHeader { configs } = parts.header();
+        let SaneHeader { configs, advice } = parts.header();
         let files: Vec<_> = parts.files().into_iter().map(|(_, name, text)| (name.to_owned(), text)).collect();
         if let Some(missing) = configs.iter().find(|config| files.iter().all(|(name, _)| name != *config)) {
             parts.fail(1, &format!("there is no file {missing}"));
         }
-        Sane { name: parts.name(), configs, files }
+        Sane { name: parts.name(), configs, files, advice }
     };
     texts("sane").iter().map(parse).collect()
 }

@@ -17,6 +17,11 @@ impl Severity {
     /// All of them, in their order.
     pub const ALL: [Self; 4] = [Self::ProtectsNothing, Self::FailsOpenUnnoticed, Self::Fragile, Self::Slow];
 
+    /// True if the setup does what it is meant to, until something usual happens or at a higher cost.
+    pub const fn is_advice(self) -> bool {
+        matches!(self, Self::Fragile | Self::Slow)
+    }
+
     /// Returns the text in reports: `protects nothing` and so on.
     pub const fn name(self) -> &'static str {
         match self {

@@ -53,7 +53,7 @@ pub(crate) struct ConfigFile {
 pub(crate) enum Command {
     /// Show the verdict of lists on addresses, and the lines that decide
     Check(CheckArgs),
-    /// Find what makes a setup of HAProxy and agents protect nothing; fail if there is something
+    /// Find what makes a setup of HAProxy and agents protect nothing, or fail open unnoticed; fail if there is something
     Doctor(DoctorArgs),
     /// Write a file that is installed with the program: its man page, or completions of a shell
     #[command(hide = true)]

@@ -24,7 +24,7 @@ const HAPROXY_FILE: &str = "/etc/haproxy/haproxy.cfg";
 /// Prints the findings of a setup.
 ///
 /// # Errors
-/// There are findings, a file cannot be read, or standard output cannot be written to.
+/// There are findings that are more than advice, a file cannot be read, or standard output cannot be written to.
 pub(crate) fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
     if let Some(path) = &args.log {
         return explain_log(path, args.json);
@@ -45,7 +45,7 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
         let name = Escaped(name);
         return Err(format!("{place}: cannot read the SPOE file {name}; name it after the configuration").into());
     }
-    match diagnosis.findings.len() as u64 {
+    match diagnosis.findings.iter().filter(|finding| !finding.kind.severity.is_advice()).count() as u64 {
         0 => Ok(()),
         count => Err(Count(count, "finding").to_string().into()),
     }
