@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::rules::{Rule, Test};
+use crate::rules::{Moment, Rule, Test};
 use crate::source::{Line, Place, Section, SourceFile, sections};
 use crate::version::Version;
 use crate::words::{Environment, is_known};
@@ -28,6 +28,12 @@ pub(crate) struct Proxy {
     pub(crate) filters: Vec<Filter>,
     pub(crate) rules: Vec<Rule>,
     pub(crate) acls: BTreeMap<String, Vec<Acl>>,
+    /// It is in HTTP mode; `None` if the mode depends on something unknown.
+    pub(crate) is_http: Option<bool>,
+    /// The index of the first `tcp-request content accept` rule that reads no variable.
+    pub(crate) accepting: Option<usize>,
+    /// The index of the first rule that removes a header, by its name in lower case.
+    pub(crate) removed_headers: BTreeMap<String, usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,9 +106,9 @@ impl Config {
         Self { global, proxies, backends }
     }
 
-    /// Returns the backend of this name.
-    pub(crate) fn backend(&self, name: &str) -> Option<&Proxy> {
-        self.backends.get(name).map(|at| &self.proxies[*at])
+    /// Returns the index of the backend of this name.
+    pub(crate) fn backend(&self, name: &str) -> Option<usize> {
+        self.backends.get(name).copied()
     }
 
     /// Returns the names of backends that a proxy leads to; `None` if one depends on the request.
@@ -136,8 +142,29 @@ impl Proxy {
             let acl = Acl { test: Rc::new(Test::of(&line.words[2..])), place: line.place.clone() };
             acls.entry(line.word(1).to_owned()).or_default().push(acl);
         }
-        let rules = lines.iter().filter_map(|line| Rule::of(line, kind)).collect();
-        Self { kind, name, place: section.head.place, lines, filters, rules, acls }
+        let rules: Vec<_> = lines.iter().filter_map(|line| Rule::of(line, kind)).collect();
+        let accepts = |rule: &Rule| {
+            rule.moment == Moment::FrontendContentRules && rule.action == "accept" && rule.variables().is_empty()
+        };
+        let mut removed_headers = BTreeMap::new();
+        for (at, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.action == "del-header") {
+            removed_headers
+                .entry(rule.words.get(2).map_or_else(String::new, |name| name.to_ascii_lowercase()))
+                .or_insert(at);
+        }
+        let mode = lines.iter().rev().find(|line| line.word(0) == "mode").map(|line| line.word(1));
+        Self {
+            kind,
+            name,
+            place: section.head.place,
+            filters,
+            accepting: rules.iter().position(accepts),
+            rules,
+            acls,
+            is_http: mode.map_or(Some(false), |mode| is_known(mode).then_some(mode == "http")),
+            removed_headers,
+            lines,
+        }
     }
 
     /// Returns the last line with this first word, or with these first two.
@@ -154,15 +181,6 @@ impl Proxy {
                 || line.word(0) == "no" && line.word(1) == "option" && line.word(2) == name
         };
         self.lines.iter().rev().find(is_it).filter(|line| line.word(0) == "option")
-    }
-
-    /// True if it is in HTTP mode; `None` if the mode depends on something unknown.
-    pub(crate) fn is_http(&self) -> Option<bool> {
-        match self.last("mode").map(|line| line.word(1)) {
-            None => Some(false),
-            Some(mode) if is_known(mode) => Some(mode == "http"),
-            Some(_) => None,
-        }
     }
 
     /// Returns a timeout in milliseconds, with its line.

@@ -173,14 +173,6 @@ impl Rule {
         inner.split([',', ')']).next()
     }
 
-    /// Returns the names of the ACLs that the rule uses.
-    pub(crate) fn acls(&self) -> impl Iterator<Item = &str> {
-        self.terms().filter_map(|term| match &term.acl {
-            TermAcl::Named(name) => Some(name.as_str()),
-            TermAcl::Inline(_) => None,
-        })
-    }
-
     /// Returns the names of the variables that its inline tests read.
     pub(crate) fn variables(&self) -> Vec<&str> {
         let of_term = |term| match term {

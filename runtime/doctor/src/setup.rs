@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use spoa_reputation::MessageRule;
 
 use crate::agent::{AgentConfig, scope_name};
-use crate::config::{Config, Filter, Proxy};
+use crate::config::{Config, Filter, Proxy, Server};
 use crate::rules::Moment;
 use crate::spoe::{Engine, Message};
 use crate::version::Version;
@@ -18,14 +18,20 @@ pub(crate) struct Setup<'s> {
     /// The rules of messages that our agent serves.
     pub(crate) rules: BTreeMap<&'s str, &'s MessageRule>,
     pub(crate) deployed: Vec<Deployed<'s>>,
-    /// The rules that set each variable: the proxy, the moment and the index of the rule.
-    pub(crate) set_by_rules: SetByRules<'s>,
+    /// The rules that set each variable.
+    pub(crate) set_by_rules: BTreeMap<&'s str, SetByRules>,
     /// Indices of proxies that a backend's requests can come from; `None` if some frontend chooses its backend by the request.
     sources: Option<BTreeMap<String, Vec<usize>>>,
 }
 
-/// The rules that set variables, by the name of the variable.
-pub(crate) type SetByRules<'s> = BTreeMap<&'s str, Vec<(usize, Moment, usize)>>;
+/// The rules that set a variable.
+#[derive(Clone, Copy)]
+pub(crate) struct SetByRules {
+    /// The proxy, the moment and the index of the first rule.
+    pub(crate) first: (usize, Moment, usize),
+    /// All of them are in the same proxy, and run at the same moment.
+    pub(crate) is_one_place: bool,
+}
 
 /// An engine that filters use.
 pub(crate) struct Deployed<'s> {
@@ -35,6 +41,15 @@ pub(crate) struct Deployed<'s> {
     /// Our agent answers it.
     pub(crate) is_ours: bool,
     pub(crate) sent: Vec<Sent<'s>>,
+    /// The first message that sets a variable, by the proxy with the filter and the variable as `SCOPE.NAME`. Those of other agents
+    /// may set any variable, and are at an empty name.
+    pub(crate) first_sent: BTreeMap<(usize, String), Sent<'s>>,
+    /// The variables that its messages set, as in `first_sent`.
+    pub(crate) sent_variables: BTreeSet<String>,
+    /// The index of the backend with the agents.
+    pub(crate) backend: Option<usize>,
+    /// The number of its servers that are not disabled.
+    pub(crate) agents: Option<usize>,
 }
 
 /// A filter of a proxy.
@@ -71,16 +86,35 @@ impl<'s> Setup<'s> {
         {
             uses.entry((&filter.file, &filter.engine)).or_default().push(Use { proxy, filter });
         }
-        let mut deployed = Vec::new();
-        for ((file, name), uses) in uses {
+        let (mut deployed, mut room) = (Vec::new(), SENT_MAX);
+        for ((file, name), uses) in uses.into_iter().take(ENGINES_MAX) {
             let Some(engine) = engines.get(file).and_then(|engines| engines.get(name)) else { continue };
-            let sent = sent(config, name, engine, &uses);
+            let mut sent = sent(config, name, engine, &uses);
+            room = room.saturating_sub(sent.len());
+            sent.truncate(room);
             let is_ours = engine.messages.iter().any(|message| rules.contains_key(message.name.as_str()));
-            deployed.push(Deployed { name, engine, uses, is_ours, sent });
+            let backend = engine.agent.backend().and_then(|name| config.backend(name));
+            let is_used = |server: &Server<'_>| server.keyword("disabled").is_none();
+            let agents = backend.map(|at| config.proxies[at].servers().filter(is_used).count());
+            deployed.push(Deployed {
+                name,
+                engine,
+                uses,
+                is_ours,
+                sent,
+                first_sent: BTreeMap::new(),
+                sent_variables: BTreeSet::new(),
+                backend,
+                agents,
+            });
         }
         // With a configuration of our agent and a single engine, the agent is ours whatever the messages are called.
         if let [only] = &mut deployed[..] {
             only.is_ours |= agent.is_some();
+        }
+        for of in &mut deployed {
+            of.first_sent = first_sent(of, &rules);
+            of.sent_variables = of.first_sent.keys().map(|(_, variable)| variable.clone()).collect();
         }
         Self { config, agent, version, rules, deployed, set_by_rules: set_by_rules(config), sources: sources(config) }
     }
@@ -89,10 +123,17 @@ impl<'s> Setup<'s> {
         &self.config.proxies[at]
     }
 
-    /// True if streams that pass the proxy `from` can pass the proxy `to`, as far as is known.
-    pub(crate) fn may_lead(&self, from: usize, to: usize) -> bool {
-        let Some(sources) = &self.sources else { return true };
-        from == to || sources.get(&self.proxy(to).name).is_some_and(|all| all.contains(&from))
+    /// Returns the proxies that streams of a proxy may have passed before, or may pass later, and itself. `None` if they are unknown, or
+    /// too many to look at.
+    pub(crate) fn related(&self, proxy: usize) -> Option<Vec<usize>> {
+        const RELATED_MAX: usize = 64;
+        let before = self.sources.as_ref()?.get(&self.proxy(proxy).name).map_or(&[][..], Vec::as_slice);
+        let later = self.config.targets(self.proxy(proxy))?;
+        if before.len() + later.len() > RELATED_MAX {
+            return None;
+        }
+        let later = later.into_iter().filter_map(|name| self.config.backend(name));
+        Some([proxy].into_iter().chain(before.iter().copied()).chain(later).collect())
     }
 
     /// True if no frontend leads to this backend.
@@ -102,13 +143,45 @@ impl<'s> Setup<'s> {
     }
 }
 
+/// The number of engines that are looked at, and of messages that all of them together send. No real configuration has as many, and
+/// time and memory stay bounded.
+const ENGINES_MAX: usize = 256;
+const SENT_MAX: usize = 100_000;
+
+/// Returns the first message that sets each variable in each proxy.
+fn first_sent<'s>(
+    deployed: &Deployed<'s>,
+    rules: &BTreeMap<&str, &MessageRule>,
+) -> BTreeMap<(usize, String), Sent<'s>> {
+    let mut first = BTreeMap::<(usize, String), Sent<'s>>::new();
+    for sent in &deployed.sent {
+        let rule = rules.get(sent.message.name.as_str()).filter(|_| deployed.is_ours);
+        let of_rule =
+            |rule: &&MessageRule| names(rule).map(|(name, _)| format!("{}.{name}", scope_name(rule.scope()))).to_vec();
+        let variables = match rule {
+            Some(rule) => of_rule(rule),
+            None if deployed.is_ours => Vec::new(),
+            None => vec![String::new()],
+        };
+        for variable in variables {
+            let known = first.entry((sent.proxy, variable)).or_insert(*sent);
+            if (sent.moment, sent.rule) < (known.moment, known.rule) {
+                *known = *sent;
+            }
+        }
+    }
+    first
+}
+
 /// Returns the rules that set variables.
-fn set_by_rules(config: &Config) -> SetByRules<'_> {
-    let mut set = SetByRules::new();
+fn set_by_rules(config: &Config) -> BTreeMap<&str, SetByRules> {
+    let mut set = BTreeMap::new();
     for (at, proxy) in config.proxies.iter().enumerate() {
         for (number, rule) in proxy.rules.iter().enumerate() {
             if let Some(name) = rule.set_variable() {
-                set.entry(name).or_default().push((at, rule.moment, number));
+                let this = SetByRules { first: (at, rule.moment, number), is_one_place: true };
+                let known = set.entry(name).or_insert(this);
+                known.is_one_place &= (known.first.0, known.first.1) == (at, rule.moment);
             }
         }
     }
@@ -137,7 +210,7 @@ fn sent<'s>(config: &'s Config, name: &str, engine: &'s Engine, uses: &[Use<'s>]
             let Some(moment) = event.moment else { continue };
             let is_http = event.name.contains("http");
             let is_of_frontend = event.name.contains("frontend") || event.name == "on-client-session";
-            if is_http && proxy.is_http() == Some(false) || is_of_frontend && !proxy.kind.has_clients() {
+            if is_http && proxy.is_http == Some(false) || is_of_frontend && !proxy.kind.has_clients() {
                 continue;
             }
             sent.push(Sent { message, proxy: at, moment, rule: None, cause: &event.name });
@@ -200,15 +273,5 @@ impl<'s> Deployed<'s> {
     /// Returns the whole name of a variable of a rule: `txn.iprep.ip_score`.
     pub(crate) fn full_name(&self, rule: &MessageRule, name: &str) -> String {
         format!("{}.{}.{name}", scope_name(rule.scope()), self.engine.agent.prefix())
-    }
-
-    /// Returns the backend with the agents.
-    pub(crate) fn backend(&self, setup: &Setup<'s>) -> Option<&'s Proxy> {
-        setup.config.backend(self.engine.agent.backend()?)
-    }
-
-    /// Returns the number of agents that are used while all are alive, and those that replace them.
-    pub(crate) fn agents(&self, setup: &Setup<'s>) -> Option<usize> {
-        Some(self.backend(setup)?.servers().filter(|server| server.keyword("disabled").is_none()).count())
     }
 }

@@ -62,6 +62,9 @@ pub(crate) struct Group {
     pub(crate) messages: Vec<String>,
 }
 
+/// The number of messages of an engine that are looked at. No real engine has as many, and time and memory stay bounded.
+const MESSAGES_MAX: usize = 256;
+
 /// Returns the engines of a file, by scope.
 pub(crate) fn engines(
     file: &SourceFile,
@@ -74,7 +77,7 @@ pub(crate) fn engines(
         let (name, place) = (section.head.word(1).to_owned(), section.head.place.clone());
         match section.head.word(0) {
             "spoe-agent" => *agent = Some(Agent { name, place, lines: section.lines }),
-            "spoe-message" => messages.push(Message::of(name, place, &section.lines)),
+            "spoe-message" if messages.len() < MESSAGES_MAX => messages.push(Message::of(name, place, &section.lines)),
             "spoe-group" => {
                 let names =
                     section.lines.iter().filter(|line| line.word(0) == "messages").flat_map(|line| &line.words[1..]);

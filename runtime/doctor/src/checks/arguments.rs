@@ -2,6 +2,8 @@
 
 use super::messages::reads_a_variable;
 use super::values::refuses;
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::catalogue::{
     ADDRESS_ARGUMENT_MISSING, AGENT_FRAME_TOO_SMALL, ARGUMENT_SET_AFTER_EVENT, BODY_WITHOUT_BUFFERING,
     CLIENT_CHOOSES_ADDRESS, CLIENT_CONTROLS_SIZE, FORWARDED_FIRST_VALUE, FORWARDED_HOPS_UNCHECKED,
@@ -59,16 +61,31 @@ fn is_no_address(argument: &Argument) -> bool {
 }
 
 pub(super) fn check(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Finding>) {
+    let mut known = BTreeSet::new();
+    let mut checked = BTreeMap::<usize, usize>::new();
     for sent in &deployed.sent {
-        of_moment(setup, sent, findings);
-        if let Some(rule) = deployed.rule(setup, sent.message) {
-            address(sent.message, rule, findings);
-            headers(setup, deployed, sent, rule, findings);
+        let rule = deployed.rule(setup, sent.message);
+        if known.insert(sent.message.name.as_str()) {
             sizes(setup, deployed, sent.message, findings);
-            policy(setup, sent.message, rule, findings);
+            if let Some(rule) = rule {
+                address(sent.message, rule, findings);
+                policy(setup, sent.message, rule, findings);
+            }
+        }
+        // Each of these looks at all rules of the proxy.
+        let of_proxy = checked.entry(sent.proxy).or_default();
+        *of_proxy += 1;
+        if *of_proxy <= CHECKED_MAX {
+            of_moment(setup, sent, findings);
+            if let Some(rule) = rule {
+                headers(setup, deployed, sent, rule, findings);
+            }
         }
     }
 }
+
+/// The number of messages that are compared with the rules of one proxy.
+const CHECKED_MAX: usize = 64;
 
 /// Checks arguments that depend on what HAProxy has done by the time of the event.
 fn of_moment(setup: &Setup<'_>, sent: &Sent<'_>, findings: &mut Vec<Finding>) {
@@ -80,7 +97,7 @@ fn of_moment(setup: &Setup<'_>, sent: &Sent<'_>, findings: &mut Vec<Finding>) {
         else {
             continue;
         };
-        if set.iter().all(|(of, at, _)| *of == sent.proxy && *at > moment) {
+        if set.is_one_place && set.first.0 == sent.proxy && set.first.1 > moment {
             found(&ARGUMENT_SET_AFTER_EVENT, &message.arguments_at, &[("variable", name), ("event", sent.cause)]);
         }
     }

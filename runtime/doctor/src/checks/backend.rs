@@ -19,12 +19,16 @@ const MUX: Version = Version(3, 1);
 /// The time in milliseconds for which a dead agent may stay in use.
 const NOTICED_WITHIN: u64 = 60_000;
 
+/// The number of filters of an engine whose proxies are compared with its timeouts.
+const USES_MAX: usize = 64;
+
 /// The number of milliseconds below which `timeout processing` without a unit was meant as seconds.
 const UNIT_FORGOTTEN: u64 = 20;
 
 pub(super) fn check(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Finding>) {
     section(setup, deployed, findings);
-    let Some(backend) = deployed.backend(setup) else { return };
+    let Some(backend_at) = deployed.backend else { return };
+    let backend = setup.proxy(backend_at);
     let servers: Vec<_> = backend.servers().collect();
     if let [first, ..] = &servers[..]
         && servers.iter().all(|server| server.keyword("disabled").is_some())
@@ -35,7 +39,7 @@ pub(super) fn check(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut V
     health(backend, &servers, findings);
     timeouts(setup, deployed, backend, servers.len(), findings);
     if setup.version >= MUX {
-        reuse(setup, deployed, backend, findings);
+        reuse(deployed, backend_at, backend, findings);
         if servers.len() > 1
             && backend.option("redispatch").is_none()
             && !servers.iter().any(|s| s.keyword("backup").is_some())
@@ -53,7 +57,8 @@ fn section(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Findin
         if time < UNIT_FORGOTTEN && value.bytes().all(|byte| byte.is_ascii_digit()) {
             findings.push(Finding::new(&PROCESSING_TIMEOUT_WITHOUT_UNIT, &line.place, &[("value", value)]));
         }
-        let clients = deployed.uses.iter().filter_map(|of| Some(setup.proxy(of.proxy).timeout("client")?.0));
+        let clients =
+            deployed.uses.iter().take(USES_MAX).filter_map(|of| Some(setup.proxy(of.proxy).timeout("client")?.0));
         if clients.min().is_some_and(|client| time > client) {
             findings.push(Finding::new(&PROCESSING_TIMEOUT_ABOVE_CLIENT, &line.place, &[("value", value)]));
         }
@@ -153,14 +158,12 @@ fn timeouts(setup: &Setup<'_>, deployed: &Deployed<'_>, backend: &Proxy, servers
 }
 
 /// A backend in TCP mode that is read before a frontend with its filter does not reuse connections.
-fn reuse(setup: &Setup<'_>, deployed: &Deployed<'_>, backend: &Proxy, findings: &mut Vec<Finding>) {
+fn reuse(deployed: &Deployed<'_>, at: usize, backend: &Proxy, findings: &mut Vec<Finding>) {
     let mode = backend.last("mode");
     if mode.is_some_and(|line| line.word(1) != "tcp" || !is_known(line.word(1))) {
         return;
     }
-    let at = setup.config.proxies.iter().position(|proxy| std::ptr::eq(proxy, backend));
-    let first = deployed.uses.iter().map(|of| of.proxy).min();
-    if at < first {
+    if deployed.uses.iter().all(|of| at < of.proxy) {
         let place = mode.map_or(&backend.place, |line| &line.place);
         findings.push(Finding::new(&AGENTS_BACKEND_BEFORE_FRONTEND, place, &[]));
     }

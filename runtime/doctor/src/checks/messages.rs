@@ -44,10 +44,12 @@ fn unsent(deployed: &Deployed<'_>, findings: &mut Vec<Finding>) {
 }
 
 fn events(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Finding>) {
+    let mut modes = deployed.uses.iter().map(|of| setup.proxy(of.proxy).is_http);
+    let is_tcp = modes.clone().all(|is_http| is_http == Some(false));
+    let is_http = modes.any(|is_http| is_http == Some(true));
     let by_event = deployed.engine.sent().filter(|(_, group)| group.is_none());
     for (message, event) in by_event.filter_map(|(message, _)| Some((message, message.event.as_ref()?))) {
-        let modes = deployed.uses.iter().map(|of| setup.proxy(of.proxy).is_http());
-        if event.name.contains("http") && modes.clone().all(|is_http| is_http == Some(false)) {
+        if event.name.contains("http") && is_tcp {
             findings.push(Finding::new(&HTTP_EVENT_IN_TCP_MODE, &event.place, &[("event", &event.name)]));
         }
         if let Some((first, second)) =
@@ -59,7 +61,6 @@ fn events(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Finding
                 &[("first", &first), ("second", &second)],
             ));
         }
-        let is_http = modes.clone().any(|is_http| is_http == Some(true));
         if event.moment == Some(Moment::OnClientSession) && is_http && !reads_a_variable(event) {
             let rule = deployed.rule(setup, message);
             let read = rule.map_or("VARIABLE".into(), |rule| deployed.full_name(rule, names(rule)[0].0));

@@ -37,6 +37,9 @@ pub(super) fn all<'s>(setup: &Setup<'s>) -> Vec<Read<'s>> {
     reads
 }
 
+/// The number of `acl` lines of one name whose tests are looked at in each rule.
+const TESTS_MAX: usize = 64;
+
 fn of_rule<'s>(proxy_at: usize, proxy: &'s Proxy, number: usize, rule: &'s Rule, reads: &mut Vec<Read<'s>>) {
     let mut read = |name: &str, test: Option<(Rc<Test>, bool)>| {
         reads.push(Read {
@@ -56,7 +59,7 @@ fn of_rule<'s>(proxy_at: usize, proxy: &'s Proxy, number: usize, rule: &'s Rule,
         let tests: Vec<_> = match acl {
             TermAcl::Inline(test) => vec![Rc::clone(test)],
             TermAcl::Named(name) => {
-                proxy.acls.get(name).into_iter().flatten().map(|acl| Rc::clone(&acl.test)).collect()
+                proxy.acls.get(name).into_iter().flatten().take(TESTS_MAX).map(|acl| Rc::clone(&acl.test)).collect()
             }
         };
         for test in tests {
@@ -69,16 +72,10 @@ fn of_rule<'s>(proxy_at: usize, proxy: &'s Proxy, number: usize, rule: &'s Rule,
 }
 
 fn of_unused_acls<'s>(proxy_at: usize, proxy: &'s Proxy, reads: &mut Vec<Read<'s>>) {
-    let used: BTreeSet<_> = proxy.rules.iter().flat_map(Rule::acls).collect();
+    // Lines that are no rules here may use an ACL too, such as `monitor fail if`.
+    let others = proxy.lines.iter().filter(|line| line.word(0) != "acl").flat_map(|line| &line.words);
+    let used: BTreeSet<_> = others.map(|word| word.trim_start_matches('!')).collect();
     for (name, acls) in proxy.acls.iter().filter(|(name, _)| !used.contains(name.as_str())) {
-        // Lines that are no rules here may use an ACL too, such as `monitor fail if`.
-        if proxy
-            .lines
-            .iter()
-            .any(|line| line.word(0) != "acl" && line.words.iter().any(|word| word.trim_start_matches('!') == name))
-        {
-            continue;
-        }
         for acl in acls {
             for variable in variables(&acl.test.expression) {
                 reads.push(Read {

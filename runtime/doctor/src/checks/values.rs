@@ -88,7 +88,7 @@ fn score(setup: &Setup<'_>, deployed: &Deployed<'_>, read: &Read<'_>, rule: &Rul
     if !refuses(rule) {
         return None;
     }
-    let is_only_agent = deployed.agents(setup) == Some(1);
+    let is_only_agent = deployed.agents == Some(1);
     if test.method == "found" {
         let is_closed = is_only_agent && is_alone(rule) && !acts_if(read);
         return is_closed.then(|| Finding::new(&FAIL_CLOSED_WITH_ONE_AGENT, &read.place, &[]));
@@ -128,7 +128,7 @@ fn lowest_score(setup: &Setup<'_>, deployed: &Deployed<'_>) -> Option<i64> {
 }
 
 /// Checks a comparison with the variable of `set-on-error`.
-pub(super) fn check_error(setup: &Setup<'_>, deployed: &Deployed<'_>, read: &Read<'_>, findings: &mut Vec<Finding>) {
+pub(super) fn check_error(deployed: &Deployed<'_>, read: &Read<'_>, findings: &mut Vec<Finding>) {
     let (Some((test, _)), Some((_, rule))) = (&read.test, read.rule) else { return };
     let values: Vec<_> = words(test).filter(|word| *word != "eq").collect();
     if !refuses(rule) || !acts_if(read) {
@@ -136,7 +136,7 @@ pub(super) fn check_error(setup: &Setup<'_>, deployed: &Deployed<'_>, read: &Rea
     }
     if test.method != "found" && values.len() == 1 && values[0].bytes().all(|byte| byte.is_ascii_digit()) {
         findings.push(Finding::new(&ERROR_VALUE_INCOMPLETE, &read.place, &[("value", values[0])]));
-    } else if deployed.agents(setup) == Some(1) && is_alone(rule) {
+    } else if deployed.agents == Some(1) && is_alone(rule) {
         findings.push(Finding::new(&FAIL_CLOSED_WITH_ONE_AGENT, &read.place, &[]));
     }
 }

@@ -1,6 +1,7 @@
 //! Checks of the variables that rules read: their names, and whether they are set by then.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use super::reads::{self, Read};
 use super::values;
@@ -31,6 +32,8 @@ struct Check<'c, 's> {
     setup: &'c Setup<'s>,
     /// Indices of engines by the prefix of their variables.
     by_prefix: BTreeMap<&'s str, Vec<usize>>,
+    /// The proxies related to each, which are asked for once per proxy.
+    related: BTreeMap<usize, Option<Rc<[usize]>>>,
     findings: &'c mut Vec<Finding>,
     used: Used,
 }
@@ -40,7 +43,7 @@ pub(super) fn check(setup: &Setup<'_>, findings: &mut Vec<Finding>) -> Used {
     for (at, deployed) in setup.deployed.iter().enumerate() {
         by_prefix.entry(deployed.engine.agent.prefix()).or_default().push(at);
     }
-    let mut check = Check { setup, by_prefix, findings, used: Used::default() };
+    let mut check = Check { setup, by_prefix, related: BTreeMap::new(), findings, used: Used::default() };
     for read in reads::all(setup) {
         check.read(&read);
     }
@@ -83,35 +86,32 @@ impl<'s> Check<'_, 's> {
         if let Some(acl) = read.unused_acl {
             return self.found(&ACL_UNUSED, read, &[("acl", acl)]);
         }
-        // Other findings are about messages that are never sent.
-        let setting: Vec<_> =
-            deployed.sent.iter().filter(|sent| deployed.message_sets(self.setup, sent.message, scope, name)).collect();
-        // The log of a proxy without the filter is inherited from `defaults`, and its variables are empty there.
-        if setting.is_empty() || read.rule.is_none() || read.moment == Moment::End {
+        let setup = self.setup;
+        let variable = if deployed.is_ours { format!("{scope}.{name}") } else { String::new() };
+        // The log of a proxy without the filter is inherited from `defaults`, and its variables are empty there. Other findings are
+        // about messages that are never sent.
+        if !deployed.sent_variables.contains(&variable) || read.rule.is_none() || read.moment == Moment::End {
             return;
         }
-        let proxy = self.setup.proxy(read.proxy);
-        let (setup, lead) = (self.setup, |sent: &&&Sent<'_>| {
-            self.setup.may_lead(sent.proxy, read.proxy) || self.setup.may_lead(read.proxy, sent.proxy)
-        });
-        let reachable: Vec<_> = setting.iter().filter(lead).collect();
-        if reachable.is_empty() {
-            if scope != "proc" {
-                let values = [("engine", deployed.name), ("variable", &*read.name), ("proxy", &*proxy.name)];
-                self.found(&FRONTEND_WITHOUT_FILTER, read, &values);
+        let related = self.related.entry(read.proxy).or_insert_with(|| setup.related(read.proxy).map(Rc::from));
+        if let Some(related) = related.clone().filter(|_| scope != "proc") {
+            let sent: Vec<_> =
+                related.iter().filter_map(|proxy| deployed.first_sent.get(&(*proxy, variable.clone()))).collect();
+            let Some(first) = sent.first() else {
+                let values = [
+                    ("engine", deployed.name),
+                    ("variable", &*read.name),
+                    ("proxy", &*self.setup.proxy(read.proxy).name),
+                ];
+                return self.found(&FRONTEND_WITHOUT_FILTER, read, &values);
+            };
+            if !sent.iter().any(|sent| is_before(sent, read)) {
+                return self.found(
+                    kind_of_late(first, read),
+                    read,
+                    &[("variable", &read.name), ("event", first.cause)],
+                );
             }
-            return;
-        }
-        if let Some(late) = reachable
-            .iter()
-            .find(|sent| !is_before(sent, read))
-            .filter(|_| !reachable.iter().any(|sent| is_before(sent, read)))
-        {
-            let kind = kind_of_late(late, read);
-            if scope != "proc" {
-                self.found(kind, read, &[("variable", &read.name), ("event", late.cause)]);
-            }
-            return;
         }
         self.accepted_before(read);
         self.header(read);
@@ -124,11 +124,10 @@ impl<'s> Check<'_, 's> {
         if rule.moment != Moment::FrontendContentRules {
             return;
         }
-        let rules = self.setup.proxy(read.proxy).rules[..number].iter();
-        for rule in
-            rules.filter(|rule| rule.moment == read.moment && rule.action == "accept" && rule.variables().is_empty())
-        {
-            self.findings.push(Finding::new(&ACCEPT_BEFORE_REJECT, &rule.place, &[("variable", &read.name)]));
+        let proxy = self.setup.proxy(read.proxy);
+        if let Some(accepting) = proxy.accepting.filter(|accepting| *accepting < number) {
+            let place = &proxy.rules[accepting].place;
+            self.findings.push(Finding::new(&ACCEPT_BEFORE_REJECT, place, &[("variable", &read.name)]));
         }
     }
 
@@ -139,11 +138,8 @@ impl<'s> Check<'_, 's> {
             return;
         };
         let Some(header) = rule.words.get(2).filter(|_| !rule.condition.is_empty()) else { return };
-        let mut before = self.setup.proxy(read.proxy).rules[..number].iter();
-        let removes = |rule: &crate::rules::Rule| {
-            rule.action == "del-header" && rule.words.get(2).is_some_and(|name| name.eq_ignore_ascii_case(header))
-        };
-        if read.moment < Moment::OnHttpResponse && !before.any(removes) {
+        let removed = self.setup.proxy(read.proxy).removed_headers.get(&header.to_ascii_lowercase());
+        if read.moment < Moment::OnHttpResponse && removed.is_none_or(|removed| *removed > number) {
             self.found(&HEADER_NOT_REMOVED, read, &[("header", header)]);
         }
     }
@@ -205,7 +201,7 @@ impl<'s> Check<'_, 's> {
         if scope != "txn" {
             self.found(&ERROR_VARIABLE_SCOPE, read, &[("variable", &read.name), ("answer", &set)]);
         } else if read.unused_acl.is_none() {
-            values::check_error(self.setup, deployed, read, self.findings);
+            values::check_error(deployed, read, self.findings);
         }
         self.used.errors.insert(set);
     }
@@ -215,12 +211,12 @@ impl<'s> Check<'_, 's> {
         let Some((number, _)) = read.rule.filter(|_| matches!(read.name.split('.').next(), Some("txn" | "req"))) else {
             return;
         };
-        let set = &self.setup.set_by_rules[read.name.as_str()];
-        let is_later = |(proxy, moment, rule): &(usize, Moment, usize)| {
-            *proxy == read.proxy && (*moment, *rule) > (read.moment, number) && *moment == read.moment
-        };
-        let Some((proxy, _, rule)) = set.first().filter(|_| set.iter().all(is_later)) else { return };
-        let rule = &self.setup.proxy(*proxy).rules[*rule];
+        let set = self.setup.set_by_rules[read.name.as_str()];
+        let (proxy, moment, rule) = set.first;
+        if !set.is_one_place || (proxy, moment) != (read.proxy, read.moment) || rule < number {
+            return;
+        }
+        let rule = &self.setup.proxy(proxy).rules[rule];
         let reads_answer = |name: &str| {
             let rest = name.split_once('.').map_or("", |(_, rest)| rest);
             rest.split_once('.').is_some_and(|(prefix, _)| self.by_prefix.contains_key(prefix))
