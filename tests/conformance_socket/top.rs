@@ -66,7 +66,7 @@ impl Top {
         self.keys.write_all(keys.as_bytes()).expect("the terminal is open");
     }
 
-    /// Waits for the end of the program, which must leave the terminal as it was.
+    /// Waits for the end of the program, which must restore the terminal.
     fn expect_end(mut self) {
         let status = self.child.wait().expect("the program is ours");
         assert!(status.success(), "{status:?}");

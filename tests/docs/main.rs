@@ -18,6 +18,7 @@ const DOCUMENTS: &[&str] = &[
     "sim/bugs/README.md",
     "sim/recordings/README.md",
     "tests/benches/README.md",
+    "tests/doctor/README.md",
     ".github/CONTRIBUTING.md",
     ".github/SECURITY.md",
 ];

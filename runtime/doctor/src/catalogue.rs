@@ -40,11 +40,11 @@ pub struct Kind {
     pub id: &'static str,
     /// The harm.
     pub severity: Severity,
-    /// What is found, as a short clause.
+    /// The fault, as a short clause.
     pub title: &'static str,
-    /// What happens, as a sentence.
+    /// The consequence, as a sentence.
     pub happens: &'static str,
-    /// What to do, as a sentence.
+    /// The cure, as a sentence.
     pub cure: &'static str,
 }
 

@@ -54,7 +54,7 @@ impl Blocks {
     }
 }
 
-/// What a condition may ask.
+/// The facts that a condition may ask for.
 struct Condition<'c, 'e> {
     environment: &'c Environment<'e>,
     version: Version,

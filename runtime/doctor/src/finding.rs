@@ -10,9 +10,9 @@ pub struct Finding {
     pub kind: &'static Kind,
     /// The line that it is about.
     pub place: Place,
-    /// What happens, as a sentence.
+    /// The consequence, as a sentence.
     pub happens: String,
-    /// What to do, as a sentence.
+    /// The cure, as a sentence.
     pub cure: String,
 }
 

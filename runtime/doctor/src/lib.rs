@@ -44,7 +44,7 @@ pub struct Input<'i> {
     pub agent: Option<AgentConfig>,
     /// Returns an environment variable of HAProxy, if it is known.
     pub environment: &'i dyn Fn(&str) -> Option<String>,
-    /// What a running agent has received, if one was asked.
+    /// The counts of a running agent, if one was asked.
     pub live: Option<Live>,
     /// The version of HAProxy; the newest if it is unknown.
     pub version: Option<Version>,

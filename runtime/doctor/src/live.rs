@@ -1,4 +1,4 @@
-//! What a running agent has received.
+//! The counts of a running agent.
 
 /// Counts of a running agent since its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

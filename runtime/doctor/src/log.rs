@@ -37,9 +37,9 @@ pub struct Explained {
     pub status: u32,
     /// The number of lines.
     pub count: u64,
-    /// What happened.
+    /// The meaning of the status.
     pub happens: &'static str,
-    /// What to do; empty for the status 0.
+    /// The cure; empty for the status 0.
     pub cure: &'static str,
 }
 

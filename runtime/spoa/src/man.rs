@@ -13,7 +13,7 @@ Success: it was stopped, the probe was answered as expected, or the files are va
 .TP
 .B 1
 It could not run: an address is in use, a file cannot be read, a list cannot be used. For \fBprobe\fR: the answer is not as
-expected. For \fBvalidate\fR: there are faults.
+expected. For \fBvalidate\fR: there are faults. For \fBdoctor\fR: there are findings that are more than advice.
 .TP
 .B 2
 An option, or something in the configuration file, is wrong.
@@ -67,6 +67,9 @@ Serve HAProxy alone, over a unix socket:
 .TP
 Why is this client refused?
 .B spoa check 192.0.2.7
+.TP
+Does the setup protect anything?
+.B spoa doctor /etc/haproxy/haproxy.cfg /etc/spoa/spoa.toml
 .TP
 What does the agent do?
 .B spoa top 127.0.0.1:9101

@@ -22,7 +22,7 @@ use crate::haproxy::Install;
 use crate::{Needs, trials};
 use scene::{Scene, variables};
 
-/// What a run of a configuration showed.
+/// The observations of a run of a configuration.
 #[derive(Debug)]
 struct Seen {
     has_symptom: bool,

@@ -27,7 +27,7 @@ pub(super) struct Used {
     engines: BTreeSet<usize>,
 }
 
-/// What all checks of one setup need.
+/// The state of the checks of one setup.
 struct Check<'c, 's> {
     setup: &'c Setup<'s>,
     /// Indices of engines by the prefix of their variables.

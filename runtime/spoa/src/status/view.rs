@@ -19,7 +19,7 @@ pub(crate) struct Status {
     pub(crate) span: String,
     /// It has lists, so that it can be asked about addresses.
     pub(crate) has_lists: bool,
-    /// What an operator should know, the most important first.
+    /// Faults that an operator should know of, the most important first.
     pub(crate) warnings: Vec<String>,
     /// Names and values.
     pub(crate) numbers: Vec<(String, String)>,
@@ -39,7 +39,7 @@ pub(crate) enum Tone {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Table {
     pub(crate) title: String,
-    /// What the table leaves out; empty if nothing.
+    /// Explains which rows are in the table; empty if that is obvious.
     pub(crate) note: String,
     pub(crate) columns: Vec<Column>,
     pub(crate) rows: Vec<Vec<String>>,
@@ -54,7 +54,7 @@ pub(crate) struct Column {
 }
 
 impl Status {
-    /// Returns the status with texts that are safe for a terminal, whoever has sent it.
+    /// Returns the status with texts that are safe for a terminal, even if another program has sent it.
     pub(crate) fn escaped(self) -> Self {
         let text = |text: String| Escaped(text).to_string();
         let texts = |texts: Vec<String>| texts.into_iter().map(text).collect();
