@@ -36,7 +36,8 @@ fn the_report_names_the_line_the_consequence_and_the_cure() {
     let expected = "protects nothing:\n  haproxy.cfg:7: a rule reads a variable with another prefix than the agent's section sets \
                     [variable-prefix]\n    The answer is in `txn.reputation.ip_score`; `txn.iprep.ip_score` is never set, so the \
                     condition is never true.\n    What to do: Read `var(txn.reputation.ip_score)`, or set `option var-prefix` in the \
-                    `spoe-agent` section.\n";
+                    `spoe-agent` section.\nnote: without the agent's configuration (.toml) its variables and arguments are not \
+                    checked\n";
     assert_eq!((text(&output.stdout), text(&output.stderr)), (expected.into(), "spoa: 1 finding\n".into()));
     assert_eq!(output.status.code(), Some(1));
 }

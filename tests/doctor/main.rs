@@ -121,7 +121,7 @@ fn our_examples_have_no_finding() {
             command.args(["doctor", "--haproxy-version", version]).arg(root.join("runtime/examples").join(example));
             let output = command.args(agent.map(|agent| root.join(agent))).output().expect("spoa can be run");
             let report = String::from_utf8_lossy(&output.stdout);
-            assert_eq!(report, "nothing found in the setup of 1 engine\n", "{example} {agent:?}");
+            assert!(report.starts_with("nothing found in the setup of 1 engine\n"), "{example} {agent:?}: {report}");
         }
     }
 }

@@ -40,7 +40,7 @@ pub struct Input<'i> {
     pub haproxy: Vec<SourceFile>,
     /// Returns an SPOE file that a `filter spoe` line names; `None` if it cannot be read.
     pub spoe: &'i mut dyn FnMut(&str) -> Option<SourceFile>,
-    /// The configuration of our agent, if there is one.
+    /// The configuration of our agent. Without it, and without `live`, nothing is known about names of variables and arguments.
     pub agent: Option<AgentConfig>,
     /// Returns an environment variable of HAProxy, if it is known.
     pub environment: &'i dyn Fn(&str) -> Option<String>,
@@ -78,7 +78,12 @@ pub fn diagnose(input: Input<'_>) -> Diagnosis {
         }
         engines.insert(filter.file.clone(), read.unwrap_or_default());
     }
-    let rules = agent.as_ref().map_or_else(MessageRule::defaults, |agent| agent.reputation.message_rules.clone());
+    // An agent of somebody else may serve messages with the names that ours has built in.
+    let rules = match (&agent, &live) {
+        (Some(agent), _) => agent.reputation.message_rules.clone(),
+        (None, Some(_)) => MessageRule::defaults(),
+        (None, None) => Vec::new(),
+    };
     let setup = Setup::new(&config, &engines, &rules, agent.as_ref(), version);
     let mut findings = checks::all(&setup, live.as_ref());
     // Filters in `defaults`, and rules that several proxies inherit, are found more than once.

@@ -32,6 +32,7 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
     let live = args.live.as_ref().map(live).transpose()?;
     let Files { haproxy, spoe, agent } = Files::read(&args.files)?;
     let folder = haproxy.first().and_then(|file| Path::new(&file.name).parent()).unwrap_or(Path::new("")).to_owned();
+    let is_agent_known = agent.is_some() || live.is_some();
     let diagnosis = diagnose(Input {
         haproxy,
         spoe: &mut |name| spoe_file(name, &folder, &spoe),
@@ -41,6 +42,9 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
         version: args.haproxy_version.or_else(installed_version),
     });
     print(if args.json { json(&diagnosis) } else { text(&diagnosis) })?;
+    if diagnosis.engines > 0 && !is_agent_known && !args.json {
+        print("note: without the agent's configuration (.toml) its variables and arguments are not checked\n")?;
+    }
     if let Some((place, name)) = diagnosis.unread.first() {
         let name = Escaped(name);
         return Err(format!("{place}: cannot read the SPOE file {name}; name it after the configuration").into());

@@ -1,5 +1,8 @@
 //! Symptoms in the logs of HAProxy and of the agent.
 
+use spoa_tests::agent::run;
+use spoa_tests::folder::Folder;
+
 use super::Seen;
 use super::scene::Scene;
 
@@ -24,9 +27,28 @@ pub(super) fn good_events_logged(scene: &Scene<'_>) -> Seen {
 }
 
 /// Returns the number of events in HAProxy's log. HAProxy logs an event before it responds to the request.
+///
+/// # Panics
+/// If `spoa doctor --log` does not explain each of them.
 fn events(scene: &Scene<'_>) -> usize {
     scene.log.wait_for_sent();
-    scene.log.lines.count(EVENT)
+    let count = scene.log.lines.count(EVENT);
+    if count > 0 {
+        assert_eq!(explained(&scene.log.lines.all()), count as u64);
+    }
+    count
+}
+
+/// Returns the number of events that `spoa doctor --log` explains.
+fn explained(lines: &[String]) -> u64 {
+    let folder = Folder::with(&[("log", lines.join("\n").as_bytes())]);
+    let output = run(&["doctor", "--json", "--log", &folder.path("log").display().to_string()]);
+    let report = String::from_utf8_lossy(&output.stdout);
+    let counts = report.lines().map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
+        line["count"].as_u64().expect("a count is a number")
+    });
+    counts.sum()
 }
 
 /// The agent logs a text. It does so before it listens.

@@ -180,16 +180,19 @@ impl<'s> Check<'_, 's> {
     /// A variable without the prefix of an engine.
     fn other_prefix(&mut self, read: &Read<'s>, scope: &str, rest: &str) {
         let name = rest.rsplit('.').next().unwrap_or(rest);
-        let (setup, mut meant) = (self.setup, None);
-        for (at, deployed) in setup.deployed.iter().enumerate().filter(|(_, deployed)| deployed.is_ours) {
-            let mut served = deployed.served(setup).into_iter();
-            if served.any(|(_, rule)| names(rule).iter().any(|(known, _)| *known == name)) {
-                meant = Some((at, format!("{scope}.{}.{name}", deployed.engine.agent.prefix())));
-                break;
-            }
-        }
-        if let Some((at, set)) = meant.filter(|_| !setup.config.has_lua()) {
+        let setup = self.setup;
+        let usual = MessageRule::defaults();
+        let has_name = |rule: &MessageRule| names(rule).iter().any(|(known, _)| *known == name);
+        let sets_it = |deployed: &Deployed<'_>| {
+            let served = deployed.served(setup);
+            let is_usual = |rule: &MessageRule| deployed.engine.messages.iter().any(|of| of.name == rule.message());
+            served.iter().any(|(_, rule)| has_name(rule))
+                || served.is_empty() && usual.iter().any(|rule| is_usual(rule) && has_name(rule))
+        };
+        let meant = setup.deployed.iter().position(sets_it).filter(|_| !setup.config.has_lua());
+        if let Some(at) = meant {
             self.used.engines.insert(at);
+            let set = format!("{scope}.{}.{name}", setup.deployed[at].engine.agent.prefix());
             self.found(&VARIABLE_PREFIX, read, &[("variable", &read.name), ("answer", &set)]);
         }
     }
