@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustix::process::{WaitOptions, waitpid};
 use socket2::{Domain, Socket, Type};
 use spoa_tests::admin::Admin;
 use spoa_tests::bytes::{Message, read_messages};
@@ -87,7 +88,14 @@ impl Agent {
     pub(super) fn change(&mut self) {
         let (spoa, _) = self.spoa.as_mut().expect("these kinds have `spoa`");
         if self.kind == Kind::Freezes {
-            return spoa.process.signal("STOP");
+            spoa.process.signal("STOP");
+            // Threads may run for a moment after the signal.
+            let stopped = waitpid(Some(spoa.process.pid()), WaitOptions::UNTRACED);
+            assert!(
+                matches!(stopped, Ok(Some((_, status))) if status.stopped()),
+                "the agent is not stopped: {stopped:?}"
+            );
+            return;
         }
         spoa.process.signal("KILL");
         spoa.process.wait();
