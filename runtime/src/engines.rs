@@ -215,7 +215,9 @@ pub(crate) fn merged<'w>(workers: impl Iterator<Item = &'w WorkerEngines>) -> Ve
     }
     let now = SystemTime::now();
     let is_recent = |engine: &Engine| {
-        engine.connections > 0 || now.duration_since(engine.last_change).is_ok_and(|age| age < FORGOTTEN_AFTER)
+        // A clock that was set back makes none of them old.
+        let age = now.duration_since(engine.last_change).unwrap_or_default();
+        engine.connections > 0 || age < FORGOTTEN_AFTER
     };
     let mut engines: Vec<_> = all.into_values().filter(is_recent).collect();
     engines.sort_by(|a, b| b.notifies.cmp(&a.notifies).then_with(|| (&a.peer, &a.id).cmp(&(&b.peer, &b.id))));

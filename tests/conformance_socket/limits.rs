@@ -125,7 +125,7 @@ fn the_connection_that_has_held_bytes_longest_is_shed_first() {
     // When the limit is exceeded, connections are shed until a quarter of it is free.
     let held = admin.sample(HELD);
     assert!(held <= f64::from(MAX) && (1.0..=24.0).contains(&shed), "{held} bytes held, {shed} connections shed");
-    assert!(agent.log().contains("hold more than 400000 bytes, this one 16384"), "{}", agent.log());
+    agent.wait_for_line("hold more than 400000 bytes, this one 16384");
     let mut new = Client::ready(agent.addr());
     new.send(&notify_of(1));
     assert_eq!(new.frame().kind, ACK);

@@ -35,8 +35,8 @@ fn the_report_names_the_line_the_consequence_and_the_cure() {
     let output = doctor(&folder, &["haproxy.cfg", "--haproxy-version", "3.2"]);
     let expected = "protects nothing:\n  haproxy.cfg:7: a rule reads a variable with another prefix than the agent's section sets \
                     [variable-prefix]\n    The answer is in `txn.reputation.ip_score`; `txn.iprep.ip_score` is never set, so the \
-                    condition is never true.\n    What to do: Read `var(txn.reputation.ip_score)`, or set `option var-prefix` in the \
-                    `spoe-agent` section.\nnote: without the agent's configuration (.toml) its variables and arguments are not \
+                    condition is never true.\n    What to do: Read `var(txn.reputation.ip_score)` in the rule, or change `option var-prefix` in \
+                    the `spoe-agent` section.\nnote: without the agent's configuration (.toml) its variables and arguments are not \
                     checked\n";
     assert_eq!((text(&output.stdout), text(&output.stderr)), (expected.into(), "spoa: 1 finding\n".into()));
     assert_eq!(output.status.code(), Some(1));
@@ -85,8 +85,34 @@ fn what_cannot_be_read_is_named() {
             "{arguments:?}: {error}"
         );
     }
-    let output = doctor(&folder, &["empty.cfg"]);
-    assert_eq!(text(&output.stdout), "no filter uses SPOE: HAProxy never asks an agent\n");
+    folder.write("other.cfg", haproxy("e.conf").replace("engine e", "engine E").as_bytes());
+    std::fs::create_dir(folder.path("none")).expect("the folder is ours");
+    for (arguments, part) in [
+        (&["empty.cfg"][..], "no filter uses SPOE: HAProxy never asks an agent"),
+        (&["other.cfg"], "other.cfg:6: the SPOE file has no engine [E]"),
+        (&["none"], "none has no file that ends with .cfg"),
+    ] {
+        let output = doctor(&folder, arguments);
+        assert!(text(&output.stderr).contains(part), "{arguments:?}: {}", text(&output.stderr));
+        assert_eq!((text(&output.stdout), output.status.code()), (String::new(), Some(1)), "{arguments:?}");
+    }
+}
+
+/// Two folders may have an SPOE file of the same name. HAProxy accepts any bytes in comments.
+#[test]
+fn spoe_files_belong_to_the_folder_of_the_configuration() {
+    let folder = Folder::with(&[]);
+    for (name, prefix) in [("a", "reputation"), ("b", "other")] {
+        std::fs::create_dir(folder.path(name)).expect("the folder is ours");
+        let haproxy =
+            haproxy("e.conf").replace("www", name).replace("iprep", prefix).replace("backend agents", "backend x");
+        let haproxy = [b"# f\xfcr\n", haproxy.as_bytes()].concat();
+        folder.write(&format!("{name}/{name}.cfg"), &haproxy);
+        folder
+            .write(&format!("{name}/e.conf"), SPOE.replace("agent reputation", &format!("agent {prefix}")).as_bytes());
+    }
+    let output = doctor(&folder, &["a", "b"]);
+    assert!(text(&output.stdout).starts_with("nothing found in the setup of 2 engines\n"), "{}", text(&output.stdout));
     assert!(output.status.success());
 }
 
@@ -119,7 +145,7 @@ fn statuses_in_a_log_are_explained() {
         "{report}"
     );
     assert!(
-        report.contains("st=1: 1 event, the agent did not answer within `timeout processing`\n  What to do: "),
+        report.contains("st=1: 1 event, no agent answered within `timeout processing`\n  What to do: "),
         "{report}"
     );
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), "spoa: 1 event not answered\n".into()));

@@ -54,8 +54,11 @@ fn doctor(files: &[(String, String)], configs: &[&str], version: Version) -> (Ou
     (output, found)
 }
 
+/// The versions of HAProxy that cases name.
+const VERSIONS: [Version; 3] = [(2, 6), (3, 0), (3, 2)];
+
 /// Runs `spoa doctor` on the files of a case.
-fn on_case(case: &Case, files: &[(String, String)]) -> Vec<Found> {
+fn on_case(case: &Case, files: &[(String, String)], version: Version) -> Vec<Found> {
     let mut files = files.to_vec();
     let has_agent = files.iter().any(|(name, _)| name == AGENT.0);
     // A recorder is an agent of somebody else.
@@ -63,31 +66,39 @@ fn on_case(case: &Case, files: &[(String, String)]) -> Vec<Found> {
         files.push((AGENT.0.to_owned(), AGENT.1.to_owned()));
         files.push(("bad.txt".to_owned(), "127.0.0.66\n".to_owned()));
     }
-    let newest = *case.versions.last().expect("a case names versions");
-    let (output, found) = doctor(&files, &["haproxy.cfg"], newest);
+    let (output, found) = doctor(&files, &["haproxy.cfg"], version);
     let is_advice = |id: &str| KINDS.iter().any(|kind| kind.id == id && kind.severity.is_advice());
     let expected = i32::from(found.iter().any(|(id, _, _)| !is_advice(id)));
     assert_eq!(output.status.code(), Some(expected), "{}: {}", case.name, String::from_utf8_lossy(&output.stderr));
     found
 }
 
+/// A fault is found with each version of HAProxy that shows its symptom, and with no version that does not.
 #[test]
 fn each_fault_is_found_and_nothing_else() {
     for case in Case::all() {
         let (file, line) = &case.at;
         let expected = (case.finding.clone(), file.clone(), *line as u64);
-        let mut found = on_case(&case, &case.faulty);
-        found.retain(|(id, _, _)| !case.also.contains(id));
-        assert_eq!(found, [expected], "{}", case.name);
+        for version in VERSIONS {
+            let mut found = on_case(&case, &case.faulty, version);
+            found.retain(|(id, _, _)| !case.also.contains(id));
+            match case.is_shown_by(version) {
+                Some(true) => assert_eq!(found, [expected.clone()], "{} with {version:?}", case.name),
+                Some(false) => assert_eq!(found, [], "{} with {version:?}", case.name),
+                None => {}
+            }
+        }
     }
 }
 
 #[test]
 fn a_cured_configuration_has_no_finding() {
     for case in Case::all() {
-        let mut found = on_case(&case, &case.cured);
-        found.retain(|(id, _, _)| !case.also.contains(id));
-        assert_eq!(found, [], "{}", case.name);
+        for version in VERSIONS {
+            let mut found = on_case(&case, &case.cured, version);
+            found.retain(|(id, _, _)| !case.also.contains(id));
+            assert_eq!(found, [], "{} with {version:?}", case.name);
+        }
     }
 }
 
@@ -95,7 +106,7 @@ fn a_cured_configuration_has_no_finding() {
 fn sane_configurations_have_no_finding() {
     for sane in sane() {
         let configs: Vec<_> = sane.configs.iter().map(String::as_str).collect();
-        for version in [(2, 6), (3, 0), (3, 2)] {
+        for version in VERSIONS {
             let (output, mut found) = doctor(&sane.files, &configs, version);
             found.retain(|(id, _, _)| !sane.advice.contains(id));
             assert!(output.status.success() && found.is_empty(), "{} with {version:?}: {found:?}", sane.name);

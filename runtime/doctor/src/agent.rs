@@ -32,25 +32,20 @@ impl AgentConfig {
     /// Returns the line of a key in the table `[[kind]]` of this name; the line of the table if it does not set the key.
     pub(crate) fn table(&self, kind: &str, name: &str, key: &str) -> Place {
         let head = format!("[[{kind}]]");
-        let (mut table, mut found, mut is_it) = (1, None, false);
+        let (mut table, mut found, mut is_it) = (None, None, false);
         for (at, line) in self.file.text.lines().enumerate() {
-            let line_text = line.trim();
-            if line_text.starts_with("[[") {
+            if line.trim_start().starts_with("[[") {
                 if is_it {
                     break;
                 }
-                (table, found) = (at + 1, None);
-            } else if line_text.starts_with(&head) {
-                table = at + 1;
+                (table, found) = ((line.trim() == head).then_some(at + 1), None);
             }
-            if is_key(line, "name") && line.split(['"', '\'']).nth(1) == Some(name) {
-                is_it = true;
-            }
-            if is_key(line, key) {
-                found = Some(at + 1);
+            if table.is_some() {
+                is_it |= is_key(line, "name") && line.split(['"', '\'']).nth(1) == Some(name);
+                found = if is_key(line, key) { Some(at + 1) } else { found };
             }
         }
-        self.place(if is_it { found.unwrap_or(table) } else { 1 })
+        self.place(if is_it { found.or(table).unwrap_or(1) } else { 1 })
     }
 
     /// Returns the first line of the first table `[[kind]]`.

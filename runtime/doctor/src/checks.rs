@@ -23,10 +23,11 @@ pub(crate) fn all(setup: &Setup<'_>, live: Option<&Live>) -> Vec<Finding> {
     for deployed in &setup.deployed {
         messages::check(setup, deployed, &mut findings);
         arguments::check(setup, deployed, &mut findings);
-        backend::check(setup, deployed, &mut findings);
     }
     let used = variables::check(setup, &mut findings);
     for deployed in &setup.deployed {
+        let is_closed = used.closed.contains(deployed.engine.agent.prefix());
+        backend::check(setup, deployed, is_closed, &mut findings);
         logs::check(setup, deployed, &used, &mut findings);
     }
     if let Some(live) = live {

@@ -50,7 +50,8 @@ impl Blocks {
     }
 
     fn is_open(&self) -> bool {
-        self.0.iter().all(|block| *block == Block::Taken)
+        // A block inside one that is not taken is never taken.
+        self.0.last().is_none_or(|block| *block == Block::Taken)
     }
 }
 

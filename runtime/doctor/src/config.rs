@@ -30,10 +30,8 @@ pub(crate) struct Proxy {
     pub(crate) acls: BTreeMap<String, Vec<Acl>>,
     /// It is in HTTP mode; `None` if the mode depends on something unknown.
     pub(crate) is_http: Option<bool>,
-    /// The index of the first `tcp-request content accept` rule that reads no variable.
+    /// The index of the first `tcp-request content accept` rule that depends on the protocol alone.
     pub(crate) accepting: Option<usize>,
-    /// The index of the first rule that removes a header, by its name in lower case.
-    pub(crate) removed_headers: BTreeMap<String, usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +45,16 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug)]
 pub(crate) struct Filter {
     pub(crate) engine: String,
-    pub(crate) file: String,
+    pub(crate) file: SpoeFile,
     pub(crate) place: Place,
+}
+
+/// An SPOE file, as filters name it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SpoeFile {
+    pub(crate) name: String,
+    /// The folder of the configuration file with the filter: names may be relative to it.
+    folder: String,
 }
 
 /// An `acl` line.
@@ -132,7 +138,10 @@ impl Proxy {
             let words = || (line.after("engine").unwrap_or_default(), line.after("config").unwrap_or_default());
             is_spoe.then(words).map(|(engine, file)| Filter {
                 engine: engine.to_owned(),
-                file: file.to_owned(),
+                file: SpoeFile {
+                    name: file.to_owned(),
+                    folder: line.place.file.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned(),
+                },
                 place: line.place.clone(),
             })
         };
@@ -144,14 +153,8 @@ impl Proxy {
         }
         let rules: Vec<_> = lines.iter().filter_map(|line| Rule::of(line, kind)).collect();
         let accepts = |rule: &Rule| {
-            rule.moment == Moment::FrontendContentRules && rule.action == "accept" && rule.variables().is_empty()
+            rule.moment == Moment::FrontendContentRules && rule.action == "accept" && rule.is_about_protocol()
         };
-        let mut removed_headers = BTreeMap::new();
-        for (at, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.action == "del-header") {
-            removed_headers
-                .entry(rule.words.get(2).map_or_else(String::new, |name| name.to_ascii_lowercase()))
-                .or_insert(at);
-        }
         let mode = lines.iter().rev().find(|line| line.word(0) == "mode").map(|line| line.word(1));
         Self {
             kind,
@@ -162,9 +165,13 @@ impl Proxy {
             rules,
             acls,
             is_http: mode.map_or(Some(false), |mode| is_known(mode).then_some(mode == "http")),
-            removed_headers,
             lines,
         }
+    }
+
+    /// True if a line is in its own section and not inherited from `defaults`.
+    pub(crate) fn has_own(&self, place: &Place) -> bool {
+        place.file == self.place.file && place.line > self.place.line
     }
 
     /// Returns the last line with this first word, or with these first two.
@@ -208,7 +215,7 @@ impl Proxy {
 }
 
 /// The keywords of servers that are asked for.
-const KEYWORDS: [&str; 13] = [
+const KEYWORDS: [&str; 16] = [
     "check",
     "disabled",
     "fall",
@@ -222,11 +229,20 @@ const KEYWORDS: [&str; 13] = [
     "ssl",
     "track",
     "backup",
+    "addr",
+    "fastinter",
+    "port",
 ];
+
+/// Returns the words after the name and the address of a server.
+fn keywords(line: &Line) -> &[String] {
+    let start = if line.word(0) == "server" { 3 } else { 1 };
+    line.words.get(start..).unwrap_or_default()
+}
 
 /// True if a line sets a keyword, or turns it off with `no-` before it.
 fn sets(line: &Line, keyword: &str) -> bool {
-    line.words.iter().any(|word| word.strip_prefix("no-").unwrap_or(word) == keyword)
+    keywords(line).iter().any(|word| word.strip_prefix("no-").unwrap_or(word) == keyword)
 }
 
 /// A server, with the `default-server` lines before it.
@@ -245,13 +261,14 @@ impl<'p> Server<'p> {
     pub(crate) fn keyword(&self, keyword: &str) -> Option<&'p Line> {
         let at = KEYWORDS.iter().position(|known| *known == keyword)?;
         let own = Some(self.line).filter(|line| sets(line, keyword));
-        own.or(self.defaults[at]).filter(|line| line.has(keyword))
+        own.or(self.defaults[at]).filter(|line| keywords(line).iter().any(|word| word == keyword))
     }
 
     /// Returns the value after a keyword.
     pub(crate) fn value(&self, keyword: &str) -> Option<(&'p str, &'p Line)> {
         let line = self.keyword(keyword)?;
-        Some((line.after(keyword)?, line))
+        let at = keywords(line).iter().position(|word| word == keyword)?;
+        Some((keywords(line).get(at + 1)?, line))
     }
 }
 

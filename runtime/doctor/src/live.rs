@@ -1,8 +1,12 @@
 //! The counts of a running agent.
 
+use std::time::Duration;
+
 /// Counts of a running agent since its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Live {
+    /// The time since the start, in whole seconds.
+    pub uptime: Duration,
     /// NOTIFYs.
     pub notifies: u64,
     /// Health checks.

@@ -46,7 +46,9 @@ pub struct Explained {
 impl Log {
     /// Adds a line of a log, which may be about something else.
     pub fn add(&mut self, line: &str) {
-        let Some((_, rest)) = line.split_once("SPOE: [") else { return };
+        // Lines about requests have texts of clients, in quotes or braces.
+        let is_own = |before: &str| !before.contains(['"', '{']);
+        let Some((_, rest)) = line.split_once("SPOE: [").filter(|(before, _)| is_own(before)) else { return };
         match Entry::read(rest) {
             Some(entry) if self.counts.len() < KEPT || self.counts.contains_key(&entry) => {
                 *self.counts.entry(entry).or_default() += 1;
@@ -88,8 +90,8 @@ fn meaning(status: u32, is_old: bool) -> (&'static str, &'static str) {
     match status {
         0 => ("good: the agent answered", ""),
         1 => (
-            "the agent did not answer within `timeout processing`",
-            "Compare the agent's time to an answer with the timeout, and look for queued connections: `spoa top` shows both.",
+            "no agent answered within `timeout processing`",
+            "Does an agent listen at the address of each server, with a health check? Compare its time to an answer with the timeout: `spoa top` shows it.",
         ),
         2 => (
             "HAProxy had no connection or no memory for the event",
@@ -148,6 +150,7 @@ mod tests {
             "SPOE: [ip] <GROUP:login> sid=3 st=4 0/0/0/-1/1 1/1 0/0 1/4",
             "SPOE: [ip] <GROUP:login> sid=3 st=4 7 1/4",
             "127.0.0.1:1 [27/Nov] www agents/spoa 0/0/0/1 200 1 - - ---- 1/1 0/0 \"GET / HTTP/1.1\"",
+            "haproxy[7]: 127.0.0.1:1 www agents/s 0/0/0/1 200 {SPOE: [ip] <EVENT:x> sid=1 st=257 0 1/2} \"GET / HTTP/1.1\"",
             "SPOE: [ip] garbage",
             "SPOE: [ip] <EVENT:x> sid=1 st=99999999999999",
         ] {

@@ -98,7 +98,7 @@ pub(crate) enum TermAcl {
 }
 
 /// A test: a sample expression, and what it is compared with.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Test {
     /// The sample expression, such as `var(txn.x),lower`.
     pub(crate) expression: String,
@@ -106,6 +106,10 @@ pub(crate) struct Test {
     pub(crate) method: String,
     /// The words after the flags: an operator and values.
     pub(crate) patterns: Vec<String>,
+    /// Case does not matter.
+    pub(crate) is_caseless: bool,
+    /// Values are in a file.
+    pub(crate) has_file: bool,
 }
 
 impl Test {
@@ -113,24 +117,23 @@ impl Test {
     pub(crate) fn of(words: &[String]) -> Self {
         let mut rest = words.iter();
         let expression = rest.next().cloned().unwrap_or_default();
-        let (mut method, mut patterns) = (String::new(), Vec::new());
+        let mut test = Self { expression, ..Self::default() };
         while let Some(word) = rest.next() {
+            let is_flag = test.patterns.is_empty() && word.len() == 2 && word.starts_with('-');
             match word.as_str() {
-                "-m" if patterns.is_empty() => method = rest.next().cloned().unwrap_or_default(),
-                "-f" | "-M" | "-u" if patterns.is_empty() => {
-                    patterns.extend(rest.next().map(|file| format!("-f {file}")));
+                "-m" if is_flag => test.method = rest.next().cloned().unwrap_or_default(),
+                "-f" | "-M" if is_flag => {
+                    test.has_file = true;
+                    rest.next();
                 }
-                "--" => {
-                    patterns.extend(rest.by_ref().cloned());
-                }
-                flag if patterns.is_empty()
-                    && flag.len() == 2
-                    && flag.starts_with('-')
-                    && !flag.ends_with(|c: char| c.is_ascii_digit()) => {}
-                _ => patterns.push(word.clone()),
+                "-u" if is_flag => _ = rest.next(),
+                "-i" if is_flag => test.is_caseless = true,
+                "--" => test.patterns.extend(rest.by_ref().cloned()),
+                flag if is_flag && !flag.ends_with(|char: char| char.is_ascii_digit()) => {}
+                _ => test.patterns.push(word.clone()),
             }
         }
-        Self { expression, method, patterns }
+        test
     }
 
     /// Returns the name of the variable if the expression is nothing else: `txn.x`.
@@ -173,13 +176,13 @@ impl Rule {
         inner.split([',', ')']).next()
     }
 
-    /// Returns the names of the variables that its inline tests read.
-    pub(crate) fn variables(&self) -> Vec<&str> {
-        let of_term = |term| match term {
-            &Term { acl: TermAcl::Inline(ref test), .. } => Some(variables(&test.expression)),
-            Term { acl: TermAcl::Named(_), .. } => None,
-        };
-        self.terms().filter_map(of_term).flatten().collect()
+    /// True if the condition is about the protocol of the client alone, or there is none.
+    pub(crate) fn is_about_protocol(&self) -> bool {
+        const PROTOCOLS: [&str; 6] = ["HTTP", "HTTP_1.0", "HTTP_1.1", "HTTP_2.0", "RDP_COOKIE", "REQ_CONTENT"];
+        self.terms().all(|term| match &term.acl {
+            TermAcl::Named(name) => PROTOCOLS.contains(&name.as_str()),
+            TermAcl::Inline(test) => test.expression.starts_with("req.ssl") || test.expression.starts_with("req_ssl"),
+        })
     }
 
     /// Returns the terms of its condition.
@@ -248,7 +251,7 @@ mod tests {
             ("var(txn.a) -m int lt 20", "var(txn.a)", "int", "lt 20"),
             ("var(txn.a) -m found", "var(txn.a)", "found", ""),
             ("var(txn.a),lower -i -m str x y", "var(txn.a),lower", "str", "x y"),
-            ("src -f /etc/list 192.0.2.1", "src", "", "-f /etc/list 192.0.2.1"),
+            ("src -f /etc/list 192.0.2.1", "src", "", "192.0.2.1"),
             ("var(txn.a) -m int -- -1", "var(txn.a)", "int", "-1"),
             ("var(txn.a) -m int -1", "var(txn.a)", "int", "-1"),
             ("", "", "", ""),

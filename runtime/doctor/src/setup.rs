@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use spoa_reputation::MessageRule;
 
 use crate::agent::{AgentConfig, scope_name};
-use crate::config::{Config, Filter, Proxy, Server};
+use crate::config::{Config, Filter, Kind, Proxy, Server, SpoeFile};
 use crate::rules::Moment;
-use crate::spoe::{Engine, Message};
+use crate::spoe::{Engine, Event, Message};
 use crate::version::Version;
 
 /// A setup.
@@ -20,6 +20,10 @@ pub(crate) struct Setup<'s> {
     pub(crate) deployed: Vec<Deployed<'s>>,
     /// The rules that set each variable.
     pub(crate) set_by_rules: BTreeMap<&'s str, SetByRules>,
+    /// Names of variables that something sets, also as a converter.
+    pub(crate) set_anywhere: BTreeSet<String>,
+    /// The texts of all files of HAProxy without comments, in which names may occur in a form that is not known here.
+    texts: &'s [String],
     /// Indices of proxies that a backend's requests can come from; `None` if some frontend chooses its backend by the request.
     sources: Option<BTreeMap<String, Vec<usize>>>,
 }
@@ -74,13 +78,14 @@ pub(crate) struct Sent<'s> {
 impl<'s> Setup<'s> {
     pub(crate) fn new(
         config: &'s Config,
-        engines: &'s BTreeMap<String, BTreeMap<String, Engine>>,
+        engines: &'s BTreeMap<SpoeFile, BTreeMap<String, Engine>>,
         rules: &'s [MessageRule],
         agent: Option<&'s AgentConfig>,
         version: Version,
+        texts: &'s [String],
     ) -> Self {
         let rules: BTreeMap<_, _> = rules.iter().map(|rule| (rule.message(), rule)).collect();
-        let mut uses = BTreeMap::<(&str, &str), Vec<Use<'_>>>::new();
+        let mut uses = BTreeMap::<(&SpoeFile, &str), Vec<Use<'_>>>::new();
         for (proxy, filter) in
             config.proxies.iter().enumerate().flat_map(|(at, proxy)| proxy.filters.iter().map(move |f| (at, f)))
         {
@@ -89,13 +94,13 @@ impl<'s> Setup<'s> {
         let (mut deployed, mut room) = (Vec::new(), SENT_MAX);
         for ((file, name), uses) in uses.into_iter().take(ENGINES_MAX) {
             let Some(engine) = engines.get(file).and_then(|engines| engines.get(name)) else { continue };
-            let mut sent = sent(config, name, engine, &uses);
-            room = room.saturating_sub(sent.len());
-            sent.truncate(room);
+            let sent = sent(config, name, engine, &uses, room);
+            room -= sent.len();
             let is_ours = engine.messages.iter().any(|message| rules.contains_key(message.name.as_str()));
             let backend = engine.agent.backend().and_then(|name| config.backend(name));
             let is_used = |server: &Server<'_>| server.keyword("disabled").is_none();
-            let agents = backend.map(|at| config.proxies[at].servers().filter(is_used).count());
+            let is_static = |at: &usize| config.proxies[*at].last("server-template").is_none();
+            let agents = backend.filter(is_static).map(|at| config.proxies[at].servers().filter(is_used).count());
             deployed.push(Deployed {
                 name,
                 engine,
@@ -116,7 +121,22 @@ impl<'s> Setup<'s> {
             of.first_sent = first_sent(of, &rules);
             of.sent_variables = of.first_sent.keys().map(|(_, variable)| variable.clone()).collect();
         }
-        Self { config, agent, version, rules, deployed, set_by_rules: set_by_rules(config), sources: sources(config) }
+        Self {
+            set_anywhere: set_anywhere(texts),
+            texts,
+            config,
+            agent,
+            version,
+            rules,
+            deployed,
+            set_by_rules: set_by_rules(config),
+            sources: sources(config),
+        }
+    }
+
+    /// True if the name of a variable, or what it begins with, occurs anywhere.
+    pub(crate) fn mentions(&self, name: &str) -> bool {
+        self.texts.iter().any(|text| text.contains(name))
     }
 
     pub(crate) fn proxy(&self, at: usize) -> &'s Proxy {
@@ -173,6 +193,14 @@ fn first_sent<'s>(
     first
 }
 
+/// Returns the names in `set-var(NAME)`, `set-var-fmt(NAME)` and `do-resolve(NAME,…)`.
+fn set_anywhere(texts: &[String]) -> BTreeSet<String> {
+    let starts = ["set-var(", "set-var-fmt(", "do-resolve("];
+    let names = texts.iter().flat_map(|text| starts.iter().flat_map(move |start| text.split(start).skip(1)));
+    let name = |rest: &str| rest.split([',', ')', ' ', '\n']).next().unwrap_or_default().to_owned();
+    names.map(name).collect()
+}
+
 /// Returns the rules that set variables.
 fn set_by_rules(config: &Config) -> BTreeMap<&str, SetByRules> {
     let mut set = BTreeMap::new();
@@ -199,20 +227,23 @@ fn sources(config: &Config) -> Option<BTreeMap<String, Vec<usize>>> {
 }
 
 /// Returns the messages that are sent, with each moment.
-fn sent<'s>(config: &'s Config, name: &str, engine: &'s Engine, uses: &[Use<'s>]) -> Vec<Sent<'s>> {
+fn sent<'s>(config: &'s Config, name: &str, engine: &'s Engine, uses: &[Use<'s>], room: usize) -> Vec<Sent<'s>> {
     let all: Vec<_> = engine.sent().collect();
     let mut sent = Vec::new();
     for Use { proxy, .. } in uses {
+        if sent.len() + all.len() > room {
+            break;
+        }
         let (at, proxy) = (*proxy, &config.proxies[*proxy]);
         for (message, event) in
             all.iter().filter(|(_, group)| group.is_none()).filter_map(|(m, _)| Some((*m, m.event.as_ref()?)))
         {
             let Some(moment) = event.moment else { continue };
-            let is_http = event.name.contains("http");
             let is_of_frontend = event.name.contains("frontend") || event.name == "on-client-session";
-            if is_http && proxy.is_http == Some(false) || is_of_frontend && !proxy.kind.has_clients() {
+            if never_occurs(event, proxy) || is_of_frontend && !proxy.kind.has_clients() {
                 continue;
             }
+            let moment = if proxy.kind == Kind::Listen { of_listen(moment) } else { moment };
             sent.push(Sent { message, proxy: at, moment, rule: None, cause: &event.name });
         }
         for (number, rule) in proxy.rules.iter().enumerate() {
@@ -226,10 +257,28 @@ fn sent<'s>(config: &'s Config, name: &str, engine: &'s Engine, uses: &[Use<'s>]
                 rule: Some(number),
                 cause,
             };
-            sent.extend(of_group.map(send));
+            if sent.len() + all.len() <= room {
+                sent.extend(of_group.map(send));
+            }
         }
     }
     sent
+}
+
+/// True if an event of HTTP cannot occur because the proxy is in TCP mode. The backend of a frontend may be in HTTP mode.
+pub(crate) fn never_occurs(event: &Event, proxy: &Proxy) -> bool {
+    let may_be_http = proxy.is_http != Some(false) || proxy.rules.iter().any(|rule| rule.action == "switch-mode");
+    let is_of_backend = matches!(event.moment, Some(Moment::OnBackendHttpRequest | Moment::OnHttpResponse));
+    event.name.contains("http") && !may_be_http && !(is_of_backend && proxy.kind == Kind::Frontend)
+}
+
+/// Returns the moment of an event in a `listen` section: events of the backend occur before its rules.
+const fn of_listen(moment: Moment) -> Moment {
+    match moment {
+        Moment::OnBackendTcpRequest => Moment::OnFrontendTcpRequest,
+        Moment::OnBackendHttpRequest => Moment::OnFrontendHttpRequest,
+        moment => moment,
+    }
 }
 
 /// The meaning of a variable.

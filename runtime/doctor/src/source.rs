@@ -39,7 +39,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Returns a word; empty if the line has no so many.
+    /// Returns a word; empty if the line is shorter.
     pub(crate) fn word(&self, at: usize) -> &str {
         self.words.get(at).map_or("", String::as_str)
     }
@@ -48,11 +48,6 @@ impl Line {
     pub(crate) fn after(&self, keyword: &str) -> Option<&str> {
         let at = self.words.iter().position(|word| word == keyword)?;
         self.words.get(at + 1).map(String::as_str)
-    }
-
-    /// True if the line has this word.
-    pub(crate) fn has(&self, word: &str) -> bool {
-        self.words.iter().any(|known| known == word)
     }
 }
 
@@ -112,7 +107,7 @@ pub(crate) fn sections(file: &SourceFile, environment: &mut Environment<'_>, ver
             sections.push(Section { head: line, lines: Vec::new(), scope: scope.clone() });
         } else if let Some(section) = sections.last_mut() {
             if section.head.word(0) == "global" {
-                environment.obey(&line.words);
+                environment.apply(&line.words);
             }
             section.lines.push(Rc::new(line));
         }

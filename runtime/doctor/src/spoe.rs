@@ -1,6 +1,6 @@
 //! SPOE files: the agents' sections with their messages and groups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::config::milliseconds;
@@ -176,17 +176,23 @@ impl Agent {
 
 impl Engine {
     /// Returns the messages that the agent's section sends, with the group of those that are sent by a rule.
-    pub(crate) fn sent(&self) -> impl Iterator<Item = (&Message, Option<&Group>)> {
+    pub(crate) fn sent<'e>(&'e self) -> impl Iterator<Item = (&'e Message, Option<&'e Group>)> {
         let by_name: BTreeMap<_, _> = self.messages.iter().map(|message| (message.name.as_str(), message)).collect();
         let groups: BTreeMap<_, _> = self.groups.iter().map(|group| (group.name.as_str(), group)).collect();
-        let by_event: Vec<_> = self.agent.messages().filter_map(|name| Some((*by_name.get(name)?, None))).collect();
-        let of_group = |group: &&'_ Group| -> Vec<_> {
-            let group: &Group = group;
-            group.messages.iter().filter_map(|name| by_name.get(name.as_str()).copied()).collect()
+        let by_event =
+            each_once(self.agent.messages()).filter_map(|name| Some((*by_name.get(name)?, None))).collect::<Vec<_>>();
+        let used = each_once(self.agent.groups()).filter_map(|name| groups.get(name).copied()).take(MESSAGES_MAX);
+        let of_group = |group: &'e Group| {
+            let names = each_once(group.messages.iter().map(String::as_str));
+            names.filter_map(|name| Some((*by_name.get(name)?, Some(group)))).collect::<Vec<_>>()
         };
-        let used: Vec<&Group> = self.agent.groups().filter_map(|name| groups.get(name).copied()).collect();
-        let by_group: Vec<_> =
-            used.iter().flat_map(|group| of_group(group).into_iter().map(|message| (message, Some(*group)))).collect();
+        let by_group: Vec<_> = used.flat_map(of_group).collect();
         by_event.into_iter().chain(by_group)
     }
+}
+
+/// Returns each name once, in their order.
+fn each_once<'n>(names: impl Iterator<Item = &'n str>) -> impl Iterator<Item = &'n str> {
+    let mut known = BTreeSet::new();
+    names.filter(move |name| known.insert(*name))
 }

@@ -1,6 +1,7 @@
 //! Splits a line of HAProxy's configuration into words, as HAProxy's `parse_line` does.
 
 use std::collections::BTreeMap;
+use std::str::Chars;
 
 /// Environment variables. Those that are not known stay in the text as `${NAME}`.
 pub(crate) struct Environment<'e> {
@@ -17,8 +18,8 @@ impl<'e> Environment<'e> {
         self.set.get(name).cloned().or_else(|| (self.outer)(name))
     }
 
-    /// Obeys a line of the section `global`: `setenv`, `presetenv` or `unsetenv`.
-    pub(crate) fn obey(&mut self, words: &[String]) {
+    /// Applies a line of the section `global`: `setenv` or `presetenv`.
+    pub(crate) fn apply(&mut self, words: &[String]) {
         match words {
             [keyword, name, value, ..] if keyword == "setenv" => _ = self.set.insert(name.clone(), value.clone()),
             [keyword, name, value, ..] if keyword == "presetenv" && self.get(name).is_none() => {
@@ -40,7 +41,7 @@ pub(crate) fn split(line: &str, environment: &Environment<'_>) -> Vec<String> {
     // `None` between two words.
     let mut word = None::<String>;
     let mut rest = line.chars();
-    let mut quote = None;
+    let (mut quote, mut room) = (None, WORD_MAX);
     while let Some(char) = rest.next() {
         match char {
             '\\' if quote != Some('\'') => escape(&mut rest, word.get_or_insert_default()),
@@ -49,7 +50,7 @@ pub(crate) fn split(line: &str, environment: &Environment<'_>) -> Vec<String> {
                 quote = Some(char);
                 word.get_or_insert_default();
             }
-            '$' if quote == Some('"') => variable(&mut rest, word.get_or_insert_default(), environment),
+            '$' if quote == Some('"') => variable(&mut rest, word.get_or_insert_default(), environment, &mut room),
             '#' if quote.is_none() => break,
             char if quote.is_none() && char.is_ascii_whitespace() => words.extend(word.take()),
             char => word.get_or_insert_default().push(char),
@@ -60,7 +61,7 @@ pub(crate) fn split(line: &str, environment: &Environment<'_>) -> Vec<String> {
 }
 
 /// Reads the character after a backslash.
-fn escape(rest: &mut std::str::Chars<'_>, word: &mut String) {
+fn escape(rest: &mut Chars<'_>, word: &mut String) {
     match rest.next() {
         Some('n') => word.push('\n'),
         Some('r') => word.push('\r'),
@@ -80,15 +81,18 @@ fn escape(rest: &mut std::str::Chars<'_>, word: &mut String) {
     }
 }
 
-/// The length of a word in bytes up to which variables are replaced.
+/// The number of bytes that variables may add to a line.
 const WORD_MAX: usize = 64 << 10;
 
+/// The length in bytes of the name of a variable and its default.
+const NAME_MAX: usize = 1024;
+
 /// Reads the name after a `$`, with an optional default as in `${NAME-default}`, and adds its value.
-fn variable(rest: &mut std::str::Chars<'_>, word: &mut String, environment: &Environment<'_>) {
+fn variable(rest: &mut Chars<'_>, word: &mut String, environment: &Environment<'_>, room: &mut usize) {
     let text = rest.as_str();
     let (inner, after) = match text.strip_prefix('{') {
-        Some(braced) => match braced.split_once('}') {
-            Some(split) => split,
+        Some(braced) => match braced.bytes().take(NAME_MAX).position(|byte| byte == b'}') {
+            Some(end) => (&braced[..end], &braced[end + 1..]),
             None => return word.push('$'),
         },
         None => {
@@ -100,8 +104,11 @@ fn variable(rest: &mut std::str::Chars<'_>, word: &mut String, environment: &Env
     let (name, default) = inner.split_once('-').map_or((inner, None), |(name, default)| (name, Some(default)));
     match environment.get(name.trim_end_matches("[*]")) {
         // A variable that is made of itself doubles with each line.
-        Some(value) if word.len() + value.len() > WORD_MAX => {}
-        Some(value) => word.push_str(&value),
+        Some(value) if value.len() > *room => {}
+        Some(value) => {
+            *room -= value.len();
+            word.push_str(&value);
+        }
         None => match default {
             Some(default) => word.push_str(default),
             None => *word += &format!("${{{name}}}"),
@@ -145,7 +152,7 @@ mod tests {
         let mut environment = Environment::new(&outer);
         let line = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         for text in ["presetenv SET inner", "setenv NEW 1", "presetenv FREE 2", "setenv", "maxconn 3"] {
-            environment.obey(&line(text));
+            environment.apply(&line(text));
         }
         let seen = ["SET", "NEW", "FREE", "GONE"].map(|name| environment.get(name));
         assert_eq!(seen, [Some("outer".into()), Some("1".into()), Some("2".into()), None]);

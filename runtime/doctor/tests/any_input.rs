@@ -159,7 +159,7 @@ fn look_at(haproxy: &str, spoe: &str, agent: Option<&str>, version: Option<Versi
     });
     diagnose(Input {
         haproxy: vec![file("haproxy.cfg", haproxy)],
-        spoe: &mut |name| (name != "gone").then(|| file("spoe.conf", spoe)),
+        spoe: &mut |name, _| (name != "gone").then(|| file("spoe.conf", spoe)),
         agent,
         environment: &|name| (name == "SET").then(|| "value".into()),
         live: Some(Live { notifies: 1, health_checks: 1, ..Live::default() }),

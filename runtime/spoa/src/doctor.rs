@@ -5,6 +5,7 @@ mod report;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, UNIX_EPOCH};
 use std::{env, fs, io};
 
 use spoa_doctor::{AgentConfig, Input, Live, SourceFile, Version, diagnose};
@@ -30,11 +31,10 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
     }
     let live = args.live.as_ref().map(live).transpose()?;
     let Files { haproxy, spoe, agent } = Files::read(&args.files)?;
-    let folder = haproxy.first().and_then(|file| Path::new(&file.name).parent()).unwrap_or(Path::new("")).to_owned();
-    let is_agent_known = agent.is_some() || live.is_some();
+    let is_agent_known = agent.is_some();
     let diagnosis = diagnose(Input {
         haproxy,
-        spoe: &mut |name| spoe_file(name, &folder, &spoe),
+        spoe: &mut |name, from| spoe_file(name, Path::new(from), &spoe),
         agent,
         live,
         environment: &|name| env::var(name).ok(),
@@ -47,6 +47,13 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
     if let Some((place, name)) = diagnosis.unread.first() {
         let name = Escaped(name);
         return Err(format!("{place}: cannot read the SPOE file {name}; name it after the configuration").into());
+    }
+    if let Some((place, name)) = diagnosis.unknown.first() {
+        let name = Escaped(name);
+        return Err(format!("{place}: the SPOE file has no engine [{name}], so HAProxy does not start").into());
+    }
+    if diagnosis.engines == 0 {
+        return Err("no filter uses SPOE: HAProxy never asks an agent".into());
     }
     match diagnosis.findings.iter().filter(|finding| !finding.kind.severity.is_advice()).count() as u64 {
         0 => Ok(()),
@@ -71,6 +78,9 @@ impl Files {
                     files.haproxy.push(source(&path)?);
                 }
             } else if path.extension().is_some_and(|extension| extension == "toml") {
+                if files.agent.is_some() {
+                    return Err(Failure::Usage("doctor reads one configuration of the agent (.toml)".into()));
+                }
                 files.agent = Some(agent(path)?);
             } else {
                 let file = source(path)?;
@@ -98,13 +108,17 @@ fn configurations(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     };
     let mut paths: Vec<_> = entries.into_iter().map(|entry| entry.path()).filter(is_read).collect();
     paths.sort();
+    if paths.is_empty() {
+        return Err(Failure::Other(format!("{} has no file that ends with .cfg", folder.display()).into()));
+    }
     Ok(paths)
 }
 
 fn source(path: &Path) -> Result<SourceFile, Failure> {
     let name = path.display().to_string();
-    let text = file::read_text(path).map_err(|error| format!("cannot read {name}: {error}"))?;
-    Ok(SourceFile { name, text })
+    let bytes = file::read_bytes(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+    // HAProxy accepts any bytes in comments and texts.
+    Ok(SourceFile { name, text: String::from_utf8_lossy(&bytes).into_owned() })
 }
 
 fn agent(path: &Path) -> Result<AgentConfig, Failure> {
@@ -119,13 +133,15 @@ fn is_spoe(text: &str) -> bool {
     words.any(|word| matches!(word, "spoe-agent" | "spoe-message" | "spoe-group"))
 }
 
-/// Returns the SPOE file that a filter names: by its path, from the folder of the configuration, or one that was given.
-fn spoe_file(name: &str, folder: &Path, given: &[SourceFile]) -> Option<SourceFile> {
+/// Returns the SPOE file that a filter in the file `from` names: by its path, from the folder of that file, or one that was given.
+fn spoe_file(name: &str, from: &Path, given: &[SourceFile]) -> Option<SourceFile> {
+    let beside = from.parent().unwrap_or(Path::new("")).join(name);
+    let is_given = |path: &Path| given.iter().find(|file| Path::new(&file.name) == path).cloned();
+    let exact = || is_given(&beside).or_else(|| is_given(Path::new(name)));
     let is_same = |file: &&SourceFile| Path::new(&file.name).file_name() == Path::new(name).file_name();
-    let only = || if let [only] = given { Some(only) } else { None };
-    let named = given.iter().find(is_same).cloned();
-    let read = || source(Path::new(name)).or_else(|_| source(&folder.join(name))).ok();
-    named.or_else(read).or_else(|| only().cloned())
+    let read = || source(Path::new(name)).or_else(|_| source(&beside)).ok();
+    let only = || if let [only] = given { Some(only.clone()) } else { None };
+    exact().or_else(|| given.iter().find(is_same).cloned()).or_else(read).or_else(only)
 }
 
 /// Asks a running agent which messages have arrived.
@@ -136,7 +152,10 @@ fn live(agent: &ListenAddr) -> Result<Live, String> {
         metrics.all("spoa_messages_total").iter().map(|of| (of.label("message").to_owned(), of.value as u64));
     let without = metrics.all("spoa_strings_without_address_total").iter().filter(|of| of.value > 0.0);
     let without = without.map(|of| (of.label("message").to_owned(), of.label("argument").to_owned(), of.value as u64));
+    let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+    let uptime = Duration::from_secs(now.saturating_sub(sum("process_start_time_seconds", &[])));
     Ok(Live {
+        uptime,
         notifies: sum("spoa_notifies_total", &[]),
         health_checks: sum("spoa_hellos_total", &[("kind", "health_check")]),
         messages: messages.filter(|(name, _)| name != "(other)").collect(),

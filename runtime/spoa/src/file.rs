@@ -30,17 +30,21 @@ pub(crate) fn read(path: &Path) -> Result<Options, Failure> {
     Ok(options)
 }
 
-/// Reads a file of text that is not larger than [`SIZE_MAX`].
+fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read_bytes(path)?).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+}
+
+/// Reads a file that is not larger than [`SIZE_MAX`].
 ///
 /// # Errors
 /// It is larger, no regular file, or cannot be read.
-pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+pub(crate) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     let (file, _) = RegularFile::open(path)?;
-    let mut text = String::new();
-    if file.take(SIZE_MAX + 1).read_to_string(&mut text)? as u64 > SIZE_MAX {
+    let mut bytes = Vec::new();
+    if file.take(SIZE_MAX + 1).read_to_end(&mut bytes)? as u64 > SIZE_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is larger than {SIZE_MAX} bytes")));
     }
-    Ok(text)
+    Ok(bytes)
 }
 
 /// Rewrites an error of the TOML reader about an unknown name, so that it names the known one that was probably meant.

@@ -6,7 +6,7 @@ use spoa_runtime::{Capabilities, Scope};
 use crate::agent::AgentConfig;
 use crate::catalogue::{
     AGENT_PIPELINING_OFF, EVERYTHING_IN_SHADOW, FRAMES_LIMIT, IDLE_TIMEOUT_OF_AGENT, LIST_FILE_MISSING,
-    MESSAGE_WITHOUT_LISTS, PROCESS_SCOPE, RANDOM_SCORES,
+    MESSAGE_IN_SHADOW, MESSAGE_WITHOUT_LISTS, PROCESS_SCOPE, RANDOM_SCORES,
 };
 use crate::finding::Finding;
 use crate::setup::Setup;
@@ -25,12 +25,17 @@ pub(super) fn check(setup: &Setup<'_>, findings: &mut Vec<Finding>) {
         if !is_sent {
             continue;
         }
+        if rule.is_shadow() {
+            let place = agent.table("message", rule.message(), "shadow");
+            findings.push(Finding::new(&MESSAGE_IN_SHADOW, &place, &[("message", rule.message())]));
+        }
         if rule.scope() == Scope::Process {
             findings.push(Finding::new(&PROCESS_SCOPE, &agent.table("message", rule.message(), "scope"), &[]));
         }
         let counted = |name: &String| agent.reputation.lists.iter().find(|list| list.name == *name);
         if let Some(lists) = &rule.policy().lists
             && rule.policy_argument().is_none()
+            && rule.policy().default_score.is_none()
             && lists.iter().filter_map(counted).all(|list| list.allow)
         {
             let place = agent.table("message", rule.message(), "lists");

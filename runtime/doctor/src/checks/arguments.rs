@@ -79,6 +79,7 @@ pub(super) fn check(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut V
             of_moment(setup, sent, findings);
             if let Some(rule) = rule {
                 headers(setup, deployed, sent, rule, findings);
+                set_source(setup, sent, rule, findings);
             }
         }
     }
@@ -103,13 +104,25 @@ fn of_moment(setup: &Setup<'_>, sent: &Sent<'_>, findings: &mut Vec<Finding>) {
     }
     let has_body = message.arguments.iter().any(|argument| argument.fetch().starts_with("req.body"));
     let waits = proxy.rules.iter().any(|rule| rule.action.starts_with("wait-for-body"));
-    if has_body && proxy.option("http-buffer-request").is_none() && !waits && moment < Moment::OnServerSession {
+    // A backend gets what its frontend has waited for.
+    if has_body
+        && proxy.kind.has_clients()
+        && proxy.option("http-buffer-request").is_none()
+        && !waits
+        && moment < Moment::OnServerSession
+    {
         found(&BODY_WITHOUT_BUFFERING, &message.arguments_at, &[]);
     }
-    let has_source = message.arguments.iter().any(|argument| argument.fetch() == "src");
-    if has_source && sent.rule.is_none() && moment <= Moment::OnFrontendHttpRequest {
-        for rule in proxy.rules.iter().filter(|rule| rule.action == "set-src" && rule.moment > moment) {
-            found(&SET_SRC_AFTER_EVENT, &rule.place, &[("event", sent.cause)]);
+}
+
+/// Checks rules that change the source after the agent was asked about it.
+fn set_source(setup: &Setup<'_>, sent: &Sent<'_>, rule: &MessageRule, findings: &mut Vec<Finding>) {
+    let is_source =
+        judged(sent.message, rule).is_ok_and(|judged| judged.iter().all(|argument| argument.fetch() == "src"));
+    if is_source && sent.rule.is_none() && sent.moment <= Moment::OnFrontendHttpRequest {
+        let rules = setup.proxy(sent.proxy).rules.iter();
+        if let Some(rule) = rules.into_iter().find(|rule| rule.action == "set-src" && rule.moment > sent.moment) {
+            findings.push(Finding::new(&SET_SRC_AFTER_EVENT, &rule.place, &[("event", sent.cause)]));
         }
     }
 }
@@ -129,11 +142,12 @@ fn judged<'m>(message: &'m Message, rule: &MessageRule) -> Result<Vec<&'m Argume
     if !named.is_empty() {
         return Ok(named);
     }
-    if let Some(first) = arguments.iter().find(|argument| ADDRESSES.contains(&argument.fetch())) {
-        return Ok(vec![first]);
+    // One whose type is not known may be an address.
+    match arguments.iter().find(|argument| !is_no_address(argument)) {
+        Some(first) if ADDRESSES.contains(&first.fetch()) => Ok(vec![first]),
+        Some(_) => Err(None),
+        None => Err(Some((&NO_ADDRESS_ARGUMENT, String::new()))),
     }
-    let is_known = arguments.iter().all(is_no_address);
-    Err(is_known.then(|| (&NO_ADDRESS_ARGUMENT, String::new())))
 }
 
 fn address(message: &Message, rule: &MessageRule, findings: &mut Vec<Finding>) {
@@ -151,8 +165,9 @@ fn address(message: &Message, rule: &MessageRule, findings: &mut Vec<Finding>) {
         if argument.name == "ip" && is_no_address(argument) {
             found(&IP_ARGUMENT_WITHOUT_ADDRESS, &[("expression", expression)]);
         }
-        if let Some(at) = expression.find(",ipmask(") {
-            let converter = expression[at + 1..].split_inclusive(')').next().unwrap_or_default();
+        let mask = expression.find(",ipmask(").map(|at| &expression[at + 1..]);
+        if let Some(converter) = mask.filter(|converter| !converter.starts_with("ipmask(32")) {
+            let converter = converter.split_inclusive(')').next().unwrap_or_default();
             found(&MASKED_ADDRESS, &[("converter", converter)]);
         }
         if !is_named && fetch == "dst" && message.arguments.iter().any(|other| other.fetch() == "src") {
@@ -162,23 +177,6 @@ fn address(message: &Message, rule: &MessageRule, findings: &mut Vec<Finding>) {
         if !is_named && is_header && message.arguments.iter().any(|other| other.fetch() == "src") {
             found(&CLIENT_CHOOSES_ADDRESS, &[]);
         }
-        forwarded(argument, &mut found);
-    }
-}
-
-/// Headers to which proxies add addresses.
-fn forwarded(argument: &Argument, found: &mut impl FnMut(&'static Kind, &[(&str, &str)])) {
-    let Some(inner) = argument.expression.split_once('(').and_then(|(_, rest)| Some(rest.split_once(')')?.0)) else {
-        return;
-    };
-    let (name, number) = inner.split_once(',').map_or((inner, None), |(name, number)| (name, Some(number)));
-    if !name.eq_ignore_ascii_case("x-forwarded-for") {
-        return;
-    }
-    match (argument.fetch(), number) {
-        ("req.hdr_ip" | "hdr_ip", Some("1")) => found(&FORWARDED_FIRST_VALUE, &[]),
-        ("req.fhdr" | "fhdr", None) => found(&FORWARDED_LAST_LINE_ONLY, &[("expression", &argument.expression)]),
-        _ => {}
     }
 }
 
@@ -207,6 +205,7 @@ fn headers(
     let headers: Vec<_> =
         judged.iter().filter(|argument| !is_no_address(argument)).filter_map(|argument| header(argument)).collect();
     let Some((name, _)) = headers.first() else { return };
+    let is_forwarded = |name: &str| name.eq_ignore_ascii_case("x-forwarded-for");
     let refuses_by = |holds: &dyn Fn(&Test) -> bool| {
         let of = |rule: &Rule| {
             rule.terms().any(|term| match &term.acl {
@@ -221,10 +220,22 @@ fn headers(
     // The client's own address may be in another message.
     let mut sent_arguments = deployed.engine.messages.iter().flat_map(|message| &message.arguments);
     let has_source = sent_arguments.any(|argument| argument.fetch() == "src");
-    if !has_source && !is_counted("hdr_cnt(") && !refuses_by(&|test: &Test| test.method == "found") {
+    let is_trusted = refuses_by(&|test: &Test| test.expression == "src");
+    if !has_source && !is_trusted && !is_counted("hdr_cnt(") && !refuses_by(&|test: &Test| test.method == "found") {
         found(&HEADER_MAY_BE_ABSENT, &[("header", name)]);
     }
-    let hops = headers.iter().filter_map(|(_, number)| Some(-(*number)?)).max().unwrap_or_default();
+    for argument in &judged {
+        match (argument.fetch(), header(argument)) {
+            ("req.hdr_ip" | "hdr_ip", Some((name, Some(1)))) if is_forwarded(name) => {
+                found(&FORWARDED_FIRST_VALUE, &[]);
+            }
+            ("req.fhdr" | "fhdr", Some((name, None))) if is_forwarded(name) && !is_counted("fhdr_cnt(") => {
+                found(&FORWARDED_LAST_LINE_ONLY, &[("expression", &argument.expression)]);
+            }
+            _ => {}
+        }
+    }
+    let hops = headers.iter().filter_map(|(_, number)| (*number)?.checked_neg()).max().unwrap_or_default();
     if hops > 1 && !is_counted("hdr_cnt(") {
         found(&FORWARDED_HOPS_UNCHECKED, &[("header", name), ("count", &hops.to_string())]);
     }

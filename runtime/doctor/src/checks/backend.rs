@@ -1,10 +1,13 @@
 //! Checks of the backend with the agents.
 
+use std::net::IpAddr;
+
 use crate::catalogue::{
     AGENT_DISABLED, AGENTS_BACKEND_BEFORE_FRONTEND, CHECK_MISSING, CHECK_TOO_SLOW, CONNECT_TIMEOUT_ABOVE_PROCESSING,
     FRAME_SIZE_ABOVE_BUFFER, HTTPCHK_ON_AGENT, NAME_NEVER_RESOLVED, NO_REDISPATCH, PIPELINING_OFF, POOL_DISABLED,
     PROCESSING_TIMEOUT_ABOVE_CLIENT, PROCESSING_TIMEOUT_WITHOUT_UNIT, SEND_PROXY_ON_AGENT, SERVER_MAXCONN_ONE,
-    SERVER_TIMEOUT_BELOW_IDLE, SERVER_TIMEOUT_BELOW_PROCESSING, SPOP_CHECK_MISSING, SSL_ON_AGENT, TCP_CHECK_ON_AGENT,
+    SERVER_TIMEOUT_BELOW_IDLE, SERVER_TIMEOUT_BELOW_PROCESSING, SPOP_CHECK_MISSING, SSL_ON_AGENT, Severity,
+    TCP_CHECK_ON_AGENT,
 };
 use crate::config::{Proxy, Server, milliseconds};
 use crate::finding::Finding;
@@ -25,18 +28,23 @@ const USES_MAX: usize = 64;
 /// The number of milliseconds below which `timeout processing` without a unit was meant as seconds.
 const UNIT_FORGOTTEN: u64 = 20;
 
-pub(super) fn check(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Finding>) {
+/// `is_closed` is true if requests are refused when events fail.
+pub(super) fn check(setup: &Setup<'_>, deployed: &Deployed<'_>, is_closed: bool, findings: &mut Vec<Finding>) {
     section(setup, deployed, findings);
     let Some(backend_at) = deployed.backend else { return };
     let backend = setup.proxy(backend_at);
     let servers: Vec<_> = backend.servers().collect();
-    if let [first, ..] = &servers[..]
-        && servers.iter().all(|server| server.keyword("disabled").is_some())
-    {
-        findings.push(Finding::new(&AGENT_DISABLED, &first.line.place, &[]));
+    if servers.iter().all(|server| server.keyword("disabled").is_some()) && backend.last("server-template").is_none() {
+        let place = servers.first().map_or(&backend.place, |first| &first.line.place);
+        findings.push(Finding::new(&AGENT_DISABLED, place, &[("backend", &backend.name)]));
     }
+    let before = findings.len();
     servers.iter().for_each(|server| of_server(setup, server, findings));
     health(backend, &servers, findings);
+    if is_closed {
+        let kept = findings.split_off(before).into_iter();
+        findings.extend(kept.filter(|finding| finding.kind.severity != Severity::FailsOpenUnnoticed));
+    }
     timeouts(setup, deployed, backend, servers.len(), findings);
     if setup.version >= MUX {
         reuse(deployed, backend_at, backend, findings);
@@ -87,7 +95,7 @@ fn of_server(setup: &Setup<'_>, server: &Server<'_>, findings: &mut Vec<Finding>
     }
     found(&SSL_ON_AGENT, server.keyword("ssl"), &[]);
     let is_none = server.value("init-addr").is_some_and(|(value, _)| value == "none");
-    if is_none && server.keyword("resolvers").is_none() {
+    if is_none && server.keyword("resolvers").is_none() && is_name(server.line.word(2)) {
         found(&NAME_NEVER_RESOLVED, Some(server.line), &[]);
     }
     if server.value("maxconn").is_some_and(|(value, _)| value == "1") {
@@ -104,7 +112,10 @@ fn of_server(setup: &Setup<'_>, server: &Server<'_>, findings: &mut Vec<Finding>
     }
     let inter = server.value("inter").map_or("2s", |(value, _)| value);
     let fall = server.value("fall").map_or("3", |(value, _)| value);
-    let time = milliseconds(inter).zip(fall.parse::<u64>().ok()).and_then(|(inter, fall)| inter.checked_mul(fall));
+    // After the first failure `fastinter` counts.
+    let fast = server.value("fastinter").map_or(inter, |(value, _)| value);
+    let times = milliseconds(inter).zip(milliseconds(fast)).zip(fall.parse::<u64>().ok());
+    let time = times.and_then(|((inter, fast), fall)| fast.checked_mul(fall.saturating_sub(1))?.checked_add(inter));
     if let Some(time) = time.filter(|time| *time > NOTICED_WITHIN) {
         let seconds = (time / 1000).to_string();
         let values = [("inter", inter), ("fall", fall), ("seconds", &*seconds)];
@@ -112,9 +123,17 @@ fn of_server(setup: &Setup<'_>, server: &Server<'_>, findings: &mut Vec<Finding>
     }
 }
 
+/// True if the address of a server is a name that has to be looked up.
+fn is_name(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let is_ip = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+    is_known(address) && !is_ip && !address.contains(['@', '/'])
+}
+
 /// Checks the protocol of health checks: of several options, the last one counts.
 fn health(backend: &Proxy, servers: &[Server<'_>], findings: &mut Vec<Finding>) {
-    const CHECKS: [&str; 9] = [
+    const CHECKS: [&str; 10] = [
+        "external-check",
         "httpchk",
         "ldap-check",
         "mysql-check",
@@ -126,10 +145,17 @@ fn health(backend: &Proxy, servers: &[Server<'_>], findings: &mut Vec<Finding>) 
         "tcp-check",
     ];
     let Some(checked) = servers.iter().find(|server| server.keyword("check").is_some()) else { return };
+    // Another port may speak another protocol, such as HTTP for the health of the agent.
+    if servers.iter().any(|server| server.keyword("port").is_some() || server.keyword("addr").is_some()) {
+        return;
+    }
+    let has_rules = backend.lines.iter().any(|line| line.word(0) == "tcp-check");
     let is_check = |line: &&std::rc::Rc<Line>| line.word(0) == "option" && CHECKS.contains(&line.word(1));
     match backend.lines.iter().rev().find(is_check) {
         Some(line) if line.word(1) == "httpchk" => findings.push(Finding::new(&HTTPCHK_ON_AGENT, &line.place, &[])),
-        Some(line) if line.word(1) == "tcp-check" => findings.push(Finding::new(&TCP_CHECK_ON_AGENT, &line.place, &[])),
+        Some(line) if line.word(1) == "tcp-check" && !has_rules => {
+            findings.push(Finding::new(&TCP_CHECK_ON_AGENT, &line.place, &[]));
+        }
         Some(_) => {}
         None => findings.push(Finding::new(&SPOP_CHECK_MISSING, &checked.line.place, &[])),
     }

@@ -4,14 +4,24 @@ use crate::catalogue::{ADDRESS_NOT_FOUND, MESSAGE_NEVER_ARRIVED, MESSAGE_NOT_SER
 use crate::finding::Finding;
 use crate::live::Live;
 use crate::setup::{Deployed, Setup};
+use spoa_runtime::text::{Count, Span};
 
 pub(super) fn check(live: &Live, setup: &Setup<'_>, findings: &mut Vec<Finding>) {
-    let mut ours = setup.deployed.iter().filter(|deployed| deployed.is_ours).peekable();
+    let is_served = |name: &str| live.messages.iter().any(|(served, _)| served == name);
+    let is_asked = |deployed: &&Deployed<'_>| {
+        let mut messages = deployed.engine.messages.iter();
+        deployed.is_ours || setup.deployed.len() == 1 || messages.any(|message| is_served(&message.name))
+    };
+    let mut ours = setup.deployed.iter().filter(is_asked).peekable();
     let Some(first) = ours.peek() else { return };
     if live.notifies == 0 && live.health_checks > 0 {
-        let checks = live.health_checks.to_string();
+        let checks = Count(live.health_checks, "health check").to_string();
         let place = first.uses.first().map_or(&first.engine.agent.place, |of| &of.filter.place);
-        return findings.push(Finding::new(&NOTHING_ARRIVES, place, &[("checks", &checks)]));
+        return findings.push(Finding::new(
+            &NOTHING_ARRIVES,
+            place,
+            &[("checks", &checks), ("time", &Span(live.uptime).to_string())],
+        ));
     }
     ours.for_each(|deployed| of_engine(live, deployed, findings));
 }

@@ -9,12 +9,16 @@ use crate::catalogue::{
 };
 use crate::finding::Finding;
 use crate::rules::{Moment, Term, TermAcl, variables};
-use crate::setup::{Deployed, Setup, Use, names};
+use crate::setup::{Deployed, Setup, Use, names, never_occurs};
 use crate::spoe::Event;
 use spoa_reputation::{MessageRule, Prefix};
+use spoa_runtime::Scope;
+
+/// The number of filters of an engine whose modes are looked at.
+const USES_MAX: usize = 64;
 
 pub(super) fn check(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Finding>) {
-    unsent(deployed, findings);
+    unsent(setup, deployed, findings);
     events(setup, deployed, findings);
     unserved(setup, deployed, findings);
     for Use { proxy, filter } in &deployed.uses {
@@ -26,16 +30,22 @@ pub(super) fn check(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut V
 }
 
 /// Messages that are in no `messages` line, and groups that no rule sends.
-fn unsent(deployed: &Deployed<'_>, findings: &mut Vec<Finding>) {
+fn unsent(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Finding>) {
     let engine = deployed.engine;
     let grouped = engine.groups.iter().flat_map(|group| group.messages.iter().map(String::as_str));
     let named: BTreeSet<_> = engine.agent.messages().chain(grouped).collect();
-    for message in engine.messages.iter().filter(|message| !named.contains(message.name.as_str())) {
+    // Somebody else's agent may have messages that are turned off on purpose.
+    let is_meant = |name: &str| deployed.sent.is_empty() || setup.rules.contains_key(name);
+    for message in engine.messages.iter().filter(|of| !named.contains(of.name.as_str()) && is_meant(&of.name)) {
         findings.push(Finding::new(&MESSAGE_NOT_LISTED, &message.place, &[("message", &message.name)]));
     }
     let sent: BTreeSet<_> = deployed.sent.iter().filter(|sent| sent.rule.is_some()).map(|sent| sent.cause).collect();
     let used: BTreeSet<_> = engine.agent.groups().collect();
+    let sent_by_event: BTreeSet<_> = engine.agent.messages().collect();
     for group in &engine.groups {
+        if group.messages.iter().all(|name| sent_by_event.contains(name.as_str())) {
+            continue;
+        }
         if used.contains(group.name.as_str()) && !sent.contains(group.name.as_str()) && !group.messages.is_empty() {
             let values = [("group", &*group.name), ("engine", deployed.name)];
             findings.push(Finding::new(&GROUP_NEVER_SENT, &group.place, &values));
@@ -44,12 +54,11 @@ fn unsent(deployed: &Deployed<'_>, findings: &mut Vec<Finding>) {
 }
 
 fn events(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Finding>) {
-    let mut modes = deployed.uses.iter().map(|of| setup.proxy(of.proxy).is_http);
-    let is_tcp = modes.clone().all(|is_http| is_http == Some(false));
-    let is_http = modes.any(|is_http| is_http == Some(true));
+    let proxies: Vec<_> = deployed.uses.iter().take(USES_MAX).map(|of| setup.proxy(of.proxy)).collect();
+    let is_http = proxies.iter().any(|proxy| proxy.is_http == Some(true));
     let by_event = deployed.engine.sent().filter(|(_, group)| group.is_none());
     for (message, event) in by_event.filter_map(|(message, _)| Some((message, message.event.as_ref()?))) {
-        if event.name.contains("http") && is_tcp {
+        if proxies.iter().all(|proxy| never_occurs(event, proxy)) {
             findings.push(Finding::new(&HTTP_EVENT_IN_TCP_MODE, &event.place, &[("event", &event.name)]));
         }
         if let Some((first, second)) =
@@ -61,13 +70,19 @@ fn events(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Finding
                 &[("first", &first), ("second", &second)],
             ));
         }
-        if event.moment == Some(Moment::OnClientSession) && is_http && !reads_a_variable(event) {
-            let rule = deployed.rule(setup, message);
-            let read = rule.map_or("VARIABLE".into(), |rule| deployed.full_name(rule, names(rule)[0].0));
+        let rule = deployed.rule(setup, message).filter(|rule| rule.scope() == Scope::Session);
+        if let Some(rule) = rule.filter(|_| event.moment == Some(Moment::OnClientSession))
+            && is_http
+            && !reads_a_variable(event)
+        {
+            let read = deployed.full_name(rule, names(rule)[0].0);
             findings.push(Finding::new(&SESSION_QUESTION_REPEATED, &event.place, &[("variable", &read)]));
         }
     }
 }
+
+/// The number of networks of a condition that are compared with those of another.
+const NETWORKS_MAX: usize = 64;
 
 /// Returns two networks that must both contain the source, and have no address in common.
 fn disjoint(terms: &[Term]) -> Option<(String, String)> {
@@ -86,7 +101,8 @@ fn disjoint(terms: &[Term]) -> Option<(String, String)> {
         TermAcl::Inline(test) => test.patterns.join(" "),
         TermAcl::Named(name) => name.clone(),
     };
-    (!a.iter().any(|a| b.iter().any(|b| meets(a, b)))).then(|| (name(first), name(second)))
+    let is_short = a.len().max(b.len()) <= NETWORKS_MAX;
+    (is_short && !a.iter().any(|a| b.iter().any(|b| meets(a, b)))).then(|| (name(first), name(second)))
 }
 
 /// Reads `192.0.2.0/24` or an address.

@@ -40,14 +40,18 @@ fn messages(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Findi
     for (at, (first, first_rule)) in sent.iter().enumerate() {
         for (second, second_rule) in &sent[at + 1..] {
             let (a, b) = (first.message, second.message);
+            let is_always = |message: &Message| message.event.as_ref().is_none_or(|event| event.condition.is_empty());
             let is_together = first.proxy == second.proxy && first.moment == second.moment && first.rule == second.rule;
             if !is_together || a.name == b.name || !overlap(first_rule, second_rule) {
                 continue;
             }
             let values = [("first", &*a.name), ("second", &*b.name)];
-            if ask_the_same(a, b) {
+            let condition = |message: &Message| {
+                message.event.as_ref().map(|event| format!("{} {:?}", event.is_unless, event.condition))
+            };
+            if ask_the_same(a, b) && condition(a) == condition(b) {
                 findings.push(Finding::new(&SAME_QUESTION_TWICE, &b.place, &values));
-            } else {
+            } else if is_always(a) && is_always(b) {
                 let place = setup.agent.map(|agent| agent.table("message", &b.name, "prefix"));
                 findings.push(Finding::new(&VARIABLE_OVERWRITTEN, place.as_ref().unwrap_or(&b.place), &values));
             }
@@ -59,8 +63,16 @@ fn engines(setup: &Setup<'_>, a: &Deployed<'_>, b: &Deployed<'_>, findings: &mut
     let is_together = a.uses.iter().any(|of| b.uses.iter().any(|other| other.proxy == of.proxy));
     let rules = |of: &Deployed<'_>| of.served(setup).into_iter().map(|(_, rule)| rule.clone()).collect::<Vec<_>>();
     let (of_a, of_b) = (rules(a), rules(b));
+    let has_condition = |of: &Deployed<'_>| {
+        of.engine.messages.iter().any(|message| message.event.as_ref().is_none_or(|event| !event.condition.is_empty()))
+    };
     let overlaps = of_a.iter().any(|rule| of_b.iter().any(|other| overlap(rule, other)));
-    if !is_together || !overlaps || a.engine.agent.prefix() != b.engine.agent.prefix() {
+    if !is_together
+        || !overlaps
+        || has_condition(a)
+        || has_condition(b)
+        || a.engine.agent.prefix() != b.engine.agent.prefix()
+    {
         return;
     }
     // The filter that comes later in the proxy replaces the other's variables.

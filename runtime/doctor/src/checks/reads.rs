@@ -23,7 +23,7 @@ pub(super) struct Read<'s> {
     pub(super) unused_acl: Option<&'s str>,
 }
 
-/// Returns all of them.
+/// Returns every place where a variable is read.
 pub(super) fn all<'s>(setup: &Setup<'s>) -> Vec<Read<'s>> {
     let mut reads = Vec::new();
     for at in 0..setup.config.proxies.len() {
@@ -40,8 +40,15 @@ pub(super) fn all<'s>(setup: &Setup<'s>) -> Vec<Read<'s>> {
 /// The number of `acl` lines of one name whose tests are looked at in each rule.
 const TESTS_MAX: usize = 64;
 
+/// The number of variables that are looked at in each rule.
+const READS_MAX: usize = 256;
+
 fn of_rule<'s>(proxy_at: usize, proxy: &'s Proxy, number: usize, rule: &'s Rule, reads: &mut Vec<Read<'s>>) {
+    let room = reads.len() + READS_MAX;
     let mut read = |name: &str, test: Option<(Rc<Test>, bool)>| {
+        if reads.len() == room {
+            return;
+        }
         reads.push(Read {
             name: name.to_owned(),
             proxy: proxy_at,
@@ -55,7 +62,13 @@ fn of_rule<'s>(proxy_at: usize, proxy: &'s Proxy, number: usize, rule: &'s Rule,
     for word in &rule.words {
         variables(word).for_each(|name| read(name, None));
     }
+    let mut known = BTreeSet::new();
     for Term { is_negated, acl } in rule.terms() {
+        if let TermAcl::Named(name) = acl
+            && !known.insert((name, *is_negated))
+        {
+            continue;
+        }
         let tests: Vec<_> = match acl {
             TermAcl::Inline(test) => vec![Rc::clone(test)],
             TermAcl::Named(name) => {

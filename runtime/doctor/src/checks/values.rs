@@ -39,7 +39,10 @@ pub(super) fn check(
     findings: &mut Vec<Finding>,
 ) {
     let (Some((test, _)), Some((_, rule)), true) = (&read.test, read.rule, deployed.is_ours) else { return };
-    if test.variable() != Some(read.name.as_str()) || !test.patterns.iter().all(|pattern| is_known(pattern)) {
+    if test.variable() != Some(read.name.as_str())
+        || !test.patterns.iter().all(|pattern| is_known(pattern))
+        || test.has_file
+    {
         return;
     }
     let served = deployed.served(setup);
@@ -49,7 +52,9 @@ pub(super) fn check(
     let mut found = |kind, values: &[(&str, &str)]| findings.push(Finding::new(kind, &read.place, values));
     let values: Vec<_> = words(test).collect();
     let value = values.first().copied().unwrap_or_default();
-    let is_verdict = |value: &&str| ["allow", "listed", "unknown"].contains(value);
+    let is_same =
+        |known: &str, value: &str| if test.is_caseless { known.eq_ignore_ascii_case(value) } else { known == value };
+    let is_verdict = |value: &&str| ["allow", "listed", "unknown"].iter().any(|known| is_same(known, value));
     match served.iter().find_map(meaning) {
         Some(Meaning::Listed) if test.method == "str" && matches!(value, "true" | "false") => {
             found(&BOOLEAN_COMPARED_AS_STRING, &[("variable", &read.name), ("value", value)]);
@@ -59,7 +64,8 @@ pub(super) fn check(
         }
         Some(Meaning::List) if test.method == "str" && !values.is_empty() => {
             let Some(agent) = setup.agent else { return };
-            let known = |value: &&str| agent.reputation.lists.iter().any(|list| list.name == *value);
+            let known =
+                |value: &&str| value.is_empty() || agent.reputation.lists.iter().any(|list| is_same(&list.name, value));
             if !values.iter().any(known) {
                 let names =
                     agent.reputation.lists.iter().map(|list| format!("`{}`", list.name)).collect::<Vec<_>>().join(", ");
@@ -96,13 +102,13 @@ fn score(setup: &Setup<'_>, deployed: &Deployed<'_>, read: &Read<'_>, rule: &Rul
     let (operator, number) = limit(test)?;
     match operator {
         "lt" | "le" if acts_if(read) => {
-            let limit = if operator == "le" { number + 1 } else { number };
+            let limit = if operator == "le" { number.saturating_add(1) } else { number };
             let lowest = lowest_score(setup, deployed)?;
             let values = [("limit", &*limit.to_string()), ("lowest", &*lowest.to_string())];
             (lowest >= limit).then(|| Finding::new(&SCORE_ABOVE_LIMIT, &read.place, &values))
         }
         "ge" | "gt" if !acts_if(read) && is_only_agent && is_alone(rule) => {
-            let limit = if operator == "gt" { number + 1 } else { number };
+            let limit = if operator == "gt" { number.saturating_add(1) } else { number };
             let values = [("variable", &*read.name), ("limit", &*limit.to_string())];
             Some(Finding::new(&RULE_INVERTED, &read.place, &values))
         }
@@ -124,7 +130,7 @@ fn lowest_score(setup: &Setup<'_>, deployed: &Deployed<'_>) -> Option<i64> {
     }
     // Lists in shadow mode alone have a finding of their own.
     let counted = agent.reputation.lists.iter().filter(|list| !list.allow && !list.shadow);
-    counted.map(|list| i64::from(list.score)).min()
+    counted.map(|list| i64::from(list.score)).min().map(|lowest| lowest.min(i64::from(agent.reputation.default_score)))
 }
 
 /// Checks a comparison with the variable of `set-on-error`.

@@ -7,14 +7,15 @@ use super::reads::{self, Read};
 use super::values;
 use crate::catalogue::{
     ACCEPT_BEFORE_REJECT, ACL_UNUSED, ANSWER_UNUSED, CONNECTION_RULE, CONTENT_RULE_BEFORE_EVENT, COPY_SET_AFTER_RULE,
-    ERROR_VARIABLE_NEVER_SET, ERROR_VARIABLE_SCOPE, FRONTEND_WITHOUT_FILTER, GROUP_SENT_AFTER_RULE, HEADER_NOT_REMOVED,
-    Kind, RESPONSE_EVENT, RULE_BEFORE_EVENT, SESSION_RULE, VARIABLE_NAME, VARIABLE_PREFIX, VARIABLE_RENAMED,
-    VARIABLE_SCOPE,
+    ERROR_VALUE_INCOMPLETE, ERROR_VARIABLE_NEVER_SET, ERROR_VARIABLE_SCOPE, FRONTEND_WITHOUT_FILTER,
+    GROUP_SENT_AFTER_RULE, HEADER_NOT_REMOVED, Kind, RESPONSE_EVENT, RULE_BEFORE_EVENT, SCORE_ABOVE_LIMIT,
+    SESSION_RULE, VARIABLE_NAME, VARIABLE_PREFIX, VARIABLE_RENAMED, VARIABLE_SCOPE,
 };
 use crate::checks::values::refuses;
 use crate::finding::Finding;
-use crate::rules::{Moment, variables};
-use crate::setup::{Deployed, Sent, Setup, names};
+use crate::rules::{Moment, Rule, variables};
+use crate::setup::{Deployed, Meaning, Sent, Setup, names};
+use crate::source::Place;
 use crate::words::is_known;
 use spoa_reputation::MessageRule;
 
@@ -23,6 +24,8 @@ use spoa_reputation::MessageRule;
 pub(super) struct Used {
     /// Whole names of the variables of `set-on-error`.
     pub(super) errors: BTreeSet<String>,
+    /// The prefixes of engines whose failed events are refused.
+    pub(super) closed: BTreeSet<String>,
     /// The indices of engines whose answer is read, or whose answer somebody tries to read.
     engines: BTreeSet<usize>,
 }
@@ -34,6 +37,15 @@ struct Check<'c, 's> {
     by_prefix: BTreeMap<&'s str, Vec<usize>>,
     /// The proxies related to each, which are asked for once per proxy.
     related: BTreeMap<usize, Option<Rc<[usize]>>>,
+    /// The number of rules of all proxies that set or remove a header, by its name in lower case.
+    header_rules: BTreeMap<String, usize>,
+    /// A rule removes headers whose names it does not write out.
+    removes_by_pattern: bool,
+    /// Engines whose answer is in an ACL that no rule uses, with the ACL.
+    unused_acls: Vec<(usize, String, Place)>,
+    /// Tests of scores, and those of them that no list can meet.
+    score_tests: usize,
+    score_findings: Vec<Finding>,
     findings: &'c mut Vec<Finding>,
     used: Used,
 }
@@ -43,12 +55,31 @@ pub(super) fn check(setup: &Setup<'_>, findings: &mut Vec<Finding>) -> Used {
     for (at, deployed) in setup.deployed.iter().enumerate() {
         by_prefix.entry(deployed.engine.agent.prefix()).or_default().push(at);
     }
-    let mut check = Check { setup, by_prefix, related: BTreeMap::new(), findings, used: Used::default() };
+    let mut check = Check {
+        setup,
+        by_prefix,
+        related: BTreeMap::new(),
+        header_rules: header_rules(setup),
+        removes_by_pattern: setup.config.proxies.iter().flat_map(|of| &of.rules).any(removes_by_pattern),
+        unused_acls: Vec::new(),
+        score_tests: 0,
+        score_findings: Vec::new(),
+        findings,
+        used: Used::default(),
+    };
     for read in reads::all(setup) {
         check.read(&read);
     }
     check.used_by_arguments();
     check.unused();
+    let closed = &check.used.closed;
+    if !closed.is_empty() {
+        check.findings.retain(|finding| finding.kind.id != ERROR_VALUE_INCOMPLETE.id);
+    }
+    // Another rule may refuse what this one lets pass.
+    if check.score_findings.len() == check.score_tests {
+        check.findings.append(&mut check.score_findings);
+    }
     check.used
 }
 
@@ -61,14 +92,22 @@ impl<'s> Check<'_, 's> {
         if !is_known(&read.name) {
             return;
         }
-        if self.setup.set_by_rules.contains_key(read.name.as_str()) {
-            return self.copy(read);
-        }
         let Some((scope, rest)) = read.name.split_once('.') else { return };
         let mut splits = rest.match_indices('.').map(|(at, _)| (&rest[..at], &rest[at + 1..]));
         let known = splits.find_map(|(prefix, name)| Some((self.by_prefix.get(prefix)?.clone(), name)));
-        let Some((engines, name)) = known else { return self.other_prefix(read, scope, rest) };
+        let is_set_by_rules = self.setup.set_anywhere.contains(&read.name);
+        let Some((engines, name)) = known else {
+            return if is_set_by_rules { self.copy(read) } else { self.other_prefix(read, scope, rest) };
+        };
+        if let Some(acl) = read.unused_acl {
+            engines.iter().for_each(|at| self.unused_acls.push((*at, acl.to_owned(), read.place.clone())));
+            return;
+        }
         self.used.engines.extend(&engines);
+        // A rule may set a default, for example.
+        if is_set_by_rules {
+            return self.copy(read);
+        }
         // Several engines may have the same prefix: the first one that sets the variable is meant.
         let setup = self.setup;
         let of = engines.iter().map(|at| &setup.deployed[*at]);
@@ -83,9 +122,6 @@ impl<'s> Check<'_, 's> {
 
     /// A variable that an engine sets: is it set by then, and can the comparison be true?
     fn answer(&mut self, read: &Read<'s>, scope: &str, name: &str, deployed: &Deployed<'s>) {
-        if let Some(acl) = read.unused_acl {
-            return self.found(&ACL_UNUSED, read, &[("acl", acl)]);
-        }
         let setup = self.setup;
         let variable = if deployed.is_ours { format!("{scope}.{name}") } else { String::new() };
         // The log of a proxy without the filter is inherited from `defaults`, and its variables are empty there. Other findings are
@@ -98,6 +134,10 @@ impl<'s> Check<'_, 's> {
             let sent: Vec<_> =
                 related.iter().filter_map(|proxy| deployed.first_sent.get(&(*proxy, variable.clone()))).collect();
             let Some(first) = sent.first() else {
+                let proxy = self.setup.proxy(read.proxy);
+                if self.setup.is_unreachable(read.proxy) || !proxy.has_own(&read.place) {
+                    return;
+                }
                 let values = [
                     ("engine", deployed.name),
                     ("variable", &*read.name),
@@ -105,7 +145,9 @@ impl<'s> Check<'_, 's> {
                 ];
                 return self.found(&FRONTEND_WITHOUT_FILTER, read, &values);
             };
-            if !sent.iter().any(|sent| is_before(sent, read)) {
+            // In the session the answer to an earlier request may be there.
+            let is_kept = scope == "sess" && first.moment >= Moment::OnServerSession;
+            if !sent.iter().any(|sent| is_before(sent, read)) && !is_kept {
                 return self.found(
                     kind_of_late(first, read),
                     read,
@@ -115,7 +157,16 @@ impl<'s> Check<'_, 's> {
         }
         self.accepted_before(read);
         self.header(read);
+        let before = self.findings.len();
         values::check(setup, deployed, read, name, self.findings);
+        if read.test.is_some() && names_score(setup, deployed, name) {
+            self.score_tests += 1;
+            let found = self.findings.split_off(before);
+            let (of_score, others): (Vec<_>, _) =
+                found.into_iter().partition(|finding| finding.kind.id == SCORE_ABOVE_LIMIT.id);
+            self.score_findings.extend(of_score);
+            self.findings.extend(others);
+        }
     }
 
     /// A rule that refuses clients after a rule that accepts some of them.
@@ -133,13 +184,13 @@ impl<'s> Check<'_, 's> {
 
     /// A header that is set only if there is an answer.
     fn header(&mut self, read: &Read<'s>) {
-        let Some((number, rule)) = read.rule.filter(|(_, rule)| rule.action == "set-header" && read.test.is_none())
-        else {
+        let Some((_, rule)) = read.rule.filter(|(_, rule)| rule.action == "set-header" && read.test.is_none()) else {
             return;
         };
         let Some(header) = rule.words.get(2).filter(|_| !rule.condition.is_empty()) else { return };
-        let removed = self.setup.proxy(read.proxy).removed_headers.get(&header.to_ascii_lowercase());
-        if read.moment < Moment::OnHttpResponse && removed.is_none_or(|removed| *removed > number) {
+        // Another rule may set the header in the other case, and another proxy may remove it.
+        let is_only = self.header_rules.get(&header.to_ascii_lowercase()) == Some(&1);
+        if read.moment < Moment::OnHttpResponse && is_only && !self.removes_by_pattern {
             self.found(&HEADER_NOT_REMOVED, read, &[("header", header)]);
         }
     }
@@ -204,6 +255,14 @@ impl<'s> Check<'_, 's> {
         if scope != "txn" {
             self.found(&ERROR_VARIABLE_SCOPE, read, &[("variable", &read.name), ("answer", &set)]);
         } else if read.unused_acl.is_none() {
+            let refuses_it = read.rule.is_some_and(|(_, rule)| refuses(rule));
+            if refuses_it
+                && read.test.as_ref().is_some_and(|(test, _)| {
+                    test.method == "found" || test.patterns.first().is_some_and(|of| of == "gt")
+                })
+            {
+                self.used.closed.insert(agent.prefix().to_owned());
+            }
             values::check_error(deployed, read, self.findings);
         }
         self.used.errors.insert(set);
@@ -214,7 +273,7 @@ impl<'s> Check<'_, 's> {
         let Some((number, _)) = read.rule.filter(|_| matches!(read.name.split('.').next(), Some("txn" | "req"))) else {
             return;
         };
-        let set = self.setup.set_by_rules[read.name.as_str()];
+        let Some(set) = self.setup.set_by_rules.get(read.name.as_str()).copied() else { return };
         let (proxy, moment, rule) = set.first;
         if !set.is_one_place || (proxy, moment) != (read.proxy, read.moment) || rule < number {
             return;
@@ -249,12 +308,45 @@ impl<'s> Check<'_, 's> {
         for (at, deployed) in self.setup.deployed.iter().enumerate() {
             let served = deployed.served(self.setup);
             let (Some((_, rule)), Some(of)) = (served.first(), deployed.uses.first()) else { continue };
-            if !self.used.engines.contains(&at) && !deployed.sent.is_empty() {
+            if self.used.engines.contains(&at) || deployed.sent.is_empty() {
+                continue;
+            }
+            if let Some((_, acl, place)) = self.unused_acls.iter().find(|(of, _, _)| *of == at) {
+                self.findings.push(Finding::new(&ACL_UNUSED, place, &[("acl", acl)]));
+                continue;
+            }
+            let prefix = deployed.engine.agent.prefix();
+            let is_mentioned = ["proc", "sess", "txn", "req", "res"]
+                .iter()
+                .any(|scope| self.setup.mentions(&format!("{scope}.{prefix}.")));
+            if !is_mentioned {
                 let set = deployed.full_name(rule, names(rule)[0].0);
                 self.findings.push(Finding::new(&ANSWER_UNUSED, &of.filter.place, &[("answer", &set)]));
             }
         }
     }
+}
+
+/// Returns the number of rules that set or remove each header.
+fn header_rules(setup: &Setup<'_>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for rule in setup.config.proxies.iter().flat_map(|proxy| &proxy.rules) {
+        if matches!(rule.action.as_str(), "set-header" | "del-header" | "replace-header") {
+            let name = rule.words.get(2).map_or_else(String::new, |name| name.to_ascii_lowercase());
+            *counts.entry(name).or_insert(0) += 1;
+        }
+    }
+    counts
+}
+
+fn removes_by_pattern(rule: &Rule) -> bool {
+    rule.action == "del-header" && rule.words.iter().any(|word| word == "-m")
+}
+
+/// True if a variable is a score.
+fn names_score(setup: &Setup<'_>, deployed: &Deployed<'_>, name: &str) -> bool {
+    let is_score = |(known, meaning): (&str, Meaning)| known == name && meaning == Meaning::Score;
+    deployed.served(setup).iter().any(|(_, rule)| names(rule).into_iter().any(is_score))
 }
 
 /// True if a message is sent before a rule reads its answer.

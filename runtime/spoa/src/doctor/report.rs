@@ -24,11 +24,8 @@ pub(super) fn text(diagnosis: &Diagnosis) -> String {
             lines.iter().for_each(|line| text += &format!("{}\n", Escaped(line)));
         }
     }
-    if diagnosis.findings.is_empty() && diagnosis.unread.is_empty() {
-        text += &match diagnosis.engines as u64 {
-            0 => "no filter uses SPOE: HAProxy never asks an agent\n".to_owned(),
-            engines => format!("nothing found in the setup of {}\n", Count(engines, "engine")),
-        };
+    if diagnosis.findings.is_empty() && diagnosis.engines > 0 {
+        text += &format!("nothing found in the setup of {}\n", Count(diagnosis.engines as u64, "engine"));
     }
     text
 }

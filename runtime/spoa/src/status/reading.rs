@@ -177,11 +177,15 @@ impl Rise<'_> {
         self.of(family, wanted) / self.seconds()
     }
 
-    /// Returns the NOTIFYs per second of an engine.
-    pub(super) fn engine_rate(self, engine: &Engine) -> f64 {
+    /// Returns the NOTIFYs per second of an engine; `None` if it was not shown before and is not new.
+    pub(super) fn engine_rate(self, engine: &Engine) -> Option<f64> {
         let is_same = |other: &&Engine| (&other.id, &other.peer) == (&engine.id, &engine.peer);
-        let before = self.before.engines.iter().find(is_same).map_or(0, |before| before.notifies);
-        engine.notifies.saturating_sub(before) as f64 / self.seconds()
+        let before = match self.before.engines.iter().find(is_same) {
+            Some(before) => before.notifies,
+            None if engine.first_seen >= self.before.time => 0,
+            None => return None,
+        };
+        Some(engine.notifies.saturating_sub(before) as f64 / self.seconds())
     }
 }
 

@@ -114,7 +114,7 @@ fn engines(now: &Reading, rise: Option<Rise<'_>>) -> Table {
         vec![
             engine.peer.clone(),
             engine.versions.to_string(),
-            or_nothing(rise, |rise| per_second(rise.engine_rate(engine))),
+            or_nothing(rise.and_then(|rise| rise.engine_rate(engine)), per_second),
             count(engine.notifies as f64),
             count(engine.connections as f64),
             ago(engine.first_seen),

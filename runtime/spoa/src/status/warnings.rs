@@ -20,7 +20,9 @@ const LISTS_SHOWN: usize = 5;
 pub(super) fn of(now: &Reading, rise: Option<Rise<'_>>, refused: &[(String, String)]) -> Vec<String> {
     let mut found = Vec::new();
     setup(now, &mut found);
-    unread_addresses(now, rise, &mut found);
+    if let Some(rise) = rise {
+        unread_addresses(now, rise, &mut found);
+    }
     lists(now, refused, &mut found);
     if let Some(rise) = rise {
         events(rise, &mut found);
@@ -55,12 +57,12 @@ fn setup(now: &Reading, found: &mut Vec<String>) {
 }
 
 /// Adds warnings about arguments that held no address since the last reading.
-fn unread_addresses(now: &Reading, rise: Option<Rise<'_>>, found: &mut Vec<String>) {
+fn unread_addresses(now: &Reading, rise: Rise<'_>, found: &mut Vec<String>) {
     const FAMILY: &str = "spoa_strings_without_address_total";
     for sample in now.all(FAMILY) {
         let (message, argument) = (sample.label("message"), sample.label("argument"));
-        let before = |rise: Rise<'_>| rise.before.sum(FAMILY, &[("message", message), ("argument", argument)]);
-        if sample.value > rise.map_or(0.0, before) {
+        let before = rise.before.sum(FAMILY, &[("message", message), ("argument", argument)]);
+        if sample.value > before {
             let total = count(sample.value);
             let (message, argument) = (Escaped(message), Escaped(argument));
             found.push(format!(

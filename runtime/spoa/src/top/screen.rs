@@ -7,6 +7,8 @@ use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Wrap};
 
+use spoa_runtime::text::Escaped;
+
 use super::layout::{GAP, pad, visible, width, widths};
 use crate::status::{Status, Table, Tone};
 
@@ -58,9 +60,9 @@ impl Screen {
             KeyCode::Tab => self.select((self.at() + 1) % self.tables()),
             KeyCode::BackTab => self.select((self.at() + self.tables() - 1) % self.tables()),
             KeyCode::Char(digit @ '1'..='9') => self.select(digit as usize - '1' as usize),
-            KeyCode::Down | KeyCode::Char('j') => self.row += 1,
+            KeyCode::Down | KeyCode::Char('j') => self.row = self.row.saturating_add(1),
             KeyCode::Up | KeyCode::Char('k') => self.row = self.row.saturating_sub(1),
-            KeyCode::PageDown => self.row += self.page,
+            KeyCode::PageDown => self.row = self.row.saturating_add(self.page),
             KeyCode::PageUp => self.row = self.row.saturating_sub(self.page),
             KeyCode::Home => (self.row, self.skipped) = (0, 0),
             KeyCode::End => self.row = usize::MAX,
@@ -101,7 +103,7 @@ impl Screen {
         let [head, warned, counted, tabs, table, keys] = Layout::vertical([
             Constraint::Length(1),
             Constraint::Length(warned),
-            Constraint::Length(numbers.len() as u16 + 1),
+            Constraint::Length(u16::try_from(numbers.len()).unwrap_or(u16::MAX).saturating_add(1)),
             Constraint::Length(1),
             Constraint::Min(3),
             Constraint::Length(1),
@@ -124,7 +126,7 @@ impl Screen {
             Tone::Bad => Color::Red,
         };
         let state = match &self.error {
-            Some(error) => Span::styled(format!("no numbers, those below are old: {error}"), Color::Red),
+            Some(error) => Span::styled(format!("no numbers, those below are old: {}", Escaped(error)), Color::Red),
             None => Span::styled(&*self.status.state, Style::new().fg(color).bold()),
         };
         let about = format!("   {} at {}", self.status.about, self.agent);
