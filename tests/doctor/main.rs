@@ -83,7 +83,7 @@ fn each_fault_is_found_and_nothing_else() {
             let mut found = on_case(&case, &case.faulty, version);
             found.retain(|(id, _, _)| !case.also.contains(id));
             match case.is_shown_by(version) {
-                Some(true) => assert_eq!(found, [expected.clone()], "{} with {version:?}", case.name),
+                Some(true) => assert_eq!(found, std::slice::from_ref(&expected), "{} with {version:?}", case.name),
                 Some(false) => assert_eq!(found, [], "{} with {version:?}", case.name),
                 None => {}
             }
