@@ -106,11 +106,16 @@ pub(crate) struct Test {
     pub(crate) method: String,
     /// The words after the flags: an operator and values.
     pub(crate) patterns: Vec<String>,
+    /// The variables that it reads, of which the first [`VARIABLES_MAX`] are looked at.
+    pub(crate) variables: Vec<String>,
     /// Case does not matter.
     pub(crate) is_caseless: bool,
     /// Values are in a file.
     pub(crate) has_file: bool,
 }
+
+/// The number of variables of a test that are looked at.
+const VARIABLES_MAX: usize = 64;
 
 impl Test {
     /// Reads `EXPRESSION [-m METHOD] [FLAGS] [OPERATOR] VALUE ...`.
@@ -133,6 +138,9 @@ impl Test {
                 _ => test.patterns.push(word.clone()),
             }
         }
+        let texts = [&test.expression].into_iter().chain(&test.patterns);
+        let read = texts.flat_map(|text| variables(text)).take(VARIABLES_MAX).map(str::to_owned);
+        test.variables = read.collect();
         test
     }
 

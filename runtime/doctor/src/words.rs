@@ -85,7 +85,7 @@ fn escape(rest: &mut Chars<'_>, word: &mut String) {
 const WORD_MAX: usize = 64 << 10;
 
 /// The length in bytes of the name of a variable and its default.
-const NAME_MAX: usize = 1024;
+const NAME_MAX: usize = 256;
 
 /// Reads the name after a `$`, with an optional default as in `${NAME-default}`, and adds its value.
 fn variable(rest: &mut Chars<'_>, word: &mut String, environment: &Environment<'_>, room: &mut usize) {

@@ -202,3 +202,38 @@ proptest! {
         log.explained();
     }
 }
+
+/// Configurations whose time or memory grew with the square of their size, or worse, end within the time of other tests.
+#[test]
+fn large_configurations_are_looked_at() {
+    let setup = |rules: &str| {
+        format!(
+            "defaults\n mode http\nfrontend f\n filter spoe engine e config s\n{rules}\nbackend b\n server x 127.0.0.1:1\n"
+        )
+    };
+    let spoe = |agent: &str, condition: &str| {
+        format!(
+            "[e]\nspoe-agent p\n messages check-request\n use-backend b\n{agent}\nspoe-message check-request\n args src\n event \
+             on-frontend-http-request {condition}\n"
+        )
+    };
+    let doubled = format!("global\n setenv X aaaaaaaa\n{}", " setenv X \"$X$X\"\n".repeat(40));
+    let acls = format!(" acl a {}\n", "var(txn.p.ip_score) ".repeat(200)).repeat(64)
+        + &" http-request deny if a\n".repeat(200);
+    let networks = format!("if {{ src {} }} {{ src {} }}", "10.0.0.1 ".repeat(5000), "11.0.0.1 ".repeat(5000));
+    let groups = " groups g\n".repeat(5000) + "spoe-group g\n messages " + &"check-request ".repeat(5000);
+    let usual = spoe("", "");
+    for (haproxy, spoe) in [
+        (format!("{doubled}{}", setup(&format!(" http-request set-header x \"{}\"", "$X ".repeat(5000)))), &usual),
+        (setup(&acls), &usual),
+        (setup(&format!(" http-request deny if {}", "z ".repeat(20_000))), &usual),
+        (setup(&format!(" http-request set-header x \"{}\"", "${".repeat(20_000))), &usual),
+        (".if 1\n".repeat(20_000) + &setup(""), &usual),
+        (setup(""), &spoe("", &networks)),
+        (setup(""), &spoe(&groups, "")),
+        (setup(" http-request deny if { var(txn.p.ip_score) -m int le 9223372036854775807 }"), &usual),
+    ] {
+        let Diagnosis { engines, unread, .. } = look_at(&haproxy, spoe, Some("[[list]]\nname = \"bad\"\n"), None);
+        assert_eq!((engines, unread.len()), (1, 0));
+    }
+}

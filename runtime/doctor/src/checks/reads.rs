@@ -41,7 +41,7 @@ pub(super) fn all<'s>(setup: &Setup<'s>) -> Vec<Read<'s>> {
 const TESTS_MAX: usize = 64;
 
 /// The number of variables that are looked at in each rule.
-const READS_MAX: usize = 256;
+const READS_MAX: usize = 32;
 
 fn of_rule<'s>(proxy_at: usize, proxy: &'s Proxy, number: usize, rule: &'s Rule, reads: &mut Vec<Read<'s>>) {
     let room = reads.len() + READS_MAX;
@@ -76,10 +76,7 @@ fn of_rule<'s>(proxy_at: usize, proxy: &'s Proxy, number: usize, rule: &'s Rule,
             }
         };
         for test in tests {
-            let patterns = test.patterns.iter().flat_map(|pattern| variables(pattern));
-            variables(&test.expression)
-                .chain(patterns)
-                .for_each(|name| read(name, Some((Rc::clone(&test), *is_negated))));
+            test.variables.iter().for_each(|name| read(name, Some((Rc::clone(&test), *is_negated))));
         }
     }
 }

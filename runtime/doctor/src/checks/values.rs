@@ -11,6 +11,9 @@ use crate::setup::{Deployed, Meaning, Setup, names};
 use crate::words::is_known;
 use spoa_reputation::MessageRule;
 
+/// The number of values that are looked at; a test with more is not judged.
+const VALUES_MAX: usize = 64;
+
 /// The actions that refuse a client.
 const REFUSING: [&str; 5] = ["deny", "reject", "tarpit", "silent-drop", "return"];
 
@@ -39,7 +42,8 @@ pub(super) fn check(
     findings: &mut Vec<Finding>,
 ) {
     let (Some((test, _)), Some((_, rule)), true) = (&read.test, read.rule, deployed.is_ours) else { return };
-    if test.variable() != Some(read.name.as_str())
+    if test.patterns.len() > VALUES_MAX
+        || test.variable() != Some(read.name.as_str())
         || !test.patterns.iter().all(|pattern| is_known(pattern))
         || test.has_file
     {
