@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::catalogue::{
     BUILT_IN_MESSAGES_REPLACED, EVENT_CONDITION_NEVER_TRUE, FILTER_IN_UNUSED_BACKEND, GROUP_NEVER_SENT,
-    HTTP_EVENT_IN_TCP_MODE, MESSAGE_NOT_LISTED, MESSAGE_NOT_SERVED, SESSION_QUESTION_REPEATED,
+    HTTP_EVENT_IN_TCP_MODE, MESSAGE_NOT_LISTED, MESSAGE_NOT_SERVED, SESSION_MESSAGE_REPEATED,
 };
 use crate::finding::Finding;
 use crate::rules::{Moment, Term, TermAcl, variables};
@@ -76,7 +76,7 @@ fn events(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Finding
             && !reads_a_variable(event)
         {
             let read = deployed.full_name(rule, names(rule)[0].0);
-            findings.push(Finding::new(&SESSION_QUESTION_REPEATED, &event.place, &[("variable", &read)]));
+            findings.push(Finding::new(&SESSION_MESSAGE_REPEATED, &event.place, &[("variable", &read)]));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Checks of messages and engines that set the same variables.
 
-use crate::catalogue::{ENGINES_SHARE_VARIABLES, SAME_QUESTION_TWICE, VARIABLE_OVERWRITTEN};
+use crate::catalogue::{ENGINES_SHARE_VARIABLES, IDENTICAL_MESSAGES, VARIABLE_OVERWRITTEN};
 use crate::finding::Finding;
 use crate::setup::{Deployed, Sent, Setup, names};
 use crate::spoe::Message;
@@ -50,7 +50,7 @@ fn messages(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Findi
                 message.event.as_ref().map(|event| format!("{} {:?}", event.is_unless, event.condition))
             };
             if ask_the_same(a, b) && condition(a) == condition(b) {
-                findings.push(Finding::new(&SAME_QUESTION_TWICE, &b.place, &values));
+                findings.push(Finding::new(&IDENTICAL_MESSAGES, &b.place, &values));
             } else if is_always(a) && is_always(b) {
                 let place = setup.agent.map(|agent| agent.table("message", &b.name, "prefix"));
                 findings.push(Finding::new(&VARIABLE_OVERWRITTEN, place.as_ref().unwrap_or(&b.place), &values));
