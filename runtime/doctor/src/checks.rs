@@ -3,6 +3,7 @@
 mod agent;
 mod arguments;
 mod backend;
+mod headers;
 mod live;
 mod logs;
 mod messages;

@@ -1,24 +1,19 @@
 //! Checks of the arguments of messages: does the agent judge the address of the client?
 
-use super::messages::reads_a_variable;
-use super::values::refuses;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::headers::{self, header};
 use crate::catalogue::{
     ADDRESS_ARGUMENT_MISSING, AGENT_FRAME_TOO_SMALL, ARGUMENT_SET_AFTER_EVENT, BODY_WITHOUT_BUFFERING,
-    CLIENT_CHOOSES_ADDRESS, CLIENT_CONTROLS_SIZE, FORWARDED_FIRST_VALUE, FORWARDED_HOPS_UNCHECKED,
-    FORWARDED_LAST_LINE_ONLY, FORWARDED_MORE_LINES, FRAME_TOO_SMALL_FOR_ARGUMENTS, HEADER_MAY_BE_ABSENT,
-    IP_ARGUMENT_WITHOUT_ADDRESS, Kind, MASKED_ADDRESS, NO_ADDRESS_ARGUMENT, OWN_ADDRESS_JUDGED, POLICY_UNKNOWN,
-    SESSION_SCOPE_OF_HEADER_ADDRESS, SET_SRC_AFTER_EVENT,
+    CLIENT_CHOOSES_ADDRESS, CLIENT_CONTROLS_SIZE, FRAME_TOO_SMALL_FOR_ARGUMENTS, IP_ARGUMENT_WITHOUT_ADDRESS, Kind,
+    MASKED_ADDRESS, NO_ADDRESS_ARGUMENT, OWN_ADDRESS_JUDGED, POLICY_UNKNOWN, SET_SRC_AFTER_EVENT,
 };
 use crate::finding::Finding;
-use crate::rules::{Moment, Rule, TermAcl, Test, variables};
+use crate::rules::{Moment, variables};
 use crate::setup::{Deployed, Sent, Setup};
 use crate::spoe::{Argument, Message};
 use crate::version::Version;
 use spoa_reputation::MessageRule;
-use spoa_runtime::Scope;
-use spoa_runtime::text::Count;
 
 /// Fetches whose sample is an address.
 const ADDRESSES: [&str; 10] =
@@ -54,7 +49,7 @@ const NO_ADDRESSES: [&str; 22] = [
 const TEXT_HEADERS: [&str; 7] = ["accept", "authorization", "content-type", "cookie", "host", "referer", "user-agent"];
 
 /// True if an argument is neither an address nor a text in which the agent looks for one.
-fn is_no_address(argument: &Argument) -> bool {
+pub(super) fn is_no_address(argument: &Argument) -> bool {
     let is_text =
         || header(argument).is_some_and(|(name, _)| TEXT_HEADERS.contains(&name.to_ascii_lowercase().as_str()));
     NO_ADDRESSES.contains(&argument.fetch()) || is_text()
@@ -78,7 +73,7 @@ pub(super) fn check(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut V
         if *of_proxy <= CHECKED_MAX {
             of_moment(setup, sent, findings);
             if let Some(rule) = rule {
-                headers(setup, deployed, sent, rule, findings);
+                headers::check(setup, deployed, sent, rule, findings);
                 set_source(setup, sent, rule, findings);
             }
         }
@@ -128,7 +123,10 @@ fn set_source(setup: &Setup<'_>, sent: &Sent<'_>, rule: &MessageRule, findings: 
 }
 
 /// Returns the arguments that the agent takes the address from, or the reason why there is none.
-fn judged<'m>(message: &'m Message, rule: &MessageRule) -> Result<Vec<&'m Argument>, Option<(&'static Kind, String)>> {
+pub(super) fn judged<'m>(
+    message: &'m Message,
+    rule: &MessageRule,
+) -> Result<Vec<&'m Argument>, Option<(&'static Kind, String)>> {
     let arguments = &message.arguments;
     if !rule.arguments().is_empty() {
         let named: Vec<_> = arguments.iter().filter(|argument| rule.arguments().contains(&argument.name)).collect();
@@ -177,78 +175,6 @@ fn address(message: &Message, rule: &MessageRule, findings: &mut Vec<Finding>) {
         if !is_named && is_header && message.arguments.iter().any(|other| other.fetch() == "src") {
             found(&CLIENT_CHOOSES_ADDRESS, &[]);
         }
-    }
-}
-
-/// Returns the name and the number of the header in an argument that is an address or a line of a header.
-fn header(argument: &Argument) -> Option<(&str, Option<i64>)> {
-    if !matches!(argument.fetch(), "req.hdr_ip" | "hdr_ip" | "req.fhdr" | "fhdr" | "req.hdr" | "hdr") {
-        return None;
-    }
-    let (_, inner) = argument.expression.split_once('(')?;
-    let inner = inner.split(')').next()?;
-    let (name, number) =
-        inner.split_once(',').map_or((inner, None), |(name, number)| (name, number.trim().parse().ok()));
-    Some((name, number))
-}
-
-/// Checks addresses in headers: clients must not be able to leave them out.
-fn headers(
-    setup: &Setup<'_>,
-    deployed: &Deployed<'_>,
-    sent: &Sent<'_>,
-    rule: &MessageRule,
-    findings: &mut Vec<Finding>,
-) {
-    let message = sent.message;
-    let Ok(judged) = judged(message, rule) else { return };
-    let headers: Vec<_> =
-        judged.iter().filter(|argument| !is_no_address(argument)).filter_map(|argument| header(argument)).collect();
-    let Some((name, _)) = headers.first() else { return };
-    let is_forwarded = |name: &str| name.eq_ignore_ascii_case("x-forwarded-for");
-    let refuses_by = |holds: &dyn Fn(&Test) -> bool| {
-        let of = |rule: &Rule| {
-            rule.terms().any(|term| match &term.acl {
-                TermAcl::Inline(test) => holds(test),
-                TermAcl::Named(_) => true,
-            })
-        };
-        setup.proxy(sent.proxy).rules.iter().any(|rule| refuses(rule) && of(rule))
-    };
-    let is_counted = |fetch: &str| refuses_by(&|test: &Test| test.expression.contains(fetch));
-    let mut found = |kind, values: &[(&str, &str)]| findings.push(Finding::new(kind, &message.arguments_at, values));
-    // The client's own address may be in another message.
-    let mut sent_arguments = deployed.engine.messages.iter().flat_map(|message| &message.arguments);
-    let has_source = sent_arguments.any(|argument| argument.fetch() == "src");
-    let is_trusted = refuses_by(&|test: &Test| test.expression == "src");
-    if !has_source && !is_trusted && !is_counted("hdr_cnt(") && !refuses_by(&|test: &Test| test.method == "found") {
-        found(&HEADER_MAY_BE_ABSENT, &[("header", name)]);
-    }
-    for argument in &judged {
-        match (argument.fetch(), header(argument)) {
-            ("req.hdr_ip" | "hdr_ip", Some((name, Some(1)))) if is_forwarded(name) => {
-                found(&FORWARDED_FIRST_VALUE, &[]);
-            }
-            ("req.fhdr" | "fhdr", Some((name, None))) if is_forwarded(name) && !is_counted("fhdr_cnt(") => {
-                found(&FORWARDED_LAST_LINE_ONLY, &[("expression", &argument.expression)]);
-            }
-            _ => {}
-        }
-    }
-    let hops = headers.iter().filter_map(|(_, number)| (*number)?.checked_neg()).max().unwrap_or_default();
-    if hops > 1 && !is_counted("hdr_cnt(") {
-        found(&FORWARDED_HOPS_UNCHECKED, &[("header", name), ("count", &hops.to_string())]);
-    }
-    let lines =
-        judged.iter().filter(|argument| argument.fetch().ends_with("fhdr")).filter_map(|argument| header(argument)?.1);
-    let lines = lines.max().and_then(|lines| u64::try_from(lines).ok()).unwrap_or_default();
-    if lines > 0 && !is_counted("fhdr_cnt(") {
-        let values = [("header", *name), ("count", &*Count(lines, "line").to_string()), ("number", &lines.to_string())];
-        found(&FORWARDED_MORE_LINES, &values);
-    }
-    let is_kept = rule.scope() == Scope::Session && message.event.as_ref().is_some_and(reads_a_variable);
-    if let Some(event) = message.event.as_ref().filter(|_| is_kept) {
-        findings.push(Finding::new(&SESSION_SCOPE_OF_HEADER_ADDRESS, &event.place, &[]));
     }
 }
 
