@@ -24,10 +24,11 @@ use smol::{Async, LocalExecutor, Task, Timer};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 use socket2::Socket;
 
+use crate::engines::Engine;
 use crate::error::Error;
 use crate::listener::Listener;
 use crate::metrics::{Metrics, TextFormat};
-use crate::page::{NOTHING, Page, PageAnswer, PageRequest};
+use crate::page::{AgentState, NOTHING, Page, PageAnswer, PageRequest};
 use crate::pool::Pool;
 
 /// The number of connections served at once on each socket; a further one closes the oldest. A scraper and two probes need
@@ -184,7 +185,7 @@ impl Admin {
                 ),
                 Some(page) => {
                     let query = request.uri().query().unwrap_or_default();
-                    response_of(page.get(&PageRequest { query, admin: self }))
+                    response_of(page.get(&PageRequest { query, agent: self }))
                 }
                 None => {
                     let paths: Vec<_> = PATHS.into_iter().chain(self.pages.iter().map(|(path, _)| *path)).collect();
@@ -192,6 +193,16 @@ impl Admin {
                 }
             },
         }
+    }
+}
+
+impl AgentState for Admin {
+    fn metrics(&self) -> String {
+        self.metrics.text(TextFormat::Prometheus)
+    }
+
+    fn engines(&self) -> Vec<Engine> {
+        self.pool.engines()
     }
 }
 

@@ -1,42 +1,12 @@
 //! The counters of a worker, which other threads can read.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::engines::WorkerEngines;
 use spoa_core::wire::Capabilities;
 use spoa_core::{CloseReason, LocalReason, PeerError, Stats, Status};
 
-/// A counter that one thread increments and others read, without locked instructions.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds `count`; only one thread may.
-    #[inline]
-    pub fn add(&self, count: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
-    }
-
-    /// Returns the sum of what was added, wrapped at 2^64.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A value that one thread sets and others read.
-#[derive(Debug, Default)]
-pub(crate) struct Gauge(AtomicU64);
-
-impl Gauge {
-    pub(crate) fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use crate::counter::{Counter, Gauge};
+use crate::engines::WorkerEngines;
 
 /// Defines an enumeration of things that are counted separately, with the label of each in metrics.
 macro_rules! labels {

@@ -1,15 +1,14 @@
-//! The SPOE filters of HAProxy that have connected, told apart by the engine-ids of their HELLOs.
+//! The SPOE filters of HAProxy that have connected, counted separately by the engine-ids of their HELLOs.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use spoa_core::wire::Capabilities;
 
-use crate::counters::{Counter, Gauge};
+use crate::counter::{Counter, Gauge};
 use crate::name::Name;
 
 /// An SPOE filter of HAProxy that has connected. HAProxy generates a new engine-id whenever it starts: one for each filter since 3.1,
@@ -67,7 +66,7 @@ impl Versions {
     }
 }
 
-/// The largest number of engines that a worker keeps apart. Beyond it, those without connections are forgotten, the one with the
+/// The largest number of engines that a worker counts separately. Beyond it, those without connections are forgotten, the one with the
 /// oldest change first; if all are connected, further engines are counted together as [`MORE`].
 const KEPT: usize = 256;
 
@@ -96,8 +95,9 @@ struct Counts {
     versions: Versions,
     connections: Gauge,
     notifies: Counter,
-    first_seen: SystemTime,
-    last_change: Time,
+    /// Milliseconds since 1970, as the next one.
+    first_seen: u64,
+    last_change: Gauge,
 }
 
 impl Counts {
@@ -108,8 +108,8 @@ impl Counts {
             versions: self.versions,
             connections: self.connections.get(),
             notifies: self.notifies.get(),
-            first_seen: self.first_seen,
-            last_change: self.last_change.get(),
+            first_seen: time_of(self.first_seen),
+            last_change: time_of(self.last_change.get()),
         }
     }
 }
@@ -119,30 +119,19 @@ impl Engine {
     fn add(&mut self, counts: &Counts) {
         self.connections += counts.connections.get();
         self.notifies += counts.notifies.get();
-        self.first_seen = self.first_seen.min(counts.first_seen);
-        self.last_change = self.last_change.max(counts.last_change.get());
+        self.first_seen = self.first_seen.min(time_of(counts.first_seen));
+        self.last_change = self.last_change.max(time_of(counts.last_change.get()));
     }
 }
 
-/// A time that one thread sets and others read.
-#[derive(Debug)]
-struct Time(AtomicU64);
+/// Returns the number of milliseconds since 1970.
+fn milliseconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
 
-impl Time {
-    fn now() -> Self {
-        let time = Self(AtomicU64::new(0));
-        time.set_now();
-        time
-    }
-
-    fn set_now(&self) {
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.0.store(time.as_millis() as u64, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_millis(self.0.load(Ordering::Relaxed))
-    }
+/// Returns the time that is this number of milliseconds after the start of 1970.
+fn time_of(milliseconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(milliseconds)
 }
 
 /// A connection of an engine, which is open until this is dropped.
@@ -159,7 +148,7 @@ impl EngineConnection {
 impl Drop for EngineConnection {
     fn drop(&mut self) {
         self.0.connections.set(self.0.connections.get() - 1);
-        self.0.last_change.set_now();
+        self.0.last_change.set(milliseconds());
     }
 }
 
@@ -174,7 +163,7 @@ impl WorkerEngines {
         };
         drop(kept);
         counts.connections.set(counts.connections.get() + 1);
-        counts.last_change.set_now();
+        counts.last_change.set(milliseconds());
         EngineConnection(counts)
     }
 
@@ -196,14 +185,14 @@ fn add(kept: &mut Kept, mut identity: Identity, offered: Capabilities) -> Arc<Co
         }
     }
     let new = || {
-        let (connections, notifies, now) = (Gauge::default(), Counter::default(), Time::now());
-        Arc::new(Counts { versions, connections, notifies, first_seen: now.get(), last_change: now })
+        let (connections, notifies, last_change) = (Gauge::default(), Counter::default(), Gauge::default());
+        Arc::new(Counts { versions, connections, notifies, first_seen: milliseconds(), last_change })
     };
     Arc::clone(kept.entry(identity).or_insert_with(new))
 }
 
-/// Returns the engines of all workers that are connected or were within the last hour: those with most NOTIFYs first.
-pub(crate) fn merged<'w>(workers: impl Iterator<Item = &'w WorkerEngines>) -> Vec<Engine> {
+/// Returns the engines of all workers that are connected or were within the hour before `now`: those with most NOTIFYs first.
+pub(crate) fn merged<'w>(workers: impl Iterator<Item = &'w WorkerEngines>, now: SystemTime) -> Vec<Engine> {
     let mut all = BTreeMap::<Identity, Engine>::new();
     for worker in workers {
         for (identity, counts) in &*worker.kept() {
@@ -213,7 +202,6 @@ pub(crate) fn merged<'w>(workers: impl Iterator<Item = &'w WorkerEngines>) -> Ve
             }
         }
     }
-    let now = SystemTime::now();
     let is_recent = |engine: &Engine| {
         // A clock that was set back makes none of them old.
         let age = now.duration_since(engine.last_change).unwrap_or_default();
@@ -236,13 +224,18 @@ mod tests {
         name
     }
 
-    const BOTH: Capabilities = Capabilities::PIPELINING;
+    /// The capabilities that HAProxy lists since 3.1.
+    const MUX: Capabilities = Capabilities::PIPELINING;
+
+    fn now(workers: &[WorkerEngines]) -> Vec<Engine> {
+        merged(workers.iter(), SystemTime::now())
+    }
 
     #[test]
     fn versions_are_guessed_from_the_hello() {
-        let applet = BOTH | Capabilities::ASYNC;
+        let applet = MUX | Capabilities::ASYNC;
         for (id, offered, expected) in [
-            (Some("7f8e2d10-1111-2222-3333-444455556666"), BOTH, "3.1 or later"),
+            (Some("7f8e2d10-1111-2222-3333-444455556666"), MUX, "3.1 or later"),
             (Some("7f8e2d10-1111-2222-3333-444455556666"), applet, "2.1 to 3.0"),
             (Some("7F8E2D10-1111-2222-3333-444455556666"), applet, "1.8 to 2.0"),
             (None, applet, "unknown"),
@@ -252,37 +245,43 @@ mod tests {
     }
 
     #[test]
-    fn engines_are_told_apart_by_id_and_host_and_summed_over_workers() {
+    fn engines_are_counted_by_id_and_host_and_summed_over_workers() {
         let workers = [WorkerEngines::default(), WorkerEngines::default()];
-        let first = workers[0].connected(&name("192.0.2.1:1000", Some("a")), BOTH);
-        let second = workers[1].connected(&name("192.0.2.1:1001", Some("a")), BOTH);
-        let other = workers[1].connected(&name("[2001:db8::1]:1", Some("a")), BOTH);
-        let unix = workers[0].connected(&name("unix:/run/spoa.sock#7", None), BOTH);
+        let first = workers[0].connected(&name("192.0.2.1:1000", Some("a")), MUX);
+        let second = workers[1].connected(&name("192.0.2.1:1001", Some("a")), MUX);
+        let other = workers[1].connected(&name("[2001:db8::1]:1", Some("a")), MUX);
+        let unix = workers[0].connected(&name("unix:/run/spoa.sock#7", None), MUX);
         first.add_notifies(3);
         second.add_notifies(4);
         other.add_notifies(1);
         drop((second, unix));
-        let engines = merged(workers.iter());
+        let engines = now(&workers);
         let seen: Vec<_> = engines.iter().map(|e| (e.id.as_deref(), &*e.peer, e.connections, e.notifies)).collect();
         let expected =
             [(Some("a"), "192.0.2.1", 1, 7), (Some("a"), "2001:db8::1", 1, 1), (None, "unix:/run/spoa.sock", 0, 0)];
         assert_eq!(seen, expected);
         assert!(engines.iter().all(|engine| engine.first_seen <= engine.last_change));
-        drop((first, other));
+        // An hour later, engines without a connection are forgotten.
+        drop(other);
+        let later = merged(workers.iter(), SystemTime::now() + FORGOTTEN_AFTER);
+        assert_eq!(later.iter().map(|engine| engine.notifies).collect::<Vec<_>>(), [7]);
+        let earlier = merged(workers.iter(), UNIX_EPOCH);
+        assert_eq!(earlier.len(), 3, "a clock that was set back makes none of them old");
+        drop(first);
     }
 
     #[test]
     fn the_number_of_engines_is_bounded_and_no_notify_is_lost() {
         let worker = WorkerEngines::default();
-        let connect = |number: usize| worker.connected(&name("192.0.2.1:1", Some(&number.to_string())), BOTH);
+        let connect = |number: usize| worker.connected(&name("192.0.2.1:1", Some(&number.to_string())), MUX);
         let mut open: Vec<_> = (0..KEPT + 5).map(connect).collect();
         open.iter().for_each(|connection| connection.add_notifies(1));
-        let engines = merged([&worker].into_iter());
+        let engines = now(std::slice::from_ref(&worker));
         assert_eq!((engines.len(), engines[0].id.as_deref(), engines[0].notifies), (KEPT + 1, Some(MORE), 5));
         // An engine that is not connected makes room for a new one.
         open.remove(7);
         open.push(connect(1000));
-        let ids: Vec<_> = merged([&worker].into_iter()).into_iter().filter_map(|engine| engine.id).collect();
+        let ids: Vec<_> = now(std::slice::from_ref(&worker)).into_iter().filter_map(|engine| engine.id).collect();
         assert!(ids.len() == KEPT + 1 && ids.contains(&"1000".into()) && !ids.contains(&"7".into()), "{ids:?}");
     }
 }

@@ -53,6 +53,7 @@ mod agent;
 mod answers;
 mod bell;
 mod clock;
+mod counter;
 mod counters;
 mod engines;
 mod error;
@@ -82,7 +83,7 @@ mod worker;
 
 pub use addr::{AddrError, ListenAddr, UnixSocket};
 pub use agent::Agent;
-pub use counters::Counter;
+pub use counter::Counter;
 pub use engines::{Engine, Versions};
 pub use error::Error;
 pub use handler::{Deferred, Handler, HandlerError, Peer, Quick, Reply, deferred, quick};

@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Debug};
 
-use crate::admin::Admin;
 use crate::engines::Engine;
-use crate::metrics::TextFormat;
 
 /// A page that an agent serves over HTTP next to its metrics; see [`Agent::page`](crate::Agent::page).
 ///
@@ -20,7 +18,16 @@ pub trait Page: Debug + Send + Sync + 'static {
 #[derive(Clone, Copy)]
 pub struct PageRequest<'r> {
     pub(crate) query: &'r str,
-    pub(crate) admin: &'r Admin,
+    pub(crate) agent: &'r dyn AgentState,
+}
+
+/// The state of an agent that pages can show.
+pub(crate) trait AgentState {
+    /// Returns all metrics in the text format of Prometheus.
+    fn metrics(&self) -> String;
+
+    /// Returns the engines of HAProxy that are connected or were recently.
+    fn engines(&self) -> Vec<Engine>;
 }
 
 impl<'r> PageRequest<'r> {
@@ -31,12 +38,12 @@ impl<'r> PageRequest<'r> {
 
     /// Returns all metrics in the text format of Prometheus.
     pub fn metrics(&self) -> String {
-        self.admin.metrics.text(TextFormat::Prometheus)
+        self.agent.metrics()
     }
 
     /// Returns the SPOE filters of HAProxy that are connected or were within the last hour: those with most NOTIFYs first.
     pub fn engines(&self) -> Vec<Engine> {
-        self.admin.pool.engines()
+        self.agent.engines()
     }
 }
 

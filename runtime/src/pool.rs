@@ -5,11 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::SystemTime;
 
 use smol::channel::{Receiver, bounded};
 use spoa_core::endpoint::Drain;
 
-use crate::counters::{Counter, Counters, Hello, Label};
+use crate::counter::Counter;
+use crate::counters::{Counters, Hello, Label};
 use crate::engines::{self, Engine};
 use crate::error::Error;
 use crate::handler::Handler;
@@ -176,7 +178,7 @@ impl Pool {
 
     /// Returns the engines of HAProxy that are connected, or were recently.
     pub(crate) fn engines(&self) -> Vec<Engine> {
-        engines::merged(self.workers.iter().map(|worker| &worker.counters.engines))
+        engines::merged(self.workers.iter().map(|worker| &worker.counters.engines), SystemTime::now())
     }
 
     /// Returns the workers that run: a panic may have ended others.

@@ -4,9 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Families, Source, Times, Unit};
-use crate::counters::{
-    BUCKETS, Capability, Code, Counter, Counters, End, Fault, Gauge, Hello, Histogram, Label, SAMPLE, Tally,
-};
+use crate::counter::{Counter, Gauge};
+use crate::counters::{BUCKETS, Capability, Code, Counters, End, Fault, Hello, Histogram, Label, SAMPLE, Tally};
 use crate::pool::Pool;
 use crate::settings::Settings;
 
