@@ -150,6 +150,24 @@ fn it_prints_text_to_a_pipe() {
     assert!(!text.contains('\x1b'), "{text}");
 }
 
+/// Another program at this address cannot control the terminal.
+#[test]
+fn what_a_program_sends_is_escaped() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let addr = listener.local_addr().expect("it has an address").to_string();
+    thread::spawn(move || {
+        let body = r#"{"state":"\u001b[2J","tone":"good","about":"\u202e","span":"1 s","has_lists":false,"warnings":["\u001b"],
+            "numbers":[["\u001b","\u001b"]],"tables":[]}"#;
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 1024]);
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    let text = String::from_utf8(run(&["top", &addr, "--once", "--interval", "1s"]).stdout).expect("it is UTF-8");
+    assert!(text.starts_with("\\u{1b}[2J, \\u{202e}; ") && !text.contains(['\u{1b}', '\u{202e}']), "{text}");
+}
+
 #[test]
 fn it_explains_what_is_wrong() {
     let free = TcpListener::bind("127.0.0.1:0").expect("a port is free").local_addr().expect("it has an address");

@@ -5,7 +5,7 @@ mod report;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 use std::{env, fs, io};
 
 use spoa_doctor::{AgentConfig, Input, Live, SourceFile, Version, diagnose};
@@ -40,10 +40,7 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
         environment: &|name| env::var(name).ok(),
         version: args.haproxy_version.or_else(installed_version),
     });
-    print(if args.json { report::json(&diagnosis) } else { report::text(&diagnosis) })?;
-    if diagnosis.engines > 0 && !is_agent_known && !args.json {
-        print("note: without the agent's configuration (.toml) its variables and arguments are not checked\n")?;
-    }
+    print(if args.json { report::json(&diagnosis) } else { report::text(&diagnosis, is_agent_known) })?;
     if let Some((place, name)) = diagnosis.unread.first() {
         let name = Escaped(name);
         return Err(format!("{place}: cannot read the SPOE file {name}; name it after the configuration").into());
@@ -152,10 +149,8 @@ fn live(agent: &ListenAddr) -> Result<Live, String> {
         metrics.all("spoa_messages_total").iter().map(|of| (of.label("message").to_owned(), of.value as u64));
     let without = metrics.all("spoa_strings_without_address_total").iter().filter(|of| of.value > 0.0);
     let without = without.map(|of| (of.label("message").to_owned(), of.label("argument").to_owned(), of.value as u64));
-    let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
-    let uptime = Duration::from_secs(now.saturating_sub(sum("process_start_time_seconds", &[])));
     Ok(Live {
-        uptime,
+        uptime: Duration::from_secs(metrics.uptime() as u64),
         notifies: sum("spoa_notifies_total", &[]),
         health_checks: sum("spoa_hellos_total", &[("kind", "health_check")]),
         messages: messages.filter(|(name, _)| name != "(other)").collect(),

@@ -5,9 +5,9 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::SystemTime;
 
-use spoa_reputation::lists::Match;
 use spoa_reputation::{Decision, Observer};
 
+use crate::status::or_nothing;
 use crate::verdict_log::Rate;
 
 /// The number of verdicts that are kept.
@@ -33,7 +33,7 @@ impl Observer for Recent {
         if !decision.is_listed() || !self.rate.allows() {
             return;
         }
-        let row = row(decision);
+        let row = row(decision).to_vec();
         // No worker waits: while another one or the status page holds the lock, the verdict is not kept.
         let mut rows = match self.rows.try_lock() {
             Ok(rows) => rows,
@@ -47,24 +47,28 @@ impl Observer for Recent {
     }
 }
 
-/// Returns the address, the verdict, its score, the list, its prefix and its category, the message, the peer and the time.
-fn row(decision: &Decision<'_>) -> Vec<String> {
+/// The columns of the verdicts in the status; names of columns with texts begin with `<`.
+pub(crate) const COLUMNS: [&str; 9] =
+    ["<address", "<verdict", "score", "<list", "<prefix", "<category", "<message", "<HAProxy", "<time (UTC)"];
+
+/// Returns the texts of a verdict for [`COLUMNS`].
+fn row(decision: &Decision<'_>) -> [String; COLUMNS.len()] {
     let (judged, would) = (decision.judged, decision.would);
-    let is_same = would.verdict.is_decided_as(judged.verdict);
     let verdict = match (judged.verdict.name(), would.verdict.name()) {
-        (verdict, would) if is_same || verdict == would => verdict.to_owned(),
+        (verdict, would) if verdict == would => verdict.to_owned(),
         (verdict, would) => format!("{verdict}, would be {would}"),
     };
     // The list that has listed it, or would have.
     let shown = if judged.verdict.name() == "listed" { judged } else { would };
-    let config = shown.verdict.matched().map(|matched| matched.list().config());
+    let matched = shown.verdict.matched();
+    let config = matched.map(|matched| matched.list().config());
     let message = decision.rule.message();
-    vec![
-        shown.address.map_or_else(|| "–".to_owned(), |address| address.to_string()),
+    [
+        or_nothing(shown.address, |address| address.to_string()),
         verdict,
         shown.score.to_string(),
         config.map_or_else(String::new, |config| config.name.clone()),
-        shown.verdict.matched().map_or_else(String::new, |matched| Match::prefix(matched).to_string()),
+        matched.map_or_else(String::new, |matched| matched.prefix().to_string()),
         config.map_or_else(String::new, |config| config.category.clone()),
         decision.policy.map_or_else(|| message.to_owned(), |policy| format!("{message}, policy {policy}")),
         decision.peer.address().to_owned(),

@@ -14,8 +14,10 @@ use spoa_runtime::{Page, PageAnswer, PageRequest};
 use crate::recent::Recent;
 use reading::Readings;
 
+pub(crate) use format::or_nothing;
 pub(crate) use reading::Reading;
-pub(crate) use view::{Status, Table, Tone};
+pub(crate) use tables::Table;
+pub(crate) use view::{Status, Tone};
 
 /// The path of the page on the admin address.
 pub(crate) const PATH: &str = "/";

@@ -50,8 +50,8 @@ pub(crate) fn run(agent: &ListenAddr, interval: Duration, once: bool) -> Result<
     }
     let (sender, updates) = mpsc::channel();
     watch_signals(sender.clone())?;
-    let (watched, stop) = (agent.clone(), sender);
-    thread::Builder::new().spawn(move || watch(&watched, interval, &stop))?;
+    let watched = agent.clone();
+    thread::Builder::new().spawn(move || watch(&watched, interval, &sender))?;
     let mut terminal = ratatui::try_init()?;
     let shown = show(&mut terminal, Screen::new(agent.to_string(), first), &updates);
     ratatui::try_restore()?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use spoa_tests::bytes::Value;
 
 use super::Seen;
-use super::scene::{LISTED, Scene, UNLISTED};
+use super::scene::{Scene, UNLISTED};
 use crate::client::{Connection, Request};
 
 /// The NOTIFYs that `spoa` has received.
@@ -24,9 +24,8 @@ pub(super) fn message_not_sent(scene: &Scene<'_>) -> Seen {
 }
 
 fn is_zero(scene: &Scene<'_>, metric: &str) -> Seen {
-    for client in [LISTED, UNLISTED] {
-        scene.send(client, &scene.symptom.headers);
-    }
+    scene.listed();
+    assert_eq!(scene.unlisted(), 200, "HAProxy serves a client that is not listed");
     // An event ends before its request does.
     let count = scene.agent.admin().total(metric);
     Seen { has_symptom: count == 0.0, what: format!("{metric} {count}") }

@@ -6,8 +6,8 @@ use serde::Serialize;
 use spoa_doctor::{Diagnosis, Finding, KINDS, Kind, Severity};
 use spoa_runtime::text::{Count, Escaped};
 
-/// Returns the report: findings by severity, the worst first.
-pub(super) fn text(diagnosis: &Diagnosis) -> String {
+/// Returns the report: findings by severity, the worst first. `is_agent_known` is true if the agent's configuration was read.
+pub(super) fn text(diagnosis: &Diagnosis, is_agent_known: bool) -> String {
     let mut text = String::new();
     let mut by_severity = BTreeMap::<_, Vec<&Finding>>::new();
     for finding in &diagnosis.findings {
@@ -26,6 +26,9 @@ pub(super) fn text(diagnosis: &Diagnosis) -> String {
     }
     if diagnosis.findings.is_empty() && diagnosis.engines > 0 {
         text += &format!("nothing found in the setup of {}\n", Count(diagnosis.engines as u64, "engine"));
+    }
+    if diagnosis.engines > 0 && !is_agent_known {
+        text += "note: without the agent's configuration (.toml) its variables and arguments are not checked\n";
     }
     text
 }

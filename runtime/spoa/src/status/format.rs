@@ -4,7 +4,7 @@
 pub(super) const NOTHING: &str = "–";
 
 /// Returns the text of an optional value.
-pub(super) fn or_nothing<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
+pub(crate) fn or_nothing<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| NOTHING.to_owned(), text)
 }
 

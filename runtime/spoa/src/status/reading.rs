@@ -68,9 +68,8 @@ impl Reading {
     }
 
     /// Returns the number of seconds since the start of the agent.
-    pub(super) fn uptime(&self) -> f64 {
-        let now = self.time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        now - self.sum("process_start_time_seconds", &[])
+    pub(crate) fn uptime(&self) -> f64 {
+        self.age(self.sum("process_start_time_seconds", &[]))
     }
 
     /// Returns the number of seconds since a time in seconds since 1970.
@@ -191,6 +190,8 @@ impl Rise<'_> {
 
 #[cfg(test)]
 mod tests {
+    use spoa_runtime::Versions;
+
     use super::*;
 
     const TEXT: &str = concat!(
@@ -211,6 +212,30 @@ mod tests {
         assert_eq!((reading.sum("b", &[]), reading.sum("c", &[])), (7.0, f64::INFINITY));
         assert_eq!(reading.all("b_bucket")[0].label("le"), "+Inf");
         assert!(reading.has("b") && !reading.has("d"));
+    }
+
+    #[test]
+    fn an_engine_has_a_rate_if_it_was_shown_before_or_is_new() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let engine = |id: &str, notifies, first_seen| Engine {
+            id: Some(id.into()),
+            peer: "192.0.2.1".into(),
+            versions: Versions::Since3_1,
+            connections: 1,
+            notifies,
+            first_seen: at(first_seen),
+            last_change: at(first_seen),
+        };
+        let read = |engines, second| {
+            let mut reading = Reading::new("", engines);
+            reading.time = at(second);
+            reading
+        };
+        let (mut now, before) = (read(Vec::new(), 110), read(vec![engine("shown", 100, 1)], 100));
+        now.at = before.at + Duration::from_secs(10);
+        let rise = Rise { now: &now, before: &before };
+        let rates = [engine("shown", 150, 1), engine("new", 20, 105), engine("forgotten", 1_000_000, 1)];
+        assert_eq!(rates.map(|engine| rise.engine_rate(&engine)), [Some(5.0), Some(2.0), None]);
     }
 
     #[test]

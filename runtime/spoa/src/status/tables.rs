@@ -3,12 +3,31 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
 use spoa_runtime::Engine;
 use spoa_runtime::text::Escaped;
 
 use super::format::{NOTHING, count, or_nothing, per_second, span};
 use super::reading::{Reading, Rise};
-use super::view::{Column, Table};
+use crate::recent;
+
+/// A table.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Table {
+    pub(crate) title: String,
+    /// Explains which rows are in the table; empty if that is obvious.
+    pub(crate) note: String,
+    pub(crate) columns: Vec<Column>,
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
+/// A column of a table.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    /// It has texts, aligned to the left, instead of numbers.
+    pub(crate) is_text: bool,
+}
 
 /// Returns the tables that have rows, and that of messages.
 pub(super) fn of(
@@ -128,9 +147,7 @@ fn engines(now: &Reading, rise: Option<Rise<'_>>) -> Table {
 fn recent_verdicts(rows: Vec<Vec<String>>) -> Table {
     let note =
         "Also those that would be listed without shadow mode. The first ten of each second are kept, fifty in all.";
-    let columns =
-        ["<address", "<verdict", "score", "<list", "<prefix", "<category", "<message", "<HAProxy", "<time (UTC)"];
-    Table::new("Recent listed verdicts", note, &columns, rows)
+    Table::new("Recent listed verdicts", note, &recent::COLUMNS, rows)
 }
 
 #[cfg(test)]

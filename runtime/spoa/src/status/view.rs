@@ -5,7 +5,8 @@ use spoa_runtime::text::Escaped;
 
 use super::format::{at_most, count, mebibytes, or_nothing, per_second, span};
 use super::reading::{Reading, Rise};
-use super::{tables, warnings};
+use super::tables::{self, Column, Table};
+use super::warnings;
 
 /// The status of an agent.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -33,24 +34,6 @@ pub(crate) enum Tone {
     Good,
     Warn,
     Bad,
-}
-
-/// A table.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Table {
-    pub(crate) title: String,
-    /// Explains which rows are in the table; empty if that is obvious.
-    pub(crate) note: String,
-    pub(crate) columns: Vec<Column>,
-    pub(crate) rows: Vec<Vec<String>>,
-}
-
-/// A column of a table.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Column {
-    pub(crate) name: String,
-    /// It has texts, aligned to the left, instead of numbers.
-    pub(crate) is_text: bool,
 }
 
 impl Status {
@@ -218,6 +201,18 @@ mod tests {
         assert_eq!(show(answers([100, 100, 105], [0, 50, 50])), ["≤ 1 µs", "≤ 1 µs"]);
         assert_eq!(show(answers([100, 100, 105], [0, 6000, 6001])), ["≤ 1 µs", "≤ 10 s"]);
         assert_eq!(show(answers([1, 1, 6], [0, 0, 640])), ["> 10 s", "> 10 s"]);
+    }
+
+    #[test]
+    fn every_text_is_safe_for_a_terminal() {
+        let texts = "spoa_build_info{version=\"\u{1b}\",commit=\"c\"} 1\nspoa_messages_total{message=\"m\"} 3\n";
+        let json = serde_json::to_string(&status(texts, None)).expect("it is JSON");
+        let texts = ["rate", "Messages", "serving", "not healthy", "NOTIFYs", "No lists", "–", "0 s"];
+        let hostile =
+            texts.iter().fold(json, |json, text| json.replace(&format!("\"{text}"), &format!("\"\\u001b[2J{text}")));
+        let status = serde_json::from_str::<Status>(&hostile).expect("it is a status").escaped();
+        let shown = serde_json::to_string(&status).expect("it is JSON");
+        assert!(shown.contains("\\\\u{1b}[2J") && !shown.contains("\\u001b"), "{shown}");
     }
 
     #[test]
