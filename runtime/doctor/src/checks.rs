@@ -1,5 +1,6 @@
 //! The checks, by subject.
 
+mod addresses;
 mod agent;
 mod arguments;
 mod backend;

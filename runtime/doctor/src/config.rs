@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::rules::{Moment, Rule, Test};
-use crate::source::{Line, Place, Section, SourceFile, sections};
+use crate::source::{Line, Place, ProxyKind, Section, SourceFile, sections};
 use crate::version::Version;
 use crate::words::{Environment, is_known};
 
@@ -20,7 +20,7 @@ pub(crate) struct Config {
 /// A frontend, a backend, or both.
 #[derive(Debug)]
 pub(crate) struct Proxy {
-    pub(crate) kind: Kind,
+    pub(crate) kind: ProxyKind,
     pub(crate) name: String,
     pub(crate) place: Place,
     /// The lines that are inherited from `defaults`, followed by its own.
@@ -32,13 +32,6 @@ pub(crate) struct Proxy {
     pub(crate) is_http: Option<bool>,
     /// The index of the first `tcp-request content accept` rule that depends on the protocol alone.
     pub(crate) accepting: Option<usize>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Frontend,
-    Backend,
-    Listen,
 }
 
 /// A `filter spoe` line.
@@ -62,13 +55,6 @@ pub(crate) struct SpoeFile {
 pub(crate) struct Acl {
     pub(crate) test: Rc<Test>,
     pub(crate) place: Place,
-}
-
-impl Kind {
-    /// True if clients connect to it.
-    pub(crate) const fn has_clients(self) -> bool {
-        matches!(self, Self::Frontend | Self::Listen)
-    }
 }
 
 /// The number of lines that all proxies together inherit from `defaults`. Beyond it they inherit nothing: no real configuration is
@@ -95,10 +81,10 @@ impl Config {
                     defaults.insert(section.head.word(1).to_owned(), Rc::clone(&last));
                     continue;
                 }
-                "frontend" => Kind::Frontend,
-                "backend" => Kind::Backend,
-                "listen" => Kind::Listen,
-                _ => continue,
+                word => match ProxyKind::of(word) {
+                    Some(kind) => kind,
+                    None => continue,
+                },
             };
             let inherited = section.head.after("from").map_or(Some(&last), |name| defaults.get(name));
             let inherited = inherited.map_or(&[][..], |lines| lines);
@@ -106,7 +92,7 @@ impl Config {
             proxies.push(Proxy::new(kind, section, if inherited_count > INHERITED_MAX { &[] } else { inherited }));
         }
         let mut backends = BTreeMap::new();
-        for (at, proxy) in proxies.iter().enumerate().filter(|(_, proxy)| proxy.kind != Kind::Frontend) {
+        for (at, proxy) in proxies.iter().enumerate().filter(|(_, proxy)| proxy.kind != ProxyKind::Frontend) {
             backends.entry(proxy.name.clone()).or_insert(at);
         }
         Self { global, proxies, backends }
@@ -130,7 +116,7 @@ impl Config {
 }
 
 impl Proxy {
-    fn new(kind: Kind, section: Section, inherited: &[Rc<Line>]) -> Self {
+    fn new(kind: ProxyKind, section: Section, inherited: &[Rc<Line>]) -> Self {
         let name = section.head.word(1).to_owned();
         let lines: Vec<_> = inherited.iter().cloned().chain(section.lines).collect();
         let filter = |line: &Rc<Line>| {

@@ -1,6 +1,6 @@
 //! A finding: a kind, a place and what is special about it.
 
-use crate::catalogue::Kind;
+use crate::catalogue::{Kind, fill};
 use crate::source::Place;
 
 /// Something that is wrong with a setup.
@@ -19,13 +19,16 @@ pub struct Finding {
 impl Finding {
     /// Returns a finding. `values` replace the names in braces of the texts of its kind.
     pub(crate) fn new(kind: &'static Kind, place: &Place, values: &[(&str, &str)]) -> Self {
-        let fill = |text: &str| {
-            let fill = |text: String, (name, value): &(&str, &str)| text.replace(&format!("{{{name}}}"), value);
-            // Doubled braces stand for braces.
-            let (open, closed) = ("\u{1}", "\u{2}");
-            let text = text.replace("{{", open).replace("}}", closed);
-            values.iter().fold(text, fill).replace(open, "{").replace(closed, "}")
+        let value = |name: &str| {
+            let value = values.iter().find(|(known, _)| *known == name);
+            value.map_or_else(|| name.to_owned(), |(_, value)| (*value).to_owned())
         };
-        Self { kind, place: place.clone(), happens: fill(kind.happens), cure: fill(kind.cure) }
+        let (happens, cure) = (fill(kind.happens, value), fill(kind.cure, value));
+        Self { kind, place: place.clone(), happens, cure }
     }
+}
+
+/// Returns names for a text: each in backticks, with commas between them.
+pub(crate) fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
+    names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

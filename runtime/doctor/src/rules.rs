@@ -2,8 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::config::Kind;
-use crate::source::{Line, Place};
+use crate::source::{Line, Place, ProxyKind};
 
 /// The moment at which rules run and events occur, in their order within one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,8 +45,8 @@ impl Moment {
         })
     }
 
-    fn of_rule(line: &Line, kind: Kind) -> Option<Self> {
-        let is_backend = kind == Kind::Backend;
+    fn of_rule(line: &Line, kind: ProxyKind) -> Option<Self> {
+        let is_backend = kind == ProxyKind::Backend;
         let of = |frontend, backend| Some(if is_backend { backend } else { frontend });
         match (line.word(0), line.word(1)) {
             ("tcp-request", "connection") => Some(Self::ConnectionRules),
@@ -153,7 +152,7 @@ impl Test {
 }
 
 impl Rule {
-    pub(crate) fn of(line: &Line, kind: Kind) -> Option<Self> {
+    pub(crate) fn of(line: &Line, kind: ProxyKind) -> Option<Self> {
         let moment = Moment::of_rule(line, kind)?;
         let words = &line.words;
         let start = words.iter().position(|word| word == "if" || word == "unless").unwrap_or(words.len());

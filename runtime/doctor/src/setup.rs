@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use spoa_reputation::MessageRule;
 
 use crate::agent::{AgentConfig, scope_name};
-use crate::config::{Config, Filter, Kind, Proxy, Server, SpoeFile};
+use crate::config::{Config, Filter, Proxy, Server, SpoeFile};
 use crate::rules::Moment;
+use crate::source::ProxyKind;
 use crate::spoe::{Engine, Event, Message};
 use crate::version::Version;
 
@@ -243,7 +244,7 @@ fn sent<'s>(config: &'s Config, name: &str, engine: &'s Engine, uses: &[Use<'s>]
             if never_occurs(event, proxy) || is_of_frontend && !proxy.kind.has_clients() {
                 continue;
             }
-            let moment = if proxy.kind == Kind::Listen { of_listen(moment) } else { moment };
+            let moment = if proxy.kind == ProxyKind::Listen { of_listen(moment) } else { moment };
             sent.push(Sent { message, proxy: at, moment, rule: None, cause: &event.name });
         }
         for (number, rule) in proxy.rules.iter().enumerate() {
@@ -269,7 +270,7 @@ fn sent<'s>(config: &'s Config, name: &str, engine: &'s Engine, uses: &[Use<'s>]
 pub(crate) fn never_occurs(event: &Event, proxy: &Proxy) -> bool {
     let may_be_http = proxy.is_http != Some(false) || proxy.rules.iter().any(|rule| rule.action == "switch-mode");
     let is_of_backend = matches!(event.moment, Some(Moment::OnBackendHttpRequest | Moment::OnHttpResponse));
-    event.name.contains("http") && !may_be_http && !(is_of_backend && proxy.kind == Kind::Frontend)
+    event.name.contains("http") && !may_be_http && !(is_of_backend && proxy.kind == ProxyKind::Frontend)
 }
 
 /// Returns the moment of an event in a `listen` section: events of the backend occur before its rules.

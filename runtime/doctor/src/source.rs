@@ -114,3 +114,28 @@ pub(crate) fn sections(file: &SourceFile, environment: &mut Environment<'_>, ver
     }
     sections
 }
+
+/// The kind of a section that is a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProxyKind {
+    Frontend,
+    Backend,
+    Listen,
+}
+
+impl ProxyKind {
+    /// Returns the kind of the section that begins with this word.
+    pub(crate) fn of(word: &str) -> Option<Self> {
+        match word {
+            "frontend" => Some(Self::Frontend),
+            "backend" => Some(Self::Backend),
+            "listen" => Some(Self::Listen),
+            _ => None,
+        }
+    }
+
+    /// True if clients connect to it.
+    pub(crate) const fn has_clients(self) -> bool {
+        matches!(self, Self::Frontend | Self::Listen)
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::config::milliseconds;
-use crate::rules::{Moment, Term, condition};
+use crate::rules::{Moment, Term, TermAcl, condition};
 use crate::source::{Line, Place, SourceFile, sections};
 use crate::version::Version;
 use crate::words::{Environment, is_known};
@@ -112,6 +112,16 @@ impl Message {
             }
         }
         Self { name, place, arguments, arguments_at, event }
+    }
+}
+
+impl Event {
+    /// True if the condition depends on a variable, such as one that an earlier answer has set.
+    pub(crate) fn reads_a_variable(&self) -> bool {
+        self.condition.iter().flatten().any(|term| match &term.acl {
+            TermAcl::Inline(test) => !test.variables.is_empty(),
+            TermAcl::Named(_) => true,
+        })
     }
 }
 

@@ -2,58 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::headers::{self, header};
+use super::addresses::{is_no_address, judged};
+use super::headers;
 use crate::catalogue::{
-    ADDRESS_ARGUMENT_MISSING, AGENT_FRAME_TOO_SMALL, ARGUMENT_SET_AFTER_EVENT, BODY_WITHOUT_BUFFERING,
-    CLIENT_CHOOSES_ADDRESS, CLIENT_CONTROLS_SIZE, FRAME_TOO_SMALL_FOR_ARGUMENTS, IP_ARGUMENT_WITHOUT_ADDRESS, Kind,
-    MASKED_ADDRESS, NO_ADDRESS_ARGUMENT, OWN_ADDRESS_JUDGED, POLICY_UNKNOWN, SET_SRC_AFTER_EVENT,
+    AGENT_FRAME_TOO_SMALL, ARGUMENT_SET_AFTER_EVENT, BODY_WITHOUT_BUFFERING, CLIENT_CHOOSES_ADDRESS,
+    CLIENT_CONTROLS_SIZE, FRAME_TOO_SMALL_FOR_ARGUMENTS, IP_ARGUMENT_WITHOUT_ADDRESS, MASKED_ADDRESS,
+    OWN_ADDRESS_JUDGED, POLICY_UNKNOWN, SET_SRC_AFTER_EVENT,
 };
-use crate::finding::Finding;
+use crate::finding::{Finding, listed};
 use crate::rules::{Moment, variables};
 use crate::setup::{Deployed, Sent, Setup};
-use crate::spoe::{Argument, Message};
+use crate::spoe::Message;
 use crate::version::Version;
 use spoa_reputation::MessageRule;
-
-/// Fetches whose sample is an address.
-const ADDRESSES: [&str; 10] =
-    ["src", "dst", "fc_src", "fc_dst", "bc_src", "bc_dst", "req.hdr_ip", "hdr_ip", "req.fhdr_ip", "fhdr_ip"];
-
-/// Fetches whose sample is neither an address nor a text in which the agent looks for one.
-const NO_ADDRESSES: [&str; 22] = [
-    "src_port",
-    "dst_port",
-    "method",
-    "path",
-    "pathq",
-    "url",
-    "uri",
-    "query",
-    "req.ver",
-    "req.body",
-    "req.hdrs",
-    "req.hdrs_bin",
-    "str",
-    "int",
-    "bool",
-    "status",
-    "rand",
-    "date",
-    "unique-id",
-    "fe_name",
-    "ssl_fc",
-    "ssl_fc_sni",
-];
-
-/// Headers whose value is no address.
-const TEXT_HEADERS: [&str; 7] = ["accept", "authorization", "content-type", "cookie", "host", "referer", "user-agent"];
-
-/// True if an argument is neither an address nor a text in which the agent looks for one.
-pub(super) fn is_no_address(argument: &Argument) -> bool {
-    let is_text =
-        || header(argument).is_some_and(|(name, _)| TEXT_HEADERS.contains(&name.to_ascii_lowercase().as_str()));
-    NO_ADDRESSES.contains(&argument.fetch()) || is_text()
-}
 
 pub(super) fn check(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Finding>) {
     let mut known = BTreeSet::new();
@@ -122,32 +83,6 @@ fn set_source(setup: &Setup<'_>, sent: &Sent<'_>, rule: &MessageRule, findings: 
     }
 }
 
-/// Returns the arguments that the agent takes the address from, or the reason why there is none.
-pub(super) fn judged<'m>(
-    message: &'m Message,
-    rule: &MessageRule,
-) -> Result<Vec<&'m Argument>, Option<(&'static Kind, String)>> {
-    let arguments = &message.arguments;
-    if !rule.arguments().is_empty() {
-        let named: Vec<_> = arguments.iter().filter(|argument| rule.arguments().contains(&argument.name)).collect();
-        return if named.is_empty() {
-            Err(Some((&ADDRESS_ARGUMENT_MISSING, rule.arguments()[0].clone())))
-        } else {
-            Ok(named)
-        };
-    }
-    let named: Vec<_> = arguments.iter().filter(|argument| argument.name == "ip").collect();
-    if !named.is_empty() {
-        return Ok(named);
-    }
-    // One whose type is not known may be an address.
-    match arguments.iter().find(|argument| !is_no_address(argument)) {
-        Some(first) if ADDRESSES.contains(&first.fetch()) => Ok(vec![first]),
-        Some(_) => Err(None),
-        None => Err(Some((&NO_ADDRESS_ARGUMENT, String::new()))),
-    }
-}
-
 fn address(message: &Message, rule: &MessageRule, findings: &mut Vec<Finding>) {
     let mut found = |kind, values: &[(&str, &str)]| {
         findings.push(Finding::new(kind, &message.arguments_at, values));
@@ -210,13 +145,7 @@ fn policy(setup: &Setup<'_>, message: &Message, rule: &MessageRule, findings: &m
             continue;
         };
         if !agent.reputation.policies.iter().any(|policy| policy.name == value) {
-            let known = agent
-                .reputation
-                .policies
-                .iter()
-                .map(|policy| format!("`{}`", policy.name))
-                .collect::<Vec<_>>()
-                .join(", ");
+            let known = listed(agent.reputation.policies.iter().map(|policy| policy.name.as_str()));
             let values = [("message", &*message.name), ("value", value), ("known", &known)];
             findings.push(Finding::new(&POLICY_UNKNOWN, &message.arguments_at, &values));
         }

@@ -1,17 +1,16 @@
 //! Checks of addresses in headers: a client must not be able to leave them out, or to write them itself.
 
-use super::arguments::{is_no_address, judged};
-use super::messages::reads_a_variable;
+use super::addresses::{header, is_no_address, judged};
 use super::values::refuses;
 use crate::catalogue::{
     FORWARDED_FIRST_VALUE, FORWARDED_HOPS_UNCHECKED, FORWARDED_LAST_LINE_ONLY, FORWARDED_MORE_LINES,
-    HEADER_MAY_BE_ABSENT, SESSION_SCOPE_OF_HEADER_ADDRESS,
+    HEADER_MAY_BE_ABSENT, Kind, SESSION_SCOPE_OF_HEADER_ADDRESS,
 };
 use crate::config::Proxy;
 use crate::finding::Finding;
 use crate::rules::{Rule, TermAcl, Test};
 use crate::setup::{Deployed, Sent, Setup};
-use crate::spoe::{Argument, Message};
+use crate::spoe::{Argument, Event, Message};
 use spoa_reputation::MessageRule;
 use spoa_runtime::Scope;
 use spoa_runtime::text::Count;
@@ -33,9 +32,8 @@ pub(super) fn check(
 ) {
     let message = sent.message;
     let Ok(judged) = judged(message, rule) else { return };
-    let of_header = |argument: &&'_ Argument| !is_no_address(argument);
-    let all: Vec<_> =
-        judged.into_iter().filter(of_header).filter_map(|of| Some((of, header(of)?.0, header(of)?.1))).collect();
+    let of_header = |argument| header(argument).map(|(name, number)| (argument, name, number));
+    let all: Vec<_> = judged.into_iter().filter(|argument| !is_no_address(argument)).filter_map(of_header).collect();
     if all.is_empty() {
         return;
     }
@@ -43,22 +41,10 @@ pub(super) fn check(
     headers.absent(deployed, findings);
     headers.values(findings);
     headers.lines(findings);
-    let is_kept = rule.scope() == Scope::Session && message.event.as_ref().is_some_and(reads_a_variable);
+    let is_kept = rule.scope() == Scope::Session && message.event.as_ref().is_some_and(Event::reads_a_variable);
     if let Some(event) = message.event.as_ref().filter(|_| is_kept) {
         findings.push(Finding::new(&SESSION_SCOPE_OF_HEADER_ADDRESS, &event.place, &[]));
     }
-}
-
-/// Returns the name and the number of the header in an argument that is an address or a line of a header.
-pub(super) fn header(argument: &Argument) -> Option<(&str, Option<i64>)> {
-    if !matches!(argument.fetch(), "req.hdr_ip" | "hdr_ip" | "req.fhdr" | "fhdr" | "req.hdr" | "hdr") {
-        return None;
-    }
-    let (_, inner) = argument.expression.split_once('(')?;
-    let inner = inner.split(')').next()?;
-    let (name, number) =
-        inner.split_once(',').map_or((inner, None), |(name, number)| (name, number.trim().parse().ok()));
-    Some((name, number))
 }
 
 fn is_forwarded(name: &str) -> bool {
@@ -84,7 +70,7 @@ impl Headers<'_> {
         self.is_refused_by(|test| test.expression.contains(fetch))
     }
 
-    fn found(&self, kind: &'static crate::catalogue::Kind, values: &[(&str, &str)]) -> Finding {
+    fn found(&self, kind: &'static Kind, values: &[(&str, &str)]) -> Finding {
         Finding::new(kind, &self.message.arguments_at, values)
     }
 

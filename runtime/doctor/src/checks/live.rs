@@ -1,7 +1,7 @@
 //! Checks of what arrives at a running agent.
 
 use crate::catalogue::{ADDRESS_NOT_FOUND, MESSAGE_NEVER_ARRIVED, MESSAGE_NOT_SERVED, NOTHING_ARRIVES};
-use crate::finding::Finding;
+use crate::finding::{Finding, listed};
 use crate::live::Live;
 use crate::setup::{Deployed, Setup};
 use spoa_runtime::text::{Count, Span};
@@ -27,7 +27,7 @@ pub(super) fn check(live: &Live, setup: &Setup<'_>, findings: &mut Vec<Finding>)
 }
 
 fn of_engine(live: &Live, deployed: &Deployed<'_>, findings: &mut Vec<Finding>) {
-    let served = || live.messages.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let served = || listed(live.messages.iter().map(|(name, _)| name.as_str()));
     for message in deployed.sent.iter().map(|sent| sent.message) {
         match live.messages.iter().find(|(name, _)| *name == message.name) {
             None => {

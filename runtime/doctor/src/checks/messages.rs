@@ -7,10 +7,9 @@ use crate::catalogue::{
     BUILT_IN_MESSAGES_REPLACED, EVENT_CONDITION_NEVER_TRUE, FILTER_IN_UNUSED_BACKEND, GROUP_NEVER_SENT,
     HTTP_EVENT_IN_TCP_MODE, MESSAGE_NOT_LISTED, MESSAGE_NOT_SERVED, SESSION_MESSAGE_REPEATED,
 };
-use crate::finding::Finding;
-use crate::rules::{Moment, Term, TermAcl, variables};
+use crate::finding::{Finding, listed};
+use crate::rules::{Moment, Term, TermAcl};
 use crate::setup::{Deployed, Setup, Use, names, never_occurs};
-use crate::spoe::Event;
 use spoa_reputation::{MessageRule, Prefix};
 use spoa_runtime::Scope;
 
@@ -73,7 +72,7 @@ fn events(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Finding
         let rule = deployed.rule(setup, message).filter(|rule| rule.scope() == Scope::Session);
         if let Some(rule) = rule.filter(|_| event.moment == Some(Moment::OnClientSession))
             && is_http
-            && !reads_a_variable(event)
+            && !event.reads_a_variable()
         {
             let read = deployed.full_name(rule, names(rule)[0].0);
             findings.push(Finding::new(&SESSION_MESSAGE_REPEATED, &event.place, &[("variable", &read)]));
@@ -114,14 +113,6 @@ fn network(text: &str) -> Option<(IpAddr, u8)> {
     (len <= longest).then_some((address, len))
 }
 
-/// True if the condition of an event depends on a variable, such as that of an answer before.
-pub(super) fn reads_a_variable(event: &Event) -> bool {
-    event.condition.iter().flatten().any(|term| match &term.acl {
-        TermAcl::Inline(test) => variables(&test.expression).next().is_some(),
-        TermAcl::Named(_) => true,
-    })
-}
-
 /// Messages that the agent does not serve, if it is known to be ours.
 fn unserved(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Finding>) {
     let Some(agent) = setup.agent.filter(|_| deployed.is_ours) else { return };
@@ -135,13 +126,7 @@ fn unserved(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Findi
             let place = agent.first_table("message");
             findings.push(Finding::new(&BUILT_IN_MESSAGES_REPLACED, &place, &[("message", &message.name)]));
         } else {
-            let served = agent
-                .reputation
-                .message_rules
-                .iter()
-                .map(|rule| format!("`{}`", rule.message()))
-                .collect::<Vec<_>>()
-                .join(", ");
+            let served = listed(agent.reputation.message_rules.iter().map(MessageRule::message));
             let values = [("message", &*message.name), ("served", &served)];
             findings.push(Finding::new(&MESSAGE_NOT_SERVED, &message.place, &values));
         }

@@ -5,7 +5,7 @@ use crate::catalogue::{
     BOOLEAN_COMPARED_AS_STRING, ERROR_VALUE_INCOMPLETE, FAIL_CLOSED_WITH_ONE_AGENT, LIST_NAME_UNKNOWN, RULE_INVERTED,
     SCORE_ABOVE_LIMIT, VERDICT_WORD_UNKNOWN,
 };
-use crate::finding::Finding;
+use crate::finding::{Finding, listed};
 use crate::rules::{Rule, Test};
 use crate::setup::{Deployed, Meaning, Setup, names};
 use crate::words::is_known;
@@ -71,8 +71,7 @@ pub(super) fn check(
             let known =
                 |value: &&str| value.is_empty() || agent.reputation.lists.iter().any(|list| is_same(&list.name, value));
             if !values.iter().any(known) {
-                let names =
-                    agent.reputation.lists.iter().map(|list| format!("`{}`", list.name)).collect::<Vec<_>>().join(", ");
+                let names = listed(agent.reputation.lists.iter().map(|list| list.name.as_str()));
                 found(&LIST_NAME_UNKNOWN, &[("value", value), ("known", &names)]);
             }
         }

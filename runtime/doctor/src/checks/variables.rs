@@ -12,7 +12,7 @@ use crate::catalogue::{
     SESSION_RULE, VARIABLE_NAME, VARIABLE_PREFIX, VARIABLE_RENAMED, VARIABLE_SCOPE,
 };
 use crate::checks::values::refuses;
-use crate::finding::Finding;
+use crate::finding::{Finding, listed};
 use crate::rules::{Moment, Rule, variables};
 use crate::setup::{Deployed, Meaning, Sent, Setup, names};
 use crate::source::Place;
@@ -212,15 +212,9 @@ impl<'s> Check<'_, 's> {
         if name.contains("err") && deployed.engine.agent.error_variable().is_none() {
             return self.found(&ERROR_VARIABLE_NEVER_SET, read, &[("variable", &read.name), ("name", name)]);
         }
-        let known: Vec<_> = served
-            .iter()
-            .flat_map(|(_, rule)| {
-                names(rule).into_iter().take(4).map(|(name, _)| format!("`{}`", deployed.full_name(rule, name)))
-            })
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
-        let known = known.join(", ");
+        let of_rule = |(_, rule): &(_, &MessageRule)| names(rule).map(|(name, _)| deployed.full_name(rule, name));
+        let known: BTreeSet<_> = served.iter().flat_map(|of| of_rule(of).into_iter().take(4)).collect();
+        let known = listed(known.iter().map(String::as_str));
         let defaults = MessageRule::defaults();
         let is_usual = defaults.iter().any(|rule| names(rule).iter().any(|(usual, _)| *usual == name));
         let message = served.first().map_or("", |(message, _)| message.name.as_str());
