@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use crate::limits::INHERITED_MAX;
 use crate::rules::{Moment, Rule, Test};
 use crate::source::{Line, Place, ProxyKind, Section, SourceFile, sections};
 use crate::version::Version;
@@ -56,10 +57,6 @@ pub(crate) struct Acl {
     pub(crate) test: Rc<Test>,
     pub(crate) place: Place,
 }
-
-/// The number of lines that all proxies together inherit from `defaults`. Beyond it they inherit nothing: no real configuration is
-/// as large, and time and memory stay bounded.
-const INHERITED_MAX: usize = 1_000_000;
 
 impl Config {
     pub(crate) fn read(files: &[SourceFile], environment: &mut Environment<'_>, version: Version) -> Self {

@@ -9,6 +9,7 @@ mod checks;
 mod conditional;
 mod config;
 mod finding;
+mod limits;
 mod live;
 mod log;
 mod rules;

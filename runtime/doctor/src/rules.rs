@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::limits::COMPARED_MAX;
 use crate::source::{Line, Place, ProxyKind};
 
 /// The moment at which rules run and events occur, in their order within one request.
@@ -105,16 +106,13 @@ pub(crate) struct Test {
     pub(crate) method: String,
     /// The words after the flags: an operator and values.
     pub(crate) patterns: Vec<String>,
-    /// The variables that it reads, of which the first [`VARIABLES_MAX`] are looked at.
+    /// The variables that it reads, of which the first are looked at.
     pub(crate) variables: Vec<String>,
     /// Case does not matter.
     pub(crate) is_caseless: bool,
     /// Values are in a file.
     pub(crate) has_file: bool,
 }
-
-/// The number of variables of a test that are looked at.
-const VARIABLES_MAX: usize = 64;
 
 impl Test {
     /// Reads `EXPRESSION [-m METHOD] [FLAGS] [OPERATOR] VALUE ...`.
@@ -138,7 +136,7 @@ impl Test {
             }
         }
         let texts = [&test.expression].into_iter().chain(&test.patterns);
-        let read = texts.flat_map(|text| variables(text)).take(VARIABLES_MAX).map(str::to_owned);
+        let read = texts.flat_map(|text| variables(text)).take(COMPARED_MAX).map(str::to_owned);
         test.variables = read.collect();
         test
     }

@@ -6,9 +6,10 @@ use spoa_reputation::MessageRule;
 
 use crate::agent::{AgentConfig, scope_name};
 use crate::config::{Config, Filter, Proxy, Server, SpoeFile};
-use crate::rules::Moment;
+use crate::limits::{COMPARED_MAX, ENGINES_MAX, SENT_MAX};
+use crate::rules::{Moment, Rule};
 use crate::source::ProxyKind;
-use crate::spoe::{Engine, Event, Message};
+use crate::spoe::{Engine, Event, Group, Message};
 use crate::version::Version;
 
 /// A setup.
@@ -46,11 +47,9 @@ pub(crate) struct Deployed<'s> {
     /// Our agent answers it.
     pub(crate) is_ours: bool,
     pub(crate) sent: Vec<Sent<'s>>,
-    /// The first message that sets a variable, by the proxy with the filter and the variable as `SCOPE.NAME`. Those of other agents
+    /// The first message that sets a variable: by the variable as `SCOPE.NAME`, and by the proxy with the filter. Those of other agents
     /// may set any variable, and are at an empty name.
-    pub(crate) first_sent: BTreeMap<(usize, String), Sent<'s>>,
-    /// The variables that its messages set, as in `first_sent`.
-    pub(crate) sent_variables: BTreeSet<String>,
+    pub(crate) first_sent: BTreeMap<String, BTreeMap<usize, Sent<'s>>>,
     /// The index of the backend with the agents.
     pub(crate) backend: Option<usize>,
     /// The number of its servers that are not disabled.
@@ -92,35 +91,23 @@ impl<'s> Setup<'s> {
         {
             uses.entry((&filter.file, &filter.engine)).or_default().push(Use { proxy, filter });
         }
+        let engine =
+            |((file, name), uses): ((&SpoeFile, &str), _)| Some((engines.get(file)?.get_key_value(name)?, uses));
+        let used: Vec<_> = uses.into_iter().filter_map(engine).take(ENGINES_MAX).collect();
+        // With a configuration of our agent and a single engine, the agent is ours whatever the messages are called.
+        let is_only = agent.is_some() && used.len() == 1;
         let (mut deployed, mut room) = (Vec::new(), SENT_MAX);
-        for ((file, name), uses) in uses.into_iter().take(ENGINES_MAX) {
-            let Some(engine) = engines.get(file).and_then(|engines| engines.get(name)) else { continue };
+        for ((name, engine), uses) in used {
             let sent = sent(config, name, engine, &uses, room);
             room -= sent.len();
-            let is_ours = engine.messages.iter().any(|message| rules.contains_key(message.name.as_str()));
+            let is_served = |message: &Message| rules.contains_key(message.name.as_str());
+            let is_ours = is_only || engine.messages.iter().any(is_served);
             let backend = engine.agent.backend().and_then(|name| config.backend(name));
             let is_used = |server: &Server<'_>| server.keyword("disabled").is_none();
             let is_static = |at: &usize| config.proxies[*at].last("server-template").is_none();
             let agents = backend.filter(is_static).map(|at| config.proxies[at].servers().filter(is_used).count());
-            deployed.push(Deployed {
-                name,
-                engine,
-                uses,
-                is_ours,
-                sent,
-                first_sent: BTreeMap::new(),
-                sent_variables: BTreeSet::new(),
-                backend,
-                agents,
-            });
-        }
-        // With a configuration of our agent and a single engine, the agent is ours whatever the messages are called.
-        if let [only] = &mut deployed[..] {
-            only.is_ours |= agent.is_some();
-        }
-        for of in &mut deployed {
-            of.first_sent = first_sent(of, &rules);
-            of.sent_variables = of.first_sent.keys().map(|(_, variable)| variable.clone()).collect();
+            let first_sent = first_sent(&sent, is_ours, &rules);
+            deployed.push(Deployed { name, engine, uses, is_ours, sent, first_sent, backend, agents });
         }
         Self {
             set_anywhere: set_anywhere(texts),
@@ -147,10 +134,9 @@ impl<'s> Setup<'s> {
     /// Returns the proxies that streams of a proxy may have passed before, or may pass later, and itself. `None` if they are unknown, or
     /// too many to look at.
     pub(crate) fn related(&self, proxy: usize) -> Option<Vec<usize>> {
-        const RELATED_MAX: usize = 64;
         let before = self.sources.as_ref()?.get(&self.proxy(proxy).name).map_or(&[][..], Vec::as_slice);
         let later = self.config.targets(self.proxy(proxy))?;
-        if before.len() + later.len() > RELATED_MAX {
+        if before.len() + later.len() > COMPARED_MAX {
             return None;
         }
         let later = later.into_iter().filter_map(|name| self.config.backend(name));
@@ -164,28 +150,21 @@ impl<'s> Setup<'s> {
     }
 }
 
-/// The number of engines that are looked at, and of messages that all of them together send. No real configuration has as many, and
-/// time and memory stay bounded.
-const ENGINES_MAX: usize = 256;
-const SENT_MAX: usize = 100_000;
-
 /// Returns the first message that sets each variable in each proxy.
 fn first_sent<'s>(
-    deployed: &Deployed<'s>,
+    sent: &[Sent<'s>],
+    is_ours: bool,
     rules: &BTreeMap<&str, &MessageRule>,
-) -> BTreeMap<(usize, String), Sent<'s>> {
-    let mut first = BTreeMap::<(usize, String), Sent<'s>>::new();
-    for sent in &deployed.sent {
-        let rule = rules.get(sent.message.name.as_str()).filter(|_| deployed.is_ours);
-        let of_rule =
-            |rule: &&MessageRule| names(rule).map(|(name, _)| format!("{}.{name}", scope_name(rule.scope()))).to_vec();
-        let variables = match rule {
-            Some(rule) => of_rule(rule),
-            None if deployed.is_ours => Vec::new(),
-            None => vec![String::new()],
+) -> BTreeMap<String, BTreeMap<usize, Sent<'s>>> {
+    let mut first = BTreeMap::<_, BTreeMap<_, Sent<'s>>>::new();
+    for sent in sent {
+        let variables = match rules.get(sent.message.name.as_str()) {
+            _ if !is_ours => vec![String::new()],
+            Some(rule) => names(rule).map(|(name, _)| format!("{}.{name}", scope_name(rule.scope()))).to_vec(),
+            None => Vec::new(),
         };
         for variable in variables {
-            let known = first.entry((sent.proxy, variable)).or_insert(*sent);
+            let known = first.entry(variable).or_default().entry(sent.proxy).or_insert(*sent);
             if (sent.moment, sent.rule) < (known.moment, known.rule) {
                 *known = *sent;
             }
@@ -227,43 +206,46 @@ fn sources(config: &Config) -> Option<BTreeMap<String, Vec<usize>>> {
     Some(sources)
 }
 
-/// Returns the messages that are sent, with each moment.
+/// Returns the messages that are sent, with each moment, up to `room` of them.
 fn sent<'s>(config: &'s Config, name: &str, engine: &'s Engine, uses: &[Use<'s>], room: usize) -> Vec<Sent<'s>> {
     let all: Vec<_> = engine.sent().collect();
-    let mut sent = Vec::new();
-    for Use { proxy, .. } in uses {
-        if sent.len() + all.len() > room {
-            break;
-        }
-        let (at, proxy) = (*proxy, &config.proxies[*proxy]);
-        for (message, event) in
-            all.iter().filter(|(_, group)| group.is_none()).filter_map(|(m, _)| Some((*m, m.event.as_ref()?)))
-        {
-            let Some(moment) = event.moment else { continue };
-            let is_of_frontend = event.name.contains("frontend") || event.name == "on-client-session";
-            if never_occurs(event, proxy) || is_of_frontend && !proxy.kind.has_clients() {
-                continue;
-            }
-            let moment = if proxy.kind == ProxyKind::Listen { of_listen(moment) } else { moment };
-            sent.push(Sent { message, proxy: at, moment, rule: None, cause: &event.name });
-        }
-        for (number, rule) in proxy.rules.iter().enumerate() {
-            let Some((_, group)) = rule.sent_group().filter(|(engine, _)| *engine == name) else { continue };
-            let of_group = all.iter().filter(|(_, of)| of.is_some_and(|of| of.name == group));
-            let cause = of_group.clone().find_map(|(_, of)| of.map(|of| of.name.as_str())).unwrap_or_default();
-            let send = |(message, _): &(&'s Message, _)| Sent {
-                message,
-                proxy: at,
-                moment: rule.moment,
-                rule: Some(number),
-                cause,
-            };
-            if sent.len() + all.len() <= room {
-                sent.extend(of_group.map(send));
-            }
-        }
+    let by_event: Vec<_> = all.iter().filter(|(_, group)| group.is_none()).map(|(message, _)| *message).collect();
+    let by_group: Vec<_> = all.iter().filter_map(|(message, group)| Some((*message, (*group)?))).collect();
+    let of_use = |of: &Use<'s>| {
+        let (at, proxy) = (of.proxy, &config.proxies[of.proxy]);
+        let at_event = by_event.clone().into_iter().filter_map(move |message| sent_at_event(at, proxy, message));
+        let rules = proxy.rules.iter().enumerate();
+        let groups = by_group.clone();
+        let by_rule = rules.filter(move |(_, rule)| rule.sent_group().is_some_and(|(engine, _)| engine == name));
+        let by_rule = by_rule.flat_map(move |(number, rule)| sent_by_rule(at, number, rule, &groups));
+        at_event.chain(by_rule)
+    };
+    uses.iter().flat_map(of_use).take(room).collect()
+}
+
+/// Returns a message that is sent at its event, if that can occur in the proxy.
+fn sent_at_event<'s>(at: usize, proxy: &Proxy, message: &'s Message) -> Option<Sent<'s>> {
+    let event = message.event.as_ref()?;
+    let is_of_frontend = event.name.contains("frontend") || event.name == "on-client-session";
+    if never_occurs(event, proxy) || is_of_frontend && !proxy.kind.has_clients() {
+        return None;
     }
-    sent
+    let moment = if proxy.kind == ProxyKind::Listen { of_listen(event.moment?) } else { event.moment? };
+    Some(Sent { message, proxy: at, moment, rule: None, cause: &event.name })
+}
+
+/// Returns the messages of the group that a rule sends.
+fn sent_by_rule<'s>(at: usize, number: usize, rule: &Rule, groups: &[(&'s Message, &'s Group)]) -> Vec<Sent<'s>> {
+    let is_it = |group: &Group| rule.sent_group().is_some_and(|(_, name)| name == group.name);
+    let of_group = groups.iter().filter(|(_, group)| is_it(group));
+    let sent = |(message, group): &(&'s Message, &'s Group)| Sent {
+        message,
+        proxy: at,
+        moment: rule.moment,
+        rule: Some(number),
+        cause: &group.name,
+    };
+    of_group.map(sent).collect()
 }
 
 /// True if an event of HTTP cannot occur because the proxy is in TCP mode. The backend of a frontend may be in HTTP mode.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::config::milliseconds;
+use crate::limits::MESSAGES_MAX;
 use crate::rules::{Moment, Term, TermAcl, condition};
 use crate::source::{Line, Place, SourceFile, sections};
 use crate::version::Version;
@@ -61,9 +62,6 @@ pub(crate) struct Group {
     pub(crate) place: Place,
     pub(crate) messages: Vec<String>,
 }
-
-/// The number of messages of an engine that are looked at. No real engine has as many, and time and memory stay bounded.
-const MESSAGES_MAX: usize = 256;
 
 /// Returns the engines of a file, by scope.
 pub(crate) fn engines(

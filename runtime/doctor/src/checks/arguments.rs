@@ -10,6 +10,7 @@ use crate::catalogue::{
     OWN_ADDRESS_JUDGED, POLICY_UNKNOWN, SET_SRC_AFTER_EVENT,
 };
 use crate::finding::{Finding, listed};
+use crate::limits::COMPARED_MAX;
 use crate::rules::{Moment, variables};
 use crate::setup::{Deployed, Sent, Setup};
 use crate::spoe::Message;
@@ -31,7 +32,7 @@ pub(super) fn check(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut V
         // Each of these looks at all rules of the proxy.
         let of_proxy = checked.entry(sent.proxy).or_default();
         *of_proxy += 1;
-        if *of_proxy <= CHECKED_MAX {
+        if *of_proxy <= COMPARED_MAX {
             of_moment(setup, sent, findings);
             if let Some(rule) = rule {
                 headers::check(setup, deployed, sent, rule, findings);
@@ -40,9 +41,6 @@ pub(super) fn check(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut V
         }
     }
 }
-
-/// The number of messages that are compared with the rules of one proxy.
-const CHECKED_MAX: usize = 64;
 
 /// Checks arguments that depend on what HAProxy has done by the time of the event.
 fn of_moment(setup: &Setup<'_>, sent: &Sent<'_>, findings: &mut Vec<Finding>) {

@@ -1,16 +1,17 @@
 //! Checks of the backend with the agents.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use crate::catalogue::{
     AGENT_DISABLED, AGENTS_BACKEND_BEFORE_FRONTEND, CHECK_MISSING, CHECK_TOO_SLOW, CONNECT_TIMEOUT_ABOVE_PROCESSING,
     FRAME_SIZE_ABOVE_BUFFER, HTTPCHK_ON_AGENT, NAME_NEVER_RESOLVED, NO_REDISPATCH, PIPELINING_OFF, POOL_DISABLED,
     PROCESSING_TIMEOUT_ABOVE_CLIENT, PROCESSING_TIMEOUT_WITHOUT_UNIT, SEND_PROXY_ON_AGENT, SERVER_MAXCONN_ONE,
-    SERVER_TIMEOUT_BELOW_IDLE, SERVER_TIMEOUT_BELOW_PROCESSING, SPOP_CHECK_MISSING, SSL_ON_AGENT, Severity,
-    TCP_CHECK_ON_AGENT,
+    SERVER_TIMEOUT_BELOW_IDLE, SERVER_TIMEOUT_BELOW_PROCESSING, SPOP_CHECK_MISSING, SSL_ON_AGENT, TCP_CHECK_ON_AGENT,
 };
 use crate::config::{Proxy, Server, milliseconds};
 use crate::finding::Finding;
+use crate::limits::COMPARED_MAX;
 use crate::setup::{Deployed, Setup};
 use crate::source::Line;
 use crate::version::Version;
@@ -21,9 +22,6 @@ const MUX: Version = Version(3, 1);
 
 /// The time in milliseconds for which a dead agent may stay in use.
 const NOTICED_WITHIN: u64 = 60_000;
-
-/// The number of filters of an engine whose proxies are compared with its timeouts.
-const USES_MAX: usize = 64;
 
 /// The number of milliseconds below which `timeout processing` without a unit was meant as seconds.
 const UNIT_FORGOTTEN: u64 = 20;
@@ -38,12 +36,11 @@ pub(super) fn check(setup: &Setup<'_>, deployed: &Deployed<'_>, is_closed: bool,
         let place = servers.first().map_or(&backend.place, |first| &first.line.place);
         findings.push(Finding::new(&AGENT_DISABLED, place, &[("backend", &backend.name)]));
     }
-    let before = findings.len();
     servers.iter().for_each(|server| of_server(setup, server, findings));
-    health(backend, &servers, findings);
-    if is_closed {
-        let kept = findings.split_off(before).into_iter();
-        findings.extend(kept.filter(|finding| finding.kind.severity != Severity::FailsOpenUnnoticed));
+    protocol(backend, &servers, findings);
+    if !is_closed {
+        servers.iter().for_each(|server| notices_failure(server, findings));
+        is_handshake(backend, &servers, findings);
     }
     timeouts(setup, deployed, backend, servers.len(), findings);
     if setup.version >= MUX {
@@ -66,13 +63,12 @@ fn section(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Findin
             findings.push(Finding::new(&PROCESSING_TIMEOUT_WITHOUT_UNIT, &line.place, &[("value", value)]));
         }
         let clients =
-            deployed.uses.iter().take(USES_MAX).filter_map(|of| Some(setup.proxy(of.proxy).timeout("client")?.0));
+            deployed.uses.iter().take(COMPARED_MAX).filter_map(|of| Some(setup.proxy(of.proxy).timeout("client")?.0));
         if clients.min().is_some_and(|client| time > client) {
             findings.push(Finding::new(&PROCESSING_TIMEOUT_ABOVE_CLIENT, &line.place, &[("value", value)]));
         }
     }
-    let is_off =
-        |line: &&std::rc::Rc<Line>| line.word(0) == "no" && line.word(1) == "option" && line.word(2) == "pipelining";
+    let is_off = |line: &&Rc<Line>| line.word(0) == "no" && line.word(1) == "option" && line.word(2) == "pipelining";
     if let Some(line) = agent.lines.iter().find(is_off).filter(|_| setup.version >= MUX) {
         findings.push(Finding::new(&PIPELINING_OFF, &line.place, &[]));
     }
@@ -104,11 +100,16 @@ fn of_server(setup: &Setup<'_>, server: &Server<'_>, findings: &mut Vec<Finding>
     if server.value("pool-max-conn").is_some_and(|(value, _)| value == "0") && setup.version >= MUX {
         found(&POOL_DISABLED, server.keyword("pool-max-conn"), &[]);
     }
+}
+
+/// Checks that HAProxy notices soon that a server is dead.
+fn notices_failure(server: &Server<'_>, findings: &mut Vec<Finding>) {
+    let mut found = |kind, values: &[(&str, &str)]| findings.push(Finding::new(kind, &server.line.place, values));
     if server.keyword("disabled").is_some() {
         return;
     }
     if server.keyword("check").is_none() && server.keyword("track").is_none() {
-        found(&CHECK_MISSING, Some(server.line), &[("server", server.name())]);
+        return found(&CHECK_MISSING, &[("server", server.name())]);
     }
     let inter = server.value("inter").map_or("2s", |(value, _)| value);
     let fall = server.value("fall").map_or("3", |(value, _)| value);
@@ -119,7 +120,7 @@ fn of_server(setup: &Setup<'_>, server: &Server<'_>, findings: &mut Vec<Finding>
     if let Some(time) = time.filter(|time| *time > NOTICED_WITHIN) {
         let seconds = (time / 1000).to_string();
         let values = [("inter", inter), ("fall", fall), ("seconds", &*seconds)];
-        found(&CHECK_TOO_SLOW, server.keyword("check").and(Some(server.line)), &values);
+        found(&CHECK_TOO_SLOW, &values);
     }
 }
 
@@ -130,8 +131,9 @@ fn is_name(address: &str) -> bool {
     is_known(address) && !is_ip && !address.contains(['@', '/'])
 }
 
-/// Checks the protocol of health checks: of several options, the last one counts.
-fn health(backend: &Proxy, servers: &[Server<'_>], findings: &mut Vec<Finding>) {
+/// Returns the line that chooses the protocol of health checks, of which the last one counts. `None` if another port is checked, which
+/// may speak another protocol, or if nothing is checked.
+fn check_option<'p>(backend: &'p Proxy, servers: &[Server<'p>]) -> Option<Option<&'p Line>> {
     const CHECKS: [&str; 10] = [
         "external-check",
         "httpchk",
@@ -144,20 +146,33 @@ fn health(backend: &Proxy, servers: &[Server<'_>], findings: &mut Vec<Finding>) 
         "ssl-hello-chk",
         "tcp-check",
     ];
-    let Some(checked) = servers.iter().find(|server| server.keyword("check").is_some()) else { return };
-    // Another port may speak another protocol, such as HTTP for the health of the agent.
-    if servers.iter().any(|server| server.keyword("port").is_some() || server.keyword("addr").is_some()) {
-        return;
+    let has = |keyword| servers.iter().any(|server| server.keyword(keyword).is_some());
+    let is_option = |line: &&Rc<Line>| line.word(0) == "option" && CHECKS.contains(&line.word(1));
+    let last = || backend.lines.iter().rev().find(is_option).map(|line| &**line);
+    (has("check") && !has("port") && !has("addr")).then(last)
+}
+
+/// Checks that health checks do not speak HTTP.
+fn protocol(backend: &Proxy, servers: &[Server<'_>], findings: &mut Vec<Finding>) {
+    if let Some(Some(line)) = check_option(backend, servers)
+        && line.word(1) == "httpchk"
+    {
+        findings.push(Finding::new(&HTTPCHK_ON_AGENT, &line.place, &[]));
     }
+}
+
+/// Checks that a health check is more than an open connection.
+fn is_handshake(backend: &Proxy, servers: &[Server<'_>], findings: &mut Vec<Finding>) {
+    let checked = servers.iter().find(|server| server.keyword("check").is_some());
     let has_rules = backend.lines.iter().any(|line| line.word(0) == "tcp-check");
-    let is_check = |line: &&std::rc::Rc<Line>| line.word(0) == "option" && CHECKS.contains(&line.word(1));
-    match backend.lines.iter().rev().find(is_check) {
-        Some(line) if line.word(1) == "httpchk" => findings.push(Finding::new(&HTTPCHK_ON_AGENT, &line.place, &[])),
-        Some(line) if line.word(1) == "tcp-check" && !has_rules => {
+    match check_option(backend, servers) {
+        Some(Some(line)) if line.word(1) == "tcp-check" && !has_rules => {
             findings.push(Finding::new(&TCP_CHECK_ON_AGENT, &line.place, &[]));
         }
-        Some(_) => {}
-        None => findings.push(Finding::new(&SPOP_CHECK_MISSING, &checked.line.place, &[])),
+        Some(None) => {
+            findings.extend(checked.map(|checked| Finding::new(&SPOP_CHECK_MISSING, &checked.line.place, &[])));
+        }
+        _ => {}
     }
 }
 

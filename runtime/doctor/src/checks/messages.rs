@@ -8,13 +8,11 @@ use crate::catalogue::{
     HTTP_EVENT_IN_TCP_MODE, MESSAGE_NOT_LISTED, MESSAGE_NOT_SERVED, SESSION_MESSAGE_REPEATED,
 };
 use crate::finding::{Finding, listed};
+use crate::limits::COMPARED_MAX;
 use crate::rules::{Moment, Term, TermAcl};
 use crate::setup::{Deployed, Setup, Use, names, never_occurs};
 use spoa_reputation::{MessageRule, Prefix};
 use spoa_runtime::Scope;
-
-/// The number of filters of an engine whose modes are looked at.
-const USES_MAX: usize = 64;
 
 pub(super) fn check(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Finding>) {
     unsent(setup, deployed, findings);
@@ -53,7 +51,7 @@ fn unsent(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Finding
 }
 
 fn events(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Finding>) {
-    let proxies: Vec<_> = deployed.uses.iter().take(USES_MAX).map(|of| setup.proxy(of.proxy)).collect();
+    let proxies: Vec<_> = deployed.uses.iter().take(COMPARED_MAX).map(|of| setup.proxy(of.proxy)).collect();
     let is_http = proxies.iter().any(|proxy| proxy.is_http == Some(true));
     let by_event = deployed.engine.sent().filter(|(_, group)| group.is_none());
     for (message, event) in by_event.filter_map(|(message, _)| Some((message, message.event.as_ref()?))) {
@@ -80,9 +78,6 @@ fn events(setup: &Setup<'_>, deployed: &Deployed<'_>, findings: &mut Vec<Finding
     }
 }
 
-/// The number of networks of a condition that are compared with those of another.
-const NETWORKS_MAX: usize = 64;
-
 /// Returns two networks that must both contain the source, and have no address in common.
 fn disjoint(terms: &[Term]) -> Option<(String, String)> {
     let networks = |term: &Term| -> Option<Vec<(IpAddr, u8)>> {
@@ -100,7 +95,7 @@ fn disjoint(terms: &[Term]) -> Option<(String, String)> {
         TermAcl::Inline(test) => test.patterns.join(" "),
         TermAcl::Named(name) => name.clone(),
     };
-    let is_short = a.len().max(b.len()) <= NETWORKS_MAX;
+    let is_short = a.len().max(b.len()) <= COMPARED_MAX;
     (is_short && !a.iter().any(|a| b.iter().any(|b| meets(a, b)))).then(|| (name(first), name(second)))
 }
 

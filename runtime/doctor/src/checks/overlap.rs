@@ -2,12 +2,10 @@
 
 use crate::catalogue::{ENGINES_SHARE_VARIABLES, IDENTICAL_MESSAGES, VARIABLE_OVERWRITTEN};
 use crate::finding::Finding;
+use crate::limits::COMPARED_MAX;
 use crate::setup::{Deployed, Sent, Setup, names};
 use crate::spoe::Message;
 use spoa_reputation::MessageRule;
-
-/// The number of messages and engines that are compared with each other.
-const COMPARED_MAX: usize = 64;
 
 /// True if two rules set a variable of the same name.
 fn overlap(a: &MessageRule, b: &MessageRule) -> bool {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::config::Proxy;
+use crate::limits::{COMPARED_MAX, READS_MAX};
 use crate::rules::{Moment, Rule, Term, TermAcl, Test, variables};
 use crate::setup::Setup;
 use crate::source::Place;
@@ -37,12 +38,6 @@ pub(super) fn all<'s>(setup: &Setup<'s>) -> Vec<Read<'s>> {
     reads
 }
 
-/// The number of `acl` lines of one name whose tests are looked at in each rule.
-const TESTS_MAX: usize = 64;
-
-/// The number of variables that are looked at in each rule.
-const READS_MAX: usize = 32;
-
 fn of_rule<'s>(proxy_at: usize, proxy: &'s Proxy, number: usize, rule: &'s Rule, reads: &mut Vec<Read<'s>>) {
     let room = reads.len() + READS_MAX;
     let mut read = |name: &str, test: Option<(Rc<Test>, bool)>| {
@@ -72,7 +67,7 @@ fn of_rule<'s>(proxy_at: usize, proxy: &'s Proxy, number: usize, rule: &'s Rule,
         let tests: Vec<_> = match acl {
             TermAcl::Inline(test) => vec![Rc::clone(test)],
             TermAcl::Named(name) => {
-                proxy.acls.get(name).into_iter().flatten().take(TESTS_MAX).map(|acl| Rc::clone(&acl.test)).collect()
+                proxy.acls.get(name).into_iter().flatten().take(COMPARED_MAX).map(|acl| Rc::clone(&acl.test)).collect()
             }
         };
         for test in tests {

@@ -6,13 +6,11 @@ use crate::catalogue::{
     SCORE_ABOVE_LIMIT, VERDICT_WORD_UNKNOWN,
 };
 use crate::finding::{Finding, listed};
+use crate::limits::COMPARED_MAX;
 use crate::rules::{Rule, Test};
 use crate::setup::{Deployed, Meaning, Setup, names};
 use crate::words::is_known;
 use spoa_reputation::MessageRule;
-
-/// The number of values that are looked at; a test with more is not judged.
-const VALUES_MAX: usize = 64;
 
 /// The actions that refuse a client.
 const REFUSING: [&str; 5] = ["deny", "reject", "tarpit", "silent-drop", "return"];
@@ -33,50 +31,45 @@ fn is_alone(rule: &Rule) -> bool {
     rule.terms().count() == 1
 }
 
-/// Checks a comparison with the variable `name` of our agent.
-pub(super) fn check(
-    setup: &Setup<'_>,
-    deployed: &Deployed<'_>,
-    read: &Read<'_>,
-    name: &str,
-    findings: &mut Vec<Finding>,
-) {
-    let (Some((test, _)), Some((_, rule)), true) = (&read.test, read.rule, deployed.is_ours) else { return };
-    if test.patterns.len() > VALUES_MAX
+/// Checks a comparison with the variable `name` of our agent; it has one finding at most.
+pub(super) fn check(setup: &Setup<'_>, deployed: &Deployed<'_>, read: &Read<'_>, name: &str) -> Option<Finding> {
+    let (Some((test, _)), Some((_, rule)), true) = (&read.test, read.rule, deployed.is_ours) else { return None };
+    if test.patterns.len() > COMPARED_MAX
         || test.variable() != Some(read.name.as_str())
         || !test.patterns.iter().all(|pattern| is_known(pattern))
         || test.has_file
     {
-        return;
+        return None;
     }
     let served = deployed.served(setup);
     let meaning = |(_, of): &(_, &MessageRule)| {
         names(of).into_iter().find(|(known, _)| *known == name).map(|(_, meaning)| meaning)
     };
-    let mut found = |kind, values: &[(&str, &str)]| findings.push(Finding::new(kind, &read.place, values));
+    let found = |kind, values: &[(&str, &str)]| Some(Finding::new(kind, &read.place, values));
     let values: Vec<_> = words(test).collect();
     let value = values.first().copied().unwrap_or_default();
     let is_same =
         |known: &str, value: &str| if test.is_caseless { known.eq_ignore_ascii_case(value) } else { known == value };
     let is_verdict = |value: &&str| ["allow", "listed", "unknown"].iter().any(|known| is_same(known, value));
-    match served.iter().find_map(meaning) {
-        Some(Meaning::Listed) if test.method == "str" && matches!(value, "true" | "false") => {
-            found(&BOOLEAN_COMPARED_AS_STRING, &[("variable", &read.name), ("value", value)]);
+    match served.iter().find_map(meaning)? {
+        Meaning::Listed if test.method == "str" && matches!(value, "true" | "false") => {
+            found(&BOOLEAN_COMPARED_AS_STRING, &[("variable", &read.name), ("value", value)])
         }
-        Some(Meaning::Verdict) if test.method == "str" && !values.is_empty() && !values.iter().any(is_verdict) => {
-            found(&VERDICT_WORD_UNKNOWN, &[("value", value)]);
+        Meaning::Verdict if test.method == "str" && !values.is_empty() && !values.iter().any(is_verdict) => {
+            found(&VERDICT_WORD_UNKNOWN, &[("value", value)])
         }
-        Some(Meaning::List) if test.method == "str" && !values.is_empty() => {
-            let Some(agent) = setup.agent else { return };
-            let known =
-                |value: &&str| value.is_empty() || agent.reputation.lists.iter().any(|list| is_same(&list.name, value));
-            if !values.iter().any(known) {
-                let names = listed(agent.reputation.lists.iter().map(|list| list.name.as_str()));
-                found(&LIST_NAME_UNKNOWN, &[("value", value), ("known", &names)]);
+        Meaning::List if test.method == "str" && !values.is_empty() => {
+            let lists = &setup.agent?.reputation.lists;
+            // No list has an empty name, which is the value without one.
+            let is_list = |value: &&str| value.is_empty() || lists.iter().any(|list| is_same(&list.name, value));
+            if values.iter().any(is_list) {
+                return None;
             }
+            let names = listed(lists.iter().map(|list| list.name.as_str()));
+            found(&LIST_NAME_UNKNOWN, &[("value", value), ("known", &names)])
         }
-        Some(Meaning::Score) => findings.extend(score(setup, deployed, read, rule, test)),
-        _ => {}
+        Meaning::Score => score(setup, deployed, read, rule, test),
+        _ => None,
     }
 }
 
@@ -136,16 +129,20 @@ fn lowest_score(setup: &Setup<'_>, deployed: &Deployed<'_>) -> Option<i64> {
     counted.map(|list| i64::from(list.score)).min().map(|lowest| lowest.min(i64::from(agent.reputation.default_score)))
 }
 
-/// Checks a comparison with the variable of `set-on-error`.
-pub(super) fn check_error(deployed: &Deployed<'_>, read: &Read<'_>, findings: &mut Vec<Finding>) {
-    let (Some((test, _)), Some((_, rule))) = (&read.test, read.rule) else { return };
-    let values: Vec<_> = words(test).filter(|word| *word != "eq").collect();
+/// Checks a comparison with the variable of `set-on-error`; it has one finding at most.
+pub(super) fn check_error(deployed: &Deployed<'_>, read: &Read<'_>) -> Option<Finding> {
+    let (Some((test, _)), Some((_, rule))) = (&read.test, read.rule) else { return None };
     if !refuses(rule) || !acts_if(read) {
-        return;
+        return None;
     }
-    if test.method != "found" && values.len() == 1 && values[0].bytes().all(|byte| byte.is_ascii_digit()) {
-        findings.push(Finding::new(&ERROR_VALUE_INCOMPLETE, &read.place, &[("value", values[0])]));
-    } else if deployed.agents == Some(1) && is_alone(rule) {
-        findings.push(Finding::new(&FAIL_CLOSED_WITH_ONE_AGENT, &read.place, &[]));
+    let values: Vec<_> = words(test).filter(|word| *word != "eq").collect();
+    match values[..] {
+        [value] if test.method != "found" && value.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Some(Finding::new(&ERROR_VALUE_INCOMPLETE, &read.place, &[("value", value)]))
+        }
+        _ if deployed.agents == Some(1) && is_alone(rule) => {
+            Some(Finding::new(&FAIL_CLOSED_WITH_ONE_AGENT, &read.place, &[]))
+        }
+        _ => None,
     }
 }

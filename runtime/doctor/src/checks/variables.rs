@@ -30,6 +30,26 @@ pub(super) struct Used {
     engines: BTreeSet<usize>,
 }
 
+/// Findings about one test that another test may make good.
+#[derive(Default)]
+struct Deferred {
+    /// For each score its tests, with a finding if no list meets the test.
+    scores: BTreeMap<String, Vec<Option<Finding>>>,
+    /// Tests of one status of failed events, with the prefix of the engine.
+    errors: Vec<(String, Finding)>,
+}
+
+impl Deferred {
+    /// Adds the findings that nothing makes good. `closed` has the prefixes of engines whose failed events are refused.
+    fn decide(self, closed: &BTreeSet<String>, findings: &mut Vec<Finding>) {
+        // A test that a list meets refuses what the others let pass.
+        let scores = self.scores.into_values().filter(|tests| tests.iter().all(Option::is_some));
+        findings.extend(scores.flatten().flatten());
+        let errors = self.errors.into_iter().filter(|(prefix, _)| !closed.contains(prefix));
+        findings.extend(errors.map(|(_, finding)| finding));
+    }
+}
+
 /// The state of the checks of one setup.
 struct Check<'c, 's> {
     setup: &'c Setup<'s>,
@@ -43,9 +63,8 @@ struct Check<'c, 's> {
     removes_by_pattern: bool,
     /// Engines whose answer is in an ACL that no rule uses, with the ACL.
     unused_acls: Vec<(usize, String, Place)>,
-    /// Tests of scores, and those of them that no list can meet.
-    score_tests: usize,
-    score_findings: Vec<Finding>,
+    /// Findings that count only if the setup has nothing else against the same fault.
+    deferred: Deferred,
     findings: &'c mut Vec<Finding>,
     used: Used,
 }
@@ -62,8 +81,7 @@ pub(super) fn check(setup: &Setup<'_>, findings: &mut Vec<Finding>) -> Used {
         header_rules: header_rules(setup),
         removes_by_pattern: setup.config.proxies.iter().flat_map(|of| &of.rules).any(removes_by_pattern),
         unused_acls: Vec::new(),
-        score_tests: 0,
-        score_findings: Vec::new(),
+        deferred: Deferred::default(),
         findings,
         used: Used::default(),
     };
@@ -72,14 +90,7 @@ pub(super) fn check(setup: &Setup<'_>, findings: &mut Vec<Finding>) -> Used {
     }
     check.used_by_arguments();
     check.unused();
-    let closed = &check.used.closed;
-    if !closed.is_empty() {
-        check.findings.retain(|finding| finding.kind.id != ERROR_VALUE_INCOMPLETE.id);
-    }
-    // Another rule may refuse what this one lets pass.
-    if check.score_findings.len() == check.score_tests {
-        check.findings.append(&mut check.score_findings);
-    }
+    check.deferred.decide(&check.used.closed, check.findings);
     check.used
 }
 
@@ -126,13 +137,13 @@ impl<'s> Check<'_, 's> {
         let variable = if deployed.is_ours { format!("{scope}.{name}") } else { String::new() };
         // The log of a proxy without the filter is inherited from `defaults`, and its variables are empty there. Other findings are
         // about messages that are never sent.
-        if !deployed.sent_variables.contains(&variable) || read.rule.is_none() || read.moment == Moment::End {
+        let Some(first_sent) = deployed.first_sent.get(&variable) else { return };
+        if read.rule.is_none() || read.moment == Moment::End {
             return;
         }
         let related = self.related.entry(read.proxy).or_insert_with(|| setup.related(read.proxy).map(Rc::from));
         if let Some(related) = related.clone().filter(|_| scope != "proc") {
-            let sent: Vec<_> =
-                related.iter().filter_map(|proxy| deployed.first_sent.get(&(*proxy, variable.clone()))).collect();
+            let sent: Vec<_> = related.iter().filter_map(|proxy| first_sent.get(proxy)).collect();
             let Some(first) = sent.first() else {
                 let proxy = self.setup.proxy(read.proxy);
                 if self.setup.is_unreachable(read.proxy) || !proxy.has_own(&read.place) {
@@ -157,16 +168,12 @@ impl<'s> Check<'_, 's> {
         }
         self.accepted_before(read);
         self.header(read);
-        let before = self.findings.len();
-        values::check(setup, deployed, read, name, self.findings);
+        let mut found = values::check(setup, deployed, read, name);
         if read.test.is_some() && names_score(setup, deployed, name) {
-            self.score_tests += 1;
-            let found = self.findings.split_off(before);
-            let (of_score, others): (Vec<_>, _) =
-                found.into_iter().partition(|finding| finding.kind.id == SCORE_ABOVE_LIMIT.id);
-            self.score_findings.extend(of_score);
-            self.findings.extend(others);
+            let tests = self.deferred.scores.entry(read.name.clone()).or_default();
+            tests.push(found.take_if(|finding| finding.kind == &SCORE_ABOVE_LIMIT));
         }
+        self.findings.extend(found);
     }
 
     /// A rule that refuses clients after a rule that accepts some of them.
@@ -257,7 +264,12 @@ impl<'s> Check<'_, 's> {
             {
                 self.used.closed.insert(agent.prefix().to_owned());
             }
-            values::check_error(deployed, read, self.findings);
+            match values::check_error(deployed, read) {
+                Some(finding) if finding.kind == &ERROR_VALUE_INCOMPLETE => {
+                    self.deferred.errors.push((agent.prefix().to_owned(), finding));
+                }
+                finding => self.findings.extend(finding),
+            }
         }
         self.used.errors.insert(set);
     }
