@@ -1,7 +1,6 @@
 //! Code shared by the tests: HAProxy's side of the protocol, without the codec of the agent.
 //!
-//! - [`bytes`]: frames by the codec of the simulator's checker, and hex in the notation of the protocol's tables;
-//! - [`frames`]: the frames that HAProxy sends and the frames that the agent should answer with;
+//! - [`bytes`], [`frames`]: the frames of the conformance kit, which are encoded by the codec of the simulator's checker;
 //! - [`peer`]: HAProxy's side of a `Connection`, with a virtual clock;
 //! - [`feed`]: the same input, cut into reads in several ways;
 //! - [`agent`]: the binary `spoa` as a child process;
@@ -12,12 +11,12 @@
 //! - [`process`]: processor time, memory and file limits of a process, and programs that tests need;
 //! - [`steady`]: a connection in its steady state, for measurements.
 
+pub use spoa_sim_kit::{bytes, frames};
+
 #[path = "harness/admin.rs"]
 pub mod admin;
 #[path = "harness/agent.rs"]
 pub mod agent;
-#[path = "harness/bytes.rs"]
-pub mod bytes;
 #[path = "harness/case.rs"]
 pub mod case;
 #[path = "harness/client.rs"]
@@ -26,8 +25,6 @@ pub mod client;
 pub mod feed;
 #[path = "harness/folder.rs"]
 pub mod folder;
-#[path = "harness/frames.rs"]
-pub mod frames;
 #[path = "harness/peer.rs"]
 pub mod peer;
 #[path = "harness/process.rs"]

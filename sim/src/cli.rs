@@ -2,9 +2,14 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use spoa_sim::generate::Profile;
+use spoa_sim::script::MessageSpec;
+use spoa_sim::text::{parse_duration, parse_message};
+use spoa_sim_kit::conformance::{Engine, Level};
+use spoa_sim_kit::socket::Address;
 
 /// Plays HAProxy against the agent, from seeds or scripts, and checks every byte
 #[derive(Debug, Parser)]
@@ -82,6 +87,10 @@ pub(crate) enum Command {
         /// The names of the bugs; without any, all are planted, and if all are found the table in sim/bugs/README.md is rewritten
         names: Vec<String>,
     },
+    /// Test any agent over a socket against the rules of the protocol
+    Conform(Box<Conform>),
+    /// Compare the results of several agents in one table
+    Matrix(Matrix),
     /// Print how often a range of seeds reaches each cell of the state tables and each mark
     Coverage {
         /// The seeds from FIRST to END - 1, written FIRST..END
@@ -94,6 +103,90 @@ pub(crate) enum Command {
         #[arg(long)]
         distil: Option<PathBuf>,
     },
+}
+
+/// The arguments of `conform`.
+#[derive(Args, Debug)]
+pub(crate) struct Conform {
+    /// The address of the agent: HOST:PORT or unix:PATH [default: a free port of 127.0.0.1 if --cmd is given]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) addr: Option<Address>,
+    /// A shell command that starts the agent; {port} stands for the port of its address. The agent is restarted when a case
+    /// ends it, and its memory is watched
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) cmd: Option<String>,
+    /// Show what the agent prints
+    #[arg(long, requires = "cmd")]
+    pub(crate) show_output: bool,
+    /// The name of the agent in reports [default: its command or address]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Run only cases whose id contains this text (repeatable)
+    #[arg(short = 'k', long = "filter", value_name = "PATTERN")]
+    pub(crate) patterns: Vec<String>,
+    /// The least important rules that are checked: must (HAProxy or the agent fails without them), should (SPOE.txt requires
+    /// them), or haproxy (HAProxy relies on them)
+    #[arg(long, default_value = "haproxy", value_parser = level)]
+    pub(crate) level: Level,
+    /// The engine of HAProxy: applet (up to 3.0) or mux (3.1 and later) [default: both]
+    #[arg(long, value_parser = engine)]
+    pub(crate) engine: Option<Engine>,
+    /// A message that the agent knows, as in a script
+    #[arg(long, value_name = "MESSAGE", default_value = "check-client-ip(=192.0.2.1)", value_parser = parse_message)]
+    pub(crate) message: MessageSpec,
+    /// The variable that the answer to the message sets, or none
+    #[arg(long, value_name = "NAME", default_value = "ip_score")]
+    pub(crate) variable: String,
+    /// The time that the agent has for each answer; above the delay after which it refuses a HELLO
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// The time after which the agent must have closed a connection without a HELLO, or have stopped
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = duration)]
+    pub(crate) patience: Duration,
+    /// The largest growth of the agent's memory in a case, in MiB
+    #[arg(long, value_name = "MIB", default_value = "64")]
+    pub(crate) memory_max: u32,
+    /// List the cases and exit
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Print the rule of a case, its source and what it needs, and exit
+    #[arg(long, value_name = "CASE")]
+    pub(crate) explain: Option<String>,
+    /// Connect once, print what the agent announces and which cases would run, and exit
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// A file with the expected results: any difference fails. A case that it does not name is expected not to fail
+    #[arg(long, value_name = "FILE", conflicts_with = "known_failing")]
+    pub(crate) expected: Option<PathBuf>,
+    /// Write the results as a file for --expected
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write_expected: Option<PathBuf>,
+    /// A file with cases that fail: they run, and one that passes is a difference
+    #[arg(long, value_name = "FILE")]
+    pub(crate) known_failing: Option<PathBuf>,
+    /// Write the results as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Write the results as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Write the results as one HTML page
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Write a capture of each case to this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) pcapng: Option<PathBuf>,
+}
+
+/// The arguments of `matrix`.
+#[derive(Args, Debug)]
+pub(crate) struct Matrix {
+    /// Reports that `conform --json` has written
+    #[arg(required = true)]
+    pub(crate) reports: Vec<PathBuf>,
+    /// Write one HTML page instead of a Markdown table
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 /// The format of a trace.
@@ -112,6 +205,20 @@ fn range(text: &str) -> Result<Range<u64>, String> {
     let number = |text: &str| text.parse::<u64>().map_err(|_| format!("'{text}' is not a seed: expected a number"));
     let range = number(start)?..number(end)?;
     if range.is_empty() { Err(format!("'{text}' contains no seed: END must be above FIRST")) } else { Ok(range) }
+}
+
+fn level(word: &str) -> Result<Level, &'static str> {
+    Level::from_word(word).ok_or("expected must, should or haproxy")
+}
+
+fn engine(word: &str) -> Result<Engine, &'static str> {
+    [Engine::Applet, Engine::Mux].into_iter().find(|engine| engine.word() == word).ok_or("expected applet or mux")
+}
+
+/// Reads a time above zero.
+fn duration(text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text)?;
+    if time.is_zero() { Err("expected a time above zero".into()) } else { Ok(time) }
 }
 
 fn profile(name: &str) -> Result<Profile, &'static str> {

@@ -98,7 +98,8 @@ fn encode_messages(messages: &[MessageSpec], out: &mut Vec<u8>) {
 }
 
 impl Value {
-    fn encode(&self, out: &mut Vec<u8>) {
+    /// Appends the value, type first.
+    pub fn encode(&self, out: &mut Vec<u8>) {
         let integer = |wire, integer| codec::Value::Integer(wire, integer);
         let value = match self {
             Self::Null => codec::Value::Null,

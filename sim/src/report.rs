@@ -2,6 +2,7 @@
 
 mod bugs;
 mod chart;
+mod conform;
 mod json;
 mod progress;
 
@@ -63,6 +64,8 @@ pub(crate) fn command(command: &Command) -> Exit {
                 Exit::Usage
             }
         },
+        Command::Conform(arguments) => conform::conform(arguments),
+        Command::Matrix(arguments) => conform::matrix(arguments),
         Command::Coverage { seeds, distil: Some(folder), profile } => write_distilled(seeds, *profile, folder),
         Command::Coverage { seeds, distil: None, profile } => {
             let findings = run_search(seeds, *profile, None);

@@ -28,7 +28,7 @@ mod write;
 
 pub(crate) use write::Time;
 
-pub use read::{ScriptError, parse};
+pub use read::{ScriptError, parse, parse_duration, parse_message};
 
 /// The version of the language that this program writes. It reads this version and all earlier ones.
 ///

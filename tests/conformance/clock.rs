@@ -84,7 +84,7 @@ fn the_idle_time_counts_from_the_last_answer() {
         }
         assert_eq!(peer.take_frames().len(), 1, "expected the ACK alone");
         peer.sleep(Duration::from_millis(4999));
-        assert_eq!(peer.take_bytes(), [], "answered: {answered}");
+        assert_eq!(peer.take_bytes(), [0; 0], "answered: {answered}");
         peer.sleep(Duration::from_millis(1));
         assert_eq!(peer.take_bytes(), agent_disconnect(0));
     }

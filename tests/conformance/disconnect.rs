@@ -27,7 +27,7 @@ fn busy(count: u64) -> Peer {
     let mut peer = Peer::ready().deferring();
     peer.send(&(0..count).flat_map(|sid| notify(sid, 1, &[])).collect::<Vec<_>>());
     assert_eq!(peer.take_events().len(), count as usize);
-    assert_eq!(peer.take_bytes(), []);
+    assert_eq!(peer.take_bytes(), [0; 0]);
     peer
 }
 
@@ -107,7 +107,7 @@ fn x06_frames_after_a_disconnect_are_ignored() {
 fn x07_end_of_file_gets_no_answer() {
     let eof = |mut peer: Peer, in_flight, unprocessed| {
         peer.eof();
-        assert_eq!(peer.take_bytes(), []);
+        assert_eq!(peer.take_bytes(), [0; 0]);
         assert_eq!(peer.take_events(), [Seen::Closed(CloseReason::Eof { in_flight, unprocessed })]);
         assert!(peer.connection.is_closed() && peer.connection.poll_timeout().is_none());
         assert!(peer.connection.recv_buf().is_empty());

@@ -47,7 +47,7 @@ pub(crate) fn check_linger(peer: &mut Peer) {
 
 /// Checks that the connection still serves a NOTIFY. Fails if bytes are left that the test has not taken.
 pub(crate) fn check_serves(peer: &mut Peer) {
-    assert_eq!(peer.take_bytes(), [], "expected no bytes before the NOTIFY");
+    assert_eq!(peer.take_bytes(), [0; 0], "expected no bytes before the NOTIFY");
     peer.take_events();
     peer.send(&documented_notify());
     let ids = match &peer.take_events()[..] {

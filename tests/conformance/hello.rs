@@ -274,7 +274,7 @@ fn h25_end_of_file_before_or_inside_the_hello_gets_no_answer() {
         let mut peer = fresh();
         peer.send(&hello[..cut]);
         peer.eof();
-        assert_eq!(peer.take_bytes(), []);
+        assert_eq!(peer.take_bytes(), [0; 0]);
         assert_eq!(peer.take_events(), [Seen::Closed(CloseReason::Eof { in_flight: 0, unprocessed: cut > 0 })]);
         assert!(peer.connection.is_closed());
     }
@@ -290,7 +290,7 @@ fn h26_no_hello_in_time_is_a_timeout() {
         peer.advance(timeout / 2);
         peer.send(&hello[..cut]);
         peer.advance(timeout / 2 - tick);
-        assert_eq!(peer.take_bytes(), []);
+        assert_eq!(peer.take_bytes(), [0; 0]);
         peer.advance(tick);
         assert_eq!(peer.take_bytes(), agent_disconnect(2));
         check_error_and_linger(&mut peer);
@@ -338,7 +338,7 @@ fn end_of_file_closes_a_connection_before_its_delayed_refusal() {
     peer.send(&Frame::new(NOTIFY, (1, 1), []).encode());
     peer.send(&hex("ffffffff"));
     peer.eof();
-    assert_eq!(peer.take_bytes(), []);
+    assert_eq!(peer.take_bytes(), [0; 0]);
     assert!(peer.connection.is_closed() && peer.connection.poll_timeout().is_none());
 }
 

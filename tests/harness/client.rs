@@ -1,12 +1,11 @@
 //! HAProxy's end of a real socket.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustix::net::sockopt::set_socket_linger;
+use spoa_sim_kit::socket::Stream;
 
 use crate::agent::LIMIT;
 use crate::bytes::{AGENT_HELLO, Frame};
@@ -18,27 +17,14 @@ pub struct Client {
     stream: Stream,
 }
 
-#[derive(Debug)]
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
 impl Client {
     /// Connects to an address, written as in the agent's log: `unix:PATH` or `IP:PORT`.
     ///
     /// # Errors
     /// If nothing listens there.
     pub fn connect(addr: &str) -> io::Result<Self> {
-        let stream = match addr.strip_prefix("unix:") {
-            Some(path) => Stream::Unix(UnixStream::connect(path)?),
-            None => {
-                let stream = TcpStream::connect(addr)?;
-                stream.set_nodelay(true)?;
-                Stream::Tcp(stream)
-            }
-        };
-        let client = Self { stream };
+        let address = addr.parse().map_err(io::Error::other)?;
+        let client = Self { stream: Stream::connect(&address)? };
         client.set_timeouts(LIMIT)?;
         Ok(client)
     }
@@ -81,10 +67,7 @@ impl Client {
     /// # Errors
     /// If the connection is closed, or the agent does not read.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => stream.write_all(bytes),
-            Stream::Unix(stream) => stream.write_all(bytes),
-        }
+        self.stream.write_all(bytes)
     }
 
     /// Sends `bytes` repeatedly until the socket accepts no byte for half a second, or until at least `max` bytes are
@@ -97,12 +80,7 @@ impl Client {
         let mut sent = 0;
         let mut at = 0;
         while sent < max {
-            let rest = &bytes[at..];
-            let written = match &mut self.stream {
-                Stream::Tcp(stream) => stream.write(rest),
-                Stream::Unix(stream) => stream.write(rest),
-            };
-            match written {
+            match self.stream.write(&bytes[at..]) {
                 Ok(len) => {
                     sent += len;
                     at = (at + len) % bytes.len();
@@ -121,11 +99,7 @@ impl Client {
     /// If the agent sends fewer bytes.
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
-        let read = match &mut self.stream {
-            Stream::Tcp(stream) => stream.read_exact(&mut bytes),
-            Stream::Unix(stream) => stream.read_exact(&mut bytes),
-        };
-        read.expect("the agent sends enough bytes");
+        self.stream.read_exact(&mut bytes).expect("the agent sends enough bytes");
         bytes
     }
 
@@ -147,10 +121,7 @@ impl Client {
     /// If the connection is reset, or is still open after [`LIMIT`].
     pub fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        match &mut self.stream {
-            Stream::Tcp(stream) => stream.read_to_end(&mut bytes)?,
-            Stream::Unix(stream) => stream.read_to_end(&mut bytes)?,
-        };
+        self.stream.read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -179,19 +150,12 @@ impl Client {
     /// # Panics
     /// If the connection is closed.
     pub fn finish(&mut self) {
-        let shut = match &self.stream {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
-        };
-        shut.expect("the connection is open");
+        self.stream.finish().expect("the connection is open");
     }
 
     /// Closes the connection with a reset, as HAProxy does. A unix socket is closed in the ordinary way.
-    ///
-    /// # Panics
-    /// Never: every socket has the option SO_LINGER.
     pub fn reset(self) {
-        set_socket_linger(self.fd(), Some(Duration::ZERO)).expect("a socket has the option SO_LINGER");
+        self.stream.reset();
     }
 
     /// Returns the TCP socket of the connection.
@@ -207,10 +171,7 @@ impl Client {
 
     /// Returns the socket of the connection.
     pub fn into_socket(self) -> OwnedFd {
-        match self.stream {
-            Stream::Tcp(stream) => stream.into(),
-            Stream::Unix(stream) => stream.into(),
-        }
+        self.stream.into()
     }
 
     /// Makes a client of a TCP connection.
@@ -226,32 +187,15 @@ impl Client {
     /// Reads a frame, or returns `None` if the connection ends before that.
     pub fn try_frame(&mut self) -> Option<Frame> {
         let mut bytes = vec![0; 4];
-        self.try_read(&mut bytes).ok()?;
+        self.stream.read_exact(&mut bytes).ok()?;
         let len = u32::from_be_bytes(bytes[..].try_into().ok()?) as usize;
         bytes.resize(4 + len.min(1 << 24), 0);
-        self.try_read(&mut bytes[4..]).ok()?;
+        self.stream.read_exact(&mut bytes[4..]).ok()?;
         Frame::take(&mut &bytes[..])
     }
 
-    fn try_read(&mut self, bytes: &mut [u8]) -> io::Result<()> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => stream.read_exact(bytes),
-            Stream::Unix(stream) => stream.read_exact(bytes),
-        }
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.as_fd(),
-            Stream::Unix(stream) => stream.as_fd(),
-        }
-    }
-
     fn set_timeouts(&self, timeout: Duration) -> io::Result<()> {
-        let timeout = Some(timeout);
-        match &self.stream {
-            Stream::Tcp(stream) => stream.set_read_timeout(timeout).and_then(|()| stream.set_write_timeout(timeout)),
-            Stream::Unix(stream) => stream.set_read_timeout(timeout).and_then(|()| stream.set_write_timeout(timeout)),
-        }
+        self.stream.set_read_timeout(timeout)?;
+        self.stream.set_write_timeout(timeout)
     }
 }

@@ -1,8 +1,10 @@
 //! Reads scripts from text.
 
+use std::time::Duration;
+
 use super::words::{Words, flag, is_name, number, time};
 use super::{MAGIC, VERSION, steps};
-use crate::script::{AgentSetup, Script};
+use crate::script::{AgentSetup, MessageSpec, Script};
 
 /// The error in a text that is not a script.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +29,25 @@ pub fn parse(text: &str) -> Result<Script, ScriptError> {
         read_line(line.trim(), &mut script).map_err(|what| ScriptError { line: number, what })?;
     }
     Ok(script)
+}
+
+/// Reads a message as in a NOTIFY of a script: `name(arg=value, ...)`.
+///
+/// # Errors
+/// The cause if the text is no message, or more than one.
+pub fn parse_message(text: &str) -> Result<MessageSpec, String> {
+    match <[MessageSpec; 1]>::try_from(Words { rest: text }.messages()?) {
+        Ok([message]) => Ok(message),
+        Err(messages) => Err(format!("expected one message, got {}", messages.len())),
+    }
+}
+
+/// Reads a time as in a script: a whole number with ns, us, ms or s.
+///
+/// # Errors
+/// The cause if the text is no time.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    time(text).map(Duration::from_nanos)
 }
 
 fn check_version(head: &str) -> Result<(), String> {

@@ -1,0 +1,181 @@
+//! The end of a connection (SPOE.txt 3.2.8 and 3.2.9), and connections that end without one.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::bytes::{DISCONNECT, Frame, Value, kv};
+use crate::conformance::case::Case;
+use crate::conformance::case::Level::{Haproxy, Must, Should};
+use crate::conformance::play::{Play, Played, Refusal, closed};
+use crate::conformance::verdict::{Judged, Outcome, Status, Verdict};
+use crate::frames::disconnect;
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        Must,
+        "3.2.8/normal",
+        "HAPROXY-DISCONNECT is answered by AGENT-DISCONNECT, and the agent closes the connection.",
+        "SPOE.txt 3.2.8",
+        |play| play.refuses(&disconnect(0), Refusal::Code(&[0])),
+    ),
+    Case::new(
+        Should,
+        "3.2.9/same-status",
+        "The answer to HAPROXY-DISCONNECT has the same status, because HAProxy up to 3.0 logs the status of the answer.",
+        "commit 11a7fc0 of the C example; st=256+N in HAProxy's log",
+        |play| {
+            for code in [2, 3, 4, 8, 10] {
+                let outcome = play.refuses(&disconnect(code), Refusal::Code(&[code]))?;
+                if outcome.status() == Status::Fail {
+                    return Ok(outcome);
+                }
+            }
+            play.refuses(&disconnect(12), Refusal::Code(&[12]))
+        },
+    ),
+    Case::new(
+        Haproxy,
+        "3.2.9/unknown-status",
+        "An unknown status is not copied, because AGENT-DISCONNECT with 14 to 98 crashes old health checks: 99 or 0 is sent.",
+        "a null pointer in HAProxy 2.6.12 and 3.0.0",
+        |play| {
+            for code in [14, 77] {
+                let outcome = play.refuses(&disconnect(code), Refusal::Code(&[99, 0]))?;
+                if outcome.status() == Status::Fail {
+                    return Ok(outcome);
+                }
+            }
+            play.refuses(&disconnect(1000), Refusal::Code(&[99, 0]))
+        },
+    ),
+    Case::new(
+        Must,
+        "3.2.8/no-status",
+        "HAPROXY-DISCONNECT without a status ends the connection.",
+        "SPOE.txt 3.2.8",
+        |play| play.refuses(&Frame::new(DISCONNECT, (0, 0), []).encode(), Refusal::End(&[0, 4])),
+    ),
+    Case::new(
+        Must,
+        "3.2.8/malformed",
+        "A malformed HAPROXY-DISCONNECT ends the connection, best with status 4.",
+        "SPOE.txt 3.5",
+        |play| {
+            let mut payload = kv(&[("status-code", Value::Uint32(0)), ("message", Value::text("normal"))]);
+            payload.pop();
+            play.refuses(&Frame::new(DISCONNECT, (0, 0), payload).encode(), Refusal::End(&[4]))
+        },
+    ),
+    Case::new(
+        Must,
+        "3.2.8/long-message",
+        "HAPROXY-DISCONNECT with a message of ten thousand bytes ends the connection as usual.",
+        "SPOE.txt 3.2.8",
+        |play| {
+            let items = [("status-code", Value::Uint32(0)), ("message", Value::String(vec![b'x'; 10_000]))];
+            play.refuses(&Frame::new(DISCONNECT, (0, 0), kv(&items)).encode(), Refusal::End(&[0]))
+        },
+    ),
+    Case::new(
+        Must,
+        "3.2.8/frames-afterwards",
+        "Frames after HAPROXY-DISCONNECT are ignored.",
+        "SPOE.txt 3.2.8: it is the last frame",
+        |play| play.refuses(&[disconnect(0), play.question.notify(1, 1)].concat(), Refusal::Code(&[0])),
+    ),
+    Case::new(
+        Must,
+        "3.2.8/end-of-file",
+        "The end of a connection between two frames closes it on both sides, without a frame.",
+        "HAProxy reads nothing after its FIN",
+        |play| ends(play, &[]),
+    ),
+    Case::new(
+        Must,
+        "3.2.8/end-of-file-inside-a-frame",
+        "The end of a connection inside a frame closes it on both sides, without a frame and without busy waiting.",
+        "the C example spins on such a connection for ever",
+        |play| {
+            for cut in [1, 4, 10] {
+                let outcome = ends(play, &play.question.notify(1, 1)[..cut])?;
+                if outcome.status() == Status::Fail {
+                    return Ok(outcome);
+                }
+            }
+            idle_afterwards(play)
+        },
+    ),
+    Case::new(
+        Must,
+        "3.2.8/end-of-file-with-notifys-in-flight",
+        "The end of a connection with NOTIFYs in flight closes it on both sides.",
+        "HAProxy exits without waiting",
+        |play| {
+            let mut peer = play.ready()?;
+            let bytes: Vec<u8> = (0..5).flat_map(|n| play.question.notify(2 * n + 1, 1)).collect();
+            peer.send(&bytes);
+            peer.finish();
+            // ACKs may have left before the agent read the end.
+            let (_, malformed, end) = peer.rest();
+            let answer =
+                malformed.map_or(Judged::good("ACKs or nothing"), |reason| Judged::wrong(reason, "ACKs or nothing"));
+            Ok(Outcome { answer, end: closed(end) })
+        },
+    ),
+    Case::new(
+        Must,
+        "3.2.8/resets",
+        "Fifty connections that HAProxy resets, idle and with NOTIFYs in flight, leave the agent serving.",
+        "HAProxy 3.1 and later closes idle connections by RST",
+        |play| {
+            for n in 0..50 {
+                let mut peer = play.ready()?;
+                if n % 2 == 0 {
+                    peer.send(&play.question.notify(1, 1));
+                }
+                peer.reset();
+            }
+            Ok(Outcome { answer: Judged::good("50 resets"), end: play.serves_others()? })
+        },
+    ),
+    Case::new(
+        Must,
+        "3.2.8/resets-after-any-byte",
+        "A connection that is reset after any byte of its HELLO or its first NOTIFY leaves the agent serving.",
+        "HAProxy stops at any time",
+        |play| {
+            let bytes = [play.hello.encode(), play.question.notify(1, 1)].concat();
+            for cut in 0..bytes.len() {
+                let mut peer = play.connect()?;
+                peer.send(&bytes[..cut]);
+                peer.reset();
+            }
+            Ok(Outcome { answer: Judged::good(format!("{} resets", bytes.len())), end: play.serves_others()? })
+        },
+    ),
+];
+
+/// Checks that the agent closes the connection when it ends after a handshake and `bytes`.
+fn ends(play: &Play<'_>, bytes: &[u8]) -> Played {
+    let mut peer = play.ready()?;
+    peer.send(bytes);
+    peer.finish();
+    Ok(play.silent_close(&mut peer))
+}
+
+/// Checks that the agent does not use a processor while nothing is to do.
+fn idle_afterwards(play: &Play<'_>) -> Played {
+    const SPAN: Duration = Duration::from_millis(200);
+    let answer = Judged::good("nothing");
+    let Some(before) = play.subject.cpu_time() else {
+        return Ok(Outcome { answer, end: Judged::good("FIN") });
+    };
+    thread::sleep(SPAN);
+    let used = play.subject.cpu_time().unwrap_or_default().saturating_sub(before);
+    let end = Judged::check(
+        used < SPAN / 2,
+        format!("FIN, then {} ms of processor time in {} ms", used.as_millis(), SPAN.as_millis()),
+        "FIN, then no work",
+    );
+    Ok(Outcome { answer, end: if end.verdict == Verdict::Good { Judged::good("FIN") } else { end } })
+}

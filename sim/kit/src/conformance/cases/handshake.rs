@@ -1,0 +1,254 @@
+//! Handshakes that the agent has to accept, and health checks (SPOE.txt 3.2.3 to 3.2.5).
+
+use crate::bytes::Value;
+use crate::conformance::case::Case;
+use crate::conformance::case::Level::{Haproxy, Must, Should};
+use crate::conformance::play::{FRAME_SIZE, Play, Played, closed, early, sent};
+use crate::conformance::verdict::{Judged, Outcome, Status};
+use crate::frames::Hello;
+use crate::peer::{Arrival, End};
+
+/// The number of handshakes in which AGENT-HELLO has to arrive in one piece.
+const WHOLE_HELLOS: usize = 20;
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        Must,
+        "3.2.4/hello",
+        "The HELLO of the engine is answered by an AGENT-HELLO that HAProxy accepts, and the connection stays open.",
+        "SPOE.txt 3.2.5; spop_conn_handle_hello",
+        |play| play.accepts(&play.hello),
+    ),
+    Case::new(
+        Must,
+        "3.2.4/hello-byte-by-byte",
+        "A HELLO that arrives one byte at a time is answered once.",
+        "TCP may cut a frame anywhere",
+        |play| {
+            let mut peer = play.connect()?;
+            peer.send_bytewise(&play.hello.encode());
+            let announced = play.announced(&mut peer, FRAME_SIZE)?;
+            let got = format!("AGENT-HELLO {}", announced.max_frame_size);
+            Ok(Outcome { answer: Judged::good(got), end: play.still_serves(&mut peer) })
+        },
+    ),
+    Case::new(
+        Haproxy,
+        "3.2.5/hello-in-one-piece",
+        "AGENT-HELLO leaves in one write, because several versions of HAProxy reset the connection if it arrives in pieces.",
+        "haproxy/haproxy#3478",
+        hello_in_one_piece,
+    ),
+    Case::new(
+        Must,
+        "3.2.4/keys-in-any-order",
+        "The keys of a HELLO may have any order.",
+        "SPOE.txt 3.2.4 prescribes none",
+        |play| play.accepts(&play.hello.clone().reversed()),
+    ),
+    Case::new(
+        Must,
+        "3.2.4/unknown-keys",
+        "Unknown keys of a HELLO, with values of any type, are skipped.",
+        "SPOE.txt 3.2.4: other keys may be added",
+        |play| {
+            let hello = play.hello.clone();
+            play.accepts(
+                &hello.and("x-bool", Value::Bool(true)).and("x-ip", Value::Ipv6([7; 16])).and("x-null", Value::Null),
+            )
+        },
+    ),
+    Case::new(
+        Haproxy,
+        "3.2.4/keys-that-begin-alike",
+        "A key that only begins like a known one, or is the beginning of one, is unknown.",
+        "the C example compares prefixes, and takes such a key for the known one",
+        |play| {
+            let hello = play.hello.clone();
+            play.accepts(&hello.and("max-frame-siz", Value::Uint32(1)).and("supported-versionsX", Value::Null))
+        },
+    ),
+    Case::new(
+        Haproxy,
+        "3.2.4/key-twice",
+        "Of two items with the same key the last one counts.",
+        "spop_conn_handle_hello does so with AGENT-HELLO",
+        |play| {
+            let mut peer = play.connect()?;
+            peer.send(&play.hello.clone().and("max-frame-size", Value::Uint32(1000)).encode());
+            let announced = play.announced(&mut peer, 1000)?;
+            let got = format!("AGENT-HELLO {}", announced.max_frame_size);
+            Ok(Outcome { answer: Judged::good(got), end: play.still_serves(&mut peer) })
+        },
+    ),
+    Case::new(
+        Must,
+        "3.2.4/version-list",
+        "A list of versions that contains 2.0 is accepted, with spaces too.",
+        "SPOE.txt 3.2.4: a comma-separated list, and spaces are ignored",
+        |play| {
+            let hello = |versions: &str| play.hello.clone().with("supported-versions", Value::text(versions));
+            play.accepts(&hello("2.0, 1.5"))?;
+            play.accepts(&hello(" 1.0 , 2.0 "))
+        },
+    ),
+    Case::new(
+        Must,
+        "3.2.4/frame-size-256",
+        "The smallest frame size, 256, is accepted, and AGENT-HELLO does not exceed it.",
+        "spoe_check_vsn, SPOP_MIN_FRAME_SIZE",
+        |play| {
+            let mut peer = play.connect()?;
+            peer.send(&play.hello.clone().with("max-frame-size", Value::Uint32(256)).encode());
+            let announced = play.announced(&mut peer, 256)?;
+            let got = format!("AGENT-HELLO {}", announced.max_frame_size);
+            Ok(Outcome { answer: Judged::good(got), end: play.still_serves(&mut peer) })
+        },
+    ),
+    Case::new(
+        Should,
+        "3.2.4/frame-size-4g",
+        "A frame size above 32 bits is answered by the limit of the agent, not by a part of the number.",
+        "SPOE.txt 3.2.4: the agent announces a size up to the offered one",
+        |play| {
+            let mut peer = play.connect()?;
+            peer.send(&play.hello.clone().with("max-frame-size", Value::Uint64((1 << 32) + 300)).encode());
+            let size = play.announced(&mut peer, (1 << 32) + 300)?.max_frame_size;
+            let answer = Judged::check(size != 300, format!("AGENT-HELLO {size}"), "the limit of the agent");
+            Ok(Outcome { answer, end: play.still_serves(&mut peer) })
+        },
+    ),
+    Case::new(
+        Haproxy,
+        "3.2.4/frame-size-of-any-integer-type",
+        "The frame size may have any integer type, as HAProxy accepts it in AGENT-HELLO.",
+        "spop_conn_handle_hello reads all integer types alike",
+        |play| {
+            let hello = |value| play.hello.clone().with("max-frame-size", value);
+            play.accepts(&hello(Value::Int32(16380)))?;
+            play.accepts(&hello(Value::Int64(16380)))?;
+            play.accepts(&hello(Value::Uint64(16380)))
+        },
+    ),
+    Case::new(
+        Must,
+        "3.2.4/empty-capabilities",
+        "A HELLO with an empty list of capabilities is accepted.",
+        "HAProxy with `no option pipelining`",
+        |play| play.accepts(&play.hello.clone().with("capabilities", Value::text(""))),
+    ),
+    Case::new(
+        Must,
+        "3.2.1/pipelining-not-offered",
+        "An agent does not announce pipelining that HAProxy has not offered; a name that only begins like it is another one.",
+        "SPOE.txt 3.2.1: a capability is used only if both announce it",
+        |play| {
+            let hello = play.hello.clone().with("capabilities", Value::text("pipeliningX"));
+            let (mut peer, announced) = play.ready_with(&hello)?;
+            let got = format!("capabilities {}", announced.capabilities.join(","));
+            let answer = Judged::check(!announced.has("pipelining"), got, "no pipelining");
+            Ok(Outcome { answer, end: play.still_serves(&mut peer) })
+        },
+    ),
+    Case::new(
+        Must,
+        "3.2.1/capabilities-with-spaces",
+        "Spaces in the list of capabilities are ignored: it is accepted, with the same answer as without them.",
+        "SPOE.txt 3.2.4",
+        |play| {
+            let hello = |list: &str| play.hello.clone().with("capabilities", Value::text(list));
+            let (_, expected) = play.ready_with(&hello("pipelining,x-unknown"))?;
+            let (mut peer, got) = play.ready_with(&hello(" pipelining , x-unknown "))?;
+            let answer = Judged::check(got == expected, got.capabilities.join(","), expected.capabilities.join(","));
+            Ok(Outcome { answer, end: play.still_serves(&mut peer) })
+        },
+    ),
+    Case::new(
+        Should,
+        "3.2.4/other-flags",
+        "Flags besides FIN are ignored in a HELLO.",
+        "SPOE.txt 3.2: reserved bits are for future use; HAProxy ignores them",
+        |play| {
+            play.accepts(&play.hello.clone().flags(3))?;
+            play.accepts(&play.hello.clone().flags(0x8000_0001))
+        },
+    ),
+    Case::new(
+        Must,
+        "3.2.4/notify-with-the-hello",
+        "A NOTIFY in the same segment as the HELLO is answered after AGENT-HELLO.",
+        "TCP may join frames",
+        |play| {
+            let mut peer = play.connect()?;
+            peer.send(&[play.hello.encode(), play.question.notify(1, 1)].concat());
+            play.announced(&mut peer, FRAME_SIZE)?;
+            let answer = play.acked(&mut peer, &[(1, 1)], true);
+            Ok(Outcome { answer, end: play.still_serves(&mut peer) })
+        },
+    ),
+    Case::new(
+        Must,
+        "3.2.4/health-check",
+        "A health check is answered by AGENT-HELLO and nothing else, then the agent closes the connection.",
+        "SPOE.txt 3.2.4: healthcheck; a second frame marks the server DOWN in HAProxy 3.1 and later",
+        health_check,
+    ),
+    Case::new(
+        Haproxy,
+        "3.2.4/health-check-false",
+        "A HELLO with `healthcheck` set to false is an ordinary one.",
+        "the value is a BOOL, not only a key",
+        |play| play.accepts(&play.hello.clone().and("healthcheck", Value::Bool(false))),
+    ),
+    Case::new(
+        Must,
+        "3.2.4/many-health-checks",
+        "A health check every few milliseconds leaves nothing behind: a hundred of them are answered.",
+        "HAProxy checks from every process and thread",
+        |play| {
+            for _ in 0..99 {
+                let outcome = health_check(play)?;
+                if outcome.status() == Status::Fail {
+                    return Ok(outcome);
+                }
+            }
+            health_check(play)
+        },
+    ),
+];
+
+fn hello_in_one_piece(play: &mut Play<'_>) -> Played {
+    for _ in 0..WHOLE_HELLOS {
+        let mut peer = play.connect()?;
+        peer.send(&play.hello.encode());
+        let first = peer.read_once();
+        let arrival = peer.arrival();
+        let Arrival::Frame(frame) = arrival else {
+            return Err(early(Judged::wrong(format!("{arrival:?}"), "AGENT-HELLO")));
+        };
+        let whole = frame.encode().len();
+        if first < whole {
+            let got = format!("{first} of {whole} bytes of AGENT-HELLO, then the others");
+            return Ok(Outcome { answer: Judged::wrong(got, "AGENT-HELLO in one piece"), end: Judged::good("open") });
+        }
+    }
+    let mut peer = play.ready()?;
+    Ok(Outcome { answer: Judged::good("AGENT-HELLO in one piece"), end: play.still_serves(&mut peer) })
+}
+
+fn health_check(play: &mut Play<'_>) -> Played {
+    let mut peer = play.connect()?;
+    peer.send(&Hello::health_check().encode());
+    let announced = play.announced(&mut peer, FRAME_SIZE)?;
+    let (frames, malformed, end) = peer.rest();
+    let answer = if frames.is_empty() && malformed.is_none() {
+        Judged::good(format!("AGENT-HELLO {}", announced.max_frame_size))
+    } else {
+        let more = sent(&frames, malformed.as_deref());
+        Judged::wrong(format!("AGENT-HELLO, then {more}"), "AGENT-HELLO alone")
+    };
+    // HAProxy resets the connection itself as soon as it has the answer, so an agent that leaves it open costs nothing if it
+    // notices that.
+    let end = if end == End::Silence { Judged::tolerated("open", "FIN") } else { closed(end) };
+    Ok(Outcome { answer, end })
+}

@@ -1,0 +1,213 @@
+//! Peers that do harm: floods, slow readers, crowds and random bytes. An agent that fails here can be taken out of service by
+//! one broken or hostile client.
+
+use std::ops::Range;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::bytes::{ACK, Frame, NOTIFY, Value, message};
+use crate::conformance::case::Level::{Haproxy, Must};
+use crate::conformance::case::{Case, Needs};
+use crate::conformance::play::{Play, Played, sent, words};
+use crate::conformance::verdict::{Judged, Outcome, Status};
+use crate::frames::notify;
+use crate::peer::Arrival;
+
+/// The number of bytes that a flood sends unless the agent stops reading: far more than kernel buffers hold.
+const FLOOD: usize = 64 << 20;
+/// The number of connections of a crowd.
+const CROWD: usize = 100;
+/// The number of conversations with random faults.
+const RANDOM: u64 = 200;
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        Must,
+        "3.2.6/slow-reader",
+        "ACKs to a peer that reads slowly arrive whole, in frames, and each once.",
+        "sockets accept part of a write",
+        slow_reader,
+    ),
+    Case::new(
+        Must,
+        "3.2.6/never-reads",
+        "A peer that sends NOTIFYs and never reads does not keep the agent from serving others.",
+        "one blocking write stops an agent with few threads",
+        |play| {
+            let mut stuck = Vec::new();
+            for _ in 0..8 {
+                let mut peer = play.ready()?;
+                peer.flood(&play.question.notify(1, 1).repeat(100), FLOOD / 8);
+                stuck.push(peer);
+            }
+            Ok(Outcome { answer: Judged::good("8 floods"), end: play.serves_others()? })
+        },
+    ),
+    Case::new(
+        Must,
+        "3.2.6/flood",
+        "The memory of the agent stays bounded while a peer sends NOTIFYs and never reads.",
+        "an agent that queues ACKs without a limit ends for lack of memory",
+        |play| {
+            let before = play.subject.memory();
+            let mut peer = play.ready()?;
+            let large =
+                notify(1, 1, &[play.question.encode(), message("x-unknown", &[("", Value::Binary(vec![0; 8000]))])]);
+            let bytes = [large, play.question.notify(1, 1).repeat(200)].concat();
+            peer.flood(&bytes, FLOOD);
+            let answer = play.memory_since(before);
+            drop(peer);
+            Ok(Outcome { answer, end: play.serves_others()? })
+        },
+    )
+    .needs(Needs::Started),
+    Case::new(
+        Must,
+        "3.2/announced-and-not-sent",
+        "Large frames that are announced and never sent do not fill the memory of the agent.",
+        "an agent that reserves what a length announces ends for lack of memory",
+        |play| {
+            let before = play.subject.memory();
+            let mut peers = Vec::new();
+            for _ in 0..CROWD {
+                let mut peer = play.connect()?;
+                // The largest length below 16 MiB, of which nothing follows: most agents take it for too large, which is right.
+                peer.send(&[0, 0xff, 0xff, 0xff, 1]);
+                peers.push(peer);
+            }
+            let end = play.serves_others()?;
+            Ok(Outcome { answer: play.memory_since(before), end })
+        },
+    )
+    .needs(Needs::Started),
+    Case::new(
+        Must,
+        "3.2.3/crowd-without-hello",
+        "A hundred connections without a HELLO do not keep the agent from serving others.",
+        "HAProxy opens all its connections at once after a reload (haproxy/haproxy#2868)",
+        |play| {
+            let mut peers = Vec::new();
+            for n in 0..CROWD {
+                let mut peer = play.connect()?;
+                peer.send(&play.hello.encode()[..n % 20]);
+                peers.push(peer);
+            }
+            Ok(Outcome { answer: Judged::good("100 connections"), end: play.serves_others()? })
+        },
+    ),
+    Case::new(
+        Must,
+        "3.2.3/crowd",
+        "A hundred connections are each served at the same time.",
+        "HAProxy up to 3.0 has connections per thread",
+        |play| {
+            let mut peers = Vec::new();
+            for _ in 0..CROWD {
+                peers.push(play.ready()?);
+            }
+            for peer in &mut peers {
+                peer.send(&play.question.notify(1, 1));
+            }
+            for peer in &mut peers {
+                let answer = play.acked(peer, &[(1, 1)], true);
+                if answer.verdict.status() == Status::Fail {
+                    return Ok(Outcome { answer, end: Judged::good("open") });
+                }
+            }
+            let end = play.still_serves(&mut peers[0]);
+            Ok(Outcome { answer: Judged::good(format!("{CROWD} ACKs")), end })
+        },
+    ),
+    Case::new(
+        Must,
+        "3.1/flipped-bits",
+        "NOTIFYs with one inverted bit never end the agent, and other connections are served.",
+        "a broken peer, or a fuzzer",
+        |play| {
+            random(play, |play, rng| {
+                let mut bytes = play.question.notify(1, 1);
+                // The length stays, so that the fault is inside the frame.
+                let at = 4 + rng.next_u64() as usize % (bytes.len() - 4);
+                bytes[at] ^= 1 << (rng.next_u32() % 8);
+                bytes
+            })
+        },
+    ),
+    Case::new(
+        Must,
+        "3.1/random-payloads",
+        "NOTIFYs with random payloads never end the agent, and other connections are served.",
+        "a broken peer, or a fuzzer",
+        |play| {
+            random(play, |_, rng| {
+                let mut payload = vec![0; rng.next_u64() as usize % 64];
+                rng.fill_bytes(&mut payload);
+                Frame::new(NOTIFY, (1, 1), payload).encode()
+            })
+        },
+    ),
+    Case::new(
+        Haproxy,
+        "3.2/random-bytes",
+        "Random bytes in place of a HELLO never end the agent, and other connections are served.",
+        "port scanners",
+        |play| {
+            let mut rng = ChaCha8Rng::seed_from_u64(1);
+            for _ in 0..RANDOM {
+                let mut bytes = vec![0; rng.next_u64() as usize % 200];
+                rng.fill_bytes(&mut bytes);
+                let mut peer = play.connect()?;
+                peer.send(&bytes);
+                peer.finish();
+            }
+            Ok(Outcome { answer: Judged::good(format!("{RANDOM} connections")), end: play.serves_others()? })
+        },
+    ),
+];
+
+/// Sends a random NOTIFY on each of many connections after the handshake.
+fn random(play: &Play<'_>, notify: impl Fn(&Play<'_>, &mut ChaCha8Rng) -> Vec<u8>) -> Played {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    for _ in 0..RANDOM {
+        let bytes = notify(play, &mut rng);
+        let mut peer = play.ready()?;
+        peer.send(&bytes);
+        peer.finish();
+    }
+    Ok(Outcome { answer: Judged::good(format!("{RANDOM} connections")), end: play.serves_others()? })
+}
+
+/// Lets the agent write against a full socket, then reads everything.
+fn slow_reader(play: &mut Play<'_>) -> Played {
+    /// The number of bytes of NOTIFYs that are sent before anything is read.
+    const UNREAD: usize = 1 << 20;
+    /// Streams whose ids have the same length, so that each NOTIFY has the same length.
+    const STREAMS: Range<u64> = 300..2200;
+    let (mut peer, _) = play.ready_with_small_buffer()?;
+    let batch: Vec<u8> = STREAMS.flat_map(|sid| play.question.notify(sid, 1)).collect();
+    let len = batch.len() / (STREAMS.end - STREAMS.start) as usize;
+    let written = peer.flood(&batch, UNREAD);
+    let mut left = written.div_ceil(len);
+    let total = left;
+    // The rest of the last NOTIFY follows as soon as there is room for it.
+    let from = written % batch.len();
+    let mut rest = Some(&batch[from..from.next_multiple_of(len)]);
+    while left > 0 {
+        let (expected, arrival) = (format!("{left} more ACKs"), peer.arrival());
+        let judged = match arrival {
+            Arrival::Frame(frame) if frame.kind == ACK && STREAMS.contains(&frame.sid) => {
+                left -= 1;
+                if let Some(rest) = rest.take() {
+                    peer.send(rest);
+                }
+                continue;
+            }
+            Arrival::Frame(frame) => Judged::wrong(sent(&[frame], None), expected),
+            Arrival::Malformed(reason) => Judged::wrong(reason, expected),
+            Arrival::End(end) => Judged::wrong(words(end), expected),
+        };
+        return Ok(Outcome { answer: judged, end: Judged::good("not reached") });
+    }
+    Ok(Outcome { answer: Judged::good(format!("{total} ACKs")), end: play.still_serves(&mut peer) })
+}
