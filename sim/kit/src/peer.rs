@@ -1,6 +1,7 @@
 //! HAProxy's end of one connection to the agent.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use spoa_sim_haproxy::recording::{LinkEvent, Side};
@@ -84,9 +85,15 @@ impl Peer {
         }
     }
 
-    /// Sends `bytes` one by one, so that the agent can read each alone.
+    /// Sends `bytes` one by one, with a pause after each, so that the agent reads each alone.
     pub fn send_bytewise(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.send(&[*byte]));
+        bytes.iter().for_each(|byte| self.send_alone(&[*byte]));
+    }
+
+    /// Sends `bytes`, and pauses for a millisecond, so that the agent reads them without those that are sent next.
+    pub fn send_alone(&mut self, bytes: &[u8]) {
+        self.send(bytes);
+        thread::sleep(Duration::from_millis(1));
     }
 
     /// Sends `bytes` repeatedly until the socket accepts nothing for 200 ms, the connection ends, or at least `max` bytes are

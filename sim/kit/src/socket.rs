@@ -15,6 +15,9 @@ use socket2::{Domain, Socket, Type};
 /// The longest time until a connection is open. The kernel tries again after 1, 3 and 7 s if the queue of the agent is full.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 
+/// The size of a small receive buffer, in bytes: about thirty segments, so that the kernel acknowledges without delay.
+const SMALL_BUFFER: usize = 16 << 10;
+
 /// The address of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
@@ -78,8 +81,8 @@ impl Stream {
         Err(last)
     }
 
-    /// Connects to an agent as [`connect`](Self::connect) does, with the smallest receive buffer. A unix socket has an ordinary
-    /// one.
+    /// Connects to an agent as [`connect`](Self::connect) does, with small buffers on both sides. A unix socket has
+    /// ordinary ones.
     ///
     /// # Errors
     /// If nothing listens there, or the host is unknown.
@@ -87,8 +90,10 @@ impl Stream {
         let Address::Tcp(host) = address else { return Self::connect(address) };
         let addr = host.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
-        // The kernel takes its own minimum, and the buffer does not grow by itself any more.
-        socket.set_recv_buffer_size(1)?;
+        // A buffer whose size is set does not grow any more. Small segments keep the send buffer of the agent small, because the
+        // kernel sizes it by them.
+        socket.set_recv_buffer_size(SMALL_BUFFER)?;
+        socket.set_tcp_mss(536)?;
         socket.connect_timeout(&addr.into(), CONNECT_MAX)?;
         socket.set_tcp_nodelay(true)?;
         Ok(Self::Tcp(socket.into()))
