@@ -42,7 +42,7 @@ pub(crate) enum Unit<'u> {
     Reset { inside: bool },
 }
 
-/// What a faulty agent does in place of the right thing.
+/// An action of a faulty agent in place of the right one.
 pub(crate) enum Effect {
     /// Handles these bytes as if it had read them.
     Feed(Vec<u8>),
@@ -62,7 +62,7 @@ pub(crate) enum Effect {
     Die,
 }
 
-/// What a connection has seen.
+/// The history of a connection.
 #[derive(Default)]
 pub(crate) struct Memory {
     /// The first HELLO.

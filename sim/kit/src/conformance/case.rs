@@ -15,7 +15,7 @@ pub struct Case {
     pub source: &'static str,
     /// The importance of the rule.
     pub level: Level,
-    /// What the agent must announce, or the kit must have.
+    /// The conditions of the case: what the agent must announce, or the kit must have.
     pub needs: Needs,
     /// The engines of HAProxy that send such bytes.
     pub engine: Option<Engine>,
@@ -34,7 +34,7 @@ pub enum Level {
     Haproxy,
 }
 
-/// What a case needs.
+/// The condition under which a case can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
     /// Nothing.

@@ -1,5 +1,6 @@
 //! Runs cases against an agent, one after the other.
 
+use std::fmt::Write as _;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,9 @@ use super::verdict::{Judged, Outcome, Status};
 use crate::frames::Hello;
 use crate::recorder::Recorder;
 use crate::subject::Subject;
+
+/// The longest conversation that a result has as text, in bytes. A capture has all of it.
+const RECORDING_MAX: usize = 16 << 10;
 
 /// The settings of a run.
 #[derive(Clone, Debug)]
@@ -82,7 +86,7 @@ pub struct CaseResult {
     pub status: Status,
     /// The two verdicts, or `None` if the agent is unsupported.
     pub outcome: Option<Outcome>,
-    /// What is missing if the agent is unsupported, or what happened to it after the conversation.
+    /// The missing condition if the agent is unsupported, or an event after the conversation.
     pub note: Option<String>,
     /// The time that the case took, in milliseconds.
     pub millis: u64,
@@ -96,7 +100,7 @@ pub struct Run<'r> {
     subject: &'r mut Subject,
     options: &'r Options,
     engine: Option<Engine>,
-    /// What the agent announces to a HELLO of HAProxy; `None` if it has not completed a handshake.
+    /// The content of the AGENT-HELLO to a HELLO of HAProxy; `None` if it has not completed a handshake.
     announced: Option<Announced>,
 }
 
@@ -142,7 +146,7 @@ impl<'r> Run<'r> {
         result.millis = start.elapsed().as_millis() as u64;
         result.status = outcome.status();
         result.outcome = Some(outcome);
-        result.recording = recording.to_string();
+        result.recording = shortened(recording.to_string());
         if case.needs == Needs::Started && case.id.starts_with("3.2.9/stop") {
             self.subject.restart()?;
         } else if let Err(reason) = self.check_serves() {
@@ -197,6 +201,17 @@ impl<'r> Run<'r> {
             recorder,
         }
     }
+}
+
+/// Cuts a conversation after the last line within the limit.
+fn shortened(mut text: String) -> String {
+    if text.len() > RECORDING_MAX {
+        let end = text.as_bytes()[..RECORDING_MAX].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let rest = text.split_off(end);
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "... and {} more lines", rest.lines().count());
+    }
+    text
 }
 
 impl CaseResult {

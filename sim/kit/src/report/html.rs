@@ -32,10 +32,7 @@ fn write_agents(page: &mut String, reports: &[Report]) -> Written {
     }
     page.push_str("</thead><tbody>\n");
     for report in reports {
-        let announced = report.announced.as_ref().map_or_else(
-            || "nothing: no handshake".to_owned(),
-            |announced| format!("{} bytes, {}", announced.max_frame_size, announced.capabilities.join(", ")),
-        );
+        let announced = announced(report);
         write!(
             page,
             "<tr><td>{}<td><code>{}</code><td>{}",
@@ -50,6 +47,15 @@ fn write_agents(page: &mut String, reports: &[Report]) -> Written {
     }
     page.push_str("</tbody></table>\n");
     Ok(())
+}
+
+fn announced(report: &Report) -> String {
+    let Some(announced) = &report.announced else { return "nothing: no handshake".into() };
+    let capabilities = match &announced.capabilities[..] {
+        [] => "no capabilities".into(),
+        capabilities => capabilities.join(", "),
+    };
+    format!("{} bytes, {capabilities}", announced.max_frame_size)
 }
 
 fn write_matrix(page: &mut String, reports: &[Report]) -> Written {
@@ -73,7 +79,11 @@ fn write_matrix(page: &mut String, reports: &[Report]) -> Written {
 }
 
 fn write_cases(page: &mut String, reports: &[Report]) -> Written {
-    page.push_str("<h2>Cases</h2>\n");
+    page.push_str(
+        "<h2>Cases</h2>\n<p class=\"source\">A line of a conversation has the time in seconds, the number of the connection, \
+         &gt; for HAProxy or &lt; for the agent, and the bytes of one read: pairs of hexadecimal digits, or text in quotes. \
+         $1 stands for bytes that were shown before.</p>\n",
+    );
     for (id, level) in table::rows(reports) {
         let of_case = |report: &'_ Report| report.results.iter().position(|result| result.id == id);
         let Some(first) = reports.iter().find_map(|report| Some(&report.results[of_case(report)?])) else { continue };
@@ -134,4 +144,25 @@ fn escaped(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::report;
+
+    #[test]
+    fn a_page_shows_every_case_and_runs_no_text_of_an_agent() {
+        let page = page(&[report("<script>alert(1)</script>"), report("other")]);
+        assert!(!page.contains("<script"), "an agent's text is markup");
+        for part in [
+            "&lt;script&gt;alert(1)",
+            "id=\"3.2.7/ack\"",
+            "expected: ACK 1/1",
+            "<td class=\"fail\">fail",
+            "no capabilities",
+        ] {
+            assert!(page.contains(part), "expected {part} in the page");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use crate::bytes::Value;
 use crate::conformance::case::Case;
 use crate::conformance::case::Level::{Haproxy, Must, Should};
 use crate::conformance::play::{FRAME_SIZE, Play, Played, closed, early, sent};
-use crate::conformance::verdict::{Judged, Outcome, Status};
+use crate::conformance::verdict::{Judged, Outcome};
 use crate::frames::Hello;
 use crate::peer::{Arrival, End};
 
@@ -207,10 +207,11 @@ pub(super) const CASES: &[Case] = &[
         "HAProxy checks from every process and thread",
         |play| {
             for _ in 0..99 {
-                let outcome = health_check(play)?;
-                if outcome.status() == Status::Fail {
-                    return Ok(outcome);
-                }
+                let mut peer = play.connect()?;
+                peer.send(&Hello::health_check().encode());
+                play.announced(&mut peer, FRAME_SIZE)?;
+                // HAProxy does the same as soon as it has the answer.
+                peer.reset();
             }
             health_check(play)
         },

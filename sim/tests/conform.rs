@@ -1,0 +1,95 @@
+//! The command line of `spoa-sim conform` and `matrix`.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::{env, fs, process, thread};
+
+fn sim(arguments: &[&str]) -> (i32, String, String) {
+    let output: Output = Command::new(env!("CARGO_BIN_EXE_spoa-sim")).args(arguments).output().expect("spoa-sim runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("spoa-sim prints UTF-8");
+    (output.status.code().expect("spoa-sim exits"), text(output.stdout), text(output.stderr))
+}
+
+/// Starts an agent that closes every connection, and returns its address.
+fn closing_agent() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let addr = listener.local_addr().expect("the socket is bound").to_string();
+    thread::spawn(move || listener.incoming().for_each(drop));
+    addr
+}
+
+/// A folder that is removed with its files.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = env::temp_dir().join(format!("spoa-sim-{}-{name}", process::id()));
+        fs::create_dir(&path).expect("the name is new");
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("a plain path").to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn wrong_arguments_are_explained() {
+    for (arguments, part) in [
+        (&["conform"][..], "expected --addr ADDR or --cmd COMMAND"),
+        (&["conform", "--addr", "localhost"], "expected HOST:PORT or unix:PATH"),
+        (&["conform", "--explain", "3.2.7/x"], "there is no case 3.2.7/x (--list)"),
+        (&["conform", "--list", "-k", "no-such"], "no case has such an id"),
+        (&["conform", "--addr", "127.0.0.1:1", "--message", "m("], "invalid value 'm('"),
+        (&["conform", "--addr", "127.0.0.1:1", "--timeout", "0s"], "expected a time above zero"),
+        (&["conform", "--cmd", "exit 3"], "the agent's process ended: exit status: 3"),
+        (&["conform", "--addr", "127.0.0.1:1", "--expected", "/nonexistent"], "cannot read /nonexistent"),
+        (&["matrix", "/nonexistent"], "cannot read /nonexistent"),
+    ] {
+        let (code, _, error) = sim(arguments);
+        assert!(code == 2 && error.contains(part) && error.lines().count() == 1, "{arguments:?}: {code} {error}");
+    }
+}
+
+#[test]
+fn cases_are_listed_and_explained() {
+    let (code, list, _) = sim(&["conform", "--list", "--level", "must", "--engine", "mux", "-k", "3.2.6"]);
+    assert!(code == 0 && list.contains("3.2.6/no-messages"), "{list}");
+    assert!(!list.contains("3.2.6/fragments ") && !list.contains("3.2.7/"), "{list}");
+    let (code, text, _) = sim(&["conform", "--explain", "3.2.6/fragments"]);
+    assert!(code == 0 && text.contains("engine  applet") && text.contains("does not announce fragmentation"), "{text}");
+}
+
+#[test]
+fn an_agent_that_closes_every_connection_fails_in_every_report() {
+    let (addr, folder) = (closing_agent(), Folder::new("reports"));
+    let [json, junit, html, expected, captures] =
+        ["r.json", "r.xml", "r.html", "r.expected", "captures"].map(|name| folder.path(name));
+    let run = ["conform", "--addr", &addr, "-k", "3.2.7/ack", "-k", "3.2.4/hello", "--name", "closing"];
+    let reports =
+        ["--json", &json, "--junit", &junit, "--html", &html, "--pcapng", &captures, "--write-expected", &expected];
+    let (code, text, _) = sim(&[&run[..], &reports].concat());
+    assert!(code == 1 && text.contains("closing: 0 pass, 0 tolerated, 0 unsupported, 4 fail"), "{code} {text}");
+    for (path, part) in
+        [(&json, "\"agent\": \"closing\""), (&junit, "failures=\"4\""), (&html, "<h1>SPOP conformance of closing</h1>")]
+    {
+        assert!(fs::read_to_string(path).expect("a report").contains(part), "expected {part} in {path}");
+    }
+    assert!(Path::new(&captures).join("3.2.7-ack.pcapng").exists());
+    // With its results as the expected ones, the same agent is as expected.
+    let (code, text, _) = sim(&[&run[..], &["--expected", &expected]].concat());
+    assert!(code == 0 && text.ends_with("every result is as expected\n"), "{code} {text}");
+    let known = folder.path("known");
+    fs::write(&known, "3.2.7/ack\n").expect("the folder can be written");
+    let (code, text, _) = sim(&[&run[..], &["--known-failing", &known]].concat());
+    assert!(code == 1 && text.contains("  3.2.4/hello: expected pass, got fail\n"), "{code} {text}");
+    let (code, text, _) = sim(&["matrix", &json, &json]);
+    assert!(code == 0 && text.contains("| case | level | closing | closing |"), "{text}");
+}
