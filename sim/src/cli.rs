@@ -91,6 +91,8 @@ pub(crate) enum Command {
     Conform(Box<Conform>),
     /// Compare the results of several agents in one table
     Matrix(Matrix),
+    /// Put any agent under load, and measure answers per second, latencies and processor time
+    Load(Load),
     /// Print how often a range of seeds reaches each cell of the state tables and each mark
     Coverage {
         /// The seeds from FIRST to END - 1, written FIRST..END
@@ -105,19 +107,36 @@ pub(crate) enum Command {
     },
 }
 
-/// The arguments of `conform`.
+/// The agent under test.
 #[derive(Args, Debug)]
-pub(crate) struct Conform {
+pub(crate) struct SubjectArgs {
     /// The address of the agent: HOST:PORT or unix:PATH [default: a free port of 127.0.0.1 if --cmd is given]
     #[arg(long, value_name = "ADDR")]
     pub(crate) addr: Option<Address>,
-    /// A shell command that starts the agent; {port} stands for the port of its address. The agent is restarted when a case
-    /// ends it, and its memory is watched
+    /// A shell command that starts the agent; {port} stands for the port of its address
     #[arg(long, value_name = "COMMAND")]
     pub(crate) cmd: Option<String>,
     /// Show what the agent prints
     #[arg(long, requires = "cmd")]
     pub(crate) show_output: bool,
+}
+
+/// The question that is asked.
+#[derive(Args, Debug)]
+pub(crate) struct QuestionArgs {
+    /// A message that the agent knows, as in a script
+    #[arg(long, value_name = "MESSAGE", default_value = "check-client-ip(=192.0.2.1)", value_parser = parse_message)]
+    pub(crate) message: MessageSpec,
+    /// The variable that the answer to the message sets, or none
+    #[arg(long, value_name = "NAME", default_value = "ip_score")]
+    pub(crate) variable: String,
+}
+
+/// The arguments of `conform`.
+#[derive(Args, Debug)]
+pub(crate) struct Conform {
+    #[command(flatten)]
+    pub(crate) subject: SubjectArgs,
     /// The name of the agent in reports [default: its command or address]
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -131,12 +150,8 @@ pub(crate) struct Conform {
     /// The engine of HAProxy: applet (up to 3.0) or mux (3.1 and later) [default: both]
     #[arg(long, value_parser = engine)]
     pub(crate) engine: Option<Engine>,
-    /// A message that the agent knows, as in a script
-    #[arg(long, value_name = "MESSAGE", default_value = "check-client-ip(=192.0.2.1)", value_parser = parse_message)]
-    pub(crate) message: MessageSpec,
-    /// The variable that the answer to the message sets, or none
-    #[arg(long, value_name = "NAME", default_value = "ip_score")]
-    pub(crate) variable: String,
+    #[command(flatten)]
+    pub(crate) question: QuestionArgs,
     /// The time that the agent has for each answer; above the delay after which it refuses a HELLO
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration)]
     pub(crate) timeout: Duration,
@@ -176,6 +191,33 @@ pub(crate) struct Conform {
     /// Write a capture of each case to this folder
     #[arg(long, value_name = "FOLDER")]
     pub(crate) pcapng: Option<PathBuf>,
+}
+
+/// The arguments of `load`.
+#[derive(Args, Debug)]
+pub(crate) struct Load {
+    #[command(flatten)]
+    pub(crate) subject: SubjectArgs,
+    #[command(flatten)]
+    pub(crate) question: QuestionArgs,
+    /// The number of connections; with --churn, of clients
+    #[arg(short, long, default_value = "8", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) connections: u16,
+    /// The number of NOTIFYs in flight on each connection; HAProxy has up to 20
+    #[arg(short, long, default_value = "16", value_parser = clap::value_parser!(u16).range(1..=1000), conflicts_with = "churn")]
+    pub(crate) in_flight: u16,
+    /// Open a connection for each NOTIFY, as HAProxy 3.1 and later does where it does not reuse connections
+    #[arg(long)]
+    pub(crate) churn: bool,
+    /// The time before the measurement starts
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration)]
+    pub(crate) warm_up: Duration,
+    /// The time of the measurement
+    #[arg(short, long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    pub(crate) time: Duration,
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// The arguments of `matrix`.

@@ -4,7 +4,9 @@ mod bugs;
 mod chart;
 mod conform;
 mod json;
+mod load;
 mod progress;
+mod subject;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -66,6 +68,7 @@ pub(crate) fn command(command: &Command) -> Exit {
         },
         Command::Conform(arguments) => conform::conform(arguments),
         Command::Matrix(arguments) => conform::matrix(arguments),
+        Command::Load(arguments) => load::load(arguments),
         Command::Coverage { seeds, distil: Some(folder), profile } => write_distilled(seeds, *profile, folder),
         Command::Coverage { seeds, distil: None, profile } => {
             let findings = run_search(seeds, *profile, None);

@@ -1,23 +1,18 @@
 //! Processor time, memory and file limits of a process, from Linux, and programs that tests need.
 
+use std::env;
 use std::process::Command;
 use std::time::Duration;
-use std::{env, fs};
 
-use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
+use spoa_sim_kit::process as kit;
 
 /// Returns the processor time that a process has used, in steps of ten milliseconds.
 ///
 /// # Panics
 /// If the process does not exist.
 pub fn cpu_time(process: Pid) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).expect("the process exists");
-    // Fields 14 and 15 are user and system time in ticks. The second field, the name, may contain spaces and
-    // parentheses, so fields are counted from the last parenthesis.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
-    let ticks = |field: usize| fields[field - 2].parse::<f64>().expect("times are numbers of ticks");
-    Duration::from_secs_f64((ticks(14) + ticks(15)) / clock_ticks_per_second() as f64)
+    kit::cpu_time(id(process)).expect("the process exists")
 }
 
 /// Returns the resident memory of a process, in bytes.
@@ -25,7 +20,7 @@ pub fn cpu_time(process: Pid) -> Duration {
 /// # Panics
 /// If the process does not exist.
 pub fn memory(process: Pid) -> u64 {
-    status(process, "VmRSS:")
+    kit::memory(id(process)).expect("the process exists")
 }
 
 /// Returns the peak of the resident memory of a process, in bytes.
@@ -33,13 +28,11 @@ pub fn memory(process: Pid) -> u64 {
 /// # Panics
 /// If the process does not exist.
 pub fn memory_peak(process: Pid) -> u64 {
-    status(process, "VmHWM:")
+    kit::memory_peak(id(process)).expect("the process exists")
 }
 
-fn status(process: Pid, figure: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero())).expect("the process exists");
-    let line = status.lines().find_map(|line| line.strip_prefix(figure)).expect("every process has this figure");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("the figure is a number of kB") * 1024
+const fn id(process: Pid) -> u32 {
+    process.as_raw_nonzero().get() as u32
 }
 
 /// Raises the soft limit of open files of this process to its hard limit.

@@ -1,6 +1,7 @@
 //! The conformance kit: an agent without a fault passes every case, and for each case there is an agent that fails it.
 
 mod foreign;
+mod load;
 
 use std::collections::BTreeSet;
 use std::env;

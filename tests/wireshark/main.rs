@@ -135,7 +135,7 @@ impl Decoder {
         decoder.values
     }
 
-    fn add(&mut self, field: &'static str, value: impl ToString) {
+    fn add(&mut self, field: &'static str, value: &impl ToString) {
         let value = value.to_string();
         if !value.is_empty() {
             self.values.entry(field).or_default().push(value);
@@ -143,10 +143,10 @@ impl Decoder {
     }
 
     fn frame(&mut self, link: u32, frame: &Frame) {
-        self.add("spop.type", frame.kind);
-        self.add("spop.flags", format!("{:#010x}", frame.flags));
-        self.add("spop.stream_id", frame.sid);
-        self.add("spop.frame_id", frame.fid);
+        self.add("spop.type", &frame.kind);
+        self.add("spop.flags", &format!("{:#010x}", frame.flags));
+        self.add("spop.stream_id", &frame.sid);
+        self.add("spop.frame_id", &frame.fid);
         match frame.kind {
             NOTIFY | UNSET => self.fragment(link, frame),
             ACK => self.actions(&frame.payload),
@@ -170,16 +170,16 @@ impl Decoder {
 
     fn items(&mut self, payload: &[u8]) {
         for (key, value) in read_kv(payload).expect("a well-formed list") {
-            self.add("spop.kv.key", key);
+            self.add("spop.kv.key", &key);
             self.value(&value);
         }
     }
 
     fn messages(&mut self, payload: &[u8]) {
         for (name, args) in read_messages(payload).expect("well-formed messages") {
-            self.add("spop.message.name", String::from_utf8_lossy(&name));
+            self.add("spop.message.name", &String::from_utf8_lossy(&name));
             for (name, value) in args {
-                self.add("spop.arg.name", String::from_utf8_lossy(&name));
+                self.add("spop.arg.name", &String::from_utf8_lossy(&name));
                 self.value(&value);
             }
         }
@@ -197,17 +197,17 @@ impl Decoder {
     }
 
     fn value(&mut self, value: &Value) {
-        self.add("spop.value.type", value.encode()[0] & 15);
+        self.add("spop.value.type", &(value.encode()[0] & 15));
         match value {
             Value::Null | Value::Binary(_) | Value::Raw(_) => {}
-            Value::Bool(value) => self.add("spop.value.bool", u8::from(*value)),
+            Value::Bool(value) => self.add("spop.value.bool", &u8::from(*value)),
             Value::Int32(value) => self.add("spop.value.int32", value),
             Value::Uint32(value) => self.add("spop.value.uint32", value),
             Value::Int64(value) => self.add("spop.value.int64", value),
             Value::Uint64(value) => self.add("spop.value.uint64", value),
-            Value::Ipv4(octets) => self.add("spop.value.ipv4", Ipv4Addr::from(*octets)),
-            Value::Ipv6(octets) => self.add("spop.value.ipv6", Ipv6Addr::from(*octets)),
-            Value::String(text) => self.add("spop.value.string", String::from_utf8_lossy(text)),
+            Value::Ipv4(octets) => self.add("spop.value.ipv4", &Ipv4Addr::from(*octets)),
+            Value::Ipv6(octets) => self.add("spop.value.ipv6", &Ipv6Addr::from(*octets)),
+            Value::String(text) => self.add("spop.value.string", &String::from_utf8_lossy(text)),
         }
     }
 }

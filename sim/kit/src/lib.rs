@@ -5,6 +5,7 @@
 //!
 //! - [`conformance`]: the cases, and the run of them against one agent;
 //! - [`report`]: results as a table, JSON, JUnit XML and one HTML page;
+//! - [`load`]: patterns of load, with latencies and processor time;
 //! - [`capture`]: the bytes of a case as pcapng;
 //! - [`subject`]: the agent under test;
 //! - [`peer`]: HAProxy's end of one connection;
@@ -16,7 +17,9 @@ pub mod bytes;
 pub mod capture;
 pub mod conformance;
 pub mod frames;
+pub mod load;
 pub mod peer;
+pub mod process;
 pub mod recorder;
 pub mod report;
 pub mod socket;

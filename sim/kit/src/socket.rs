@@ -121,6 +121,17 @@ impl Stream {
         }
     }
 
+    /// Makes reads and writes return at once, with [`io::ErrorKind::WouldBlock`] if they would wait.
+    ///
+    /// # Errors
+    /// If the kernel refuses it.
+    pub fn set_nonblocking(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_nonblocking(true),
+            Self::Unix(stream) => stream.set_nonblocking(true),
+        }
+    }
+
     /// Shuts down the sending direction: the agent reads end of file.
     ///
     /// # Errors

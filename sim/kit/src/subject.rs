@@ -5,9 +5,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
-use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::process;
 use crate::socket::{Address, Stream};
 
 /// The time that a command has until its agent accepts connections.
@@ -92,23 +92,17 @@ impl Subject {
 
     /// Returns the resident memory of the agent in bytes, if the kit has started it.
     pub fn memory(&self) -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
+        process::memory(self.pid()?)
     }
 
     /// Returns the processor time that the agent has used, in steps of ten milliseconds, if the kit has started it.
     pub fn cpu_time(&self) -> Option<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?)).ok()?;
-        // Fields 14 and 15 are user and system time in ticks. The second field, the name, may contain spaces and
-        // parentheses, so fields are counted from the last parenthesis.
-        let fields: Vec<&str> = stat.rsplit(')').next()?.split(' ').collect();
-        let ticks = |field: usize| fields.get(field - 2)?.parse::<f64>().ok();
-        Some(Duration::from_secs_f64((ticks(14)? + ticks(15)?) / clock_ticks_per_second() as f64))
+        process::cpu_time(self.pid()?)
     }
 
-    /// Returns the process of the agent: the only child of the shell, or the shell if it has become the agent by `exec`.
-    fn pid(&self) -> Option<u32> {
+    /// Returns the id of the agent's process, if the kit has started it: the child of the shell, or the shell itself if it has
+    /// become the agent by `exec`.
+    pub fn pid(&self) -> Option<u32> {
         let shell = self.process.as_ref()?.child.id();
         let children = fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).unwrap_or_default();
         Some(children.split_whitespace().next().and_then(|pid| pid.parse().ok()).unwrap_or(shell))

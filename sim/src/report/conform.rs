@@ -4,20 +4,13 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write as _, stderr};
 use std::path::Path;
 
-use spoa_sim::script::MessageSpec;
-use spoa_sim_kit::bytes::Value;
 use spoa_sim_kit::capture::write_pcapng;
-use spoa_sim_kit::conformance::{
-    Case, CaseResult, Expectations, KnownFailing, Options, Question, Run, Selection, Status, cases,
-};
+use spoa_sim_kit::conformance::{Case, CaseResult, Expectations, KnownFailing, Options, Run, Selection, Status, cases};
 use spoa_sim_kit::report::{self, Report};
-use spoa_sim_kit::subject::Subject;
 
+use super::subject::{self, Problem};
 use crate::Exit;
 use crate::cli::{Conform, Matrix};
-
-/// A reason why the kit cannot do what it was asked to do, in one line.
-type Problem = String;
 
 /// Executes `conform`.
 pub(super) fn conform(arguments: &Conform) -> Exit {
@@ -111,18 +104,13 @@ fn run(arguments: &Conform, selection: &Selection, chosen: &[&Case]) -> Result<E
         fs::create_dir_all(folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
     }
     let options = Options {
-        question: question(arguments)?,
+        question: subject::question(&arguments.question)?,
         timeout: arguments.timeout,
         patience: arguments.patience,
         memory_max: u64::from(arguments.memory_max) << 20,
     };
-    let mut subject = match (&arguments.cmd, &arguments.addr) {
-        (Some(command), addr) => Subject::start(command, addr.clone(), arguments.show_output)
-            .map_err(|error| format!("cannot start the agent: {error}"))?,
-        (None, Some(addr)) => Subject::at(addr.clone()),
-        (None, None) => return Err("expected --addr ADDR or --cmd COMMAND".into()),
-    };
-    let described = arguments.cmd.clone().unwrap_or_else(|| subject.address().to_string());
+    let mut subject = subject::subject(&arguments.subject)?;
+    let described = arguments.subject.cmd.clone().unwrap_or_else(|| subject.address().to_string());
     let mut run = Run::new(&mut subject, &options, selection.engine);
     let announced = run.announced().cloned();
     match &announced {
@@ -194,25 +182,6 @@ fn write_reports(arguments: &Conform, report: &Report) -> Result<(), Problem> {
         write(path, &Expectations::write(&report.results))?;
     }
     Ok(())
-}
-
-/// Returns the question that the arguments describe.
-fn question(arguments: &Conform) -> Result<Question, Problem> {
-    let MessageSpec { name, args } = &arguments.message;
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| "names in --message have to be UTF-8");
-    if args.len() > 255 {
-        return Err("--message has more than 255 arguments".into());
-    }
-    let args = args.iter().map(|(name, value)| {
-        let mut encoded = Vec::new();
-        value.encode(&mut encoded);
-        Ok::<_, Problem>((text(name)?, Value::Raw(encoded)))
-    });
-    Ok(Question {
-        message: text(name)?,
-        args: args.collect::<Result<_, _>>()?,
-        variable: Some(arguments.variable.clone()).filter(|name| name != "none"),
-    })
 }
 
 /// Shows the case that runs, if standard error is a terminal.

@@ -10,7 +10,6 @@
 //! value of `-n`. To measure several workers, clients would need more processors than the workers have.
 
 mod alternatives;
-mod churn;
 mod figures;
 mod floor;
 #[path = "../../haproxy/haproxy.rs"]
@@ -253,7 +252,7 @@ impl Pattern {
     fn load(self, server: &impl Server, time: Duration) -> Load {
         match self {
             Self::Pipeline { connections, in_flight } => pipeline::load(server, connections, in_flight, time),
-            Self::Churn { clients } => churn::load(server, clients, time),
+            Self::Churn { clients } => pipeline::churn(server, clients, time),
         }
     }
 }

@@ -20,7 +20,7 @@ pub(crate) fn measure(turns: usize, time: Duration) {
     let options: Vec<_> = lists.flat_map(|list| ["--list".to_owned(), list]).collect();
     let options: Vec<_> = ["-n", "1", "--no-watch"].into_iter().chain(options.iter().map(String::as_str)).collect();
     let server = Spoa::start(&options);
-    let load = || pipeline::load_checked(&server, 8, 1, time, |payload| !payload.is_empty());
+    let load = || pipeline::load(&server, 8, 1, time);
     let mut reloads = 0;
     let comparison = Comparison::measure(turns, load, || {
         server.agent().signal(Signal::HUP);

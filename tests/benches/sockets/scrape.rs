@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) fn measure(turns: usize, time: Duration) {
     let server = Spoa::start(&["-n", "1", "--admin", "127.0.0.1:0"]);
     let admin = Admin::of(server.agent());
-    let load = || pipeline::load_checked(&server, 8, 16, time, |payload| !payload.is_empty());
+    let load = || pipeline::load(&server, 8, 16, time);
     let mut scrapes = 0;
     let comparison = Comparison::measure(turns, load, || {
         admin.get("/metrics");

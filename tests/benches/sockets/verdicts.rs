@@ -21,7 +21,7 @@ pub(crate) fn measure(turns: usize, time: Duration) {
         for (connections, in_flight) in [(1, 1), (8, 16)] {
             let load = |options: &[&str]| {
                 let server = Spoa::start(options);
-                pipeline::load_checked(&server, connections, in_flight, time, |payload| !payload.is_empty())
+                pipeline::load(&server, connections, in_flight, time)
             };
             let comparison = Comparison::of_two(turns, || load(&options), || load(&options_with));
             println!("{connections} × {in_flight}, {name}: {}", comparison.summary());
