@@ -147,7 +147,7 @@ pub(crate) struct Conform {
     /// them), or haproxy (HAProxy relies on them)
     #[arg(long, default_value = "haproxy", value_parser = level)]
     pub(crate) level: Level,
-    /// The engine of HAProxy: applet (up to 3.0) or mux (3.1 and later) [default: both]
+    /// The engine of HAProxy: applet (up to 3.0) or mux (3.1 and later) [default: the cases of both, with the HELLO of mux where both send it]
     #[arg(long, value_parser = engine)]
     pub(crate) engine: Option<Engine>,
     #[command(flatten)]
@@ -207,7 +207,7 @@ pub(crate) struct Load {
     #[arg(short, long, default_value = "16", value_parser = clap::value_parser!(u16).range(1..=1000), conflicts_with = "churn")]
     pub(crate) in_flight: u16,
     /// Open a connection for each NOTIFY, as HAProxy 3.1 and later does where it does not reuse connections
-    #[arg(long)]
+    #[arg(long, conflicts_with = "warm_up")]
     pub(crate) churn: bool,
     /// The time before the measurement starts
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration)]

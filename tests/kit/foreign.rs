@@ -14,6 +14,9 @@ const AGENTS: &[&str] = &["haproxyspoa", "spoe-forge", "spop"];
 /// The number of processes of an agent whose port can be chosen. Each is asked a part of the cases.
 const PROCESSES: usize = 4;
 
+/// The case whose result depends on chance for an agent that stops at once: on what it has answered by then.
+const BY_CHANCE: &str = "3.2.9/stop-in-flight";
+
 #[test]
 fn agents_of_other_projects_have_their_known_results() {
     let folder = env::var_os("SPOA_AGENTS_DIR").map_or_else(|| target().join("agents"), PathBuf::from);
@@ -51,9 +54,11 @@ fn the_published_results_are_the_expected_ones() {
         .map(|line| line.split('|').map(str::trim).collect())
         .collect();
     assert_eq!(rows.len(), cases().count(), "expected a row per case");
+    assert!(rows.iter().all(|row| matches!(row[3], "✓" | "–")), "the agent of this project fails no case");
     for (column, name) in [(4, "spop"), (5, "haproxyspoa"), (6, "spoe-forge")] {
         let path = folder.join("kit/agents").join(name).with_extension("expected");
         let expected = fs::read_to_string(path).expect("a file per agent");
+        assert_eq!(expected.lines().count(), rows.len(), "{name}");
         for (row, line) in rows.iter().zip(expected.lines()) {
             let (id, status) = line.split_once(' ').expect("a case and its result");
             let cell = match status {
@@ -88,7 +93,7 @@ fn differences_of(name: &str, results: &[CaseResult]) -> Vec<String> {
             result.words().join(" | ")
         ))
     };
-    results.iter().filter_map(difference).collect()
+    results.iter().filter(|result| result.id != BY_CHANCE).filter_map(difference).collect()
 }
 
 /// Runs all cases against an agent.

@@ -1,7 +1,7 @@
 //! Recordings of real HAProxy in `sim/recordings`: the models must accept them, and the core must serve HAProxy's side
 //! of them without an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -9,6 +9,8 @@ use std::sync::LazyLock;
 use spoa_sim_haproxy::codec::{EngineId, Hello, encode_hello};
 use spoa_sim_haproxy::recording::{LinkEvent, Recording, Side};
 use spoa_sim_haproxy::{Engine, Mismatch, Settings, Variant, accepts};
+use spoa_sim_kit::capture::{AGENT_PORT, import, write_pcapng};
+use spoa_sim_kit::judge::judge;
 use spoa_tests::bytes::{DISCONNECT, Frame, HELLO, NOTIFY, Value, read_messages};
 
 use crate::replay::{Answers, replay};
@@ -185,6 +187,52 @@ fn the_core_serves_every_recording() {
 }
 
 /// The recordings contain no address of a real client: 192.0.2.0/24 and 2001:db8::/32 are reserved for documentation.
+/// The judge of the kit finds what agents do wrong in recordings, and nothing in those of agents that follow the protocol.
+#[test]
+fn the_judge_finds_what_agents_do_wrong() {
+    let mut found = BTreeSet::new();
+    for tape in tapes() {
+        let findings = judge(&tape.recording).findings;
+        if tape.has_correct_agent() {
+            assert!(findings.is_empty(), "{}: {}", tape.name, findings[0]);
+        }
+        found.extend(findings.iter().map(|finding| finding.case));
+    }
+    for case in ["3.2.4/hello", "3.2.5/hello-in-one-piece", "3.2.7/ack", "3.2.7/ack-fits", "3.2.4/health-check"] {
+        assert!(found.contains(case), "expected a finding about {case}, got {found:?}");
+    }
+}
+
+/// A capture has the same conversations as the recording from which it was written.
+#[test]
+fn captures_of_recordings_are_read_without_loss() {
+    for tape in tapes() {
+        let mut capture = Vec::new();
+        write_pcapng(&tape.recording, &mut capture).expect("a buffer can be written");
+        let import = import(&capture[..], AGENT_PORT).expect("a capture");
+        assert_eq!(import.notes, [], "{}", tape.name);
+        let (got, expected) = (bytes_by_side(&import.recording), bytes_by_side(&tape.recording));
+        assert_eq!(got, expected, "{}", tape.name);
+    }
+}
+
+/// Returns the bytes of each side of each connection, in the order in which connections open.
+fn bytes_by_side(recording: &Recording) -> BTreeMap<usize, [Vec<u8>; 2]> {
+    let mut order = Vec::new();
+    let mut bytes = BTreeMap::<_, [Vec<u8>; 2]>::new();
+    for step in &recording.steps {
+        match &step.event {
+            LinkEvent::Open => order.push(step.link),
+            LinkEvent::Bytes(side, part) => {
+                let link = order.iter().position(|link| *link == step.link).expect("the connection is open");
+                bytes.entry(link).or_default()[usize::from(*side == Side::Agent)].extend_from_slice(part);
+            }
+            _ => {}
+        }
+    }
+    bytes
+}
+
 #[test]
 fn all_addresses_are_reserved_for_documentation() {
     let mut seen = 0;

@@ -229,6 +229,22 @@ impl Frame {
         Some(Self { kind, flags, sid, fid, payload: body.0.to_vec() })
     }
 
+    /// Removes the first frame from `bytes`, if it is whole.
+    ///
+    /// # Errors
+    /// A description of the first bytes if they are no frame of 7 to `max` bytes.
+    pub fn take_whole(bytes: &mut Vec<u8>, max: usize) -> Result<Option<Self>, String> {
+        let Some(length) = bytes.first_chunk() else { return Ok(None) };
+        let len = u32::from_be_bytes(*length) as usize;
+        if !(7..=max).contains(&len) {
+            return Err(format!("a frame with the length {len}"));
+        }
+        let Some(mut whole) = bytes.get(..4 + len) else { return Ok(None) };
+        let frame = Self::take(&mut whole).ok_or_else(|| format!("a frame of {len} bytes without ids"))?;
+        bytes.drain(..4 + len);
+        Ok(Some(frame))
+    }
+
     /// Reads all of `bytes` as frames.
     ///
     /// # Panics
@@ -268,6 +284,17 @@ mod tests {
         assert_eq!(bytes, hex("00000007 67 00000001 01 01"));
         for cut in 0..bytes.len() {
             assert_eq!(Frame::take(&mut &bytes[..cut]), None);
+        }
+    }
+
+    #[test]
+    fn frames_are_taken_when_they_are_whole() {
+        let frame = crate::frames::ack(1, 1, &[42]);
+        let mut bytes = [&frame[..], &frame[..5]].concat();
+        assert!(matches!(Frame::take_whole(&mut bytes, 100), Ok(Some(Frame { kind: ACK, .. }))));
+        assert_eq!((Frame::take_whole(&mut bytes, 100), bytes.len()), (Ok(None), 5));
+        for bad in [&[0, 0, 0, 6][..], &[0, 0, 0, 101], &[0, 0, 0, 7, 103, 0, 0, 0, 1, 0xff, 0xff]] {
+            assert!(Frame::take_whole(&mut bad.to_vec(), 100).is_err(), "{bad:?}");
         }
     }
 }

@@ -6,7 +6,8 @@
 //! - [`conformance`]: the cases, and the run of them against one agent;
 //! - [`report`]: results as a table, JSON, JUnit XML and one HTML page;
 //! - [`load`]: patterns of load, with latencies and processor time;
-//! - [`capture`]: the bytes of a case as pcapng;
+//! - [`capture`]: conversations as captures of packets;
+//! - [`judge`](mod@judge): the rules that an agent broke in a recorded conversation;
 //! - [`subject`]: the agent under test;
 //! - [`peer`]: HAProxy's end of one connection;
 //! - [`bytes`], [`frames`]: frames and values that own their bytes, and the frames that HAProxy sends.
@@ -17,6 +18,7 @@ pub mod bytes;
 pub mod capture;
 pub mod conformance;
 pub mod frames;
+pub mod judge;
 pub mod load;
 pub mod peer;
 pub mod process;

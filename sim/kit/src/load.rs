@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::conformance::{Announced, Question};
+use crate::conformance::{Announced, FRAME_SIZE, Question};
 use crate::socket::Address;
 
 /// A load.
@@ -98,7 +98,7 @@ pub enum LoadError {
 /// The longest time to wait for an ACK.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
-/// The largest latency that is told apart, in microseconds: the longest time to wait.
+/// The largest latency that is recorded, in microseconds: the longest time to wait.
 const LATENCY_MAX: u64 = SILENCE_MAX.as_micros() as u64;
 
 impl Load {
@@ -151,5 +151,5 @@ fn figures(latencies: &Histogram<u64>, elapsed: Duration, cpu: Option<Duration>)
 
 /// Checks an AGENT-HELLO.
 fn check_hello(frame: &crate::bytes::Frame) -> Result<Announced, LoadError> {
-    Announced::read(frame, 16380).map_err(LoadError::Handshake)
+    Announced::read(frame, FRAME_SIZE).map_err(LoadError::Handshake)
 }

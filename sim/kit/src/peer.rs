@@ -13,6 +13,9 @@ use crate::socket::{Address, Stream};
 /// The largest frame that is buffered, in bytes. No agent may send more than what HAProxy offers in its HELLO.
 const FRAME_MAX: usize = 1 << 20;
 
+/// The largest number of frames that are kept of an agent that does not stop sending.
+const FRAMES_MAX: usize = 1000;
+
 /// The time after which a socket that accepts nothing counts as full.
 const FULL_AFTER: Duration = Duration::from_millis(200);
 
@@ -135,7 +138,7 @@ impl Peer {
     pub fn arrival(&mut self) -> Arrival {
         let deadline = Instant::now() + self.timeout;
         loop {
-            match take_frame(&mut self.received) {
+            match Frame::take_whole(&mut self.received, FRAME_MAX) {
                 Ok(Some(frame)) => return Arrival::Frame(frame),
                 Ok(None) => {}
                 Err(reason) => return Arrival::Malformed(reason),
@@ -168,7 +171,7 @@ impl Peer {
                 }
                 Arrival::End(end) => break end,
             }
-            if Instant::now() >= deadline {
+            if Instant::now() >= deadline || frames.len() >= FRAMES_MAX {
                 break End::Silence;
             }
         };
@@ -203,44 +206,15 @@ impl Peer {
         }
     }
 
+    /// True if a whole frame, or bytes that are none, were read.
+    pub fn has_frame(&self) -> bool {
+        !matches!(Frame::take_whole(&mut self.received.clone(), FRAME_MAX), Ok(None))
+    }
+
     /// Reads once and returns the number of bytes that arrived together; 0 if the connection ended or nothing arrived.
     pub fn read_once(&mut self) -> usize {
         let before = self.received.len();
         self.end = self.end.or_else(|| self.read(Instant::now() + self.timeout)).filter(|end| *end != End::Silence);
         self.received.len() - before
-    }
-}
-
-/// Removes the first frame from `bytes`, if it is whole.
-fn take_frame(bytes: &mut Vec<u8>) -> Result<Option<Frame>, String> {
-    let Some(length) = bytes.first_chunk() else { return Ok(None) };
-    let len = u32::from_be_bytes(*length) as usize;
-    if !(7..=FRAME_MAX).contains(&len) {
-        return Err(format!("a frame with the length {len}"));
-    }
-    if bytes.len() < 4 + len {
-        return Ok(None);
-    }
-    let mut rest = &bytes[..4 + len];
-    let frame = Frame::take(&mut rest).ok_or_else(|| format!("a frame of {len} bytes without ids"))?;
-    bytes.drain(..4 + len);
-    Ok(Some(frame))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::frames::ack;
-
-    #[test]
-    fn frames_are_taken_when_they_are_whole() {
-        let frame = ack(1, 1, &[42]);
-        let mut bytes = frame.clone();
-        bytes.extend_from_slice(&frame[..5]);
-        assert!(matches!(take_frame(&mut bytes), Ok(Some(Frame { kind: 103, .. }))));
-        assert_eq!((take_frame(&mut bytes), bytes.len()), (Ok(None), 5));
-        for bad in [&[0, 0, 0, 6][..], &[0xff; 4], &[0, 0, 0, 7, 103, 0, 0, 0, 1, 0xff, 0xff]] {
-            assert!(take_frame(&mut bad.to_vec()).is_err(), "{bad:?}");
-        }
     }
 }

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 /// The longest time until a connection is open. The kernel tries again after 1, 3 and 7 s if the queue of the agent is full.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -59,18 +59,26 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Connects to an agent. Waits for at most 10 s for each address of a host name.
+    /// Connects to an agent. Waits for at most 10 s, for each address of a host name.
     ///
     /// # Errors
     /// If nothing listens there, or the host is unknown.
     pub fn connect(address: &Address) -> io::Result<Self> {
         let host = match address {
-            Address::Unix(path) => return UnixStream::connect(path).map(Self::Unix),
+            Address::Unix(path) => {
+                let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+                // Otherwise a full queue of the agent holds up the connection without end.
+                socket.set_write_timeout(Some(CONNECT_MAX))?;
+                socket.connect(&SockAddr::unix(path)?)?;
+                return Ok(Self::Unix(socket.into()));
+            }
             Address::Tcp(host) => host,
         };
-        let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
+        let mut last = no_address(host);
         for addr in host.to_socket_addrs()? {
             match TcpStream::connect_timeout(&addr, CONNECT_MAX) {
+                // The kernel may connect a socket to itself if its own port is the one where nothing listens yet.
+                Ok(stream) if stream.local_addr()? == addr => last = io::ErrorKind::ConnectionRefused.into(),
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
                     return Ok(Self::Tcp(stream));
@@ -88,15 +96,20 @@ impl Stream {
     /// If nothing listens there, or the host is unknown.
     pub fn connect_with_small_buffer(address: &Address) -> io::Result<Self> {
         let Address::Tcp(host) = address else { return Self::connect(address) };
-        let addr = host.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
-        // A buffer whose size is set does not grow any more. Small segments keep the send buffer of the agent small, because the
-        // kernel sizes it by them.
-        socket.set_recv_buffer_size(SMALL_BUFFER)?;
-        socket.set_tcp_mss(536)?;
-        socket.connect_timeout(&addr.into(), CONNECT_MAX)?;
-        socket.set_tcp_nodelay(true)?;
-        Ok(Self::Tcp(socket.into()))
+        let mut last = no_address(host);
+        for addr in host.to_socket_addrs()? {
+            let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+            // A buffer whose size is set does not grow any more. Small segments keep the send buffer of the agent small, because
+            // the kernel sizes it by them.
+            socket.set_recv_buffer_size(SMALL_BUFFER)?;
+            socket.set_tcp_mss(536)?;
+            socket.set_tcp_nodelay(true)?;
+            match socket.connect_timeout(&addr.into(), CONNECT_MAX) {
+                Ok(()) => return Ok(Self::Tcp(socket.into())),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
     }
 
     /// Makes reads fail after this time with [`io::ErrorKind::WouldBlock`]. The time must not be zero.
@@ -148,6 +161,10 @@ impl Stream {
         // Without SO_LINGER the socket is closed by FIN, which is the best that is left.
         let _ = set_socket_linger(self.as_fd(), Some(Duration::ZERO));
     }
+}
+
+fn no_address(host: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"))
 }
 
 impl Read for Stream {

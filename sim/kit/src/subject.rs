@@ -43,6 +43,9 @@ impl Subject {
     /// If the command cannot be run, ends, or accepts no connection within 20 s.
     pub fn start(command: &str, address: Option<Address>, shows_output: bool) -> io::Result<Self> {
         let address = match address {
+            Some(address) if Stream::connect(&address).is_ok() => {
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("another program listens on {address}")));
+            }
             Some(address) => address,
             None => {
                 // The port is free now; the agent binds it a moment later.
@@ -72,15 +75,22 @@ impl Subject {
         Some(format!("the agent's process ended: {status}"))
     }
 
-    /// Starts the agent again. Does nothing to an agent that the kit has not started.
+    /// Starts the agent again. Does nothing to an agent that the kit has not started. An agent that cannot bind its port yet, because
+    /// connections of its predecessor are not forgotten, is started again and again for 20 s.
     ///
     /// # Errors
     /// As [`start`](Self::start).
     pub fn restart(&mut self) -> io::Result<()> {
-        let Some(process) = &mut self.process else { return Ok(()) };
-        process.stop();
-        process.child = spawn(&process.command, &self.address, process.shows_output)?;
-        self.wait_until_it_listens()
+        let deadline = Instant::now() + START_MAX;
+        loop {
+            let Some(process) = &mut self.process else { return Ok(()) };
+            process.stop();
+            process.child = spawn(&process.command, &self.address, process.shows_output)?;
+            match self.wait_until_it_listens() {
+                Err(_) if Instant::now() < deadline => thread::sleep(10 * PAUSE),
+                done => return done,
+            }
+        }
     }
 
     /// Asks the agent to stop, by SIGTERM. Does nothing to an agent that the kit has not started.

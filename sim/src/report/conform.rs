@@ -158,7 +158,7 @@ fn run(arguments: &Conform, selection: &Selection, chosen: &[&Case]) -> Result<E
 /// Prints the differences from the expected results.
 fn conclude(differences: &[String], has_file: bool) -> Exit {
     if differences.is_empty() {
-        println!("{}", if has_file { "every result is as expected" } else { "every case passed" });
+        println!("{}", if has_file { "every result is as expected" } else { "no case failed" });
         return Exit::Held;
     }
     if has_file {

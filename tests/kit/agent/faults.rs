@@ -278,7 +278,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         output: |frame, _| {
             let bytes = frame.encode();
-            (frame.kind == AGENT_HELLO).then(|| vec![bytes[..4].to_vec(), bytes[4..].to_vec()])
+            (frame.kind == AGENT_HELLO).then(|| vec![bytes[..20].to_vec(), bytes[20..].to_vec()])
         },
         ..special("3.2.5/hello-in-one-piece", Special::WritesInParts)
     },
@@ -397,8 +397,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         let is_second = names(unit) == [UNKNOWN, KNOWN] && args(unit, UNKNOWN).is_some_and(|args| args.len() == 3);
         acknowledge(is_second, (1, 1))
     }),
-    input("3.3/message-before-another", |unit, _| acknowledge(names(unit) == [KNOWN, UNKNOWN], (1, 1)))
-        .also(&["3.2.6/largest-frame", "3.2/frame-too-large"]),
+    input("3.3/message-before-another", |unit, _| acknowledge(names(unit) == [KNOWN, UNKNOWN], (1, 1))),
     input("3.3/message-twice", |unit, _| {
         when(names(unit) == [KNOWN, KNOWN], || Effect::Send([ack(1, 1, &[1]), ack(1, 1, &[1])].concat()))
     }),
@@ -456,8 +455,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     input("3.2.6/ids-used-again", |unit, memory| {
         let known = memory.ids.split_last().is_some_and(|(last, known)| known.contains(last));
         swallow(frame(unit, NOTIFY).is_some() && known)
-    })
-    .also(&["3.2.6/fragments-one-after-the-other"]),
+    }),
     special("3.2.7/own-connection", Special::AnswersElsewhere),
     input("3.2.6/other-flags", |unit, _| {
         when(frame(unit, NOTIFY).is_some_and(|frame| frame.flags == 0x8000_0001), || Effect::Close)
@@ -489,11 +487,11 @@ pub(crate) const FAULTS: &[Fault] = &[
         .unfragmented(),
     input("3.2.2/frames-of-the-agent", |unit, _| swallow(frame(unit, ACK).is_some())),
     input("3.5/notifys-before-a-bad-frame", |unit, memory| {
-        swallow(frame(unit, NOTIFY).is_some() && memory.next_is_bad)
+        when(frame(unit, NOTIFY).is_some() && memory.next_is_bad, || Effect::Hang)
     }),
     // Fragments.
     input("3.2.6/fragments", |unit, _| acknowledge(frame(unit, UNSET).is_some_and(|frame| frame.flags == 0), (1, 1)))
-        .also(&["3.2.6/fragment-cuts-a-string"]),
+        .also(&["3.2.6/fragment-cuts-a-string", "3.2.6/fragments-one-after-the-other"]),
     input("3.2.6/fragment-cuts-a-string", |unit, _| {
         let cut = frame(unit, UNSET).filter(|frame| frame.payload.starts_with(b"xxxx"))?;
         when(true, || Effect::Feed(Frame::new(UNSET, (1, 1), &cut.payload[1..]).flags(cut.flags).encode()))

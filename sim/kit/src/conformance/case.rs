@@ -19,6 +19,8 @@ pub struct Case {
     pub needs: Needs,
     /// The engines of HAProxy that send such bytes.
     pub engine: Option<Engine>,
+    /// True if the agent is stopped by the case, and has to be started again.
+    pub(super) stops_agent: bool,
     pub(super) play: fn(&mut Play<'_>) -> Played,
 }
 
@@ -67,12 +69,17 @@ impl Case {
         source: &'static str,
         play: fn(&mut Play<'_>) -> Played,
     ) -> Self {
-        Self { id, rule, source, level, needs: Needs::Nothing, engine: None, play }
+        Self { id, rule, source, level, needs: Needs::Nothing, engine: None, stops_agent: false, play }
     }
 
     /// Restricts the case to agents with `needs`.
     pub(super) const fn needs(self, needs: Needs) -> Self {
         Self { needs, ..self }
+    }
+
+    /// Has the agent started again after the case.
+    pub(super) const fn stops_agent(self) -> Self {
+        Self { stops_agent: true, ..self }
     }
 
     /// Restricts the case to what one engine sends.

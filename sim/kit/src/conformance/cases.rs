@@ -11,7 +11,7 @@ mod stop;
 
 use super::case::Case;
 
-/// All cases, in the order in which they run: first whether the agent can be used at all, last what may end it.
+/// All cases, in the order in which they run. Those that may end the agent are last.
 pub(super) const ALL: &[&[Case]] = &[
     handshake::CASES,
     hello::CASES,

@@ -47,7 +47,8 @@ impl Announced {
         let capabilities = match value("capabilities") {
             Some(Value::String(list)) => String::from_utf8_lossy(list).into_owned(),
             Some(_) => return Err("AGENT-HELLO with capabilities that are no string".into()),
-            None => return Err("AGENT-HELLO without capabilities".into()),
+            // HAProxy requires the key in answers to health checks only.
+            None => String::new(),
         };
         let capabilities = capabilities.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
         Ok(Self { max_frame_size, capabilities: capabilities.collect() })
@@ -76,7 +77,7 @@ pub(super) fn describe(frame: &Frame) -> String {
 }
 
 /// Returns the status code of an AGENT-DISCONNECT.
-pub(super) fn disconnect_code(frame: &Frame) -> Option<u64> {
+pub(crate) fn disconnect_code(frame: &Frame) -> Option<u64> {
     let items = read_kv(&frame.payload)?;
     items.into_iter().find_map(|(key, value)| match value {
         Value::Uint32(code) | Value::Uint64(code) if key == "status-code" => Some(code),
@@ -115,7 +116,6 @@ mod tests {
             (vec![size.clone()], "without version"),
             (vec![version("2.0")], "without max-frame-size"),
             (vec![version("2.0"), ("max-frame-size", Value::text("256"))], "a max-frame-size that is no integer"),
-            (vec![version("2.0"), size.clone()], "without capabilities"),
             (vec![version("2.0"), size, ("capabilities", Value::Null)], "capabilities that are no string"),
         ] {
             let frame = Frame::new(AGENT_HELLO, (0, 0), kv(&items)).encode();

@@ -1,11 +1,12 @@
 //! The conversation of a case: what HAProxy does, and what is expected of the agent.
 
+use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
 use super::hello::{Announced, describe, disconnect_code};
 use super::question::Question;
-use super::verdict::{Judged, Outcome, Verdict};
+use super::verdict::{Judged, Outcome, Status, Verdict};
 use crate::bytes::{ACK, AGENT_DISCONNECT, FIN, Frame};
 use crate::frames::Hello;
 use crate::peer::{Arrival, End, Peer};
@@ -16,7 +17,7 @@ use crate::subject::Subject;
 pub(super) type Played = Result<Outcome, Outcome>;
 
 /// The frame size that every HELLO of the kit offers: HAProxy's default.
-pub(super) const FRAME_SIZE: u64 = 16380;
+pub(crate) const FRAME_SIZE: u64 = 16380;
 
 /// The means of a case.
 pub(super) struct Play<'r> {
@@ -31,7 +32,12 @@ pub(super) struct Play<'r> {
     /// The HELLO of the engine that the kit plays.
     pub(super) hello: Hello,
     pub(super) recorder: Recorder,
+    /// The next stream-id of a NOTIFY that shows that a connection serves.
+    pub(super) next_sid: Cell<u64>,
 }
+
+/// The first stream-id of a NOTIFY that shows that a connection serves. Cases use smaller ones.
+pub(super) const FIRST_SID: u64 = 0x7000_0001;
 
 /// The strictness of a refusal.
 #[derive(Clone, Copy)]
@@ -73,9 +79,14 @@ impl Play<'_> {
 
     /// Reads the AGENT-HELLO to a HELLO that offered frames of `offered` bytes.
     pub(super) fn announced(&self, peer: &mut Peer, offered: u64) -> Result<Announced, Outcome> {
+        self.agent_hello(peer, offered).map(|(_, announced)| announced)
+    }
+
+    /// Reads the AGENT-HELLO to a HELLO that offered frames of `offered` bytes, and returns its frame, too.
+    pub(super) fn agent_hello(&self, peer: &mut Peer, offered: u64) -> Result<(Frame, Announced), Outcome> {
         let got = match peer.arrival() {
             Arrival::Frame(frame) => match Announced::read(&frame, offered) {
-                Ok(announced) => return Ok(announced),
+                Ok(announced) => return Ok((frame, announced)),
                 Err(fault) => fault,
             },
             Arrival::Malformed(reason) => reason,
@@ -163,7 +174,7 @@ impl Play<'_> {
             let Some(at) = at.filter(|_| frame.flags & FIN != 0) else {
                 return Judged::wrong(describe(&frame), expected);
             };
-            if let Err(fault) = self.question.check(&frame.payload, usize::from(answered)) {
+            if let Err(fault) = self.question.check(&frame.payload, answered) {
                 return Judged::wrong(fault, expected);
             }
             extra_flags |= frame.flags != FIN;
@@ -182,8 +193,8 @@ impl Play<'_> {
 
     /// Checks that the connection is open and serves.
     pub(super) fn still_serves(&self, peer: &mut Peer) -> Judged {
-        // Ids that no case uses, so that a second ACK to an earlier NOTIFY is noticed.
-        let ids = (0x7fff_fff1, 1);
+        // Ids that nothing else uses, so that a second ACK to an earlier NOTIFY is noticed.
+        let ids = (self.next_sid.replace(self.next_sid.get() + 2), 1);
         peer.send(&self.question.notify(ids.0, ids.1));
         let acked = self.acked(peer, &[ids], true);
         match acked.verdict {
@@ -227,6 +238,22 @@ pub(super) fn closed(end: End) -> Judged {
         End::Reset => Judged::tolerated(words(end), "FIN, because a reset can destroy the last frame"),
         End::Silence => Judged::wrong("hung", "the end of the connection"),
     }
+}
+
+/// Plays each of several variants of a case. Returns the worst outcome, and stops at the first that fails.
+pub(super) fn worst_of<T>(variants: impl IntoIterator<Item = T>, mut play: impl FnMut(T) -> Played) -> Played {
+    let mut worst: Option<Outcome> = None;
+    for variant in variants {
+        let outcome = play(variant)?;
+        let status = outcome.status();
+        if worst.as_ref().is_none_or(|worst| status >= worst.status()) {
+            worst = Some(outcome);
+        }
+        if status == Status::Fail {
+            break;
+        }
+    }
+    Ok(worst.unwrap_or_else(|| early(Judged::good("nothing to do"))))
 }
 
 /// Describes an end.

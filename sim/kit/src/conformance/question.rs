@@ -37,9 +37,9 @@ impl Question {
         notify(sid, fid, &[self.encode()])
     }
 
-    /// Checks that the payload of an ACK is well-formed, and answers the question `times` times. Returns a description of what
+    /// Checks that the payload of an ACK is well-formed, and if `answered`, that it sets the variable. Returns a description of what
     /// is wrong with it.
-    pub fn check(&self, payload: &[u8], times: usize) -> Result<(), String> {
+    pub fn check(&self, payload: &[u8], answered: bool) -> Result<(), String> {
         let actions = read_actions(payload).ok_or("an ACK with malformed actions")?;
         let bad_scope = |action: &Action| {
             let (Action::SetVar { scope, .. } | Action::UnsetVar { scope, .. }) = action;
@@ -48,10 +48,12 @@ impl Question {
         if actions.iter().any(bad_scope) {
             return Err("an ACK with an unknown scope".into());
         }
-        let Some(variable) = &self.variable else { return Ok(()) };
-        let sets = |action: &&Action| matches!(action, Action::SetVar { name, .. } if name == variable);
-        let count = actions.iter().filter(sets).count();
-        // An agent may answer two equal messages by one action.
-        if count == 0 && times > 0 { Err(format!("an ACK without the variable {variable}")) } else { Ok(()) }
+        let sets = |name: &str, action: &Action| matches!(action, Action::SetVar { name: set, .. } if set == name);
+        match &self.variable {
+            Some(name) if answered && !actions.iter().any(|action| sets(name, action)) => {
+                Err(format!("an ACK without the variable {name}"))
+            }
+            _ => Ok(()),
+        }
     }
 }

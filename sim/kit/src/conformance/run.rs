@@ -1,5 +1,6 @@
 //! Runs cases against an agent, one after the other.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::io;
 use std::time::{Duration, Instant};
@@ -9,14 +10,14 @@ use spoa_sim_haproxy::recording::Recording;
 
 use super::case::{Case, Engine, Level, Needs};
 use super::hello::Announced;
-use super::play::Play;
+use super::play::{FIRST_SID, Play};
 use super::question::Question;
-use super::verdict::{Judged, Outcome, Status};
+use super::verdict::{Outcome, Status};
 use crate::frames::Hello;
 use crate::recorder::Recorder;
 use crate::subject::Subject;
 
-/// The longest conversation that a result has as text, in bytes. A capture has all of it.
+/// The longest conversation that a result has as text, in bytes. A capture has more of it.
 const RECORDING_MAX: usize = 16 << 10;
 
 /// The settings of a run.
@@ -147,7 +148,7 @@ impl<'r> Run<'r> {
         result.status = outcome.status();
         result.outcome = Some(outcome);
         result.recording = shortened(recording.to_string());
-        if case.needs == Needs::Started && case.id.starts_with("3.2.9/stop") {
+        if case.stops_agent {
             self.subject.restart()?;
         } else if let Err(reason) = self.check_serves() {
             result.status = Status::Fail;
@@ -199,6 +200,7 @@ impl<'r> Run<'r> {
             memory_max: *memory_max,
             hello,
             recorder,
+            next_sid: Cell::new(FIRST_SID),
         }
     }
 }
@@ -222,7 +224,7 @@ impl CaseResult {
             None => [note(), String::new()],
             Some(Outcome { answer, end }) => match &self.note {
                 None => [answer.to_string(), end.to_string()],
-                Some(note) => [answer.to_string(), Judged::wrong(note.clone(), "an agent that serves").got],
+                Some(note) => [answer.to_string(), format!("{end}; {note}")],
             },
         }
     }

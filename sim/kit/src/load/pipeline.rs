@@ -81,7 +81,7 @@ impl Connection {
     fn open(load: &Load, in_flight: usize) -> Result<Self, LoadError> {
         let mut stream = Stream::connect(&load.address)?;
         stream.set_read_timeout(SILENCE_MAX)?;
-        stream.write_all(&Hello::applet().encode())?;
+        stream.write_all(&Hello::mux().encode())?;
         if !check_hello(&read_frame(&mut stream)?)?.has("pipelining") && in_flight > 1 {
             return Err(LoadError::NoPipelining);
         }

@@ -5,17 +5,6 @@ use std::fmt::Write as _;
 use super::Report;
 use crate::conformance::{CaseResult, Status, Verdict};
 
-/// A result that is not the expected one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// The case.
-    pub id: String,
-    /// The expected result.
-    pub expected: Status,
-    /// The result.
-    pub got: Status,
-}
-
 /// Returns the lines of one result: the result, its case and what was seen; for anything but a pass also the verdicts.
 pub fn result_lines(result: &CaseResult) -> String {
     let mut text = format!("{:<11} {:<38}", result.status, result.id);

@@ -1,10 +1,11 @@
 //! Fragmented NOTIFYs, which HAProxy up to 3.0 sends to agents that announce fragmentation (SPOE.txt 3.2.1 and 3.2.6).
 
-use crate::bytes::{ABORT, FIN, Frame, NOTIFY, UNSET, Value, message};
+use crate::bytes::{ABORT, FIN, Frame, NOTIFY, UNSET, Value, message, string};
 use crate::conformance::case::Level::{Haproxy, Must};
 use crate::conformance::case::{Case, Engine, Needs};
 use crate::conformance::play::{Play, Played, Refusal};
-use crate::conformance::verdict::Outcome;
+use crate::conformance::question::Question;
+use crate::conformance::verdict::{Judged, Outcome, Status};
 
 const FRAGMENTATION: Needs = Needs::Capability("fragmentation");
 
@@ -12,11 +13,11 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         Must,
         "3.2.6/fragments",
-        "A NOTIFY in three fragments is answered by one ACK after the last one.",
+        "A NOTIFY with a fragment per item is answered by one ACK after the last one.",
         "SPOE.txt 3.2.6",
         |play| {
             let mut peer = play.ready()?;
-            Ok(play.acks(&mut peer, &fragments(&play.question.encode(), 3), &[(1, 1)], true))
+            Ok(play.acks(&mut peer, &fragments((1, 1), &items(play)), &[(1, 1)], true))
         },
     )
     .needs(FRAGMENTATION)
@@ -27,10 +28,12 @@ pub(super) const CASES: &[Case] = &[
         "A value that is cut by fragments is read whole.",
         "spoe_encode_messages cuts strings and binaries",
         |play| {
+            // The length and the first byte of a value stay together.
             let long = message("x-unknown", &[("body", Value::Binary(vec![b'x'; 500]))]);
-            let payload = [long, play.question.encode()].concat();
+            let mut parts: Vec<_> = long.chunks(224).map(<[u8]>::to_vec).collect();
+            parts.push(play.question.encode());
             let mut peer = play.ready()?;
-            Ok(play.acks(&mut peer, &fragments(&payload, payload.len().div_ceil(224)), &[(1, 1)], true))
+            Ok(play.acks(&mut peer, &fragments((1, 1), &parts), &[(1, 1)], true))
         },
     )
     .needs(FRAGMENTATION)
@@ -55,9 +58,14 @@ pub(super) const CASES: &[Case] = &[
         "SPOE.txt 3.2.6",
         |play| {
             let mut peer = play.ready()?;
-            let payload = play.question.encode();
-            let bytes: Vec<u8> = (0..10).flat_map(|_| fragments(&payload, 2)).collect();
-            Ok(play.acks(&mut peer, &bytes, &[(1, 1); 10], true))
+            for sid in 1..=10 {
+                peer.send(&fragments((sid, 1), &items(play)));
+                let answer = play.acked(&mut peer, &[(sid, 1)], true);
+                if answer.verdict.status() == Status::Fail {
+                    return Ok(Outcome { answer, end: Judged::good("open") });
+                }
+            }
+            Ok(Outcome { answer: Judged::good("10 ACKs"), end: play.still_serves(&mut peer) })
         },
     )
     .needs(FRAGMENTATION)
@@ -123,16 +131,24 @@ pub(super) const CASES: &[Case] = &[
             Ok(Outcome { answer, end: play.serves_others()? })
         },
     )
-    .needs(Needs::StartedAndFragmentation),
+    .needs(Needs::StartedAndFragmentation)
+    .of(Engine::Applet),
 ];
 
-/// Returns a NOTIFY with the ids 1 and 1 in this number of fragments.
-fn fragments(payload: &[u8], count: usize) -> Vec<u8> {
-    let parts: Vec<_> = payload.chunks(payload.len().div_ceil(count)).collect();
+/// Returns the items of the question, between which HAProxy cuts: the head of the message, each name, and each value.
+fn items(play: &Play<'_>) -> Vec<Vec<u8>> {
+    let Question { message, args, .. } = play.question;
+    let head = [string(message), vec![args.len() as u8]].concat();
+    let args = args.iter().flat_map(|(name, value)| [string(name), value.encode()]);
+    [head].into_iter().chain(args).collect()
+}
+
+/// Returns a NOTIFY with a fragment per part.
+fn fragments(ids: (u64, u64), parts: &[Vec<u8>]) -> Vec<u8> {
     let last = parts.len() - 1;
     let frames = parts.iter().enumerate().map(|(at, part)| {
         let kind = if at == 0 { NOTIFY } else { UNSET };
-        Frame::new(kind, (1, 1), *part).flags(if at == last { FIN } else { 0 }).encode()
+        Frame::new(kind, ids, part.as_slice()).flags(if at == last { FIN } else { 0 }).encode()
     });
     frames.collect::<Vec<_>>().concat()
 }

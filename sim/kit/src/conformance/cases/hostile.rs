@@ -6,12 +6,11 @@ use std::ops::Range;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::bytes::{ACK, Frame, NOTIFY, Value, message};
+use crate::bytes::{ACK, Frame, NOTIFY};
 use crate::conformance::case::Level::{Haproxy, Must};
 use crate::conformance::case::{Case, Needs};
 use crate::conformance::play::{Play, Played, sent, words};
 use crate::conformance::verdict::{Judged, Outcome, Status};
-use crate::frames::notify;
 use crate::peer::Arrival;
 
 /// The number of bytes that a flood sends unless the agent stops reading: far more than kernel buffers hold.
@@ -36,12 +35,14 @@ pub(super) const CASES: &[Case] = &[
         "one blocking write stops an agent with few threads",
         |play| {
             let mut stuck = Vec::new();
+            let (notifys, mut sent) = (many(play), 0);
             for _ in 0..8 {
                 let mut peer = play.ready()?;
-                peer.flood(&play.question.notify(1, 1).repeat(100), FLOOD / 8);
+                sent += peer.flood(&notifys, FLOOD / 8);
                 stuck.push(peer);
             }
-            Ok(Outcome { answer: Judged::good("8 floods"), end: play.serves_others()? })
+            let answer = Judged::good(format!("8 floods of {} KiB together", sent >> 10));
+            Ok(Outcome { answer, end: play.serves_others()? })
         },
     ),
     Case::new(
@@ -52,10 +53,7 @@ pub(super) const CASES: &[Case] = &[
         |play| {
             let before = play.subject.memory();
             let mut peer = play.ready()?;
-            let large =
-                notify(1, 1, &[play.question.encode(), message("x-unknown", &[("", Value::Binary(vec![0; 8000]))])]);
-            let bytes = [large, play.question.notify(1, 1).repeat(200)].concat();
-            peer.flood(&bytes, FLOOD);
+            peer.flood(&many(play), FLOOD);
             let answer = play.memory_since(before);
             drop(peer);
             Ok(Outcome { answer, end: play.serves_others()? })
@@ -166,6 +164,11 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
+/// True if the stream still has to get an ACK.
+fn is_open(open: &[usize], sid: u64) -> bool {
+    STREAMS.contains(&sid) && open[(sid - STREAMS.start) as usize] > 0
+}
+
 /// Sends a random NOTIFY on each of many connections after the handshake.
 fn random(play: &Play<'_>, notify: impl Fn(&Play<'_>, &mut ChaCha8Rng) -> Vec<u8>) -> Played {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -178,25 +181,36 @@ fn random(play: &Play<'_>, notify: impl Fn(&Play<'_>, &mut ChaCha8Rng) -> Vec<u8
     Ok(Outcome { answer: Judged::good(format!("{RANDOM} connections")), end: play.serves_others()? })
 }
 
+/// The streams of a flood. Their ids have the same length, so that each NOTIFY has the same length.
+const STREAMS: Range<u64> = 300..2200;
+
+/// Returns a NOTIFY of each stream of a flood.
+fn many(play: &Play<'_>) -> Vec<u8> {
+    STREAMS.flat_map(|sid| play.question.notify(sid, 1)).collect()
+}
+
 /// Lets the agent write against a full socket, then reads everything.
 fn slow_reader(play: &mut Play<'_>) -> Played {
     /// The number of bytes of NOTIFYs that are sent before anything is read.
-    const UNREAD: usize = 1 << 20;
-    /// Streams whose ids have the same length, so that each NOTIFY has the same length.
-    const STREAMS: Range<u64> = 300..2200;
+    const UNREAD: usize = 3 << 20;
     let (mut peer, _) = play.ready_with_small_buffer()?;
-    let batch: Vec<u8> = STREAMS.flat_map(|sid| play.question.notify(sid, 1)).collect();
-    let len = batch.len() / (STREAMS.end - STREAMS.start) as usize;
+    let batch = many(play);
+    let streams = (STREAMS.end - STREAMS.start) as usize;
+    let len = batch.len() / streams;
     let written = peer.flood(&batch, UNREAD);
-    let mut left = written.div_ceil(len);
-    let total = left;
+    let total = written.div_ceil(len);
+    let mut left = total;
+    // The number of ACKs that each stream still has to get.
+    let mut open: Vec<usize> =
+        (0..streams).map(|stream| total / streams + usize::from(stream < total % streams)).collect();
     // The rest of the last NOTIFY follows as soon as there is room for it.
     let from = written % batch.len();
     let mut rest = Some(&batch[from..from.next_multiple_of(len)]);
     while left > 0 {
         let (expected, arrival) = (format!("{left} more ACKs"), peer.arrival());
         let judged = match arrival {
-            Arrival::Frame(frame) if frame.kind == ACK && STREAMS.contains(&frame.sid) => {
+            Arrival::Frame(frame) if frame.kind == ACK && is_open(&open, frame.sid) => {
+                open[(frame.sid - STREAMS.start) as usize] -= 1;
                 left -= 1;
                 if let Some(rest) = rest.take() {
                     peer.send(rest);

@@ -1,10 +1,10 @@
 //! NOTIFYs and their ACKs (SPOE.txt 3.2.6, 3.2.7 and 3.4).
 
-use crate::bytes::{Frame, NOTIFY, Value, message};
+use crate::bytes::{ACK, Frame, NOTIFY, Value, message};
 use crate::conformance::case::Level::{Haproxy, Must, Should};
 use crate::conformance::case::{Case, Engine, Needs};
-use crate::conformance::play::{Play, Played};
-use crate::conformance::verdict::{Judged, Outcome, Verdict};
+use crate::conformance::play::{Play, Played, sent, words};
+use crate::conformance::verdict::{Judged, Outcome, Status, Verdict};
 use crate::frames::notify;
 use crate::peer::{Arrival, Peer};
 
@@ -39,16 +39,17 @@ pub(super) const CASES: &[Case] = &[
         |play| {
             let mut peer = play.ready()?;
             let len = play.question.notify(1, 1).len();
-            let mut ids = Vec::new();
             for cut in 1..len {
-                let sid = 2 * cut as u64 + 1;
-                let bytes = play.question.notify(sid, 1);
+                let ids = (2 * cut as u64 + 1, 1);
+                let bytes = play.question.notify(ids.0, ids.1);
                 peer.send_alone(&bytes[..cut]);
                 peer.send(&bytes[cut..]);
-                ids.push((sid, 1));
+                let answer = play.acked(&mut peer, &[ids], true);
+                if answer.verdict.status() == Status::Fail {
+                    return Ok(Outcome { answer, end: Judged::good("open") });
+                }
             }
-            let answer = play.acked(&mut peer, &ids, true);
-            Ok(Outcome { answer, end: play.still_serves(&mut peer) })
+            Ok(Outcome { answer: Judged::good(format!("{} ACKs", len - 1)), end: play.still_serves(&mut peer) })
         },
     ),
     Case::new(
@@ -171,7 +172,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         Must,
         "3.1/null-argument",
-        "The known message with NULL in place of its values is answered: HAProxy sends NULL for whatever is absent.",
+        "The known message with NULL in place of its values is answered: HAProxy sends NULL for what is absent.",
         "spoe_encode_data; `src` is NULL for clients on unix sockets",
         |play| {
             let args: Vec<_> = play.question.args.iter().map(|(name, _)| (name.as_str(), Value::Null)).collect();
@@ -187,15 +188,17 @@ pub(super) const CASES: &[Case] = &[
         "an operator may write another fetch in `args`",
         |play| {
             let mut peer = play.ready()?;
-            let mut sid = 1;
-            for (_, value) in values().into_iter().filter(|(_, value)| *value != Value::Null) {
+            for (number, (name, value)) in (0..).zip(values()).filter(|(_, (_, value))| *value != Value::Null) {
                 let args: Vec<_> = play.question.args.iter().map(|(name, _)| (name.as_str(), value.clone())).collect();
-                peer.send(&notify(sid, 1, &[message(&play.question.message, &args)]));
-                sid += 2;
+                let ids = (2 * number + 1, 1);
+                peer.send(&notify(ids.0, ids.1, &[message(&play.question.message, &args)]));
+                let Judged { got, verdict } = play.acked(&mut peer, &[ids], false);
+                if verdict.status() == Status::Fail {
+                    let answer = Judged { got: format!("{got} to the value {name}"), verdict };
+                    return Ok(Outcome { answer, end: Judged::good("open") });
+                }
             }
-            let ids: Vec<_> = (1..sid).step_by(2).map(|sid| (sid, 1)).collect();
-            let answer = play.acked(&mut peer, &ids, false);
-            Ok(Outcome { answer, end: play.still_serves(&mut peer) })
+            Ok(Outcome { answer: Judged::good("an ACK to each type"), end: play.still_serves(&mut peer) })
         },
     ),
     Case::new(
@@ -221,7 +224,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         Must,
         "3.2.7/ack-fits",
-        "ACKs do not exceed a negotiated size of 256 bytes: twenty messages are answered by an ACK that fits.",
+        "An ACK does not exceed a negotiated size of 256 bytes, to as many messages as a NOTIFY of that size can have.",
         "SPOE.txt 3.2.4: max-frame-size; HAProxy ends the connection otherwise",
         ack_fits,
     ),
@@ -300,7 +303,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         Must,
         "3.2.7/own-connection",
-        "An ACK leaves on the connection of its NOTIFY, even if another one has the same engine-id and the same ids.",
+        "An ACK is sent on the connection of its NOTIFY, even if another one has the same engine-id and the same ids.",
         "SPOE.txt 3.2.1: async is agreed first; otherwise one client gets the verdict on another",
         own_connection,
     )
@@ -360,20 +363,19 @@ fn values() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Returns a NOTIFY with the ids 1 and 1 and the question, whose length is `size`.
+/// Returns a NOTIFY with the ids 1 and 1 and the question, whose length is `size`, and an unknown message that fills it.
 pub(super) fn sized(play: &Play<'_>, size: u64) -> Vec<u8> {
     let size = size.min(1 << 20) as usize;
     let question = play.question.encode();
-    // The length of the padding grows with its own varint, so the last bytes are found by trying.
-    let of = |len: usize| {
-        let padding = message("x-unknown", &[("a", Value::Binary(vec![b'x'; len]))]);
-        notify(1, 1, &[question.clone(), padding])
+    let of = |name: &str, len: usize| {
+        let filling = message(name, &[("", Value::Binary(vec![b'x'; len]))]);
+        notify(1, 1, &[question.clone(), filling])
     };
-    let base = of(size).len() - 4 - size;
-    (0..4)
-        .map(|less| of(size.saturating_sub(base + less)))
-        .find(|bytes| bytes.len() - 4 == size)
-        .unwrap_or_else(|| of(0))
+    let rest = size.saturating_sub(of("x", 0).len() - 4);
+    // The lengths of the filling and its varint together skip some numbers, which a longer name reaches.
+    let lengths = || (rest.saturating_sub(5)..=rest).flat_map(|len| ["x", "xx"].map(|name| (name, len)));
+    let exact = lengths().map(|(name, len)| of(name, len)).find(|bytes| bytes.len() - 4 == size);
+    exact.unwrap_or_else(|| notify(1, 1, &[question]))
 }
 
 fn ack_fits(play: &mut Play<'_>) -> Played {
@@ -385,11 +387,13 @@ fn ack_fits(play: &mut Play<'_>) -> Played {
     let count = ((SIZE as usize - 11) / question.len()).clamp(1, 20);
     peer.send(&notify(1, 1, &vec![question; count]));
     let answer = match peer.arrival() {
-        Arrival::Frame(frame) => {
+        Arrival::Frame(frame) if frame.kind == ACK && (frame.sid, frame.fid) == (1, 1) => {
             let len = frame.encode().len() - 4;
             Judged::check(len as u64 <= SIZE, format!("ACK of {len} bytes"), format!("at most {SIZE} bytes"))
         }
-        other => Judged::wrong(format!("{other:?}"), "ACK"),
+        Arrival::Frame(frame) => Judged::wrong(sent(&[frame], None), "ACK 1/1"),
+        Arrival::Malformed(reason) => Judged::wrong(reason, "ACK 1/1"),
+        Arrival::End(end) => Judged::wrong(words(end), "ACK 1/1"),
     };
     Ok(Outcome { answer, end: play.still_serves(&mut peer) })
 }
@@ -399,16 +403,19 @@ fn own_connection(play: &mut Play<'_>) -> Played {
     for _ in 0..4 {
         peers.push(play.ready_with(&play.hello)?.0);
     }
-    for peer in &mut peers {
-        peer.send(&play.question.notify(5, 1));
-    }
-    let mut end = Judged::good("open");
-    for peer in &mut peers {
-        let answer = play.acked(peer, &[(5, 1)], true);
-        if answer.verdict != Verdict::Good {
-            return Ok(Outcome { answer, end });
+    // One connection after the other, so that an ACK on another one is seen there.
+    for number in 0..peers.len() {
+        peers[number].send(&play.question.notify(5, 1));
+        let answer = play.acked(&mut peers[number], &[(5, 1)], true);
+        if answer.verdict.status() == Status::Fail {
+            return Ok(Outcome { answer, end: Judged::good("open") });
         }
-        end = play.still_serves(peer);
+        for peer in &mut peers {
+            let end = play.still_serves(peer);
+            if end.verdict.status() == Status::Fail {
+                return Ok(Outcome { answer, end });
+            }
+        }
     }
-    Ok(Outcome { answer: Judged::good("an ACK on each of 4 connections"), end })
+    Ok(Outcome { answer: Judged::good("an ACK on each of 4 connections"), end: Judged::good("open") })
 }

@@ -1,0 +1,277 @@
+//! Judges what an agent did in recorded conversations, for example of a capture, by the rules of the conformance cases.
+//!
+//! Nothing is asked here, so only rules are checked that the conversations show. An agent may answer in any order and at any
+//! time; what it must not do is the same for every agent.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use spoa_sim_haproxy::recording::{LinkEvent, Recording, Side};
+
+use crate::bytes::{
+    ABORT, ACK, AGENT_DISCONNECT, AGENT_HELLO, DISCONNECT, FIN, Frame, HELLO, NOTIFY, UNSET, Value, read_actions,
+    read_kv,
+};
+use crate::conformance::{Announced, disconnect_code};
+
+/// The largest frame that is read, in bytes. HAProxy offers 16380, or what `tune.bufsize` allows.
+const FRAME_MAX: usize = 1 << 24;
+
+/// A rule that the agent broke.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The connection.
+    pub link: u32,
+    /// The time since the start of the recording.
+    pub at: Duration,
+    /// The conformance case with the rule.
+    pub case: &'static str,
+    /// The event that breaks it.
+    pub text: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.6} connection {}: {}: {}", self.at.as_secs_f64(), self.link, self.case, self.text)
+    }
+}
+
+/// The judgement on the conversations of a recording.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// The rules that the agent broke, in order of time.
+    pub findings: Vec<Finding>,
+    /// The number of NOTIFYs.
+    pub notifys: usize,
+    /// The times from each NOTIFY to its ACK, sorted.
+    pub latencies: Vec<Duration>,
+    /// The number of NOTIFYs whose connection was closed by HAProxy, or not recorded to its end, before an answer.
+    pub open: usize,
+}
+
+/// Judges the agent in a recording.
+pub fn judge(recording: &Recording) -> Judgement {
+    let mut judgement = Judgement::default();
+    let mut links: BTreeMap<u32, Link> = BTreeMap::new();
+    for step in &recording.steps {
+        let at = Duration::from_nanos(step.at);
+        let link = links.entry(step.link).or_default();
+        let mut view = View { link: step.link, at, judgement: &mut judgement };
+        match &step.event {
+            LinkEvent::Open => {}
+            LinkEvent::Bytes(Side::Haproxy, bytes) => link.haproxy(bytes, &mut view),
+            LinkEvent::Bytes(Side::Agent, bytes) => link.agent(bytes, &mut view),
+            LinkEvent::Fin(Side::Agent) | LinkEvent::Reset(Side::Agent) => link.agent_ends(&mut view),
+            LinkEvent::Fin(Side::Haproxy) | LinkEvent::Reset(Side::Haproxy) => link.has_haproxy_closed = true,
+        }
+    }
+    judgement.open = links.values().map(|link| link.in_flight.len()).sum();
+    judgement.latencies.sort_unstable();
+    judgement
+}
+
+/// The place of an event, and where its findings go.
+struct View<'j> {
+    link: u32,
+    at: Duration,
+    judgement: &'j mut Judgement,
+}
+
+impl View<'_> {
+    fn report(&mut self, case: &'static str, text: impl Into<String>) {
+        let Self { link, at, .. } = *self;
+        self.judgement.findings.push(Finding { link, at, case, text: text.into() });
+    }
+}
+
+/// A connection.
+#[derive(Default)]
+struct Link {
+    /// Bytes of each side that are no whole frame yet.
+    pending: [Vec<u8>; 2],
+    /// The HELLO: the offered frame size, and the list of capabilities.
+    offered: Option<(u64, String)>,
+    is_healthcheck: bool,
+    announced: Option<Announced>,
+    /// NOTIFYs without an answer: their ids, and the time of each.
+    in_flight: Vec<((u64, u64), Duration)>,
+    /// The ids of the NOTIFY whose fragments arrive.
+    fragments: Option<(u64, u64)>,
+    /// The status of HAPROXY-DISCONNECT.
+    haproxy_status: Option<u64>,
+    has_agent_disconnected: bool,
+    has_haproxy_closed: bool,
+    /// The bytes of the agent are no frames, so nothing more can be said.
+    is_lost: bool,
+}
+
+impl Link {
+    fn haproxy(&mut self, bytes: &[u8], view: &mut View<'_>) {
+        self.pending[0].extend_from_slice(bytes);
+        while let Ok(Some(frame)) = Frame::take_whole(&mut self.pending[0], FRAME_MAX) {
+            match frame.kind {
+                HELLO if self.offered.is_none() => self.hello(&frame),
+                NOTIFY => {
+                    view.judgement.notifys += 1;
+                    self.notify(&frame, view.at);
+                }
+                UNSET if frame.flags & FIN != 0 => {
+                    let ids = self.fragments.take();
+                    if frame.flags & ABORT == 0 {
+                        self.in_flight.extend(ids.map(|ids| (ids, view.at)));
+                    }
+                }
+                DISCONNECT => self.haproxy_status = Some(disconnect_code(&frame).unwrap_or(0)),
+                _ => {}
+            }
+        }
+    }
+
+    fn hello(&mut self, frame: &Frame) {
+        let items = read_kv(&frame.payload).unwrap_or_default();
+        let value = |key: &str| items.iter().find(|(known, _)| known == key).map(|(_, value)| value);
+        let size = match value("max-frame-size") {
+            Some(Value::Uint32(size) | Value::Uint64(size)) => *size,
+            Some(Value::Int32(size) | Value::Int64(size)) => u64::try_from(*size).unwrap_or(0),
+            _ => 0,
+        };
+        let capabilities = match value("capabilities") {
+            Some(Value::String(list)) => String::from_utf8_lossy(list).into_owned(),
+            _ => String::new(),
+        };
+        self.is_healthcheck = value("healthcheck") == Some(&Value::Bool(true));
+        self.offered = Some((size, capabilities));
+    }
+
+    fn notify(&mut self, frame: &Frame, at: Duration) {
+        let ids = (frame.sid, frame.fid);
+        if frame.flags & FIN == 0 {
+            self.fragments = Some(ids);
+        } else {
+            self.in_flight.push((ids, at));
+        }
+    }
+
+    fn agent(&mut self, bytes: &[u8], view: &mut View<'_>) {
+        if self.is_lost {
+            return;
+        }
+        if self.has_agent_disconnected {
+            view.report("3.2.8/frames-afterwards", format!("{} bytes after AGENT-DISCONNECT", bytes.len()));
+            self.is_lost = true;
+            return;
+        }
+        let is_first = self.announced.is_none() && self.pending[1].is_empty();
+        self.pending[1].extend_from_slice(bytes);
+        if is_first && matches!(Frame::take_whole(&mut self.pending[1].clone(), FRAME_MAX), Ok(None)) {
+            let got = format!("AGENT-HELLO arrived in pieces, the first of {} bytes", bytes.len());
+            view.report("3.2.5/hello-in-one-piece", got);
+        }
+        loop {
+            match Frame::take_whole(&mut self.pending[1], FRAME_MAX) {
+                Ok(Some(frame)) => self.agent_frame(&frame, view),
+                Ok(None) => return,
+                Err(text) => {
+                    view.report("3.2.7/ack", text);
+                    self.is_lost = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn agent_frame(&mut self, frame: &Frame, view: &mut View<'_>) {
+        match frame.kind {
+            AGENT_DISCONNECT => self.agent_disconnects(frame, view),
+            AGENT_HELLO if self.announced.is_none() => self.agent_hello(frame, view),
+            _ if self.is_healthcheck => view.report("3.2.4/health-check", "a frame after the answer to a health check"),
+            ACK if self.announced.is_some() => self.ack(frame, view),
+            kind => {
+                view.report("3.2.2/frames-of-the-agent", format!("a frame of type {kind} that does not belong here"));
+            }
+        }
+    }
+
+    fn agent_hello(&mut self, frame: &Frame, view: &mut View<'_>) {
+        let (size, offered) = self.offered.clone().unwrap_or_default();
+        match Announced::read(frame, size) {
+            Ok(announced) => {
+                let is_offered = |name: &str| offered.split(',').any(|token| token.trim() == name);
+                if announced.has("pipelining") && !is_offered("pipelining") {
+                    view.report(
+                        "3.2.1/pipelining-not-offered",
+                        "AGENT-HELLO with pipelining, which HAProxy has not offered",
+                    );
+                }
+                self.announced = Some(announced);
+            }
+            Err(text) => {
+                view.report("3.2.4/hello", text);
+                self.is_lost = true;
+            }
+        }
+    }
+
+    fn ack(&mut self, frame: &Frame, view: &mut View<'_>) {
+        let (ids, len) = ((frame.sid, frame.fid), frame.encode().len() as u64 - 4);
+        let (sid, fid) = ids;
+        let max = self.announced.as_ref().map_or(u64::MAX, |announced| announced.max_frame_size);
+        if len > max {
+            view.report("3.2.7/ack-fits", format!("an ACK of {len} bytes, {max} being negotiated"));
+        }
+        if frame.flags & FIN == 0 {
+            view.report("3.2.7/ack", format!("an ACK to {sid}/{fid} without FIN"));
+        }
+        if read_actions(&frame.payload).is_none() {
+            view.report("3.2.7/ack", format!("an ACK to {sid}/{fid} with malformed actions"));
+        }
+        let position = self.in_flight.iter().position(|(known, _)| *known == ids);
+        if let Some(position) = position {
+            let (_, sent) = self.in_flight.remove(position);
+            view.judgement.latencies.push(view.at.saturating_sub(sent));
+        } else if self.fragments != Some(ids) && !self.is_async() {
+            view.report(
+                "3.2.7/ack",
+                format!("an ACK to {sid}/{fid}, which is not in flight: a second one, or to nothing"),
+            );
+        }
+    }
+
+    /// True if both sides agreed on async: then an ACK may be on another connection than its NOTIFY.
+    fn is_async(&self) -> bool {
+        let is_offered =
+            self.offered.as_ref().is_some_and(|(_, list)| list.split(',').any(|name| name.trim() == "async"));
+        is_offered && self.announced.as_ref().is_some_and(|announced| announced.has("async"))
+    }
+
+    fn agent_disconnects(&mut self, frame: &Frame, view: &mut View<'_>) {
+        self.has_agent_disconnected = true;
+        let code = disconnect_code(frame);
+        match (code, self.haproxy_status) {
+            (Some(14..=98), _) => {
+                view.report("3.2.9/unknown-status", "AGENT-DISCONNECT with a status that crashes old health checks");
+            }
+            (Some(code), Some(expected)) if code != expected && expected <= 13 => {
+                view.report("3.2.9/same-status", format!("AGENT-DISCONNECT {code} in answer to {expected}"));
+            }
+            (None, _) => view.report("3.2.8/normal", "AGENT-DISCONNECT without a status"),
+            _ => {}
+        }
+    }
+
+    fn agent_ends(&mut self, view: &mut View<'_>) {
+        if self.has_haproxy_closed || self.has_agent_disconnected || self.is_lost || self.is_healthcheck {
+            return;
+        }
+        match (self.haproxy_status, self.in_flight.len()) {
+            (Some(_), _) => view.report("3.2.8/normal", "closed without an answer to HAPROXY-DISCONNECT"),
+            (None, 0) if self.announced.is_some() => {
+                view.report("3.2.9/stop", "closed an idle connection without AGENT-DISCONNECT");
+            }
+            (None, 0) => {}
+            (None, count) => view.report("3.2.7/ack", format!("closed with {count} NOTIFYs that were not answered")),
+        }
+        self.in_flight.clear();
+    }
+}
