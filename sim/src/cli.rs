@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use spoa_sim::generate::Profile;
 use spoa_sim::script::MessageSpec;
 use spoa_sim::text::{parse_duration, parse_message};
+use spoa_sim_kit::capture::AGENT_PORT;
 use spoa_sim_kit::conformance::{Engine, Level};
 use spoa_sim_kit::socket::Address;
 
@@ -93,6 +94,8 @@ pub(crate) enum Command {
     Matrix(Matrix),
     /// Put any agent under load, and measure answers per second, latencies and processor time
     Load(Load),
+    /// Judge the agent in a capture of packets, and make a script of each connection
+    Import(Import),
     /// Print how often a range of seeds reaches each cell of the state tables and each mark
     Coverage {
         /// The seeds from FIRST to END - 1, written FIRST..END
@@ -218,6 +221,22 @@ pub(crate) struct Load {
     /// Print the figures as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// The arguments of `import`.
+#[derive(Args, Debug)]
+pub(crate) struct Import {
+    /// A capture in pcap or pcapng format, for example of tcpdump
+    pub(crate) capture: PathBuf,
+    /// The port of the agent
+    #[arg(short, long, default_value_t = AGENT_PORT)]
+    pub(crate) port: u16,
+    /// Write a script of each connection to this folder
+    #[arg(short, long, value_name = "FOLDER")]
+    pub(crate) output: Option<PathBuf>,
+    /// Keep addresses, strings and binaries in scripts; otherwise they are replaced, by equal ones for equal ones
+    #[arg(long)]
+    pub(crate) keep_values: bool,
 }
 
 /// The arguments of `matrix`.

@@ -20,6 +20,7 @@ pub mod distil;
 mod encode;
 pub mod failure;
 pub mod generate;
+pub mod import;
 pub mod link;
 pub mod metamorphic;
 pub mod outcome;

@@ -3,6 +3,7 @@
 mod bugs;
 mod chart;
 mod conform;
+mod import;
 mod json;
 mod load;
 mod progress;
@@ -69,6 +70,7 @@ pub(crate) fn command(command: &Command) -> Exit {
         Command::Conform(arguments) => conform::conform(arguments),
         Command::Matrix(arguments) => conform::matrix(arguments),
         Command::Load(arguments) => load::load(arguments),
+        Command::Import(arguments) => import::import(arguments),
         Command::Coverage { seeds, distil: Some(folder), profile } => write_distilled(seeds, *profile, folder),
         Command::Coverage { seeds, distil: None, profile } => {
             let findings = run_search(seeds, *profile, None);

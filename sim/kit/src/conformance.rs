@@ -17,7 +17,7 @@ pub use case::{Case, Engine, Level, Needs};
 pub use expected::{Expectations, KnownFailing, LineError};
 pub use hello::Announced;
 pub(crate) use hello::disconnect_code;
-pub(crate) use play::FRAME_SIZE;
+pub(crate) use play::{FRAME_SIZE, HEADER_MAX};
 pub use question::Question;
 pub use run::{CaseResult, Options, Run, Selection};
 pub use verdict::{Judged, Outcome, Status, Verdict};

@@ -13,7 +13,7 @@ use crate::bytes::{
     ABORT, ACK, AGENT_DISCONNECT, AGENT_HELLO, DISCONNECT, FIN, Frame, HELLO, NOTIFY, UNSET, Value, read_actions,
     read_kv,
 };
-use crate::conformance::{Announced, disconnect_code};
+use crate::conformance::{Announced, HEADER_MAX, disconnect_code};
 
 /// The largest frame that is read, in bytes. HAProxy offers 16380, or what `tune.bufsize` allows.
 const FRAME_MAX: usize = 1 << 24;
@@ -100,6 +100,8 @@ struct Link {
     fragments: Option<(u64, u64)>,
     /// The status of HAPROXY-DISCONNECT.
     haproxy_status: Option<u64>,
+    /// AGENT-HELLO was cut.
+    is_cut: bool,
     has_agent_disconnected: bool,
     has_haproxy_closed: bool,
     /// The bytes of the agent are no frames, so nothing more can be said.
@@ -162,12 +164,8 @@ impl Link {
             self.is_lost = true;
             return;
         }
-        let is_first = self.announced.is_none() && self.pending[1].is_empty();
         self.pending[1].extend_from_slice(bytes);
-        if is_first && matches!(Frame::take_whole(&mut self.pending[1].clone(), FRAME_MAX), Ok(None)) {
-            let got = format!("AGENT-HELLO arrived in pieces, the first of {} bytes", bytes.len());
-            view.report("3.2.5/hello-in-one-piece", got);
-        }
+        self.check_pieces(view);
         loop {
             match Frame::take_whole(&mut self.pending[1], FRAME_MAX) {
                 Ok(Some(frame)) => self.agent_frame(&frame, view),
@@ -178,6 +176,18 @@ impl Link {
                     return;
                 }
             }
+        }
+    }
+
+    /// Reports an AGENT-HELLO that is cut where HAProxy does not expect it.
+    fn check_pieces(&mut self, view: &mut View<'_>) {
+        let pending = &self.pending[1];
+        let is_hello = self.announced.is_none() && pending.get(4) == Some(&AGENT_HELLO);
+        let is_cut = is_hello && matches!(Frame::take_whole(&mut pending.clone(), FRAME_MAX), Ok(None));
+        if is_cut && pending.len() > HEADER_MAX && !self.is_cut {
+            self.is_cut = true;
+            let text = format!("AGENT-HELLO arrived in pieces, cut after {} bytes", pending.len());
+            view.report("3.2.5/hello-in-one-piece", text);
         }
     }
 

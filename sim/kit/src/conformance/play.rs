@@ -19,6 +19,10 @@ pub(super) type Played = Result<Outcome, Outcome>;
 /// The frame size that every HELLO of the kit offers: HAProxy's default.
 pub(crate) const FRAME_SIZE: u64 = 16380;
 
+/// The largest number of bytes of AGENT-HELLO that may arrive alone: HAProxy waits for 11 before it parses a frame, and must have
+/// all of it then.
+pub(crate) const HEADER_MAX: usize = 10;
+
 /// The means of a case.
 pub(super) struct Play<'r> {
     pub(super) subject: &'r mut Subject,

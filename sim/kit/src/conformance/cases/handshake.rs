@@ -3,15 +3,13 @@
 use crate::bytes::{FIN, Value, read_kv};
 use crate::conformance::case::Level::{Haproxy, Must, Should};
 use crate::conformance::case::{Case, Needs};
-use crate::conformance::play::{FRAME_SIZE, Play, Played, closed, sent, worst_of};
+use crate::conformance::play::{FRAME_SIZE, HEADER_MAX, Play, Played, closed, sent, worst_of};
 use crate::conformance::verdict::{Judged, Outcome};
 use crate::frames::Hello;
 use crate::peer::End;
 
 /// The number of handshakes in which AGENT-HELLO has to arrive in one piece.
 const WHOLE_HELLOS: usize = 20;
-/// The number of bytes after which a cut is harmless: HAProxy waits for that many before it parses a frame.
-const HEADER_MAX: usize = 10;
 
 pub(super) const CASES: &[Case] = &[
     Case::new(

@@ -1,0 +1,118 @@
+//! The command `import`: judges the agent in a capture, and replays HAProxy's side to the core.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::time::Duration;
+
+use spoa_sim::import::{Masks, script_of};
+use spoa_sim::run::run;
+use spoa_sim::script::{Script, Step};
+use spoa_sim_kit::capture::{self, Import as Capture};
+use spoa_sim_kit::judge::{Finding, Judgement, judge};
+
+use super::subject::Problem;
+use super::{exit_of, worst};
+use crate::Exit;
+use crate::cli::Import;
+
+/// The number of findings about a rule that are shown. A fault that is in every connection would hide the others.
+const SHOWN_MAX: usize = 3;
+
+/// Executes `import`.
+pub(super) fn import(arguments: &Import) -> Exit {
+    match read(arguments).and_then(|capture| examine(arguments, &capture)) {
+        Ok(exit) => exit,
+        Err(problem) => {
+            eprintln!("spoa-sim: {problem}");
+            Exit::Usage
+        }
+    }
+}
+
+fn read(arguments: &Import) -> Result<Capture, Problem> {
+    let path = arguments.capture.display();
+    let file = File::open(&arguments.capture).map_err(|error| format!("cannot read {path}: {error}"))?;
+    let capture = capture::import(BufReader::new(file), arguments.port).map_err(|error| format!("{path}: {error}"))?;
+    if capture.segments == 0 {
+        return Err(format!("{path} has no TCP segment of port {} (--port)", arguments.port));
+    }
+    Ok(capture)
+}
+
+fn examine(arguments: &Import, capture: &Capture) -> Result<Exit, Problem> {
+    if let Some(folder) = &arguments.output {
+        fs::create_dir_all(folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
+    }
+    let judgement = judge(&capture.recording);
+    show(capture, &judgement);
+    let mut masks = if arguments.keep_values { Masks::none() } else { Masks::default() };
+    let mut exits = vec![if judgement.findings.is_empty() { Exit::Held } else { Exit::Failed }];
+    let mut written = 0;
+    for link in 0..capture.connections.len() as u32 {
+        let script = script_of(&capture.recording, link, &mut masks);
+        // A connection on which HAProxy sent nothing has nothing to replay.
+        if !script.steps.iter().any(|step| matches!(step, Step::Send(..) | Step::Raw(..))) {
+            continue;
+        }
+        let script = Script { story: story(arguments, link, &judgement.findings), ..script };
+        if let Some(folder) = &arguments.output {
+            let path = folder.join(format!("connection-{link}.spop"));
+            fs::write(&path, script.to_string())
+                .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+            written += 1;
+        }
+        if let Some(failure) = run(&script, false).failure {
+            println!("connection {link}: the core FAILED with HAProxy's side: {failure}");
+            exits.push(exit_of(&failure));
+        }
+    }
+    if let Some(folder) = &arguments.output {
+        println!("{written} scripts are in {}", folder.display());
+        if masks.kept() > 0 {
+            println!("{} bytes are no messages and are in the scripts as they were captured", masks.kept());
+        }
+    }
+    Ok(worst(exits.into_iter()))
+}
+
+/// Prints what the capture has, and what the agent did wrong.
+fn show(capture: &Capture, judgement: &Judgement) {
+    let Judgement { findings, notifys, latencies, open } = judgement;
+    println!(
+        "{} connections, {notifys} NOTIFYs, {} answered, {open} open at the end",
+        capture.connections.len(),
+        latencies.len()
+    );
+    let quantile = |percent: usize| latencies.get(latencies.len() * percent / 100).map_or(0, Duration::as_micros);
+    if let Some(longest) = latencies.last() {
+        let (p50, p99, longest) = (quantile(50), quantile(99), longest.as_micros());
+        println!("latency of the agent: p50 {p50} us, p99 {p99} us, longest {longest} us");
+    }
+    capture.notes.iter().for_each(|note| println!("note: {note}"));
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for finding in findings {
+        let count = counts.entry(finding.case).or_default();
+        *count += 1;
+        if *count <= SHOWN_MAX {
+            println!("agent: {finding}");
+        }
+    }
+    for (case, more) in counts.iter().filter_map(|(case, count)| Some((case, count.checked_sub(SHOWN_MAX + 1)? + 1))) {
+        println!("agent: {case}: {more} more");
+    }
+    if findings.is_empty() {
+        println!("the agent broke no rule");
+    } else {
+        println!("spoa-sim conform --explain CASE shows the rule of a case");
+    }
+}
+
+/// Returns the story of a script: its origin, and the rules that the agent broke on the connection.
+fn story(arguments: &Import, link: u32, findings: &[Finding]) -> Vec<String> {
+    let name = arguments.capture.file_name().map_or_else(Default::default, |name| name.to_string_lossy());
+    let mut story = vec![format!("Connection {link} of {name}.")];
+    let of_link = findings.iter().filter(|finding| finding.link == link);
+    story.extend(of_link.map(|finding| format!("The agent of the capture broke {}: {}.", finding.case, finding.text)));
+    story
+}
