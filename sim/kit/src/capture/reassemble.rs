@@ -19,7 +19,7 @@ pub struct Import {
     pub recording: Recording,
     /// The end points of each connection of the recording: HAProxy's, and the agent's.
     pub connections: Vec<(SocketAddr, SocketAddr)>,
-    /// What the capture does not have.
+    /// The parts that the capture does not have.
     pub notes: Vec<Note>,
     /// The number of segments of the port.
     pub segments: usize,
