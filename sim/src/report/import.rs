@@ -70,7 +70,7 @@ fn examine(arguments: &Import, capture: &Capture) -> Result<Exit, Problem> {
     if let Some(folder) = &arguments.output {
         println!("{written} scripts are in {}", folder.display());
         if masks.kept() > 0 {
-            println!("{} bytes are no messages and are in the scripts as they were captured", masks.kept());
+            println!("{} bytes are no messages, so the scripts have them unchanged", masks.kept());
         }
     }
     Ok(worst(exits.into_iter()))
