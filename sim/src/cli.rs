@@ -259,6 +259,15 @@ pub(crate) enum TraceFormat {
     Json,
     /// A sequence chart, as one HTML page
     Chart,
+    /// A capture for Wireshark
+    Pcapng,
+}
+
+impl TraceFormat {
+    /// True if the output is a file, to which no other line may be added.
+    pub(crate) const fn is_file(self) -> bool {
+        matches!(self, Self::Chart | Self::Pcapng)
+    }
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {

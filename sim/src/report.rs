@@ -6,6 +6,7 @@ mod conform;
 mod import;
 mod json;
 mod load;
+mod pcapng;
 mod progress;
 mod subject;
 
@@ -45,18 +46,15 @@ pub(crate) fn command(command: &Command) -> Exit {
             print!("{}", generate(*seed, *profile));
             Exit::Held
         }
-        Command::Script { files, trace } => {
-            worst(files.iter().map(|file| match read(file) {
-                Ok(script) => {
-                    // The output must be nothing but the page of the chart.
-                    if *trace != Some(TraceFormat::Chart) {
-                        println!("{}", file.display());
-                    }
-                    replay(&script, *trace)
+        Command::Script { files, trace } => worst(files.iter().map(|file| match read(file) {
+            Ok(script) => {
+                if !trace.is_some_and(TraceFormat::is_file) {
+                    println!("{}", file.display());
                 }
-                Err(exit) => exit,
-            }))
-        }
+                replay(&script, *trace)
+            }
+            Err(exit) => exit,
+        })),
         Command::Shrink { source, profile, output } => shrink_source(source, *profile, output.as_deref()),
         Command::Corpus { folder } => run_corpus(folder),
         Command::Bugs { names } => match bugs::plant(names) {
@@ -220,6 +218,13 @@ fn replay(script: &Script, trace: Option<TraceFormat>) -> Exit {
         Some(TraceFormat::Json) => outcome.trace.records().iter().for_each(|record| println!("{}", json::line(record))),
         Some(TraceFormat::Chart) => {
             print!("{}", chart::page(script, &outcome));
+            return exit_of_outcome(&outcome);
+        }
+        Some(TraceFormat::Pcapng) => {
+            if let Err(error) = pcapng::write(outcome.trace.records()) {
+                eprintln!("spoa-sim: cannot write the capture: {error}");
+                return Exit::Usage;
+            }
             return exit_of_outcome(&outcome);
         }
     }

@@ -59,6 +59,28 @@ fn wrong_arguments_are_explained() {
 }
 
 #[test]
+fn an_interrupted_run_ends_the_agent() {
+    let folder = Folder::new("interrupted");
+    let (pid, started) = (folder.path("pid"), folder.path("started"));
+    // It never listens, so the kit waits for it.
+    let command = format!("echo $$ > {pid}; mkfifo {started}; echo > {started}; exec sleep 300");
+    let arguments = ["conform", "--cmd", &command, "--addr", "127.0.0.1:1"];
+    let mut sim = Command::new(env!("CARGO_BIN_EXE_spoa-sim")).args(arguments).spawn().expect("spoa-sim runs");
+    while !Path::new(&started).exists() {
+        thread::yield_now();
+    }
+    // Reading waits for the command to write.
+    fs::read(&started).expect("the command runs");
+    let kill = Command::new("kill").args(["-INT", &sim.id().to_string()]).status().expect("kill runs");
+    assert!(kill.success());
+    assert_eq!(sim.wait().expect("spoa-sim is a child").code(), Some(130));
+    let pid = fs::read_to_string(&pid).expect("the command wrote its id");
+    let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    let is_gone = state.is_empty() || state.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z"));
+    assert!(is_gone, "the agent still runs: {state}");
+}
+
+#[test]
 fn cases_are_listed_and_explained() {
     let (code, list, _) = sim(&["conform", "--list", "--level", "must", "--engine", "mux", "-k", "3.2.6"]);
     assert!(code == 0 && list.contains("3.2.6/no-messages"), "{list}");

@@ -39,6 +39,20 @@ fn an_incident_becomes_scripts_that_name_the_broken_rules() {
     fs::remove_dir_all(folder).expect("the folder exists");
 }
 
+/// The trace of a script as a capture has the same conversation.
+#[test]
+fn a_trace_is_a_capture() {
+    let folder = env::temp_dir().join(format!("spoa-sim-{}-trace", process::id()));
+    fs::create_dir(&folder).expect("the name is new");
+    let script = format!("{}/corpus/several-events-on-one-stream.spop", env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new(env!("CARGO_BIN_EXE_spoa-sim")).args(["script", &script, "--trace", "pcapng"]).output();
+    let path = folder.join("trace.pcapng");
+    fs::write(&path, output.expect("it runs").stdout).expect("the folder can be written");
+    let (code, text, _) = import(&[path.to_str().expect("a plain path")]);
+    assert!(code == 0 && text.contains("1 connection, 3 NOTIFYs, 3 answered, 0 open at the end"), "{code} {text}");
+    fs::remove_dir_all(folder).expect("the folder exists");
+}
+
 #[test]
 fn a_correct_agent_broke_no_rule() {
     let (folder, path) = capture("3.2/scores");

@@ -1,6 +1,6 @@
 //! `spoa doctor`: what it finds in each case, and that it finds nothing in configurations without a fault.
 //!
-//! That real HAProxy has the symptom of each case is shown in `tests/haproxy/doctor`.
+//! `tests/haproxy/doctor` shows the symptom of each case with real HAProxy.
 
 mod command;
 

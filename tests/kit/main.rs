@@ -6,7 +6,7 @@ mod load;
 use std::collections::BTreeSet;
 use std::env;
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -54,6 +54,12 @@ fn faults() -> Vec<Fault> {
     list.lines().map(fault).collect()
 }
 
+/// Lets only one of the tests with many processes run at a time. Otherwise an agent may be too slow to answer in time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs the chosen cases against the agent with a fault.
 fn results(fault: &str, is_chosen: impl Fn(&Case) -> bool) -> Vec<CaseResult> {
     let options = Options { patience: Duration::from_secs(3), memory_max: 16 << 20, ..Options::default() };
@@ -70,6 +76,7 @@ fn failed(results: &[CaseResult]) -> BTreeSet<&str> {
 
 #[test]
 fn an_agent_without_a_fault_passes_every_case() {
+    let _alone = alone();
     let results: Vec<_> =
         ["none", "unfragmented"].map(|fault| results(fault, |_| true)).into_iter().flatten().collect();
     for result in &results {
@@ -84,6 +91,7 @@ fn an_agent_without_a_fault_passes_every_case() {
 
 #[test]
 fn each_case_has_an_agent_that_fails_it() {
+    let _alone = alone();
     let faults = faults();
     let planted: Vec<_> = faults.iter().map(|fault| &*fault.case).collect();
     assert_eq!(planted, cases().map(|case| case.id).collect::<Vec<_>>(), "expected a fault for each case, in order");

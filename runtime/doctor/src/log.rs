@@ -114,10 +114,9 @@ fn meaning(status: u32, is_old: bool) -> (&'static str, &'static str) {
             "the connection failed",
             "Does the agent run, and is the address of the server line right? Its log and `spoa probe` show more.",
         ),
-        258 => (
-            "the connection was idle for too long",
-            "Raise `timeout idle` and `timeout server` of the agents' backend.",
-        ),
+        258 => {
+            ("HAProxy closed the idle connection", "Raise `timeout idle` and `timeout server` of the agents' backend.")
+        }
         259 => ("a frame was too big", "Set `max-frame-size` of the agent to `tune.bufsize` - 4 or less."),
         260 => (
             "a frame was invalid",

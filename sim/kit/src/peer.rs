@@ -16,8 +16,8 @@ const FRAME_MAX: usize = 1 << 20;
 /// The largest number of frames that are kept of an agent that does not stop sending.
 const FRAMES_MAX: usize = 1000;
 
-/// The time after which a socket that accepts nothing counts as full.
-const FULL_AFTER: Duration = Duration::from_millis(200);
+/// The time after which a socket that accepts nothing counts as full. An agent on a busy machine may pause for a while.
+const FULL_AFTER: Duration = Duration::from_secs(1);
 
 /// A connection, with the time that the agent has for each answer.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl Peer {
         thread::sleep(Duration::from_millis(1));
     }
 
-    /// Sends `bytes` repeatedly until the socket accepts nothing for 200 ms, the connection ends, or at least `max` bytes are
+    /// Sends `bytes` repeatedly until the socket accepts nothing for a second, the connection ends, or at least `max` bytes are
     /// sent. Returns the number of bytes sent.
     pub fn flood(&mut self, bytes: &[u8], max: usize) -> usize {
         let Some(stream) = &mut self.stream else { return 0 };

@@ -1,7 +1,9 @@
 //! The agent under test: one that runs already, or a command that the kit starts.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
@@ -14,6 +16,22 @@ use crate::socket::{Address, Stream};
 const START_MAX: Duration = Duration::from_secs(20);
 /// The time between two attempts to connect to an agent that starts, and between two looks at one that stops.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// The process groups of the agents that were started and not stopped.
+static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// Ends all agents that were started and not stopped. An agent has a process group of its own, so Ctrl-C does not reach it: call
+/// this when the program is interrupted.
+pub fn end_all() {
+    for group in &*groups() {
+        // It fails if every process of the group has ended.
+        let _ = Pid::from_raw(*group).map(|group| kill_process_group(group, Signal::KILL));
+    }
+}
+
+fn groups() -> MutexGuard<'static, BTreeSet<i32>> {
+    GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The agent under test.
 #[derive(Debug)]
@@ -141,6 +159,7 @@ impl Process {
     fn stop(&mut self) {
         self.signal(Signal::KILL);
         let _ = self.child.wait();
+        groups().remove(&(self.child.id() as i32));
     }
 
     /// Sends a signal to the process group of the agent: the shell and everything that it has started.
@@ -168,7 +187,11 @@ fn spawn(command: &str, address: &Address, shows_output: bool) -> io::Result<Chi
     let output = || if shows_output { Stdio::inherit() } else { Stdio::null() };
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(command.replace("{port}", port)).process_group(0);
-    shell.stdin(Stdio::null()).stdout(output()).stderr(output()).spawn()
+    // The lock is held, so that an interruption does not come between the start and the note of it.
+    let mut groups = groups();
+    let child = shell.stdin(Stdio::null()).stdout(output()).stderr(output()).spawn()?;
+    groups.insert(child.id() as i32);
+    Ok(child)
 }
 
 #[cfg(test)]

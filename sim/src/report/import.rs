@@ -68,7 +68,7 @@ fn examine(arguments: &Import, capture: &Capture) -> Result<Exit, Problem> {
         }
     }
     if let Some(folder) = &arguments.output {
-        println!("{written} scripts are in {}", folder.display());
+        println!("{} in {}", counted(written, "script"), folder.display());
         if masks.kept() > 0 {
             println!("{} bytes are no messages, so the scripts have them unchanged", masks.kept());
         }
@@ -79,11 +79,8 @@ fn examine(arguments: &Import, capture: &Capture) -> Result<Exit, Problem> {
 /// Prints what the capture has, and what the agent did wrong.
 fn show(capture: &Capture, judgement: &Judgement) {
     let Judgement { findings, notifys, latencies, open } = judgement;
-    println!(
-        "{} connections, {notifys} NOTIFYs, {} answered, {open} open at the end",
-        capture.connections.len(),
-        latencies.len()
-    );
+    let (connections, notifys) = (counted(capture.connections.len(), "connection"), counted(*notifys, "NOTIFY"));
+    println!("{connections}, {notifys}, {} answered, {open} open at the end", latencies.len());
     let quantile = |percent: usize| latencies.get(latencies.len() * percent / 100).map_or(0, Duration::as_micros);
     if let Some(longest) = latencies.last() {
         let (p50, p99, longest) = (quantile(50), quantile(99), longest.as_micros());
@@ -106,6 +103,11 @@ fn show(capture: &Capture, judgement: &Judgement) {
     } else {
         println!("spoa-sim conform --explain CASE shows the rule of a case");
     }
+}
+
+/// Returns a number with its noun, whose plural has an s.
+fn counted(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 /// Returns the story of a script: its origin, and the rules that the agent broke on the connection.

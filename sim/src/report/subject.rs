@@ -1,23 +1,40 @@
 //! The agent under test, and the question that it is asked, from the command line.
 
+use std::process::exit;
+use std::thread;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use spoa_sim::script::MessageSpec;
 use spoa_sim_kit::bytes::Value;
 use spoa_sim_kit::conformance::Question;
-use spoa_sim_kit::subject::Subject;
+use spoa_sim_kit::subject::{self, Subject};
 
 use crate::cli::{QuestionArgs, SubjectArgs};
 
 /// A reason why the kit cannot do what it was asked to do, in one line.
 pub(super) type Problem = String;
 
-/// Starts the agent if there is a command.
+/// Starts the agent if there is a command. It ends when the program is interrupted.
 pub(super) fn subject(arguments: &SubjectArgs) -> Result<Subject, Problem> {
+    end_with_this_program();
     match (&arguments.cmd, &arguments.addr) {
         (Some(command), addr) => Subject::start(command, addr.clone(), arguments.show_output)
             .map_err(|error| format!("cannot start the agent: {error}")),
         (None, Some(addr)) => Ok(Subject::at(addr.clone())),
         (None, None) => Err("expected --addr ADDR or --cmd COMMAND".into()),
     }
+}
+
+fn end_with_this_program() {
+    // Without the signals the agent outlives an interrupted run, which is no reason to refuse the run.
+    let Ok(mut signals) = Signals::new([SIGHUP, SIGINT, SIGTERM]) else { return };
+    thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            subject::end_all();
+            exit(128 + signal);
+        }
+    });
 }
 
 /// Returns the question that the arguments describe.
