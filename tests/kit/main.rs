@@ -16,8 +16,13 @@ use spoa_sim_kit::subject::Subject;
 /// The number of agents that are tested at the same time. Most of the time they wait.
 const PARALLEL: usize = 8;
 
-/// Cases that take long, and are run against the agents whose fault they find only, unless `SPOA_KIT_ALL` is set.
+/// Cases that take long or open many connections, and are run against the agents whose fault they find only, unless `SPOA_KIT_ALL` is set.
 const SLOW: &[&str] = &[
+    "3.2.4/hello-byte-by-byte",
+    "3.2.5/hello-in-one-piece",
+    "3.2.4/many-health-checks",
+    "3.2.6/one-after-the-other",
+    "3.2.8/resets",
     "3.2.3/no-hello",
     "3.2.8/resets-after-any-byte",
     "3.2.6/fragments-without-end",

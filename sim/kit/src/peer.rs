@@ -19,6 +19,9 @@ const FRAMES_MAX: usize = 1000;
 /// The time after which a socket that accepts nothing counts as full. An agent on a busy machine may pause for a while.
 const FULL_AFTER: Duration = Duration::from_secs(1);
 
+/// The longest time of a flood. A slow agent that reads on would take minutes.
+const FLOOD_MAX: Duration = Duration::from_secs(5);
+
 /// A connection, with the time that the agent has for each answer.
 #[derive(Debug)]
 pub struct Peer {
@@ -99,14 +102,15 @@ impl Peer {
         thread::sleep(Duration::from_millis(1));
     }
 
-    /// Sends `bytes` repeatedly until the socket accepts nothing for a second, the connection ends, or at least `max` bytes are
-    /// sent. Returns the number of bytes sent.
+    /// Sends `bytes` repeatedly until the socket accepts nothing for a second, the connection ends, at least `max` bytes are sent,
+    /// or five seconds are over. Returns the number of bytes sent.
     pub fn flood(&mut self, bytes: &[u8], max: usize) -> usize {
         let Some(stream) = &mut self.stream else { return 0 };
         // These cannot fail, because the times are not zero.
         let _ = stream.set_write_timeout(FULL_AFTER);
         let mut sent = 0;
-        while sent < max {
+        let deadline = Instant::now() + FLOOD_MAX;
+        while sent < max && Instant::now() < deadline {
             match stream.write(&bytes[sent % bytes.len()..]) {
                 Ok(len) if len > 0 => sent += len,
                 _ => break,

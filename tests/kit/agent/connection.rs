@@ -15,6 +15,9 @@ use spoa_tests::peer::score;
 
 use crate::faults::{Effect, Fault, Memory, Special, Unit};
 
+/// The largest number of bytes that an agent without limits keeps. The kit allows 16 MiB.
+const KEPT_MAX: usize = 128 << 20;
+
 /// The grace period of a stop.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -359,7 +362,7 @@ impl Served {
                 let _ = self.stream.set_nonblocking(false);
                 if written < bytes.len() {
                     // A frame that is kept costs some more than its bytes, as in any queue.
-                    self.keep(vec![1; 512]);
+                    self.keep(vec![1; 2048]);
                 }
             }
             _ => {
@@ -368,8 +371,12 @@ impl Served {
         }
     }
 
+    /// Keeps bytes, up to a total that any case notices.
     fn keep(&self, bytes: Vec<u8>) {
-        lock(&self.agent.kept).push(bytes);
+        let mut kept = lock(&self.agent.kept);
+        if kept.len() * bytes.len() < KEPT_MAX {
+            kept.push(bytes);
+        }
     }
 }
 

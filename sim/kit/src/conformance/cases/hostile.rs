@@ -37,7 +37,8 @@ pub(super) const CASES: &[Case] = &[
             let mut stuck = Vec::new();
             let (notifys, mut sent) = (many(play), 0);
             for _ in 0..4 {
-                let mut peer = play.ready()?;
+                // Small buffers are full soon, also with a slow agent.
+                let (mut peer, _) = play.ready_with_small_buffer()?;
                 sent += peer.flood(&notifys, FLOOD / 8);
                 stuck.push(peer);
             }
@@ -52,7 +53,7 @@ pub(super) const CASES: &[Case] = &[
         "an agent that queues ACKs without a limit ends for lack of memory",
         |play| {
             let before = play.subject.memory();
-            let mut peer = play.ready()?;
+            let (mut peer, _) = play.ready_with_small_buffer()?;
             peer.flood(&many(play), FLOOD);
             let answer = play.memory_since(before);
             drop(peer);
