@@ -282,7 +282,7 @@ fn level(word: &str) -> Result<Level, &'static str> {
 }
 
 fn engine(word: &str) -> Result<Engine, &'static str> {
-    [Engine::Applet, Engine::Mux].into_iter().find(|engine| engine.word() == word).ok_or("expected applet or mux")
+    Engine::from_word(word).ok_or("expected applet or mux")
 }
 
 /// Reads a time above zero.

@@ -86,7 +86,7 @@ fn encode_items(items: &[(Bytes, Value)], out: &mut Vec<u8>) {
 }
 
 /// Appends messages. The number of arguments is one byte, as in HAProxy, so it is wrong above 255 arguments.
-fn encode_messages(messages: &[MessageSpec], out: &mut Vec<u8>) {
+pub(crate) fn encode_messages(messages: &[MessageSpec], out: &mut Vec<u8>) {
     for message in messages {
         string(&message.name, out);
         out.push(message.args.len() as u8);

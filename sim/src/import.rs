@@ -1,19 +1,20 @@
 //! Makes scripts of recorded conversations, for example of a capture.
 //!
 //! A script has HAProxy's side of one connection: its frames, the pieces in which they arrived, the time between them, and the
-//! end. What the agent did is not in it, because the checker knows what it has to do.
+//! end. It does not have the agent's answers, because the checker computes the right ones.
 
 use std::collections::BTreeMap;
+use std::mem;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use spoa_sim_haproxy::recording::{LinkEvent, Recording, Side};
+use spoa_sim_haproxy::recording::{self, LinkEvent, Recording, Side};
 use spoa_sim_kit::bytes::{self as kit, DISCONNECT, FIN, Frame, HELLO, NOTIFY, UNSET};
 
+use crate::encode::encode_messages;
 use crate::script::{Bytes, Cuts, Damage, FrameKind, FrameSpec, Link, MessageSpec, Script, Step, Value};
 
 /// The connection of every script.
 const LINK: Link = Link::Scripted(1);
-/// The largest frame that is read, in bytes.
-const FRAME_MAX: usize = 1 << 24;
 
 /// Replaces what clients sent: addresses, strings and binaries. Equal values are replaced by equal ones, of the same length.
 #[derive(Debug, Default)]
@@ -31,8 +32,8 @@ impl Masks {
         Self { keeps_values: true, ..Self::default() }
     }
 
-    /// Returns the number of bytes that were kept because they are no frame, or one without messages. They may have anything in
-    /// them that a client sent.
+    /// Returns the number of bytes that were kept because they are no frame, or a frame without messages. They may contain values of
+    /// clients.
     pub const fn kept(&self) -> usize {
         self.kept
     }
@@ -56,23 +57,21 @@ impl Masks {
 
     /// Replaces an address by one of 198.18.0.0/15, which is reserved for tests.
     fn ipv4(&mut self, octets: [u8; 4]) -> [u8; 4] {
-        let number = self.number(4, &octets);
-        let masked = (0xc612_0000 | (number & 0x1_ffff) as u32).to_be_bytes();
-        if self.keeps_values { octets } else { masked }
+        if self.keeps_values {
+            return octets;
+        }
+        (0xc612_0000 | (self.number(4, &octets) & 0x1_ffff) as u32).to_be_bytes()
     }
 
     /// Replaces an address by one of 2001:db8::/32, which is reserved for documentation. A mapped IPv4 address stays one.
     fn ipv6(&mut self, octets: [u8; 16]) -> [u8; 16] {
-        const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
-        let mut masked = octets;
-        if let (MAPPED, Some(ipv4)) = (*octets.first_chunk().unwrap_or(&MAPPED), octets.last_chunk()) {
-            masked[12..].copy_from_slice(&self.ipv4(*ipv4));
-        } else if !self.keeps_values {
-            let number = self.number(6, &octets);
-            masked[..8].copy_from_slice(&[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0]);
-            masked[8..].copy_from_slice(&(number as u64).to_be_bytes());
+        if self.keeps_values {
+            return octets;
         }
-        masked
+        if let Some(ipv4) = Ipv6Addr::from(octets).to_ipv4_mapped() {
+            return Ipv4Addr::from(self.ipv4(ipv4.octets())).to_ipv6_mapped().octets();
+        }
+        (0x2001_0db8 << 96 | self.number(6, &octets) as u128).to_be_bytes()
     }
 
     /// Replaces a text by letters that begin with its number. Texts that are too short for their number become equal.
@@ -98,16 +97,32 @@ impl Masks {
         *self.known.entry((tag, bytes.to_vec())).or_insert(next)
     }
 
+    /// Counts bytes that are kept because they are no messages.
     fn keep(&mut self, len: usize) {
         self.kept += if self.keeps_values { 0 } else { len };
     }
 }
 
-/// Returns a script of HAProxy's side of a connection.
-pub fn script_of(recording: &Recording, link: u32, masks: &mut Masks) -> Script {
-    let mut writer =
-        Writer { masks, script: Script::default(), at: None, pending: Vec::new(), pieces: Vec::new(), fragments: None };
-    for step in recording.steps.iter().filter(|step| step.link == link) {
+/// Returns a script of HAProxy's side of each connection, by its number.
+pub fn scripts(recording: &Recording, masks: &mut Masks) -> BTreeMap<u32, Script> {
+    let mut links: BTreeMap<u32, Vec<&recording::Step>> = BTreeMap::new();
+    recording.steps.iter().for_each(|step| links.entry(step.link).or_default().push(step));
+    links.into_iter().map(|(link, steps)| (link, script(&steps, masks))).collect()
+}
+
+/// Returns a script of HAProxy's side of the connection with these steps.
+fn script(steps: &[&recording::Step], masks: &mut Masks) -> Script {
+    let mut writer = Writer {
+        masks,
+        script: Script::default(),
+        at: None,
+        pending: Vec::new(),
+        parsed: 0,
+        frames: Vec::new(),
+        pieces: Vec::new(),
+        fragments: None,
+    };
+    for step in steps {
         match &step.event {
             LinkEvent::Open => writer.step(step.at, Step::Connect(LINK)),
             LinkEvent::Bytes(Side::Haproxy, bytes) => writer.bytes(step.at, bytes),
@@ -120,13 +135,16 @@ pub fn script_of(recording: &Recording, link: u32, masks: &mut Masks) -> Script 
     writer.script
 }
 
+/// Writes the script of a connection.
 struct Writer<'m> {
     masks: &'m mut Masks,
     script: Script,
     /// The time of the last step.
     at: Option<u64>,
-    /// Bytes that do not end with a frame yet.
+    /// Bytes that do not end with a frame yet. The first `parsed` of them are `frames`.
     pending: Vec<u8>,
+    parsed: usize,
+    frames: Vec<Frame>,
     /// The sizes of the pieces in which they arrived.
     pieces: Vec<u32>,
     /// The NOTIFY whose fragments arrive: its payload so far, and the steps that send its parts.
@@ -160,19 +178,21 @@ impl Writer<'_> {
     fn bytes(&mut self, at: u64, bytes: &[u8]) {
         self.pending.extend_from_slice(bytes);
         self.pieces.push(bytes.len() as u32);
-        let (mut frames, mut rest) = (Vec::new(), self.pending.clone());
-        while let Ok(Some(frame)) = Frame::take_whole(&mut rest, FRAME_MAX) {
-            frames.push(frame);
+        while let Ok(Some((frame, len))) = Frame::first(&self.pending[self.parsed..]) {
+            self.parsed += len;
+            self.frames.push(frame);
         }
-        if rest.is_empty() && !frames.is_empty() {
+        if self.parsed == self.pending.len() && !self.frames.is_empty() {
             self.pending.clear();
+            self.parsed = 0;
+            let frames = mem::take(&mut self.frames);
             self.frames(at, &frames);
         }
     }
 
     /// Adds the frames that arrived together, or in these pieces.
     fn frames(&mut self, at: u64, frames: &[Frame]) {
-        let pieces = std::mem::take(&mut self.pieces);
+        let pieces = mem::take(&mut self.pieces);
         let (is_cut, is_joined) = (pieces.len() > 1, frames.len() > 1);
         if is_cut {
             self.step(at, Step::Cut(LINK, Cuts { sizes: pieces, repeat: false }));
@@ -193,10 +213,9 @@ impl Writer<'_> {
         }
     }
 
-    /// Adds bytes that are no frame, as they are.
+    /// Adds the bytes that do not end with a frame, unchanged. Nothing follows them.
     fn flush(&mut self) {
-        let (bytes, at) = (std::mem::take(&mut self.pending), self.at.unwrap_or(0));
-        self.pieces.clear();
+        let (bytes, at) = (mem::take(&mut self.pending), self.at.unwrap_or(0));
         if !bytes.is_empty() {
             self.masks.keep(bytes.len());
             self.step(at, Step::Raw(LINK, bytes));
@@ -224,7 +243,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Remembers the fragment that was added last, and gives all of them their messages when the NOTIFY is whole.
+    /// Remembers the fragment that was added last. When the NOTIFY is whole, writes all its fragments as parts of its messages.
     fn fragment(&mut self, frame: &Frame) {
         if !is_fragment(frame) {
             return;
@@ -248,11 +267,13 @@ impl Writer<'_> {
         }
     }
 
-    /// Reads a list of keys. Only the engine-id is a value that identifies somebody.
+    /// Reads a list of keys, and replaces the engine-id. `None` if the script would encode the list in another way.
     fn items(&mut self, payload: &[u8]) -> Option<Vec<(Bytes, Value)>> {
         let items = kit::read_kv(payload)?;
-        (kit::kv(&items.iter().map(|(key, value)| (&**key, value.clone())).collect::<Vec<_>>()) == payload)
-            .then_some(())?;
+        let pairs: Vec<_> = items.iter().map(|(key, value)| (&**key, value.clone())).collect();
+        if kit::kv(&pairs) != payload {
+            return None;
+        }
         let mut plain = Masks::none();
         let masked = items.into_iter().map(|(key, value)| {
             let masks = if key == "engine-id" { &mut *self.masks } else { &mut plain };
@@ -262,7 +283,7 @@ impl Writer<'_> {
         Some(masked.collect())
     }
 
-    /// Reads messages, and replaces their values. `None` if they are not encoded as the script would encode them.
+    /// Reads messages, and replaces their values. `None` if the script would encode them in another way.
     fn messages(&mut self, payload: &[u8]) -> Option<Vec<MessageSpec>> {
         let messages = kit::read_messages(payload)?;
         let specs = |masks: &mut Masks| -> Vec<MessageSpec> {
@@ -272,15 +293,9 @@ impl Writer<'_> {
             });
             messages.collect()
         };
-        let exact = FrameSpec {
-            kind: FrameKind::Notify(specs(&mut Masks::none())),
-            flags: FIN,
-            stream_id: 0,
-            frame_id: 0,
-            slice: None,
-            damage: Damage::None,
-        };
-        exact.to_bytes().ends_with(payload).then(|| specs(self.masks))
+        let mut encoded = Vec::new();
+        encode_messages(&specs(&mut Masks::none()), &mut encoded);
+        (encoded == payload).then(|| specs(self.masks))
     }
 }
 
@@ -298,14 +313,15 @@ mod tests {
     use super::*;
     use crate::run::run;
 
-    fn recording(parts: &[&[u8]]) -> Recording {
+    /// Returns the script of a connection on which HAProxy sends these parts, one per millisecond, and resets it.
+    fn script_of(parts: &[&[u8]], masks: &mut Masks) -> Script {
         let mut recording = Recording::default();
         recording.push(0, 7, LinkEvent::Open);
         for (number, part) in (1..).zip(parts) {
             recording.push(number * 1_000_000, 7, LinkEvent::Bytes(Side::Haproxy, part.to_vec()));
         }
         recording.push(90_000_000, 7, LinkEvent::Reset(Side::Haproxy));
-        recording
+        scripts(&recording, masks).remove(&7).expect("the connection has a script")
     }
 
     fn ask(path: &str) -> Vec<u8> {
@@ -318,7 +334,7 @@ mod tests {
     fn a_script_sends_the_same_frames_at_the_same_times() {
         let (hello, ask) = (Hello::mux().encode(), notify(1, 1, &[ask("/private")]));
         let joined = [&ask[..], &ask[..]].concat();
-        let script = script_of(&recording(&[&hello, &ask[..9], &ask[9..], &joined]), 7, &mut Masks::none());
+        let script = script_of(&[&hello, &ask[..9], &ask[9..], &joined], &mut Masks::none());
         let text = script.to_string();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[1..4], ["connect c1", "wait 1ms", lines[3]], "{text}");
@@ -346,7 +362,7 @@ mod tests {
         let bytes =
             [notify(1, 1, &[ask("/private")]), notify(3, 1, &[ask("/other")]), notify(5, 1, &[ask("/private")])];
         let mut masks = Masks::default();
-        let text = script_of(&recording(&[&bytes.concat()]), 7, &mut masks).to_string();
+        let text = script_of(&[&bytes.concat()], &mut masks).to_string();
         assert!(!text.contains("private") && !text.contains("10.1.2.3"), "{text}");
         assert_eq!(text.matches("ip=198.18.0.0").count(), 3, "{text}");
         assert_eq!(text.matches("path=\"bxxxxxxx\"").count(), 2, "{text}");
@@ -360,7 +376,7 @@ mod tests {
         let (first, last) = payload.split_at(10);
         let frames = [Frame::new(NOTIFY, (1, 1), first).flags(0), Frame::new(UNSET, (1, 1), last).flags(FIN)];
         let bytes = frames.iter().flat_map(Frame::encode).collect::<Vec<_>>();
-        let text = script_of(&recording(&[&bytes]), 7, &mut Masks::default()).to_string();
+        let text = script_of(&[&bytes], &mut Masks::default()).to_string();
         assert!(text.contains("notify sid=1 fid=1 flags=0x0 slice=0..10 m(ip=198.18.0.0"), "{text}");
         assert!(text.contains("unset sid=1 fid=1 slice=10..30 m(ip=198.18.0.0"), "{text}");
     }
@@ -368,7 +384,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_frames_are_kept_and_counted() {
         let mut masks = Masks::default();
-        let text = script_of(&recording(&[b"GET / HTTP/1.1\r\n\r\n"]), 7, &mut masks).to_string();
+        let text = script_of(&[b"GET / HTTP/1.1\r\n\r\n"], &mut masks).to_string();
         assert!(text.contains("send c1 raw 474554202f"), "{text}");
         assert_eq!(masks.kept(), 18);
     }

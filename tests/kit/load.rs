@@ -8,15 +8,14 @@ use spoa_sim_kit::subject::Subject;
 
 use crate::AGENT;
 
-const PIPELINE: Pattern = Pattern::Pipeline { connections: 3, in_flight: 16 };
+const PIPELINE: Pattern = Pattern::Pipeline { connections: 3, in_flight: 16, warm_up: Duration::from_millis(10) };
 const CHURN: Pattern = Pattern::Churn { clients: 2 };
 
 /// Runs a load for a moment against the agent with a fault.
 fn run(fault: &str, pattern: Pattern, question: Question) -> Result<Figures, LoadError> {
     let subject = Subject::start(&format!("exec {AGENT} {fault} {{port}}"), None, false).expect("the agent starts");
     let (address, pid) = (subject.address().clone(), subject.pid());
-    let time = Duration::from_millis(100);
-    Load { address, pid, pattern, warm_up: Duration::from_millis(10), time, question }.run()
+    Load { address, pid, pattern, time: Duration::from_millis(100), question }.run()
 }
 
 #[test]
@@ -51,7 +50,6 @@ fn an_agent_that_stops_answering_ends_a_load() {
         address: "127.0.0.1:1".parse().expect("an address"),
         pid: None,
         pattern: PIPELINE,
-        warm_up: Duration::ZERO,
         time: Duration::from_secs(1),
         question: Question::default(),
     };

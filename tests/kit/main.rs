@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use spoa_sim_kit::conformance::{Case, CaseResult, Options, Run, Status, cases};
 use spoa_sim_kit::subject::Subject;
+use spoa_tests::folder::Folder;
 
 /// The number of agents that are tested at the same time. Most of the time they wait.
 const PARALLEL: usize = 8;
@@ -92,6 +93,21 @@ fn an_agent_without_a_fault_passes_every_case() {
         let passes = |result: &CaseResult| result.id == case.id && result.status == Status::Pass;
         assert!(results.iter().any(passes), "{} is never supported", case.id);
     }
+}
+
+/// The result of a case is kept although the agent that it has ended cannot be started again.
+#[test]
+fn a_case_that_ends_the_agent_has_a_result() {
+    let case = cases().find(|case| case.id == "3.2.8/resets-after-any-byte").expect("the case exists");
+    let folder = Folder::with(&[]);
+    let (once, options) = (folder.path("once"), Options::default());
+    let command = format!("mkdir {} && exec {AGENT} {} {{port}}", once.display(), case.id);
+    let mut subject = Subject::start(&command, None, false).expect("the agent starts");
+    let mut run = Run::new(&mut subject, &options, None);
+    let (result, _) = run.case(case).expect("the agent runs");
+    assert!(result.status == Status::Fail && result.note.is_some(), "{result:?}");
+    let error = run.case(case).expect_err("the command works once").to_string();
+    assert!(error.contains("the agent's process ended"), "{error}");
 }
 
 #[test]

@@ -187,7 +187,7 @@ fn the_core_serves_every_recording() {
 }
 
 /// The recordings contain no address of a real client: 192.0.2.0/24 and 2001:db8::/32 are reserved for documentation.
-/// The judge of the kit finds what agents do wrong in recordings, and nothing in those of agents that follow the protocol.
+/// The judge of the kit finds the faults of agents in recordings, and none of agents that follow the protocol.
 #[test]
 fn the_judge_finds_what_agents_do_wrong() {
     let mut found = BTreeSet::new();

@@ -1,10 +1,11 @@
-//! Limits of what is looked at. No real configuration reaches them; they bound time and memory for any other.
+//! Limits of the parts of a configuration that are checked. No real configuration reaches them; they bound time and memory for all
+//! others.
 
-/// The number of things that are compared with each other, or for each of which a long list is searched: filters of an engine,
-/// messages of a proxy, values of a test, tests of one name, networks of a condition, proxies before and after a proxy.
+/// The number of items in a comparison of each with each, or of each with a long list: filters of an engine, messages of a proxy,
+/// values of a test, tests of one name, networks of a condition, proxies before and after a proxy.
 pub(crate) const COMPARED_MAX: usize = 64;
 
-/// The number of variables that are looked at in a rule.
+/// The number of variables of a rule that are checked.
 pub(crate) const READS_MAX: usize = 32;
 
 /// The number of engines.

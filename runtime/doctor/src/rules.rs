@@ -106,7 +106,7 @@ pub(crate) struct Test {
     pub(crate) method: String,
     /// The words after the flags: an operator and values.
     pub(crate) patterns: Vec<String>,
-    /// The variables that it reads, of which the first are looked at.
+    /// The first variables that it reads.
     pub(crate) variables: Vec<String>,
     /// Case does not matter.
     pub(crate) is_caseless: bool,

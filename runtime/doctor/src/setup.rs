@@ -94,7 +94,7 @@ impl<'s> Setup<'s> {
         let engine =
             |((file, name), uses): ((&SpoeFile, &str), _)| Some((engines.get(file)?.get_key_value(name)?, uses));
         let used: Vec<_> = uses.into_iter().filter_map(engine).take(ENGINES_MAX).collect();
-        // With a configuration of our agent and a single engine, the agent is ours whatever the messages are called.
+        // With a configuration of our agent and a single engine, the agent is ours even if its messages have other names.
         let is_only = agent.is_some() && used.len() == 1;
         let (mut deployed, mut room) = (Vec::new(), SENT_MAX);
         for ((name, engine), uses) in used {

@@ -19,6 +19,9 @@ pub const AGENT_HELLO: u8 = 101;
 pub const AGENT_DISCONNECT: u8 = 102;
 /// ACK.
 pub const ACK: u8 = 103;
+/// The largest frame that is read from a peer or a capture, in bytes. HAProxy offers 16380, or what `tune.bufsize` allows.
+const FRAME_MAX: usize = 16 << 20;
+
 /// The flag FIN, set in a frame that is whole and in the last fragment of one.
 pub const FIN: u32 = 1;
 /// The flag ABORT, by which either side gives up a fragmented NOTIFY.
@@ -84,6 +87,15 @@ impl Value {
     /// Returns a STRING.
     pub fn text(text: &str) -> Self {
         Self::String(text.into())
+    }
+
+    /// Returns the number if the value is an integer of any type and not negative.
+    pub fn as_unsigned(&self) -> Option<u64> {
+        match self {
+            Self::Uint32(number) | Self::Uint64(number) => Some(*number),
+            Self::Int32(number) | Self::Int64(number) => u64::try_from(*number).ok(),
+            _ => None,
+        }
     }
 
     /// Encodes the value, type first.
@@ -229,20 +241,31 @@ impl Frame {
         Some(Self { kind, flags, sid, fid, payload: body.0.to_vec() })
     }
 
-    /// Removes the first frame from `bytes`, if it is whole.
+    /// Reads the first frame of `bytes` if it is whole, and returns it with its length on the wire.
     ///
     /// # Errors
-    /// A description of the first bytes if they are no frame of 7 to `max` bytes.
-    pub fn take_whole(bytes: &mut Vec<u8>, max: usize) -> Result<Option<Self>, String> {
+    /// A description of the first bytes if they are no frame of 7 bytes to 16 MiB.
+    pub fn first(bytes: &[u8]) -> Result<Option<(Self, usize)>, String> {
         let Some(length) = bytes.first_chunk() else { return Ok(None) };
         let len = u32::from_be_bytes(*length) as usize;
-        if !(7..=max).contains(&len) {
+        if !(7..=FRAME_MAX).contains(&len) {
             return Err(format!("a frame with the length {len}"));
         }
         let Some(mut whole) = bytes.get(..4 + len) else { return Ok(None) };
         let frame = Self::take(&mut whole).ok_or_else(|| format!("a frame of {len} bytes without ids"))?;
-        bytes.drain(..4 + len);
-        Ok(Some(frame))
+        Ok(Some((frame, 4 + len)))
+    }
+
+    /// Removes the first frame from `bytes`, if it is whole.
+    ///
+    /// # Errors
+    /// As [`first`](Self::first).
+    pub fn take_first(bytes: &mut Vec<u8>) -> Result<Option<Self>, String> {
+        let first = Self::first(bytes)?;
+        Ok(first.map(|(frame, len)| {
+            bytes.drain(..len);
+            frame
+        }))
     }
 
     /// Reads all of `bytes` as frames.
@@ -291,10 +314,10 @@ mod tests {
     fn frames_are_taken_when_they_are_whole() {
         let frame = crate::frames::ack(1, 1, &[42]);
         let mut bytes = [&frame[..], &frame[..5]].concat();
-        assert!(matches!(Frame::take_whole(&mut bytes, 100), Ok(Some(Frame { kind: ACK, .. }))));
-        assert_eq!((Frame::take_whole(&mut bytes, 100), bytes.len()), (Ok(None), 5));
-        for bad in [&[0, 0, 0, 6][..], &[0, 0, 0, 101], &[0, 0, 0, 7, 103, 0, 0, 0, 1, 0xff, 0xff]] {
-            assert!(Frame::take_whole(&mut bad.to_vec(), 100).is_err(), "{bad:?}");
+        assert!(matches!(Frame::take_first(&mut bytes), Ok(Some(Frame { kind: ACK, .. }))));
+        assert_eq!((Frame::take_first(&mut bytes), bytes.len()), (Ok(None), 5));
+        for bad in [&[0, 0, 0, 6][..], &[1, 0, 0, 1], &[0, 0, 0, 7, 103, 0, 0, 0, 1, 0xff, 0xff]] {
+            assert!(Frame::first(bad).is_err(), "{bad:?}");
         }
     }
 }

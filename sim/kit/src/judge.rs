@@ -1,7 +1,7 @@
-//! Judges what an agent did in recorded conversations, for example of a capture, by the rules of the conformance cases.
+//! Judges an agent by recorded conversations, for example of a capture, with the rules of the conformance cases.
 //!
-//! Nothing is asked here, so only rules are checked that the conversations show. An agent may answer in any order and at any
-//! time; what it must not do is the same for every agent.
+//! The judge sends nothing, so it checks only the rules that the conversations show. An agent may answer in any order and at any
+//! time.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,9 +14,6 @@ use crate::bytes::{
     read_kv,
 };
 use crate::conformance::{Announced, HEADER_MAX, disconnect_code};
-
-/// The largest frame that is read, in bytes. HAProxy offers 16380, or what `tune.bufsize` allows.
-const FRAME_MAX: usize = 1 << 24;
 
 /// A rule that the agent broke.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,18 +97,18 @@ struct Link {
     fragments: Option<(u64, u64)>,
     /// The status of HAPROXY-DISCONNECT.
     haproxy_status: Option<u64>,
-    /// AGENT-HELLO was cut.
+    /// True if AGENT-HELLO was cut.
     is_cut: bool,
     has_agent_disconnected: bool,
     has_haproxy_closed: bool,
-    /// The bytes of the agent are no frames, so nothing more can be said.
+    /// True if the agent sent bytes that are no frame, so that later ones cannot be read.
     is_lost: bool,
 }
 
 impl Link {
     fn haproxy(&mut self, bytes: &[u8], view: &mut View<'_>) {
         self.pending[0].extend_from_slice(bytes);
-        while let Ok(Some(frame)) = Frame::take_whole(&mut self.pending[0], FRAME_MAX) {
+        while let Ok(Some(frame)) = Frame::take_first(&mut self.pending[0]) {
             match frame.kind {
                 HELLO if self.offered.is_none() => self.hello(&frame),
                 NOTIFY => {
@@ -133,11 +130,7 @@ impl Link {
     fn hello(&mut self, frame: &Frame) {
         let items = read_kv(&frame.payload).unwrap_or_default();
         let value = |key: &str| items.iter().find(|(known, _)| known == key).map(|(_, value)| value);
-        let size = match value("max-frame-size") {
-            Some(Value::Uint32(size) | Value::Uint64(size)) => *size,
-            Some(Value::Int32(size) | Value::Int64(size)) => u64::try_from(*size).unwrap_or(0),
-            _ => 0,
-        };
+        let size = value("max-frame-size").and_then(Value::as_unsigned).unwrap_or(0);
         let capabilities = match value("capabilities") {
             Some(Value::String(list)) => String::from_utf8_lossy(list).into_owned(),
             _ => String::new(),
@@ -167,7 +160,7 @@ impl Link {
         self.pending[1].extend_from_slice(bytes);
         self.check_pieces(view);
         loop {
-            match Frame::take_whole(&mut self.pending[1], FRAME_MAX) {
+            match Frame::take_first(&mut self.pending[1]) {
                 Ok(Some(frame)) => self.agent_frame(&frame, view),
                 Ok(None) => return,
                 Err(text) => {
@@ -183,7 +176,7 @@ impl Link {
     fn check_pieces(&mut self, view: &mut View<'_>) {
         let pending = &self.pending[1];
         let is_hello = self.announced.is_none() && pending.get(4) == Some(&AGENT_HELLO);
-        let is_cut = is_hello && matches!(Frame::take_whole(&mut pending.clone(), FRAME_MAX), Ok(None));
+        let is_cut = is_hello && matches!(Frame::first(pending), Ok(None));
         if is_cut && pending.len() > HEADER_MAX && !self.is_cut {
             self.is_cut = true;
             let text = format!("AGENT-HELLO arrived in pieces, cut after {} bytes", pending.len());
@@ -241,10 +234,7 @@ impl Link {
             let (_, sent) = self.in_flight.remove(position);
             view.judgement.latencies.push(view.at.saturating_sub(sent));
         } else if self.fragments != Some(ids) && !self.is_async() {
-            view.report(
-                "3.2.7/ack",
-                format!("an ACK to {sid}/{fid}, which is not in flight: a second one, or to nothing"),
-            );
+            view.report("3.2.7/ack", format!("an ACK to {sid}/{fid}, which is not in flight"));
         }
     }
 
@@ -283,5 +273,84 @@ impl Link {
             (None, count) => view.report("3.2.7/ack", format!("closed with {count} NOTIFYs that were not answered")),
         }
         self.in_flight.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spoa_sim_haproxy::recording::Side::{Agent, Haproxy};
+
+    use super::*;
+    use crate::frames::{Hello, ack, agent_disconnect, agent_hello, disconnect, notify};
+
+    /// Returns the cases of the findings about a conversation: the bytes of each side in turn, HAProxy first, and an end.
+    fn cases(parts: &[Vec<u8>], end: Option<LinkEvent>) -> Vec<&'static str> {
+        let mut recording = Recording::default();
+        recording.push(0, 0, LinkEvent::Open);
+        for (part, side) in parts.iter().zip([Haproxy, Agent].into_iter().cycle()) {
+            recording.push(0, 0, LinkEvent::Bytes(side, part.clone()));
+        }
+        if let Some(end) = end {
+            recording.push(0, 0, end);
+        }
+        judge(&recording).findings.iter().map(|finding| finding.case).collect()
+    }
+
+    #[test]
+    fn each_broken_rule_is_found_and_nothing_else() {
+        let (hello, check) = (Hello::mux().encode(), Hello::health_check().encode());
+        let (good, ask) = (agent_hello(16380, "pipelining"), notify(1, 1, &[]));
+        let small = Hello::mux().with("max-frame-size", Value::Uint32(256)).encode();
+        let serial = Hello::mux().with("capabilities", Value::text("")).encode();
+        let answer = ack(1, 1, &[42]);
+        let closed = || Some(LinkEvent::Fin(Agent));
+        let frame = |kind, flags, payload: &[u8]| Frame::new(kind, (1, 1), payload).flags(flags).encode();
+        for (parts, end, expected) in [
+            (vec![hello.clone(), good.clone(), ask.clone(), answer.clone()], None, &[][..]),
+            (
+                vec![hello.clone(), good.clone(), ask.clone(), answer.clone(), disconnect(2), agent_disconnect(2)],
+                closed(),
+                &[],
+            ),
+            (vec![hello.clone(), agent_hello(16381, "")], None, &["3.2.4/hello"]),
+            (
+                vec![hello.clone(), good[..20].to_vec(), Vec::new(), good[20..].to_vec()],
+                None,
+                &["3.2.5/hello-in-one-piece"],
+            ),
+            (vec![hello.clone(), good[..4].to_vec(), Vec::new(), good[4..].to_vec()], None, &[]),
+            (vec![serial, good.clone()], None, &["3.2.1/pipelining-not-offered"]),
+            (vec![check.clone(), [agent_hello(16380, ""), answer.clone()].concat()], None, &["3.2.4/health-check"]),
+            (vec![check, agent_hello(16380, "")], closed(), &[]),
+            (vec![hello.clone(), good.clone(), ask.clone(), [&answer[..], &answer].concat()], None, &["3.2.7/ack"]),
+            (vec![hello.clone(), good.clone(), ask.clone(), frame(ACK, 0, b"")], None, &["3.2.7/ack"]),
+            (vec![hello.clone(), good.clone(), ask.clone(), frame(ACK, 1, b"x")], None, &["3.2.7/ack"]),
+            (vec![hello.clone(), good.clone(), ask.clone(), vec![0; 4]], None, &["3.2.7/ack"]),
+            (vec![hello.clone(), good.clone(), ask.clone()], closed(), &["3.2.7/ack"]),
+            (vec![small, agent_hello(256, ""), ask.clone(), ack(1, 1, &[1; 20])], None, &["3.2.7/ack-fits"]),
+            (vec![hello.clone(), good.clone(), ask, frame(NOTIFY, 1, b"")], None, &["3.2.2/frames-of-the-agent"]),
+            (vec![hello.clone(), good.clone()], closed(), &["3.2.9/stop"]),
+            (vec![hello.clone(), good.clone(), disconnect(0)], closed(), &["3.2.8/normal"]),
+            (vec![hello.clone(), good.clone(), disconnect(2), agent_disconnect(0)], None, &["3.2.9/same-status"]),
+            (vec![hello.clone(), good.clone(), disconnect(2), agent_disconnect(77)], None, &["3.2.9/unknown-status"]),
+            (
+                vec![hello, good, disconnect(0), agent_disconnect(0), Vec::new(), answer],
+                None,
+                &["3.2.8/frames-afterwards"],
+            ),
+        ] {
+            assert_eq!(cases(&parts, end), expected, "{parts:02x?}");
+        }
+    }
+
+    #[test]
+    fn a_notify_in_fragments_is_one_notify() {
+        let part = |kind, flags| Frame::new(kind, (1, 1), []).flags(flags).encode();
+        let hello = [Hello::applet().encode(), part(NOTIFY, 0), part(UNSET, 0), part(UNSET, FIN)].concat();
+        let mut recording = Recording::default();
+        recording.push(0, 0, LinkEvent::Bytes(Haproxy, hello));
+        recording.push(5, 0, LinkEvent::Bytes(Agent, [agent_hello(256, "fragmentation"), ack(1, 1, &[])].concat()));
+        let expected = Judgement { notifys: 1, latencies: vec![Duration::from_nanos(5)], ..Judgement::default() };
+        assert_eq!(judge(&recording), expected);
     }
 }

@@ -22,8 +22,6 @@ pub struct Load {
     pub pid: Option<u32>,
     /// The pattern.
     pub pattern: Pattern,
-    /// The time before the measurement starts.
-    pub warm_up: Duration,
     /// The time of the measurement.
     pub time: Duration,
     /// The question of each NOTIFY.
@@ -39,6 +37,8 @@ pub enum Pattern {
         connections: usize,
         /// The number of NOTIFYs in flight on each connection. HAProxy has up to 20.
         in_flight: usize,
+        /// The time before the measurement starts.
+        warm_up: Duration,
     },
     /// Clients that open a connection for each NOTIFY and reset it after the ACK, as HAProxy 3.1 and later does where it does not
     /// reuse connections.
@@ -108,7 +108,9 @@ impl Load {
     /// If the agent does not answer every NOTIFY in time, with the ACK that belongs to it and the variable of the question.
     pub fn run(&self) -> Result<Figures, LoadError> {
         match self.pattern {
-            Pattern::Pipeline { connections, in_flight } => pipeline::run(self, connections, in_flight),
+            Pattern::Pipeline { connections, in_flight, warm_up } => {
+                pipeline::run(self, connections, in_flight, warm_up)
+            }
             Pattern::Churn { clients } => churn::run(self, clients),
         }
     }

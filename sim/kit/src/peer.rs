@@ -10,9 +10,6 @@ use crate::bytes::Frame;
 use crate::recorder::{LinkRecorder, Recorder};
 use crate::socket::{Address, Stream};
 
-/// The largest frame that is buffered, in bytes. No agent may send more than what HAProxy offers in its HELLO.
-const FRAME_MAX: usize = 1 << 20;
-
 /// The largest number of frames that are kept of an agent that does not stop sending.
 const FRAMES_MAX: usize = 1000;
 
@@ -140,9 +137,12 @@ impl Peer {
 
     /// Returns the next frame, or the end of the connection.
     pub fn arrival(&mut self) -> Arrival {
-        let deadline = Instant::now() + self.timeout;
+        self.arrival_by(Instant::now() + self.timeout)
+    }
+
+    fn arrival_by(&mut self, deadline: Instant) -> Arrival {
         loop {
-            match Frame::take_whole(&mut self.received, FRAME_MAX) {
+            match Frame::take_first(&mut self.received) {
                 Ok(Some(frame)) => return Arrival::Frame(frame),
                 Ok(None) => {}
                 Err(reason) => return Arrival::Malformed(reason),
@@ -159,28 +159,21 @@ impl Peer {
         }
     }
 
-    /// Returns all frames until the connection ends or the agent is silent, and that end. The time for all of them is the
-    /// timeout. Bytes that are no frame end the list, too, with their reason.
+    /// Returns all frames until the connection ends or the timeout is over, the reason if bytes are no frame, and the end.
     pub fn rest(&mut self) -> (Vec<Frame>, Option<String>, End) {
         let (mut frames, mut malformed) = (Vec::new(), None);
         let deadline = Instant::now() + self.timeout;
-        let all = self.timeout;
-        let end = loop {
-            self.timeout = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            match self.arrival() {
+        while frames.len() < FRAMES_MAX {
+            match self.arrival_by(deadline) {
                 Arrival::Frame(frame) => frames.push(frame),
                 Arrival::Malformed(reason) => {
                     malformed = Some(reason);
                     self.received.clear();
                 }
-                Arrival::End(end) => break end,
+                Arrival::End(end) => return (frames, malformed, end),
             }
-            if Instant::now() >= deadline || frames.len() >= FRAMES_MAX {
-                break End::Silence;
-            }
-        };
-        self.timeout = all;
-        (frames, malformed, end)
+        }
+        (frames, malformed, End::Silence)
     }
 
     /// Reads once. Returns the end of the connection, or silence at the deadline.
@@ -212,7 +205,7 @@ impl Peer {
 
     /// True if a whole frame, or bytes that are none, were read.
     pub fn has_frame(&self) -> bool {
-        !matches!(Frame::take_whole(&mut self.received.clone(), FRAME_MAX), Ok(None))
+        !matches!(Frame::first(&self.received), Ok(None))
     }
 
     /// Reads once and returns the number of bytes that arrived together; 0 if the connection ended or nothing arrived.

@@ -14,7 +14,7 @@ use crate::socket::{Address, Stream};
 
 /// The time that a command has until its agent accepts connections.
 const START_MAX: Duration = Duration::from_secs(20);
-/// The time between two attempts to connect to an agent that starts, and between two looks at one that stops.
+/// The time between two attempts to connect to an agent that starts.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The process groups of the agents that were started and not stopped.

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, IsTerminal, Write as _, stderr};
 use std::path::Path;
 
 use spoa_sim_kit::capture::write_pcapng;
-use spoa_sim_kit::conformance::{Case, CaseResult, Expectations, KnownFailing, Options, Run, Selection, Status, cases};
+use spoa_sim_kit::conformance::{Case, CaseResult, Expectations, KnownFailing, Options, Run, Selection, cases};
 use spoa_sim_kit::report::{self, Report};
 
 use super::subject::{self, Problem};
@@ -90,11 +90,13 @@ impl Expected {
         }
     }
 
-    fn difference(&self, result: &CaseResult) -> Option<Status> {
-        match self {
+    /// Describes the difference between the expected result and this one, if there is one.
+    fn describe(&self, result: &CaseResult) -> Option<String> {
+        let expected = match self {
             Self::Results(expected) => expected.difference(result),
             Self::KnownFailing(known) => known.difference(result),
-        }
+        };
+        Some(format!("{}: expected {}, got {}", result.id, expected?, result.status))
     }
 }
 
@@ -134,25 +136,36 @@ fn run(arguments: &Conform, selection: &Selection, chosen: &[&Case]) -> Result<E
         announced,
         results: Vec::new(),
     };
-    let mut differences = Vec::new();
+    let played = play(arguments, &mut run, chosen, &mut report.results);
+    // The results so far are worth a report also if the agent cannot be restarted.
+    write_reports(arguments, &report)?;
+    println!("\n{}", report::summary(&report));
+    played?;
+    let differences: Vec<_> = report.results.iter().filter_map(|result| expected.describe(result)).collect();
+    Ok(conclude(&differences, arguments.expected.is_some() || arguments.known_failing.is_some()))
+}
+
+/// Runs the cases, and shows and keeps their results.
+fn play(
+    arguments: &Conform,
+    run: &mut Run<'_>,
+    chosen: &[&Case],
+    results: &mut Vec<CaseResult>,
+) -> Result<(), Problem> {
     for (number, case) in (1..).zip(chosen) {
         show_progress(number, chosen.len(), case.id);
-        let (result, recording) = run.case(case).map_err(|error| format!("cannot restart the agent: {error}"))?;
+        let played = run.case(case);
         clear_progress();
+        let (result, recording) = played.map_err(|error| format!("cannot restart the agent: {error}"))?;
         println!("{}", report::result_lines(&result));
+        results.push(result);
         if let Some(folder) = &arguments.pcapng {
             let path = folder.join(format!("{}.pcapng", case.id.replace('/', "-")));
             let file = File::create(&path).and_then(|file| write_pcapng(&recording, BufWriter::new(file)));
             file.map_err(|error| cannot_write(&path, &error))?;
         }
-        if let Some(expected) = expected.difference(&result) {
-            differences.push(format!("{}: expected {expected}, got {}", result.id, result.status));
-        }
-        report.results.push(result);
     }
-    write_reports(arguments, &report)?;
-    println!("\n{}", report::summary(&report));
-    Ok(conclude(&differences, arguments.expected.is_some() || arguments.known_failing.is_some()))
+    Ok(())
 }
 
 /// Prints the differences from the expected results.

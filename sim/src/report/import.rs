@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::BufReader;
 use std::time::Duration;
 
-use spoa_sim::import::{Masks, script_of};
+use spoa_sim::import::{Masks, scripts};
 use spoa_sim::run::run;
 use spoa_sim::script::{Script, Step};
 use spoa_sim_kit::capture::{self, Import as Capture};
@@ -49,13 +49,14 @@ fn examine(arguments: &Import, capture: &Capture) -> Result<Exit, Problem> {
     let mut masks = if arguments.keep_values { Masks::none() } else { Masks::default() };
     let mut exits = vec![if judgement.findings.is_empty() { Exit::Held } else { Exit::Failed }];
     let mut written = 0;
-    for link in 0..capture.connections.len() as u32 {
-        let script = script_of(&capture.recording, link, &mut masks);
+    let mut findings: BTreeMap<u32, Vec<&Finding>> = BTreeMap::new();
+    judgement.findings.iter().for_each(|finding| findings.entry(finding.link).or_default().push(finding));
+    for (link, script) in scripts(&capture.recording, &mut masks) {
         // A connection on which HAProxy sent nothing has nothing to replay.
         if !script.steps.iter().any(|step| matches!(step, Step::Send(..) | Step::Raw(..))) {
             continue;
         }
-        let script = Script { story: story(arguments, link, &judgement.findings), ..script };
+        let script = Script { story: story(arguments, link, findings.get(&link).map_or(&[], Vec::as_slice)), ..script };
         if let Some(folder) = &arguments.output {
             let path = folder.join(format!("connection-{link}.spop"));
             fs::write(&path, script.to_string())
@@ -95,8 +96,8 @@ fn show(capture: &Capture, judgement: &Judgement) {
             println!("agent: {finding}");
         }
     }
-    for (case, more) in counts.iter().filter_map(|(case, count)| Some((case, count.checked_sub(SHOWN_MAX + 1)? + 1))) {
-        println!("agent: {case}: {more} more");
+    for (case, count) in counts.iter().filter(|(_, count)| **count > SHOWN_MAX) {
+        println!("agent: {case}: {} more", count - SHOWN_MAX);
     }
     if findings.is_empty() {
         println!("the agent broke no rule");
@@ -110,11 +111,12 @@ fn counted(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
-/// Returns the story of a script: its origin, and the rules that the agent broke on the connection.
-fn story(arguments: &Import, link: u32, findings: &[Finding]) -> Vec<String> {
+/// Returns the story of a script: its origin, and the rules that the agent broke on its connection.
+fn story(arguments: &Import, link: u32, findings: &[&Finding]) -> Vec<String> {
     let name = arguments.capture.file_name().map_or_else(Default::default, |name| name.to_string_lossy());
     let mut story = vec![format!("Connection {link} of {name}.")];
-    let of_link = findings.iter().filter(|finding| finding.link == link);
-    story.extend(of_link.map(|finding| format!("The agent of the capture broke {}: {}.", finding.case, finding.text)));
+    story.extend(
+        findings.iter().map(|finding| format!("The agent of the capture broke {}: {}.", finding.case, finding.text)),
+    );
     story
 }

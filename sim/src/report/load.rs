@@ -32,10 +32,10 @@ fn run(arguments: &Load) -> Result<Result<Figures, String>, Problem> {
     let pattern = if arguments.churn {
         Pattern::Churn { clients: connections }
     } else {
-        Pattern::Pipeline { connections, in_flight }
+        Pattern::Pipeline { connections, in_flight, warm_up: arguments.warm_up }
     };
-    let (warm_up, time) = (arguments.warm_up, arguments.time);
-    let run = Run { address: subject.address().clone(), pid: subject.pid(), pattern, warm_up, time, question };
+    let (address, pid) = (subject.address().clone(), subject.pid());
+    let run = Run { address, pid, pattern, time: arguments.time, question };
     Ok(run.run().map_err(|error| error.to_string()))
 }
 

@@ -14,21 +14,20 @@ const WARM_UP: Duration = Duration::from_millis(300);
 
 /// Keeps `in_flight` NOTIFYs in flight on each of `connections` for this time, and checks that every ACK has a score.
 pub(crate) fn load(server: &impl Server, connections: usize, in_flight: usize, time: Duration) -> Load {
-    run(server, Pattern::Pipeline { connections, in_flight }, WARM_UP, time)
+    run(server, Pattern::Pipeline { connections, in_flight, warm_up: WARM_UP }, time)
 }
 
 /// Runs this number of clients, each with a connection per event, for this time.
 pub(crate) fn churn(server: &impl Server, clients: usize, time: Duration) -> Load {
-    run(server, Pattern::Churn { clients }, Duration::ZERO, time)
+    run(server, Pattern::Churn { clients }, time)
 }
 
-fn run(server: &impl Server, pattern: Pattern, warm_up: Duration, time: Duration) -> Load {
+fn run(server: &impl Server, pattern: Pattern, time: Duration) -> Load {
     let question = Question { args: vec![(String::new(), Value::Ipv4([192, 0, 2, 33]))], ..Question::default() };
     let load = load::Load {
         address: server.addr().parse().expect("the server prints its address"),
         pid: Some(server.pid().as_raw_nonzero().get() as u32),
         pattern,
-        warm_up,
         time,
         question,
     };

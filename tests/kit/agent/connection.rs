@@ -13,7 +13,7 @@ use spoa_core::{Buffers, Config, Connection, Event, Instant};
 use spoa_tests::bytes::{ACK, FIN, Frame, HELLO, NOTIFY, UNSET};
 use spoa_tests::peer::score;
 
-use crate::faults::{Effect, Fault, Memory, Special, Unit};
+use crate::fault::{Effect, Fault, Memory, Special, Unit};
 
 /// The largest number of bytes that an agent without limits keeps. The kit allows 16 MiB.
 const KEPT_MAX: usize = 128 << 20;
@@ -262,7 +262,7 @@ impl Served {
         for effect in effects {
             match effect {
                 Effect::Feed(bytes) => self.feed(state, &bytes),
-                Effect::Send(bytes) => self.send(state, &bytes),
+                Effect::Send(bytes) => self.send(&bytes),
                 Effect::Stash => state.memory.stash = bytes.to_vec(),
                 Effect::FeedStash => {
                     self.feed(state, bytes);
@@ -286,6 +286,7 @@ impl Served {
         }
     }
 
+    /// Hands bytes to the connection as if they had been read.
     fn feed(&self, state: &mut State, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             state.connection.lend_buffers(&mut state.spare);
@@ -318,7 +319,7 @@ impl Served {
             for frame in Frame::read_all(&bytes) {
                 let changed = (self.agent.fault.output)(&frame, &state.memory);
                 for part in changed.unwrap_or_else(|| vec![frame.encode()]) {
-                    self.write(state, &frame, &part);
+                    self.write(&frame, &part);
                 }
             }
         }
@@ -328,7 +329,7 @@ impl Served {
         }
     }
 
-    fn write(&self, state: &mut State, frame: &Frame, bytes: &[u8]) {
+    fn write(&self, frame: &Frame, bytes: &[u8]) {
         match self.agent.fault.special {
             Special::AnswersElsewhere if frame.kind == ACK && frame.sid == 5 => {
                 let served = lock(&self.agent.served);
@@ -337,15 +338,15 @@ impl Served {
                 let _ = (&*stream).write_all(bytes);
             }
             Special::WritesInParts => {
-                self.send(state, bytes);
+                self.send(bytes);
                 // The next part must not join this one in the buffer of the peer.
                 thread::sleep(Duration::from_millis(20));
             }
-            _ => self.send(state, bytes),
+            _ => self.send(bytes),
         }
     }
 
-    fn send(&self, _: &State, bytes: &[u8]) {
+    fn send(&self, bytes: &[u8]) {
         match self.agent.fault.special {
             Special::DropsUnwritten => {
                 let _ = self.stream.set_nonblocking(true);

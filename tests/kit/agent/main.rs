@@ -4,6 +4,7 @@
 //! does not announce fragmentation. `faulty-agent list` prints, for each fault, its case and the other cases that have to fail.
 
 mod connection;
+mod fault;
 mod faults;
 
 use std::env;
@@ -17,7 +18,8 @@ use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
 
 use connection::{Agent, Served};
-use faults::{FAULTS, Fault, NONE, Special};
+use fault::{Fault, NONE, Special};
+use faults::FAULTS;
 
 fn main() {
     let arguments: Vec<_> = env::args().collect();

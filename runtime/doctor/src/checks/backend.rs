@@ -131,8 +131,8 @@ fn is_name(address: &str) -> bool {
     is_known(address) && !is_ip && !address.contains(['@', '/'])
 }
 
-/// Returns the line that chooses the protocol of health checks, of which the last one counts. `None` if another port is checked, which
-/// may speak another protocol, or if nothing is checked.
+/// Returns the line that sets the protocol of health checks; the last one counts. `None` if nothing is checked, or another port, which
+/// may have another protocol.
 fn check_option<'p>(backend: &'p Proxy, servers: &[Server<'p>]) -> Option<Option<&'p Line>> {
     const CHECKS: [&str; 10] = [
         "external-check",

@@ -104,7 +104,7 @@ impl Headers<'_> {
         }
     }
 
-    /// Lines of a header, of which a client may send more.
+    /// Checks arguments that read one line of a header, because a client may send several.
     fn lines(&self, findings: &mut Vec<Finding>) {
         let of_lines = self.all.iter().filter(|(argument, _, _)| argument.fetch().ends_with("fhdr"));
         if of_lines.clone().next().is_none() || self.is_counted("fhdr_cnt(") {

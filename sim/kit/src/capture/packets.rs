@@ -167,3 +167,81 @@ fn format_error(packets: usize, error: PcapError) -> CaptureError {
         other => CaptureError::Format { packets, reason: other.to_string() },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use etherparse::PacketBuilder;
+    use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
+
+    use super::*;
+
+    /// Returns an IP packet with a TCP segment.
+    fn ip_packet() -> Vec<u8> {
+        let builder = PacketBuilder::ipv4([192, 0, 2, 1], [192, 0, 2, 2], 64).tcp(40000, 12345, 7, 100).fin();
+        let mut packet = Vec::new();
+        builder.write(&mut packet, b"bytes").expect("a buffer can be written");
+        packet
+    }
+
+    /// Returns the segments of a capture in the classic format with one packet.
+    fn read_one(link: DataLink, data: &[u8], orig_len: usize) -> Result<Vec<Segment>, CaptureError> {
+        let header = PcapHeader { datalink: link, ..PcapHeader::default() };
+        let mut writer = PcapWriter::with_header(Vec::new(), header).expect("a buffer can be written");
+        let packet = PcapPacket::new(Duration::from_micros(3), orig_len as u32, data);
+        writer.write_packet(&packet).expect("a buffer can be written");
+        let mut segments = Vec::new();
+        read(&writer.into_writer()[..], |segment| segments.push(segment)).map(|()| segments)
+    }
+
+    #[test]
+    fn segments_are_read_behind_every_link_header() {
+        let ip = ip_packet();
+        let with = |header: &[u8]| [header, &ip].concat();
+        let mut ethernet = [0; 14];
+        ethernet[12..].copy_from_slice(&[8, 0]);
+        let mut cooked = [0; 16];
+        cooked[14..].copy_from_slice(&[8, 0]);
+        let mut cooked_2 = [0; 20];
+        cooked_2[..2].copy_from_slice(&[8, 0]);
+        for (link, data) in [
+            (DataLink::RAW, ip.clone()),
+            (DataLink::ETHERNET, with(&ethernet)),
+            (DataLink::LINUX_SLL, with(&cooked)),
+            (DataLink::LINUX_SLL2, with(&cooked_2)),
+            (DataLink::NULL, with(&[2, 0, 0, 0])),
+        ] {
+            let segments = read_one(link, &data, data.len()).expect("a capture");
+            let [segment] = &segments[..] else { panic!("{link:?}: expected a segment, got {segments:?}") };
+            assert_eq!((segment.at, segment.sequence, &segment.payload[..]), (3000, 7, &b"bytes"[..]), "{link:?}");
+            assert_eq!((segment.from.port(), segment.to.port(), segment.missing), (40000, 12345, 0), "{link:?}");
+            assert!(segment.flags.fin && !segment.flags.syn, "{link:?}");
+        }
+    }
+
+    #[test]
+    fn missing_bytes_are_counted_and_other_packets_left_out() {
+        let ip = ip_packet();
+        let segments = read_one(DataLink::RAW, &ip[..ip.len() - 2], ip.len()).expect("a capture");
+        assert_eq!((&segments[0].payload[..], segments[0].missing), (&b"byt"[..], 2));
+        assert_eq!(read_one(DataLink::RAW, b"no packet", 9).expect("a capture"), []);
+        let error = read_one(DataLink::USB_LINUX, &ip, ip.len()).expect_err("no network").to_string();
+        assert!(error.contains("USB_LINUX"), "{error}");
+    }
+
+    #[test]
+    fn times_have_the_resolution_of_their_interface() {
+        for (resolution, at, expected) in [
+            (None, 5, 5000),
+            (Some(9), 5, 5),
+            (Some(3), 5, 5_000_000),
+            (Some(12), 5000, 5),
+            (Some(0x81), 3, 1_500_000_000),
+        ] {
+            let options = resolution.map(InterfaceDescriptionOption::IfTsResol).into_iter().collect();
+            let interface = InterfaceDescriptionBlock { linktype: DataLink::RAW, snaplen: 0, options };
+            assert_eq!(nanoseconds(at, &interface), expected, "{resolution:?}");
+        }
+    }
+}

@@ -9,8 +9,8 @@ use spoa_sim_haproxy::recording::{LinkEvent, Recording, Side};
 
 use super::packets::{self, CaptureError, Flags, Segment};
 
-/// The largest number of bytes of one direction that wait for a missing segment.
-const HELD_MAX: usize = 1 << 20;
+/// The largest number of segments of one direction that wait for a missing one. Each has up to 64 KiB.
+const HELD_MAX: usize = 1024;
 
 /// The conversations of a capture.
 #[derive(Clone, Debug, Default)]
@@ -19,13 +19,13 @@ pub struct Import {
     pub recording: Recording,
     /// The end points of each connection of the recording: HAProxy's, and the agent's.
     pub connections: Vec<(SocketAddr, SocketAddr)>,
-    /// The parts that the capture does not have.
+    /// The parts that are missing in the capture.
     pub notes: Vec<Note>,
     /// The number of segments of the port.
     pub segments: usize,
 }
 
-/// A part of a conversation that the capture does not have. It is left out, not guessed.
+/// A part of a conversation that is missing in the capture. It is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
     /// The capture begins after this connection.
@@ -102,21 +102,28 @@ struct Flow {
     link: u32,
     /// HAProxy's bytes, and those of the agent.
     directions: [Direction; 2],
-    /// Both directions have ended, or bytes are missing.
+    /// True if both directions have ended, or bytes are missing.
     is_over: bool,
 }
 
 /// The bytes of one side.
 #[derive(Default)]
 struct Direction {
-    /// The sequence number of the next byte; `None` before the SYN.
-    next: Option<u32>,
+    /// The sequence number of the first byte; `None` before the SYN.
+    first: Option<u32>,
     /// The number of bytes so far.
     len: u64,
-    /// Segments after a missing one, by their distance from `len`: payload, the number of missing bytes, and FIN.
-    held: BTreeMap<u64, (Vec<u8>, usize, bool)>,
-    held_bytes: usize,
+    /// Segments that are not delivered, by the number of bytes before each.
+    held: BTreeMap<u64, Held>,
     has_ended: bool,
+}
+
+/// A segment that waits for those before it.
+struct Held {
+    payload: Vec<u8>,
+    /// The number of bytes after the payload that the capture does not have.
+    missing: usize,
+    fin: bool,
 }
 
 impl Assembly {
@@ -147,9 +154,9 @@ impl Assembly {
     }
 
     fn open(&mut self, key: (SocketAddr, SocketAddr), sequence: u32) {
-        let next = sequence.wrapping_add(1);
+        let first = sequence.wrapping_add(1);
         // A SYN that is sent again opens no other connection.
-        if self.flows.get(&key).is_some_and(|flow| flow.directions[0].next == Some(next)) {
+        if self.flows.get(&key).is_some_and(|flow| flow.directions[0].first == Some(first)) {
             return;
         }
         self.unknown.remove(&key);
@@ -159,7 +166,7 @@ impl Assembly {
         let link = self.import.connections.len() as u32;
         self.import.connections.push(key);
         self.import.recording.push(self.last, link, LinkEvent::Open);
-        let haproxy = Direction { next: Some(next), ..Direction::default() };
+        let haproxy = Direction { first: Some(first), ..Direction::default() };
         self.flows.insert(key, Flow { link, directions: [haproxy, Direction::default()], is_over: false });
     }
 
@@ -176,7 +183,7 @@ impl Flow {
         let direction = &mut self.directions[usize::from(side == Side::Agent)];
         let Flags { syn, fin, rst, .. } = segment.flags;
         if syn {
-            direction.next.get_or_insert(segment.sequence.wrapping_add(1));
+            direction.first.get_or_insert(segment.sequence.wrapping_add(1));
             return;
         }
         if rst {
@@ -184,7 +191,7 @@ impl Flow {
             self.is_over = true;
             return;
         }
-        let Some(next) = direction.next else {
+        let Some(first) = direction.first else {
             // The answer to the SYN is missing.
             if !segment.payload.is_empty() {
                 import.notes.push(Note::Gap { link: self.link, side, after: 0 });
@@ -193,15 +200,18 @@ impl Flow {
             return;
         };
         // The distance is negative for bytes that were sent before.
+        let next = first.wrapping_add(direction.len as u32);
         let distance = i64::from(segment.sequence.wrapping_sub(next) as i32);
         let old = usize::try_from(-distance).unwrap_or(0).min(segment.payload.len());
-        let payload = segment.payload[old..].to_vec();
-        if payload.is_empty() && segment.missing == 0 && !fin {
+        let held = Held { payload: segment.payload[old..].to_vec(), missing: segment.missing, fin };
+        if held.payload.is_empty() && held.missing == 0 && !fin {
             return;
         }
-        let offset = direction.len + u64::try_from(distance).unwrap_or(0);
-        direction.held_bytes += payload.len();
-        direction.held.entry(offset).or_insert((payload, segment.missing, fin));
+        let before = direction.len + u64::try_from(distance).unwrap_or(0);
+        // Of two copies the longer one has more of the conversation.
+        if direction.held.get(&before).is_none_or(|known| known.payload.len() < held.payload.len()) {
+            direction.held.insert(before, held);
+        }
         self.deliver(side, at, import);
     }
 
@@ -210,11 +220,9 @@ impl Flow {
         let direction = &mut self.directions[usize::from(side == Side::Agent)];
         while let Some(entry) = direction.held.first_entry().filter(|entry| *entry.key() <= direction.len) {
             let old = (direction.len - entry.key()) as usize;
-            let (mut payload, missing, fin) = entry.remove();
-            direction.held_bytes -= payload.len();
+            let Held { mut payload, missing, fin } = entry.remove();
             payload.drain(..old.min(payload.len()));
             direction.len += payload.len() as u64;
-            direction.next = direction.next.map(|next| next.wrapping_add(payload.len() as u32));
             if !payload.is_empty() {
                 import.recording.push(at, self.link, LinkEvent::Bytes(side, payload));
             }
@@ -228,7 +236,7 @@ impl Flow {
                 import.recording.push(at, self.link, LinkEvent::Fin(side));
             }
         }
-        if direction.held_bytes > HELD_MAX {
+        if direction.held.len() > HELD_MAX {
             import.notes.push(Note::Gap { link: self.link, side, after: direction.len });
             self.is_over = true;
             return;
@@ -334,6 +342,49 @@ mod tests {
             let ends = import.recording.steps.iter().filter(|step| matches!(step.event, LinkEvent::Fin(_))).count();
             assert_eq!(ends, 2, "{order:?}");
         }
+    }
+
+    /// Packets are captured twice with `tcpdump -i any`.
+    #[test]
+    fn many_copies_of_a_segment_are_held_once() {
+        let big = recording(vec![
+            LinkEvent::Open,
+            LinkEvent::Bytes(Side::Haproxy, vec![1; 30_000]),
+            LinkEvent::Bytes(Side::Haproxy, vec![2; 30_000]),
+        ]);
+        let (bytes, packets) = capture(&big);
+        let order = [&[0, 1, 2][..], &[4; HELD_MAX + 1], &[3]].concat();
+        let import = import_bytes(&reordered(&bytes, &packets, &order));
+        assert_eq!((import.notes.len(), import.recording.steps.len()), (0, 3));
+    }
+
+    #[test]
+    fn the_longer_copy_of_a_segment_counts() {
+        let addr = |port| SocketAddr::from(([192, 0, 2, 1], port));
+        let segment = |sequence, payload: &[u8], missing, syn| Segment {
+            at: 0,
+            from: addr(40000),
+            to: addr(AGENT_PORT),
+            sequence,
+            flags: Flags { syn, ..Flags::default() },
+            payload: payload.to_vec(),
+            missing,
+        };
+        let mut assembly = Assembly::default();
+        // The last segment of three arrives first: cut off, whole, and cut off again.
+        for (sequence, payload, missing, syn) in [
+            (0, &b""[..], 0, true),
+            (4, b"d", 2, false),
+            (4, b"def", 0, false),
+            (4, b"de", 1, false),
+            (1, b"abc", 0, false),
+        ] {
+            assembly.segment(AGENT_PORT, &segment(sequence, payload, missing, syn));
+        }
+        let import = assembly.finish();
+        let bytes: Vec<_> = import.recording.steps.into_iter().map(|step| step.event).collect();
+        let part = |text: &[u8]| LinkEvent::Bytes(Side::Haproxy, text.to_vec());
+        assert_eq!((bytes, import.notes), (vec![LinkEvent::Open, part(b"abc"), part(b"def")], vec![]));
     }
 
     #[test]

@@ -112,6 +112,11 @@ impl Engine {
             Self::Mux => "mux",
         }
     }
+
+    /// Returns the engine with this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Applet, Self::Mux].into_iter().find(|engine| engine.word() == word)
+    }
 }
 
 impl Needs {

@@ -36,9 +36,7 @@ impl Announced {
             None => return Err("AGENT-HELLO without version".into()),
         }
         let max_frame_size = match value("max-frame-size") {
-            Some(Value::Uint32(size) | Value::Uint64(size)) => *size,
-            Some(Value::Int32(size) | Value::Int64(size)) => u64::try_from(*size).unwrap_or(0),
-            Some(_) => return Err("AGENT-HELLO with a max-frame-size that is no integer".into()),
+            Some(size) => size.as_unsigned().ok_or("AGENT-HELLO with a max-frame-size that is no positive integer")?,
             None => return Err("AGENT-HELLO without max-frame-size".into()),
         };
         if !(256..=offered).contains(&max_frame_size) {
@@ -79,11 +77,7 @@ pub(super) fn describe(frame: &Frame) -> String {
 /// Returns the status code of an AGENT-DISCONNECT.
 pub(crate) fn disconnect_code(frame: &Frame) -> Option<u64> {
     let items = read_kv(&frame.payload)?;
-    items.into_iter().find_map(|(key, value)| match value {
-        Value::Uint32(code) | Value::Uint64(code) if key == "status-code" => Some(code),
-        Value::Int32(code) | Value::Int64(code) if key == "status-code" => u64::try_from(code).ok(),
-        _ => None,
-    })
+    items.iter().find(|(key, _)| key == "status-code")?.1.as_unsigned()
 }
 
 #[cfg(test)]
@@ -115,7 +109,10 @@ mod tests {
             (vec![("version", Value::Null), size.clone()], "a version that is no string"),
             (vec![size.clone()], "without version"),
             (vec![version("2.0")], "without max-frame-size"),
-            (vec![version("2.0"), ("max-frame-size", Value::text("256"))], "a max-frame-size that is no integer"),
+            (
+                vec![version("2.0"), ("max-frame-size", Value::text("256"))],
+                "a max-frame-size that is no positive integer",
+            ),
             (vec![version("2.0"), size, ("capabilities", Value::Null)], "capabilities that are no string"),
         ] {
             let frame = Frame::new(AGENT_HELLO, (0, 0), kv(&items)).encode();

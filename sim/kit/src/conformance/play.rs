@@ -13,7 +13,7 @@ use crate::peer::{Arrival, End, Peer};
 use crate::recorder::Recorder;
 use crate::subject::Subject;
 
-/// The outcome of a case. It is an error if the conversation ended before the point of the case.
+/// The outcome of a case. An outcome is an error if the conversation ended before the rule could be checked.
 pub(super) type Played = Result<Outcome, Outcome>;
 
 /// The frame size that every HELLO of the kit offers: HAProxy's default.
@@ -23,7 +23,7 @@ pub(crate) const FRAME_SIZE: u64 = 16380;
 /// all of it then.
 pub(crate) const HEADER_MAX: usize = 10;
 
-/// The means of a case.
+/// Everything that a case uses.
 pub(super) struct Play<'r> {
     pub(super) subject: &'r mut Subject,
     pub(super) question: &'r Question,
@@ -60,12 +60,12 @@ impl Play<'_> {
     }
 
     /// Opens a connection whose receive buffer is small, and completes the handshake.
-    pub(super) fn ready_with_small_buffer(&self) -> Result<(Peer, Announced), Outcome> {
+    pub(super) fn ready_with_small_buffer(&self) -> Result<Peer, Outcome> {
         let mut peer = Peer::connect_with_small_buffer(self.subject.address(), self.timeout, &self.recorder)
             .map_err(|error| early(cannot_connect(&error)))?;
         peer.send(&self.hello.encode());
-        let announced = self.announced(&mut peer, FRAME_SIZE)?;
-        Ok((peer, announced))
+        self.announced(&mut peer, FRAME_SIZE)?;
+        Ok(peer)
     }
 
     /// Opens a connection and completes the handshake.
@@ -101,9 +101,21 @@ impl Play<'_> {
 
     /// Checks that the agent accepts this HELLO, and answers the question afterwards.
     pub(super) fn accepts(&self, hello: &Hello) -> Played {
-        let (mut peer, announced) = self.ready_with(hello)?;
+        self.accepts_bytes(&hello.encode(), FRAME_SIZE)
+    }
+
+    /// Checks that the agent accepts this HELLO, which offers frames of `offered` bytes, and answers the question afterwards.
+    pub(super) fn accepts_bytes(&self, hello: &[u8], offered: u64) -> Played {
+        let mut peer = self.connect()?;
+        peer.send(hello);
+        self.accepted(&mut peer, offered)
+    }
+
+    /// Checks that the agent has accepted a HELLO, which offered frames of `offered` bytes, and answers the question afterwards.
+    pub(super) fn accepted(&self, peer: &mut Peer, offered: u64) -> Played {
+        let announced = self.announced(peer, offered)?;
         let got = format!("AGENT-HELLO {} {}", announced.max_frame_size, announced.capabilities.join(","));
-        Ok(Outcome { answer: Judged::good(got.trim_end()), end: self.still_serves(&mut peer) })
+        Ok(Outcome { answer: Judged::good(got.trim_end()), end: self.still_serves(peer) })
     }
 
     /// Checks that the agent refuses these bytes, which are the first of a connection.
@@ -162,6 +174,18 @@ impl Play<'_> {
         Outcome { answer, end: self.still_serves(peer) }
     }
 
+    /// Sends a NOTIFY and reads its ACK, which the case needs to go on.
+    pub(super) fn asked(&self, peer: &mut Peer, bytes: &[u8], ids: (u64, u64), answered: bool) -> Result<(), Outcome> {
+        peer.send(bytes);
+        self.needs_ack(peer, ids, answered)
+    }
+
+    /// Reads the ACK to a NOTIFY, which the case needs to go on.
+    pub(super) fn needs_ack(&self, peer: &mut Peer, ids: (u64, u64), answered: bool) -> Result<(), Outcome> {
+        let answer = self.acked(peer, &[ids], answered);
+        if answer.verdict.status() == Status::Fail { Err(early(answer)) } else { Ok(()) }
+    }
+
     /// Reads ACKs to `ids`, each once and in any order.
     pub(super) fn acked(&self, peer: &mut Peer, ids: &[(u64, u64)], answered: bool) -> Judged {
         let mut left = ids.to_vec();
@@ -218,7 +242,7 @@ impl Play<'_> {
     /// Checks that the memory of the agent has not grown by more than the limit since it was `before`.
     pub(super) fn memory_since(&self, before: Option<u64>) -> Judged {
         let (Some(before), Some(now)) = (before, self.subject.memory()) else {
-            return Judged::good("memory not measured");
+            return Judged::wrong("no process", "an agent that runs");
         };
         let grown = now.saturating_sub(before) >> 20;
         let max = self.memory_max >> 20;
@@ -226,7 +250,7 @@ impl Play<'_> {
     }
 }
 
-/// An outcome of a conversation that ended before the point of the case.
+/// Returns the outcome of a conversation that ended before the rule could be checked.
 pub(super) fn early(answer: Judged) -> Outcome {
     Outcome { answer, end: Judged::good("not reached") }
 }

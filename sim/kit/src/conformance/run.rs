@@ -48,11 +48,11 @@ impl Default for Options {
 /// The choice of cases.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    /// The engine that the kit plays; `None` for both. Then HELLOs are those of the mux engine, except in cases of the other.
+    /// The engine that the kit plays. `None` plays both: a case of one engine has its HELLO, and all others have the HELLO of mux.
     pub engine: Option<Engine>,
     /// The least important level.
     pub level: Level,
-    /// Parts of ids, one of which a case must contain. If there are none, every case is chosen.
+    /// Chooses the cases whose id contains one of these texts; all cases if there are none.
     pub patterns: Vec<String>,
 }
 
@@ -103,12 +103,14 @@ pub struct Run<'r> {
     engine: Option<Engine>,
     /// The content of the AGENT-HELLO to a HELLO of HAProxy; `None` if it has not completed a handshake.
     announced: Option<Announced>,
+    /// True if the agent has to be started again before the next case.
+    is_down: bool,
 }
 
 impl<'r> Run<'r> {
     /// Learns what the agent announces. An agent that cannot complete a handshake announces nothing.
     pub fn new(subject: &'r mut Subject, options: &'r Options, engine: Option<Engine>) -> Self {
-        let mut run = Self { subject, options, engine, announced: None };
+        let mut run = Self { subject, options, engine, announced: None, is_down: false };
         let play = run.play(None, Recorder::default());
         run.announced = play.ready_with(&play.hello).ok().map(|(_, announced)| announced);
         run
@@ -119,7 +121,7 @@ impl<'r> Run<'r> {
         self.announced.as_ref()
     }
 
-    /// Runs a case. Restarts the agent afterwards if it does not serve any more and the kit has started it.
+    /// Runs a case. Restarts the agent first if the last case has ended it and the kit has started it.
     ///
     /// # Errors
     /// If the agent cannot be restarted.
@@ -139,6 +141,9 @@ impl<'r> Run<'r> {
             result.note = Some(case.needs.describe());
             return Ok((result, Recording::default()));
         }
+        if std::mem::take(&mut self.is_down) {
+            self.subject.restart()?;
+        }
         let start = Instant::now();
         let recorder = Recorder::default();
         let mut play = self.play(case.engine, recorder.clone());
@@ -149,11 +154,11 @@ impl<'r> Run<'r> {
         result.outcome = Some(outcome);
         result.recording = shortened(recording.to_string());
         if case.stops_agent {
-            self.subject.restart()?;
+            self.is_down = true;
         } else if let Err(reason) = self.check_serves() {
             result.status = Status::Fail;
             result.note = Some(format!("the agent does not serve after the case: {reason}"));
-            self.subject.restart()?;
+            self.is_down = true;
         }
         Ok((result, recording))
     }

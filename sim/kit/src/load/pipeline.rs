@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use std::{array, mem};
 
 use mio::unix::SourceFd;
@@ -30,7 +30,7 @@ struct Connection {
     sent: u64,
 }
 
-pub(super) fn run(load: &Load, connections: usize, in_flight: usize) -> Result<Figures, LoadError> {
+pub(super) fn run(load: &Load, connections: usize, in_flight: usize, warm_up: Duration) -> Result<Figures, LoadError> {
     let mut poll = Poll::new()?;
     let notify = load.question.encode();
     let mut all = (0..connections).map(|_| Connection::open(load, in_flight)).collect::<Result<Vec<_>, _>>()?;
@@ -52,11 +52,11 @@ pub(super) fn run(load: &Load, connections: usize, in_flight: usize) -> Result<F
             return Err(LoadError::Silence);
         }
         let now = Instant::now();
-        if since.is_none() && now - start >= load.warm_up {
+        if since.is_none() && now - start >= warm_up {
             since = Some((now, cpu()));
             latencies.reset();
         }
-        if let Some((since, before)) = since.filter(|_| measured.is_none() && now - start >= load.warm_up + load.time) {
+        if let Some((since, before)) = since.filter(|_| measured.is_none() && now - start >= warm_up + load.time) {
             let cpu = cpu().zip(before).map(|(after, before)| after.saturating_sub(before));
             measured = Some(figures(&latencies, since.elapsed(), cpu));
         }

@@ -3,7 +3,7 @@
 use crate::bytes::{FIN, Value, read_kv};
 use crate::conformance::case::Level::{Haproxy, Must, Should};
 use crate::conformance::case::{Case, Needs};
-use crate::conformance::play::{FRAME_SIZE, HEADER_MAX, Play, Played, closed, sent, worst_of};
+use crate::conformance::play::{FRAME_SIZE, HEADER_MAX, Play, Played, closed, early, sent, worst_of};
 use crate::conformance::verdict::{Judged, Outcome};
 use crate::frames::Hello;
 use crate::peer::End;
@@ -27,9 +27,7 @@ pub(super) const CASES: &[Case] = &[
         |play| {
             let mut peer = play.connect()?;
             peer.send_bytewise(&play.hello.encode());
-            let announced = play.announced(&mut peer, FRAME_SIZE)?;
-            let got = format!("AGENT-HELLO {}", announced.max_frame_size);
-            Ok(Outcome { answer: Judged::good(got), end: play.still_serves(&mut peer) })
+            play.accepted(&mut peer, FRAME_SIZE)
         },
     ),
     Case::new(
@@ -73,13 +71,7 @@ pub(super) const CASES: &[Case] = &[
         "3.2.4/key-twice",
         "Of two items with the same key the last one counts.",
         "spop_conn_handle_hello does so with AGENT-HELLO",
-        |play| {
-            let mut peer = play.connect()?;
-            peer.send(&play.hello.clone().and("max-frame-size", Value::Uint32(1000)).encode());
-            let announced = play.announced(&mut peer, 1000)?;
-            let got = format!("AGENT-HELLO {}", announced.max_frame_size);
-            Ok(Outcome { answer: Judged::good(got), end: play.still_serves(&mut peer) })
-        },
+        |play| play.accepts_bytes(&play.hello.clone().and("max-frame-size", Value::Uint32(1000)).encode(), 1000),
     ),
     Case::new(
         Must,
@@ -96,13 +88,7 @@ pub(super) const CASES: &[Case] = &[
         "3.2.4/frame-size-256",
         "The smallest frame size, 256, is accepted, and AGENT-HELLO does not exceed it.",
         "SPOP_MIN_FRAME_SIZE",
-        |play| {
-            let mut peer = play.connect()?;
-            peer.send(&play.hello.clone().with("max-frame-size", Value::Uint32(256)).encode());
-            let announced = play.announced(&mut peer, 256)?;
-            let got = format!("AGENT-HELLO {}", announced.max_frame_size);
-            Ok(Outcome { answer: Judged::good(got), end: play.still_serves(&mut peer) })
-        },
+        |play| play.accepts_bytes(&play.hello.clone().with("max-frame-size", Value::Uint32(256)).encode(), 256),
     ),
     Case::new(
         Should,
@@ -218,15 +204,16 @@ fn hello_in_one_piece(play: &mut Play<'_>) -> Played {
     for _ in 0..WHOLE_HELLOS {
         let mut peer = play.connect()?;
         peer.send(&play.hello.encode());
-        let mut reads = vec![peer.read_once()];
-        while reads.last().is_some_and(|len| *len > 0) && !peer.has_frame() {
-            let read = reads.iter().sum::<usize>();
+        let mut read = peer.read_once();
+        while !peer.has_frame() {
             if read > HEADER_MAX {
-                let answer =
-                    Judged::wrong(format!("{read} bytes of AGENT-HELLO, then the others"), "AGENT-HELLO in one piece");
-                return Ok(Outcome { answer, end: Judged::good("open") });
+                let got = format!("{read} bytes of AGENT-HELLO, then the others");
+                return Err(early(Judged::wrong(got, "AGENT-HELLO in one piece")));
             }
-            reads.push(peer.read_once());
+            match peer.read_once() {
+                0 => break,
+                more => read += more,
+            }
         }
         play.announced(&mut peer, FRAME_SIZE)?;
     }
@@ -254,8 +241,7 @@ fn health_check(play: &mut Play<'_>) -> Played {
     } else {
         Judged::good(format!("AGENT-HELLO {}", announced.max_frame_size))
     };
-    // HAProxy resets the connection itself as soon as it has the answer, so an agent that leaves it open costs nothing if it
-    // notices that.
+    // HAProxy resets the connection as soon as it has the answer, so an agent need not close it first.
     let end = if end == End::Silence { Judged::tolerated("open", "FIN") } else { closed(end) };
     Ok(Outcome { answer, end })
 }

@@ -1,7 +1,7 @@
 //! Frames that the agent has to refuse after the handshake (SPOE.txt 3.1, 3.2 and 3.5).
 //!
-//! HAProxy never sends them, but a broken agent that reads on gives answers to the wrong clients, and one that waits makes each
-//! of them wait for HAProxy's processing timeout.
+//! HAProxy never sends them. But an agent that continues after such a frame may answer the wrong client, and an agent that waits
+//! delays every client by HAProxy's processing timeout.
 
 use super::notify::sized;
 use crate::bytes::{ACK, AGENT_DISCONNECT, AGENT_HELLO, FIN, Frame, NOTIFY, hex, string};

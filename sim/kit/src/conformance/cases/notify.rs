@@ -4,9 +4,9 @@ use crate::bytes::{ACK, Frame, NOTIFY, Value, message};
 use crate::conformance::case::Level::{Haproxy, Must, Should};
 use crate::conformance::case::{Case, Engine, Needs};
 use crate::conformance::play::{Play, Played, sent, words};
-use crate::conformance::verdict::{Judged, Outcome, Status, Verdict};
+use crate::conformance::verdict::{Judged, Outcome, Status};
 use crate::frames::notify;
-use crate::peer::{Arrival, Peer};
+use crate::peer::Arrival;
 
 /// The number of NOTIFYs that HAProxy has in flight on a connection.
 const IN_FLIGHT: u64 = 20;
@@ -43,11 +43,7 @@ pub(super) const CASES: &[Case] = &[
                 let ids = (2 * cut as u64 + 1, 1);
                 let bytes = play.question.notify(ids.0, ids.1);
                 peer.send_alone(&bytes[..cut]);
-                peer.send(&bytes[cut..]);
-                let answer = play.acked(&mut peer, &[ids], true);
-                if answer.verdict.status() == Status::Fail {
-                    return Ok(Outcome { answer, end: Judged::good("open") });
-                }
+                play.asked(&mut peer, &bytes[cut..], ids, true)?;
             }
             Ok(Outcome { answer: Judged::good(format!("{} ACKs", len - 1)), end: play.still_serves(&mut peer) })
         },
@@ -188,15 +184,11 @@ pub(super) const CASES: &[Case] = &[
         "an operator may write another fetch in `args`",
         |play| {
             let mut peer = play.ready()?;
-            for (number, (name, value)) in (0..).zip(values()).filter(|(_, (_, value))| *value != Value::Null) {
+            for (number, (_, value)) in (0..).zip(values()).filter(|(_, (_, value))| *value != Value::Null) {
                 let args: Vec<_> = play.question.args.iter().map(|(name, _)| (name.as_str(), value.clone())).collect();
                 let ids = (2 * number + 1, 1);
-                peer.send(&notify(ids.0, ids.1, &[message(&play.question.message, &args)]));
-                let Judged { got, verdict } = play.acked(&mut peer, &[ids], false);
-                if verdict.status() == Status::Fail {
-                    let answer = Judged { got: format!("{got} to the value {name}"), verdict };
-                    return Ok(Outcome { answer, end: Judged::good("open") });
-                }
+                let bytes = notify(ids.0, ids.1, &[message(&play.question.message, &args)]);
+                play.asked(&mut peer, &bytes, ids, false)?;
             }
             Ok(Outcome { answer: Judged::good("an ACK to each type"), end: play.still_serves(&mut peer) })
         },
@@ -233,12 +225,7 @@ pub(super) const CASES: &[Case] = &[
         "3.2.1/pipelined",
         "With pipelining, 20 NOTIFYs in one segment are each answered once, in any order.",
         "SPOE.txt 3.2.1: pipelining; HAProxy has up to 20 in flight",
-        |play| {
-            let mut peer = play.ready()?;
-            let ids: Vec<_> = (0..IN_FLIGHT).map(|n| (2 * n + 1, 1)).collect();
-            let bytes: Vec<u8> = ids.iter().flat_map(|&(sid, fid)| play.question.notify(sid, fid)).collect();
-            Ok(play.acks(&mut peer, &bytes, &ids, true))
-        },
+        |play| asks_together(play, IN_FLIGHT),
     )
     .needs(Needs::Capability("pipelining")),
     Case::new(
@@ -246,12 +233,7 @@ pub(super) const CASES: &[Case] = &[
         "3.2.1/more-than-20-in-flight",
         "More than 20 NOTIFYs in flight are each answered: HAProxy frees the slot of an event that has timed out.",
         "59 unanswered NOTIFYs were seen on one connection",
-        |play| {
-            let mut peer = play.ready()?;
-            let ids: Vec<_> = (0..60).map(|n| (2 * n + 1, 1)).collect();
-            let bytes: Vec<u8> = ids.iter().flat_map(|&(sid, fid)| play.question.notify(sid, fid)).collect();
-            Ok(play.acks(&mut peer, &bytes, &ids, true))
-        },
+        |play| asks_together(play, 60),
     )
     .needs(Needs::Capability("pipelining")),
     Case::new(
@@ -262,11 +244,8 @@ pub(super) const CASES: &[Case] = &[
         |play| {
             let mut peer = play.ready()?;
             for n in 0..100 {
-                peer.send(&play.question.notify(2 * n + 1, 1));
-                let answer = play.acked(&mut peer, &[(2 * n + 1, 1)], true);
-                if answer.verdict != Verdict::Good {
-                    return Ok(Outcome { answer, end: Judged::good("open") });
-                }
+                let ids = (2 * n + 1, 1);
+                play.asked(&mut peer, &play.question.notify(ids.0, ids.1), ids, true)?;
             }
             Ok(Outcome { answer: Judged::good("100 ACKs"), end: play.still_serves(&mut peer) })
         },
@@ -279,9 +258,9 @@ pub(super) const CASES: &[Case] = &[
         |play| {
             let hello = play.hello.clone().with("capabilities", Value::text(""));
             let (mut peer, _) = play.ready_with(&hello)?;
-            peer.send(&[play.question.notify(1, 1), play.question.notify(3, 1)].concat());
-            let first = play.acked(&mut peer, &[(1, 1)], true);
-            let answer = if first.verdict == Verdict::Good { play.acked(&mut peer, &[(3, 1)], true) } else { first };
+            let both = [play.question.notify(1, 1), play.question.notify(3, 1)].concat();
+            play.asked(&mut peer, &both, (1, 1), true)?;
+            let answer = play.acked(&mut peer, &[(3, 1)], true);
             Ok(Outcome { answer, end: play.still_serves(&mut peer) })
         },
     ),
@@ -292,12 +271,9 @@ pub(super) const CASES: &[Case] = &[
         "spop_conn_new_stream",
         |play| {
             let mut peer = play.ready()?;
-            peer.send(&play.question.notify(1, 1));
-            let first = play.acked(&mut peer, &[(1, 1)], true);
-            if first.verdict != Verdict::Good {
-                return Ok(Outcome { answer: first, end: Judged::good("open") });
-            }
-            Ok(play.acks(&mut peer, &play.question.notify(1, 1), &[(1, 1)], true))
+            let notify = play.question.notify(1, 1);
+            play.asked(&mut peer, &notify, (1, 1), true)?;
+            Ok(play.acks(&mut peer, &notify, &[(1, 1)], true))
         },
     ),
     Case::new(
@@ -337,6 +313,14 @@ pub(super) const CASES: &[Case] = &[
 fn asks(play: &Play<'_>, ids: (u64, u64)) -> Played {
     let mut peer = play.ready()?;
     Ok(play.acks(&mut peer, &play.question.notify(ids.0, ids.1), &[ids], true))
+}
+
+/// Asks the question in this number of NOTIFYs together.
+fn asks_together(play: &Play<'_>, count: u64) -> Played {
+    let mut peer = play.ready()?;
+    let ids: Vec<_> = (0..count).map(|n| (2 * n + 1, 1)).collect();
+    let bytes: Vec<u8> = ids.iter().flat_map(|&(sid, fid)| play.question.notify(sid, fid)).collect();
+    Ok(play.acks(&mut peer, &bytes, &ids, true))
 }
 
 /// Sends a NOTIFY with these messages, one of which is the question.
@@ -399,21 +383,14 @@ fn ack_fits(play: &mut Play<'_>) -> Played {
 }
 
 fn own_connection(play: &mut Play<'_>) -> Played {
-    let mut peers: Vec<Peer> = Vec::new();
-    for _ in 0..4 {
-        peers.push(play.ready_with(&play.hello)?.0);
-    }
+    let mut peers = (0..4).map(|_| play.ready()).collect::<Result<Vec<_>, _>>()?;
     // One connection after the other, so that an ACK on another one is seen there.
     for number in 0..peers.len() {
-        peers[number].send(&play.question.notify(5, 1));
-        let answer = play.acked(&mut peers[number], &[(5, 1)], true);
-        if answer.verdict.status() == Status::Fail {
-            return Ok(Outcome { answer, end: Judged::good("open") });
-        }
+        play.asked(&mut peers[number], &play.question.notify(5, 1), (5, 1), true)?;
         for peer in &mut peers {
             let end = play.still_serves(peer);
             if end.verdict.status() == Status::Fail {
-                return Ok(Outcome { answer, end });
+                return Ok(Outcome { answer: Judged::good("an ACK"), end });
             }
         }
     }
