@@ -16,6 +16,9 @@ use super::{exit_of, worst};
 use crate::Exit;
 use crate::cli::Import;
 
+/// The number of notes that are shown. A capture that begins in the middle has one per connection.
+const NOTES_MAX: usize = 20;
+
 /// The number of findings about a rule that are shown. A fault that is in every connection would hide the others.
 const SHOWN_MAX: usize = 3;
 
@@ -87,7 +90,10 @@ fn show(capture: &Capture, judgement: &Judgement) {
         let (p50, p99, longest) = (quantile(50), quantile(99), longest.as_micros());
         println!("latency of the agent: p50 {p50} us, p99 {p99} us, longest {longest} us");
     }
-    capture.notes.iter().for_each(|note| println!("note: {note}"));
+    capture.notes.iter().take(NOTES_MAX).for_each(|note| println!("note: {note}"));
+    if let Some(more) = capture.notes.len().checked_sub(NOTES_MAX).filter(|more| *more > 0) {
+        println!("note: {more} more");
+    }
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for finding in findings {
         let count = counts.entry(finding.case).or_default();
