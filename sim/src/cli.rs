@@ -194,6 +194,25 @@ pub(crate) struct Conform {
     /// Write a capture of each case to this folder
     #[arg(long, value_name = "FOLDER")]
     pub(crate) pcapng: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) conversations: Conversations,
+}
+
+/// The conversations that are played instead of cases.
+#[derive(Args, Debug)]
+pub(crate) struct Conversations {
+    /// Play the conversations of HAProxy with these seeds instead of the cases, and make those small that fail
+    #[arg(long, value_name = "SEEDS", value_parser = range, conflicts_with_all = ["script", "patterns", "expected"])]
+    pub(crate) seeds: Option<Range<u64>>,
+    /// Play a script instead of the cases, for example one that --seeds or import has written (repeatable)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["patterns", "expected"])]
+    pub(crate) script: Vec<PathBuf>,
+    /// Write the small script of each kind of failure to this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) scripts: Option<PathBuf>,
+    /// The longest time to spend on making the script of a failure small
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub(crate) shrink_time: Duration,
 }
 
 /// The arguments of `load`.

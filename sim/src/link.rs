@@ -140,6 +140,11 @@ impl Inlet {
         self.read += len;
     }
 
+    /// True if bytes are in transit and not held.
+    pub const fn is_deliverable(&self) -> bool {
+        !self.held && self.arrived < self.bytes.len()
+    }
+
     /// True if the agent can read bytes or the end.
     pub fn is_ready(&self) -> bool {
         self.fin || self.read < self.arrived

@@ -8,6 +8,7 @@ mod json;
 mod load;
 mod pcapng;
 mod progress;
+mod seeds;
 mod subject;
 
 use std::ops::Range;
@@ -324,6 +325,11 @@ fn coverage_exit(coverage: &Coverage) -> Exit {
         println!("NOT COVERED: {line}");
     }
     if missing.is_empty() { Exit::Held } else { Exit::Coverage }
+}
+
+/// Returns a number with its noun, whose plural has an s.
+fn counted(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 fn exit_of_outcome(outcome: &Outcome) -> Exit {

@@ -16,7 +16,6 @@ mod haproxy;
 mod host;
 mod judge;
 mod links;
-mod messages;
 mod passes;
 mod peer;
 mod player;

@@ -52,6 +52,8 @@ fn wrong_arguments_are_explained() {
         (&["conform", "--cmd", "exit 3"], "the agent's process ended: exit status: 3"),
         (&["conform", "--addr", "127.0.0.1:1", "--expected", "/nonexistent"], "cannot read /nonexistent"),
         (&["matrix", "/nonexistent"], "cannot read /nonexistent"),
+        (&["conform", "--seeds", "3..3", "--addr", "127.0.0.1:1"], "'3..3' contains no seed"),
+        (&["conform", "--script", "/nonexistent", "--addr", "127.0.0.1:1"], "cannot read /nonexistent"),
     ] {
         let (code, _, error) = sim(arguments);
         assert!(code == 2 && error.contains(part) && error.lines().count() == 1, "{arguments:?}: {code} {error}");
@@ -114,4 +116,24 @@ fn an_agent_that_closes_every_connection_fails_in_every_report() {
     assert!(code == 1 && text.contains("  3.2.4/hello: expected pass, got fail\n"), "{code} {text}");
     let (code, text, _) = sim(&["matrix", &json, &json]);
     assert!(code == 0 && text.contains("| case | level | closing | closing |"), "{text}");
+}
+
+#[test]
+fn conversations_with_an_agent_that_closes_every_connection_fail() {
+    let (addr, folder) = (closing_agent(), Folder::new("seeds"));
+    let [scripts, captures, known] = ["scripts", "captures", "known"].map(|name| folder.path(name));
+    let run = ["conform", "--addr", &addr, "--timeout", "100ms", "--shrink-time", "1s"];
+    let outputs = ["--scripts", &scripts, "--pcapng", &captures];
+    let (code, text, error) = sim(&[&run[..], &["--seeds", "0..3", "--engine", "mux"], &outputs].concat());
+    assert!(code == 1 && text.contains("3 conversations with 0 NOTIFYs"), "{code} {text} {error}");
+    assert!(Path::new(&captures).join("mux-0.pcapng").exists());
+    let written: Vec<_> =
+        fs::read_dir(&scripts).expect("the folder exists").map(|entry| entry.expect("a file").path()).collect();
+    let script = written.first().expect("a script of a failure").to_str().expect("a plain path");
+    // The script fails again, unless its rule is known to be broken.
+    let (code, text, _) = sim(&[&run[..], &["--script", script]].concat());
+    assert!(code == 1 && text.contains("1 conversation with 0 NOTIFYs, 1 failed"), "{code} {text}");
+    fs::write(&known, "3.2.4/hello\n3.2.4/health-check\n").expect("the folder can be written");
+    let (code, text, _) = sim(&[&run[..], &["--script", script, "--known-failing", &known]].concat());
+    assert!(code == 0 && text.contains("0 failed"), "{code} {text}");
 }

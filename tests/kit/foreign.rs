@@ -24,6 +24,7 @@ fn agents_of_other_projects_have_their_known_results() {
     let _alone = alone();
     let folder = env::var_os("SPOA_AGENTS_DIR").map_or_else(|| target().join("agents"), PathBuf::from);
     let is_required = env::var_os("SPOA_REQUIRE_AGENTS").is_some();
+    let options = &Options { timeout: Duration::from_secs(1), patience: Duration::from_secs(5), ..Options::default() };
     let mut differences = Vec::new();
     thread::scope(|scope| {
         let mut runs = Vec::new();
@@ -31,7 +32,7 @@ fn agents_of_other_projects_have_their_known_results() {
             match fs::read_to_string(folder.join(name).with_extension("cmd")) {
                 Ok(command) => {
                     let port = fs::read_to_string(folder.join(name).with_extension("port")).ok();
-                    runs.push((name, scope.spawn(move || results(command.trim(), port.as_deref()))));
+                    runs.push((name, scope.spawn(move || results(command.trim(), port.as_deref(), options))));
                 }
                 // It is the one that cannot be installed everywhere.
                 Err(_) if is_required && *name != "spoe-forge" => panic!("{name} is not installed"),
@@ -100,14 +101,14 @@ fn differences_of(name: &str, results: &[CaseResult]) -> Vec<String> {
 }
 
 /// Runs all cases against an agent.
-fn results(command: &str, port: Option<&str>) -> Vec<CaseResult> {
+pub(crate) fn results(command: &str, port: Option<&str>, options: &Options) -> Vec<CaseResult> {
     let address = port.map(|port| Address::Tcp(format!("127.0.0.1:{}", port.trim())));
     let count = if address.is_some() { 1 } else { PROCESSES };
     thread::scope(|scope| {
         let parts: Vec<_> = (0..count)
             .map(|part| {
                 let address = address.clone();
-                scope.spawn(move || part_of_results(command, address, |number| number % count == part))
+                scope.spawn(move || part_of_results(command, address, options, |number| number % count == part))
             })
             .collect();
         let mut results: Vec<_> = parts.into_iter().flat_map(|part| part.join().expect("the kit works")).collect();
@@ -116,10 +117,14 @@ fn results(command: &str, port: Option<&str>) -> Vec<CaseResult> {
     })
 }
 
-fn part_of_results(command: &str, address: Option<Address>, is_chosen: impl Fn(usize) -> bool) -> Vec<CaseResult> {
-    let options = Options { timeout: Duration::from_secs(1), patience: Duration::from_secs(5), ..Options::default() };
+fn part_of_results(
+    command: &str,
+    address: Option<Address>,
+    options: &Options,
+    is_chosen: impl Fn(usize) -> bool,
+) -> Vec<CaseResult> {
     let mut subject = Subject::start(&format!("exec {command}"), address, false).expect("the agent starts");
-    let mut run = Run::new(&mut subject, &options, None);
+    let mut run = Run::new(&mut subject, options, None);
     let chosen: Vec<&Case> =
         cases().enumerate().filter(|(number, _)| is_chosen(*number)).map(|(_, case)| case).collect();
     chosen.into_iter().map(|case| run.case(case).expect("the agent can be restarted").0).collect()

@@ -2,6 +2,8 @@
 
 mod foreign;
 mod load;
+mod own;
+mod seeds;
 
 use std::collections::BTreeSet;
 use std::env;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use spoa_sim_haproxy::recording::{LinkEvent, Recording, Side};
 
 use crate::bytes::{
-    ABORT, ACK, AGENT_DISCONNECT, AGENT_HELLO, DISCONNECT, FIN, Frame, HELLO, NOTIFY, UNSET, Value, read_actions,
-    read_kv,
+    ABORT, ACK, AGENT_DISCONNECT, AGENT_HELLO, Action, DISCONNECT, FIN, Frame, HELLO, NOTIFY, UNSET, Value,
+    read_actions, read_kv, string,
 };
 use crate::conformance::{Announced, HEADER_MAX, disconnect_code};
 
@@ -39,6 +39,9 @@ impl fmt::Display for Finding {
 pub struct Judgement {
     /// The rules that the agent broke, in order of time.
     pub findings: Vec<Finding>,
+    /// Connections that one side ended with the status of an error, or the agent with NOTIFYs in flight. They are findings if what
+    /// HAProxy sent was correct.
+    pub disputes: Vec<Finding>,
     /// The number of NOTIFYs.
     pub notifys: usize,
     /// The times from each NOTIFY to its ACK, sorted.
@@ -49,23 +52,92 @@ pub struct Judgement {
 
 /// Judges the agent in a recording.
 pub fn judge(recording: &Recording) -> Judgement {
-    let mut judgement = Judgement::default();
-    let mut links: BTreeMap<u32, Link> = BTreeMap::new();
-    for step in &recording.steps {
-        let at = Duration::from_nanos(step.at);
-        let link = links.entry(step.link).or_default();
-        let mut view = View { link: step.link, at, judgement: &mut judgement };
-        match &step.event {
+    let mut judge = Judge::default();
+    recording.steps.iter().for_each(|step| judge.step(Duration::from_nanos(step.at), step.link, &step.event));
+    judge.finish()
+}
+
+/// Judges an agent while conversations go on.
+#[derive(Debug, Default)]
+pub struct Judge {
+    links: BTreeMap<u32, Link>,
+    judgement: Judgement,
+    expected: Option<Expected>,
+}
+
+/// The variable that ACKs have to set.
+#[derive(Debug)]
+struct Expected {
+    /// The encoded name of the message, with which the payload of a NOTIFY starts.
+    message: Vec<u8>,
+    variable: String,
+}
+
+impl Expected {
+    fn check(&self, actions: &[Action]) -> Result<(), String> {
+        let sets = |action: &Action| matches!(action, Action::SetVar { name, .. } if *name == self.variable);
+        let is_set = actions.iter().any(sets);
+        if is_set { Ok(()) } else { Err(format!("an ACK without the variable {}", self.variable)) }
+    }
+}
+
+impl Judge {
+    /// Returns a judge that expects this variable in each ACK to a NOTIFY whose first message is `message`.
+    pub fn expecting(message: &str, variable: &str) -> Self {
+        let expected = Some(Expected { message: string(message), variable: variable.into() });
+        Self { expected, ..Self::default() }
+    }
+
+    /// Takes note of an event on a connection. `at` is the time since the start of the recording.
+    pub fn step(&mut self, at: Duration, link: u32, event: &LinkEvent) {
+        let state = self.links.entry(link).or_default();
+        let (judgement, expected) = (&mut self.judgement, self.expected.as_ref());
+        let mut view = View { link, at, judgement, expected, strays: Vec::new() };
+        match event {
             LinkEvent::Open => {}
-            LinkEvent::Bytes(Side::Haproxy, bytes) => link.haproxy(bytes, &mut view),
-            LinkEvent::Bytes(Side::Agent, bytes) => link.agent(bytes, &mut view),
-            LinkEvent::Fin(Side::Agent) | LinkEvent::Reset(Side::Agent) => link.agent_ends(&mut view),
-            LinkEvent::Fin(Side::Haproxy) | LinkEvent::Reset(Side::Haproxy) => link.has_haproxy_closed = true,
+            LinkEvent::Bytes(Side::Haproxy, bytes) => state.haproxy(bytes, &mut view),
+            LinkEvent::Bytes(Side::Agent, bytes) => state.agent(bytes, &mut view),
+            LinkEvent::Fin(Side::Agent) | LinkEvent::Reset(Side::Agent) => {
+                state.agent_ends(&mut view);
+                state.has_agent_closed = true;
+            }
+            LinkEvent::Fin(Side::Haproxy) | LinkEvent::Reset(Side::Haproxy) => state.has_haproxy_closed = true,
+        }
+        let View { strays, .. } = view;
+        strays.into_iter().for_each(|ids| self.stray(at, link, ids));
+    }
+
+    /// Assigns an ACK to a NOTIFY on another connection with the same engine-id.
+    fn stray(&mut self, at: Duration, link: u32, ids: (u64, u64)) {
+        let engine = self.links.get(&link).and_then(|state| state.engine_id.clone());
+        let others = self.links.values_mut().filter(|other| other.is_async() && other.engine_id == engine);
+        match others.into_iter().find_map(|other| other.answered(ids)) {
+            Some(InFlight { sent, .. }) => self.judgement.latencies.push(at.saturating_sub(sent)),
+            None => self.judgement.findings.push(Finding { link, at, case: "3.2.7/ack", text: not_in_flight(ids) }),
         }
     }
-    judgement.open = links.values().map(|link| link.in_flight.len()).sum();
-    judgement.latencies.sort_unstable();
-    judgement
+
+    /// Returns the rules that the agent broke so far.
+    pub fn findings(&self) -> &[Finding] {
+        &self.judgement.findings
+    }
+
+    /// Returns what the agent has to do on connections that are open on both sides, as findings for the case that it does not.
+    pub fn pending(&self, at: Duration) -> Vec<Finding> {
+        let open = self.links.iter().filter_map(|(&link, state)| {
+            let (case, text) = state.pending()?;
+            Some(Finding { link, at, case, text })
+        });
+        open.collect()
+    }
+
+    /// Returns the judgement on everything so far.
+    pub fn finish(self) -> Judgement {
+        let mut judgement = self.judgement;
+        judgement.open = self.links.values().map(|link| link.in_flight.len()).sum();
+        judgement.latencies.sort_unstable();
+        judgement
+    }
 }
 
 /// The place of an event, and where its findings go.
@@ -73,39 +145,89 @@ struct View<'j> {
     link: u32,
     at: Duration,
     judgement: &'j mut Judgement,
+    expected: Option<&'j Expected>,
+    /// The ids of ACKs that may belong to another connection.
+    strays: Vec<(u64, u64)>,
 }
 
 impl View<'_> {
     fn report(&mut self, case: &'static str, text: impl Into<String>) {
-        let Self { link, at, .. } = *self;
-        self.judgement.findings.push(Finding { link, at, case, text: text.into() });
+        let finding = self.finding(case, text);
+        self.judgement.findings.push(finding);
+    }
+
+    fn dispute(&mut self, case: &'static str, text: impl Into<String>) {
+        let finding = self.finding(case, text);
+        self.judgement.disputes.push(finding);
+    }
+
+    fn finding(&self, case: &'static str, text: impl Into<String>) -> Finding {
+        Finding { link: self.link, at: self.at, case, text: text.into() }
     }
 }
 
+fn not_in_flight((sid, fid): (u64, u64)) -> String {
+    format!("an ACK to {sid}/{fid}, which is not in flight")
+}
+
+/// A NOTIFY without an answer.
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    ids: (u64, u64),
+    sent: Duration,
+    /// True if the ACK has to set the expected variable.
+    expects: bool,
+}
+
 /// A connection.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Link {
     /// Bytes of each side that are no whole frame yet.
     pending: [Vec<u8>; 2],
     /// The HELLO: the offered frame size, and the list of capabilities.
     offered: Option<(u64, String)>,
+    engine_id: Option<Value>,
     is_healthcheck: bool,
     announced: Option<Announced>,
-    /// NOTIFYs without an answer: their ids, and the time of each.
-    in_flight: Vec<((u64, u64), Duration)>,
-    /// The ids of the NOTIFY whose fragments arrive.
-    fragments: Option<(u64, u64)>,
+    in_flight: Vec<InFlight>,
+    /// The NOTIFY whose fragments arrive.
+    fragments: Option<InFlight>,
     /// The status of HAPROXY-DISCONNECT.
     haproxy_status: Option<u64>,
     /// True if AGENT-HELLO was cut.
     is_cut: bool,
     has_agent_disconnected: bool,
+    has_agent_closed: bool,
     has_haproxy_closed: bool,
     /// True if the agent sent bytes that are no frame, so that later ones cannot be read.
     is_lost: bool,
 }
 
 impl Link {
+    /// Returns what the agent has to do, and the case with the rule.
+    fn pending(&self) -> Option<(&'static str, String)> {
+        if self.has_agent_disconnected || self.has_agent_closed || self.has_haproxy_closed || self.is_lost {
+            return None;
+        }
+        let is_answered = self.announced.is_some();
+        match (&self.offered, self.haproxy_status, self.in_flight.len()) {
+            (Some(_), None, _) if !is_answered && self.is_healthcheck => {
+                Some(("3.2.4/health-check", "no answer to a health check".into()))
+            }
+            (Some(_), None, _) if !is_answered => Some(("3.2.4/hello", "no answer to HAPROXY-HELLO".into())),
+            (_, Some(status), _) => Some(("3.2.8/normal", format!("no answer to HAPROXY-DISCONNECT {status}"))),
+            (_, None, 0) => None,
+            (_, None, 1) => Some(("3.2.7/ack", "no answer to 1 NOTIFY".into())),
+            (_, None, count) => Some(("3.2.7/ack", format!("no answer to {count} NOTIFYs"))),
+        }
+    }
+
+    /// Removes a NOTIFY that is answered, and returns it.
+    fn answered(&mut self, ids: (u64, u64)) -> Option<InFlight> {
+        let position = self.in_flight.iter().position(|notify| notify.ids == ids)?;
+        Some(self.in_flight.remove(position))
+    }
+
     fn haproxy(&mut self, bytes: &[u8], view: &mut View<'_>) {
         self.pending[0].extend_from_slice(bytes);
         while let Ok(Some(frame)) = Frame::take_first(&mut self.pending[0]) {
@@ -113,15 +235,15 @@ impl Link {
                 HELLO if self.offered.is_none() => self.hello(&frame),
                 NOTIFY => {
                     view.judgement.notifys += 1;
-                    self.notify(&frame, view.at);
+                    self.notify(&frame, view);
                 }
                 UNSET if frame.flags & FIN != 0 => {
-                    let ids = self.fragments.take();
+                    let notify = self.fragments.take();
                     if frame.flags & ABORT == 0 {
-                        self.in_flight.extend(ids.map(|ids| (ids, view.at)));
+                        self.in_flight.extend(notify.map(|notify| InFlight { sent: view.at, ..notify }));
                     }
                 }
-                DISCONNECT => self.haproxy_status = Some(disconnect_code(&frame).unwrap_or(0)),
+                DISCONNECT => self.haproxy_disconnects(&frame, view),
                 _ => {}
             }
         }
@@ -135,16 +257,18 @@ impl Link {
             Some(Value::String(list)) => String::from_utf8_lossy(list).into_owned(),
             _ => String::new(),
         };
+        self.engine_id = value("engine-id").cloned();
         self.is_healthcheck = value("healthcheck") == Some(&Value::Bool(true));
         self.offered = Some((size, capabilities));
     }
 
-    fn notify(&mut self, frame: &Frame, at: Duration) {
-        let ids = (frame.sid, frame.fid);
+    fn notify(&mut self, frame: &Frame, view: &View<'_>) {
+        let expects = view.expected.is_some_and(|expected| frame.payload.starts_with(&expected.message));
+        let notify = InFlight { ids: (frame.sid, frame.fid), sent: view.at, expects };
         if frame.flags & FIN == 0 {
-            self.fragments = Some(ids);
+            self.fragments = Some(notify);
         } else {
-            self.in_flight.push((ids, at));
+            self.in_flight.push(notify);
         }
     }
 
@@ -226,15 +350,20 @@ impl Link {
         if frame.flags & FIN == 0 {
             view.report("3.2.7/ack", format!("an ACK to {sid}/{fid} without FIN"));
         }
-        if read_actions(&frame.payload).is_none() {
+        let actions = read_actions(&frame.payload);
+        if actions.is_none() {
             view.report("3.2.7/ack", format!("an ACK to {sid}/{fid} with malformed actions"));
         }
-        let position = self.in_flight.iter().position(|(known, _)| *known == ids);
-        if let Some(position) = position {
-            let (_, sent) = self.in_flight.remove(position);
-            view.judgement.latencies.push(view.at.saturating_sub(sent));
-        } else if self.fragments != Some(ids) && !self.is_async() {
-            view.report("3.2.7/ack", format!("an ACK to {sid}/{fid}, which is not in flight"));
+        match self.answered(ids) {
+            Some(InFlight { sent, expects, .. }) => {
+                view.judgement.latencies.push(view.at.saturating_sub(sent));
+                if expects && let (Some(actions), Some(expected)) = (actions, view.expected) {
+                    expected.check(&actions).unwrap_or_else(|text| view.report("3.2.7/ack", text));
+                }
+            }
+            None if self.fragments.is_some_and(|notify| notify.ids == ids) => {}
+            None if self.is_async() => view.strays.push(ids),
+            None => view.report("3.2.7/ack", not_in_flight(ids)),
         }
     }
 
@@ -243,6 +372,20 @@ impl Link {
         let is_offered =
             self.offered.as_ref().is_some_and(|(_, list)| list.split(',').any(|name| name.trim() == "async"));
         is_offered && self.announced.as_ref().is_some_and(|announced| announced.has("async"))
+    }
+
+    fn haproxy_disconnects(&mut self, frame: &Frame, view: &mut View<'_>) {
+        let status = disconnect_code(frame).unwrap_or(0);
+        self.haproxy_status = Some(status);
+        // The other statuses do not accuse the agent: 10 for example means that HAProxy cannot send a message without fragmentation.
+        if matches!(status, 4..=9 | 12) {
+            view.dispute(self.usual_case(), format!("HAPROXY-DISCONNECT {status}"));
+        }
+    }
+
+    /// Returns the case with the rule that the agent has to follow now.
+    const fn usual_case(&self) -> &'static str {
+        if self.announced.is_some() { "3.2.7/ack" } else { "3.2.4/hello" }
     }
 
     fn agent_disconnects(&mut self, frame: &Frame, view: &mut View<'_>) {
@@ -256,20 +399,33 @@ impl Link {
                 view.report("3.2.9/same-status", format!("AGENT-DISCONNECT {code} in answer to {expected}"));
             }
             (None, _) => view.report("3.2.8/normal", "AGENT-DISCONNECT without a status"),
+            (Some(code), None) if code != 0 || !self.in_flight.is_empty() => {
+                let count = self.in_flight.len();
+                view.dispute(self.usual_case(), format!("AGENT-DISCONNECT {code} with {count} NOTIFYs in flight"));
+            }
             _ => {}
         }
     }
 
     fn agent_ends(&mut self, view: &mut View<'_>) {
-        if self.has_haproxy_closed || self.has_agent_disconnected || self.is_lost || self.is_healthcheck {
+        if self.has_haproxy_closed || self.has_agent_disconnected || self.is_lost {
+            return;
+        }
+        if self.announced.is_none() && self.haproxy_status.is_none() {
+            // A HELLO that is wrong may be answered in this way.
+            return self
+                .pending()
+                .into_iter()
+                .for_each(|(case, text)| view.dispute(case, text + ", the connection was closed"));
+        }
+        if self.is_healthcheck {
             return;
         }
         match (self.haproxy_status, self.in_flight.len()) {
             (Some(_), _) => view.report("3.2.8/normal", "closed without an answer to HAPROXY-DISCONNECT"),
-            (None, 0) if self.announced.is_some() => {
-                view.report("3.2.9/stop", "closed an idle connection without AGENT-DISCONNECT");
-            }
-            (None, 0) => {}
+            (None, 0) => view.report("3.2.9/stop", "closed an idle connection without AGENT-DISCONNECT"),
+            // The ACKs may come on another connection.
+            (None, _) if self.is_async() => return,
             (None, count) => view.report("3.2.7/ack", format!("closed with {count} NOTIFYs that were not answered")),
         }
         self.in_flight.clear();
@@ -281,6 +437,7 @@ mod tests {
     use spoa_sim_haproxy::recording::Side::{Agent, Haproxy};
 
     use super::*;
+    use crate::bytes::message;
     use crate::frames::{Hello, ack, agent_disconnect, agent_hello, disconnect, notify};
 
     /// Returns the cases of the findings about a conversation: the bytes of each side in turn, HAProxy first, and an end.
@@ -352,5 +509,80 @@ mod tests {
         recording.push(5, 0, LinkEvent::Bytes(Agent, [agent_hello(256, "fragmentation"), ack(1, 1, &[])].concat()));
         let expected = Judgement { notifys: 1, latencies: vec![Duration::from_nanos(5)], ..Judgement::default() };
         assert_eq!(judge(&recording), expected);
+    }
+
+    /// Plays the bytes of each side in turn on connections, and returns the judge.
+    fn played(mut judge: Judge, parts: &[(u32, Side, Vec<u8>)]) -> Judge {
+        for (link, side, bytes) in parts {
+            judge.step(Duration::ZERO, *link, &LinkEvent::Bytes(*side, bytes.clone()));
+        }
+        judge
+    }
+
+    #[test]
+    fn the_expected_variable_is_missed() {
+        let hello = || [(0, Haproxy, Hello::mux().encode()), (0, Agent, agent_hello(16380, "pipelining"))].to_vec();
+        let ask = |name| notify(1, 1, &[message(name, &[])]);
+        for (message, variable, count) in [("check", "ip_score", 0), ("check", "other", 1), ("unknown", "other", 0)] {
+            let asked = [(0, Haproxy, ask(message)), (0, Agent, ack(1, 1, &[42]))];
+            let judge = played(Judge::expecting("check", variable), &[hello(), asked.to_vec()].concat());
+            assert_eq!(judge.findings().len(), count, "{message} {variable}: {:?}", judge.findings());
+        }
+    }
+
+    #[test]
+    fn what_the_agent_has_to_do_is_pending_until_it_is_done_or_void() {
+        let (hello, good) = (Hello::mux().encode(), agent_hello(16380, "pipelining"));
+        let pending = |parts: &[(u32, Side, Vec<u8>)], end: Option<LinkEvent>| {
+            let mut judge = played(Judge::default(), parts);
+            end.into_iter().for_each(|end| judge.step(Duration::ZERO, 0, &end));
+            judge.pending(Duration::ZERO).into_iter().map(|finding| finding.case).collect::<Vec<_>>()
+        };
+        let ready = [(0, Haproxy, hello.clone()), (0, Agent, good)];
+        let asked = [&ready[..], &[(0, Haproxy, notify(1, 1, &[]))]].concat();
+        let leaves = [&asked[..], &[(0, Haproxy, disconnect(0))]].concat();
+        assert_eq!(pending(&ready[..1], None), ["3.2.4/hello"]);
+        assert_eq!(pending(&[(0, Haproxy, Hello::health_check().encode())], None), ["3.2.4/health-check"]);
+        assert_eq!(pending(&ready, None), [""; 0]);
+        assert_eq!(pending(&asked, None), ["3.2.7/ack"]);
+        assert_eq!(pending(&leaves, None), ["3.2.8/normal"]);
+        assert_eq!(pending(&[&leaves[..], &[(0, Agent, agent_disconnect(0))]].concat(), None), [""; 0]);
+        for end in [LinkEvent::Fin(Haproxy), LinkEvent::Reset(Haproxy), LinkEvent::Reset(Agent)] {
+            assert_eq!(pending(&asked, Some(end)), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn an_ack_of_an_asynchronous_agent_may_be_on_another_connection_of_the_engine() {
+        let hello = |engine: &str| Hello::applet().with("engine-id", Value::text(engine)).encode();
+        let good = || agent_hello(16380, "pipelining,async");
+        for (other, count) in [("one", 0), ("two", 1)] {
+            let judge = played(
+                Judge::default(),
+                &[
+                    (0, Haproxy, [hello("one"), notify(7, 1, &[])].concat()),
+                    (0, Agent, good()),
+                    (1, Haproxy, hello(other)),
+                    (1, Agent, [good(), ack(7, 1, &[])].concat()),
+                ],
+            );
+            assert_eq!((judge.findings().len(), judge.finish().open), (count, count), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_error_status_of_either_side_is_a_dispute() {
+        let ready = [(0, Haproxy, Hello::mux().encode()), (0, Agent, agent_hello(16380, "pipelining"))];
+        let disputes = |side, bytes: Vec<u8>| {
+            played(Judge::default(), &[&ready[..], &[(0, side, bytes)]].concat()).finish().disputes.len()
+        };
+        assert_eq!([4, 9, 12].map(|status| disputes(Haproxy, disconnect(status))), [1; 3]);
+        assert_eq!([0, 2, 10].map(|status| disputes(Haproxy, disconnect(status))), [0; 3]);
+        assert_eq!([0, 4].map(|status| disputes(Agent, agent_disconnect(status))), [0, 1]);
+        for (parts, count) in [(&ready[..1], 1), (&ready, 0), (&[], 0)] {
+            let mut judge = played(Judge::default(), parts);
+            judge.step(Duration::ZERO, 0, &LinkEvent::Fin(Agent));
+            assert_eq!(judge.finish().disputes.len(), count, "expected a HELLO without an answer to be a dispute");
+        }
     }
 }

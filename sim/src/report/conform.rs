@@ -8,6 +8,7 @@ use spoa_sim_kit::capture::write_pcapng;
 use spoa_sim_kit::conformance::{Case, CaseResult, Expectations, KnownFailing, Options, Run, Selection, cases};
 use spoa_sim_kit::report::{self, Report};
 
+use super::seeds;
 use super::subject::{self, Problem};
 use crate::Exit;
 use crate::cli::{Conform, Matrix};
@@ -24,6 +25,8 @@ pub(super) fn conform(arguments: &Conform) -> Exit {
     } else if arguments.list {
         chosen.iter().for_each(|case| println!("{:<38} {:<8} {}", case.id, case.level.word(), case.rule));
         Ok(Exit::Held)
+    } else if seeds::are_asked(arguments) {
+        seeds::run(arguments)
     } else {
         run(arguments, &selection, &chosen)
     };
@@ -197,28 +200,28 @@ fn write_reports(arguments: &Conform, report: &Report) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Shows the case that runs, if standard error is a terminal.
-fn show_progress(number: usize, all: usize, id: &str) {
+/// Shows the case or script that runs, if standard error is a terminal.
+pub(super) fn show_progress(number: usize, all: usize, id: &str) {
     if stderr().is_terminal() {
         eprint!("\r\x1b[2K[{number}/{all}] {id}");
         let _ = stderr().flush();
     }
 }
 
-fn clear_progress() {
+pub(super) fn clear_progress() {
     if stderr().is_terminal() {
         eprint!("\r\x1b[2K");
     }
 }
 
-fn read(path: &Path) -> Result<String, Problem> {
+pub(super) fn read(path: &Path) -> Result<String, Problem> {
     fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Problem> {
+pub(super) fn write(path: &Path, text: &str) -> Result<(), Problem> {
     fs::write(path, text).map_err(|error| cannot_write(path, &error))
 }
 
-fn cannot_write(path: &Path, error: &io::Error) -> Problem {
+pub(super) fn cannot_write(path: &Path, error: &io::Error) -> Problem {
     format!("cannot write {}: {error}", path.display())
 }

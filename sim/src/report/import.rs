@@ -12,7 +12,7 @@ use spoa_sim_kit::capture::{self, Import as Capture};
 use spoa_sim_kit::judge::{Finding, Judgement, judge};
 
 use super::subject::Problem;
-use super::{exit_of, worst};
+use super::{counted, exit_of, worst};
 use crate::Exit;
 use crate::cli::Import;
 
@@ -82,7 +82,7 @@ fn examine(arguments: &Import, capture: &Capture) -> Result<Exit, Problem> {
 
 /// Prints what the capture has, and what the agent did wrong.
 fn show(capture: &Capture, judgement: &Judgement) {
-    let Judgement { findings, notifys, latencies, open } = judgement;
+    let Judgement { findings, disputes, notifys, latencies, open } = judgement;
     let (connections, notifys) = (counted(capture.connections.len(), "connection"), counted(*notifys, "NOTIFY"));
     println!("{connections}, {notifys}, {} answered, {open} open at the end", latencies.len());
     let quantile = |percent: usize| latencies.get(latencies.len() * percent / 100).map_or(0, Duration::as_micros);
@@ -105,16 +105,13 @@ fn show(capture: &Capture, judgement: &Judgement) {
     for (case, count) in counts.iter().filter(|(_, count)| **count > SHOWN_MAX) {
         println!("agent: {case}: {} more", count - SHOWN_MAX);
     }
+    // These say that one side is wrong, but not which.
+    disputes.iter().take(NOTES_MAX).for_each(|dispute| println!("ended with an error: {dispute}"));
     if findings.is_empty() {
         println!("the agent broke no rule");
     } else {
         println!("spoa-sim conform --explain CASE shows the rule of a case");
     }
-}
-
-/// Returns a number with its noun, whose plural has an s.
-fn counted(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 /// Returns the story of a script: its origin, and the rules that the agent broke on its connection.

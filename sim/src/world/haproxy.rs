@@ -4,7 +4,6 @@ use spoa_sim_checker::Answer;
 use spoa_sim_haproxy::{EventId, LinkId, ServerId, Settings};
 
 use super::agent::{Agent, Phase};
-use super::messages::{OwnedAction, messages};
 use super::peer::Peer;
 use super::player::{DELAY_MAX, FRAME_OVERHEAD, PendingEvent, Player};
 use super::state::State;
@@ -12,6 +11,7 @@ use super::transit::Cargo;
 use super::{Failed, World, codec};
 use crate::coverage::Mark;
 use crate::link;
+use crate::models::{OwnedAction, messages, occupy};
 use crate::script::{EventSpec, Haproxy, Link, MS, Nanos, Step};
 use crate::trace::Kind;
 
@@ -43,7 +43,7 @@ impl World {
         let player = &mut self.players[at];
         let Some(answer) = Answer::of(messages.bytes()) else { return Ok(()) };
         let id = EventId(player.event_count);
-        let Some(stream) = player.stream(spec) else { return Ok(()) };
+        let Some(stream) = occupy(&mut player.streams, spec) else { return Ok(()) };
         let thread = player.streams[stream].thread;
         let due = now.saturating_add(player.process.settings().processing_timeout);
         // An event that is too large may end its connection.

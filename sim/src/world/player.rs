@@ -5,7 +5,8 @@ use std::mem;
 use spoa_sim_checker::Answer;
 use spoa_sim_haproxy::{Defects, Engine, EventId, LinkId, Process, ServerId, Settings};
 
-use crate::script::{AgentSetup, Effects, EventSpec, Haproxy, MS, Nanos, Step};
+use crate::models::{self, Stream};
+use crate::script::{AgentSetup, Effects, Haproxy, MS, Nanos, Step};
 
 /// A HAProxy process in a run.
 pub(super) struct Player {
@@ -31,17 +32,6 @@ pub(super) struct Player {
     pub(super) stopping: bool,
 }
 
-/// The stream of a client. Its events follow each other on one thread.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stream {
-    pub(super) thread: u32,
-    /// True while an event has not ended.
-    pub(super) busy: bool,
-    /// True if an event failed. The applet engine uses its ids again for the next event, and accepts a late ACK of the
-    /// first for the second.
-    pub(super) has_failed: bool,
-}
-
 /// An event that has not ended.
 pub(super) struct PendingEvent {
     pub(super) id: EventId,
@@ -63,22 +53,10 @@ pub(super) const DELAY_MAX: Nanos = 50 * MS;
 pub(super) const FRAME_OVERHEAD: usize = 64;
 impl Player {
     pub(super) fn new(name: Haproxy, settings: &Settings, now: Nanos) -> Self {
-        let max_frame_size = settings.max_frame_size.clamp(256, 1 << 20);
-        let settings = Settings {
-            threads: settings.threads.clamp(1, 64),
-            max_frame_size,
-            bufsize: settings.bufsize.max(max_frame_size + 4),
-            max_waiting_frames: settings.max_waiting_frames.clamp(1, 1 << 16),
-            // Without a pause between attempts, a run with many reconnections would not end.
-            reconnect_gap: settings.reconnect_gap.max(100_000),
-            retry_delay: settings.retry_delay.max(100_000),
-            engine_seed: u64::from(name.0),
-            ..settings.clone()
-        };
         let may_lose_events = settings.defects != Defects::default() || settings.maxconn > 0;
         Self {
             name,
-            process: Process::new(settings, now),
+            process: Process::new(models::bounded(settings, name), now),
             sockets: Vec::new(),
             events: Vec::new(),
             event_count: 0,
@@ -104,17 +82,6 @@ impl Player {
 
     pub(super) fn socket(&self, link: LinkId) -> Option<usize> {
         self.sockets.iter().find(|(other, _)| *other == link).map(|(_, at)| *at)
-    }
-
-    /// Returns the index of the stream of an event, which is busy from now on: the one that the event names if it
-    /// exists, otherwise a new one. Returns `None` if the stream is already busy.
-    pub(super) fn stream(&mut self, spec: &EventSpec) -> Option<usize> {
-        let index = spec.stream.map_or(self.streams.len(), |number| number as usize).min(self.streams.len());
-        if index == self.streams.len() {
-            self.streams.push(Stream { thread: spec.thread, busy: false, has_failed: false });
-        }
-        let stream = &mut self.streams[index];
-        (!mem::replace(&mut stream.busy, true)).then_some(index)
     }
 
     pub(super) fn has_defects(&self) -> bool {

@@ -2,8 +2,8 @@
 
 use spoa_sim_haproxy::LinkId;
 
-use super::messages::OwnedAction;
 use super::{Failed, World};
+use crate::models::OwnedAction;
 use crate::script::Nanos;
 
 /// Something on its way, in the order in which it was sent.

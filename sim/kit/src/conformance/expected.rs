@@ -89,6 +89,11 @@ impl KnownFailing {
         Ok(Self(ids))
     }
 
+    /// True if the agent is known to fail this case.
+    pub fn contains(&self, id: &str) -> bool {
+        self.0.iter().any(|known| known == id)
+    }
+
     /// Returns the expected result if `result` has another one: a listed case has to fail, and no other may.
     pub fn difference(&self, result: &CaseResult) -> Option<Status> {
         match (self.0.contains(&result.id), result.status == Status::Fail) {

@@ -1,0 +1,56 @@
+//! Conversations of seeds find planted faults, and the script of a failure becomes small and still fails.
+
+use std::time::Duration;
+
+use spoa_sim::generate::{Profile, generate};
+use spoa_sim::live::{Failing, Options, Trial, adapt};
+use spoa_sim::script::Script;
+use spoa_sim::text::{parse, parse_message};
+use spoa_sim_kit::conformance::Question;
+use spoa_sim_kit::subject::Subject;
+
+use crate::{AGENT, alone};
+
+/// The faults, and the rule that the agent breaks in conversations of HAProxy.
+const FAULTS: &[(&str, &str)] = &[
+    ("3.2.6/stream-id-0", "3.2.7/ack"),
+    ("3.2.7/ack-fits", "3.2.7/ack-fits"),
+    ("3.2.5/hello-in-one-piece", "3.2.5/hello-in-one-piece"),
+];
+
+/// The number of seeds within which each fault is found.
+const SEEDS_MAX: u64 = 100;
+/// The largest number of steps of a small script.
+const STEPS_MAX: usize = 4;
+
+#[test]
+fn seeds_find_faults_and_their_scripts_become_small() {
+    let _alone = alone();
+    let question = parse_message("check-client-ip(=192.0.2.1)").expect("a message");
+    let options = Options { question: Question::default(), timeout: Duration::from_millis(500) };
+    for (fault, case) in FAULTS {
+        let mut subject =
+            Subject::start(&format!("exec {AGENT} {fault} {{port}}"), None, false).expect("the agent starts");
+        let mut trial = Trial::new(&mut subject, &options);
+        let (script, failing) = first(&mut trial, case).unwrap_or_else(|| panic!("no seed finds the fault of {fault}"));
+        let shrunk = trial.shrink(&script, &question, &failing, Duration::from_secs(60)).expect("the agent restarts");
+        let text = shrunk.script.to_string();
+        assert!(shrunk.script.steps.len() <= STEPS_MAX, "{fault}: the script has more than {STEPS_MAX} steps\n{text}");
+        let again = parse(&text).expect("the text of a script is a script");
+        let played = trial.play(&again).expect("sockets work");
+        let fails = played.findings.iter().any(|finding| Failing::of(finding) == failing);
+        assert!(fails, "{fault}: the small script does not fail\n{text}");
+    }
+}
+
+/// Returns the script of the first seed that breaks the rule of a case, and the kind of the failure.
+fn first(trial: &mut Trial<'_>, case: &str) -> Option<(Script, Failing)> {
+    let question = parse_message("check-client-ip(=192.0.2.1)").expect("a message");
+    let all = (0..SEEDS_MAX).flat_map(|seed| [(seed, Profile::Mux), (seed, Profile::Applet)]);
+    all.into_iter().find_map(|(seed, profile)| {
+        let script = adapt(&generate(seed, profile), &question);
+        let played = trial.play(&script).expect("sockets work");
+        let finding = played.findings.iter().find(|finding| finding.case == case)?;
+        Some((script, Failing::of(finding)))
+    })
+}
