@@ -17,6 +17,7 @@ use crate::listener::{Inherited, Listener};
 use crate::metrics::{Source, Sources};
 #[cfg(feature = "metrics")]
 use crate::page::Page;
+use crate::recorder::Recorder;
 use crate::server::Server;
 use crate::settings::Settings;
 
@@ -206,6 +207,13 @@ impl Agent {
     #[must_use]
     pub const fn log_frames(mut self, on: bool) -> Self {
         self.settings.log_frames = on;
+        self
+    }
+
+    /// Records the bytes of all connections, which include what clients send.
+    #[must_use]
+    pub fn record(mut self, recorder: Arc<dyn Recorder>) -> Self {
+        self.settings.recorder = Some(recorder);
         self
     }
 

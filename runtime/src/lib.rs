@@ -71,6 +71,7 @@ mod page;
 mod panics;
 mod pool;
 mod ready;
+mod recorder;
 mod report;
 mod server;
 mod settings;
@@ -93,6 +94,7 @@ pub use metrics::{Families, Source, Unit};
 #[cfg(feature = "metrics")]
 pub use page::{Page, PageAnswer, PageRequest};
 pub use panics::log_panic;
+pub use recorder::{ConnectionRecorder, Ends, Recorder, Transfer};
 pub use server::Server;
 pub use shutdown::Stopper;
 #[doc(hidden)]

@@ -1,6 +1,7 @@
 //! The settings that all parts of an agent share.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use spoa_core::endpoint::Limits;
 use spoa_core::wire::Capabilities;
 
 use crate::error::Error;
+use crate::recorder::Recorder;
 
 /// The limits of an agent; see the methods of [`Agent`](crate::Agent) of the same names.
 #[derive(Clone, Debug)]
@@ -21,6 +23,7 @@ pub(crate) struct Settings {
     pub(crate) total_in_flight_max: Option<usize>,
     pub(crate) total_bytes_max: Option<usize>,
     pub(crate) log_frames: bool,
+    pub(crate) recorder: Option<Arc<dyn Recorder>>,
     pub(crate) silence_warning: Duration,
     pub(crate) heartbeat: Option<(Duration, fn())>,
     pub(crate) stopping: fn(),
@@ -37,6 +40,7 @@ impl Default for Settings {
             total_in_flight_max: None,
             total_bytes_max: None,
             log_frames: false,
+            recorder: None,
             silence_warning: Duration::ZERO,
             heartbeat: None,
             stopping: || {},

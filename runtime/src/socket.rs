@@ -1,4 +1,4 @@
-//! The socket of one connection, with its name and its frames in the log.
+//! The socket of one connection, with its name and its observers: the log of frames, and a recorder.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
-use socket2::Socket as SystemSocket;
+use socket2::{SockAddr, Socket as SystemSocket};
 use spoa_core::Connection;
 use spoa_core::endpoint::{Io, Readiness, Socket};
 
@@ -15,6 +15,7 @@ use crate::counters::Counters;
 use crate::engines::EngineConnection;
 use crate::frame_log::FrameLog;
 use crate::name::{Name, tell};
+use crate::recorder::{ConnectionRecorder, Ends, Recorder, Transfer};
 
 /// A connected socket of a worker.
 pub(crate) struct ServedSocket {
@@ -24,7 +25,8 @@ pub(crate) struct ServedSocket {
     pub(crate) welcome: bool,
     /// The readiness that it is watched for.
     interest: Interest,
-    frame_log: Option<Box<FrameLog>>,
+    /// `None` for most sockets: nobody observes them.
+    observers: Option<Box<Observers>>,
     /// The engine of HAProxy that it belongs to, from the HELLO on.
     pub(crate) engine: Option<EngineConnection>,
     counters: Arc<Counters>,
@@ -35,7 +37,18 @@ impl ServedSocket {
     pub(crate) fn connected(socket: SystemSocket, name: Name, welcome: bool, counters: Arc<Counters>) -> Self {
         tell!(debug, name, "connected");
         counters.accepted.add(1);
-        Self { socket, name, welcome, interest: Interest::READABLE, frame_log: None, engine: None, counters }
+        Self { socket, name, welcome, interest: Interest::READABLE, observers: None, engine: None, counters }
+    }
+
+    /// Records the connection from now on.
+    pub(crate) fn record(&mut self, recorder: &dyn Recorder) {
+        let addr = |addr: io::Result<SockAddr>| addr.ok().and_then(|addr| addr.as_socket());
+        let ends = Ends {
+            number: self.name.number(),
+            peer: addr(self.socket.peer_addr()),
+            local: addr(self.socket.local_addr()),
+        };
+        self.observers.get_or_insert_default().recorder = Some(recorder.connected(ends));
     }
 
     /// Watches the socket, whose readiness shows as `token`.
@@ -56,15 +69,49 @@ impl ServedSocket {
     /// Starts or stops logging frames, between two frames of the connection.
     pub(crate) fn log_frames(&mut self, wanted: bool, connection: &Connection, frame_max: u32) {
         if !wanted {
-            self.frame_log = None;
-        } else if self.frame_log.is_none() && connection.is_idle() && !connection.has_output() {
-            self.frame_log = Some(Box::new(FrameLog::new(self.name.clone(), frame_max)));
+            if let Some(observers) = &mut self.observers {
+                observers.frame_log = None;
+            }
+            return;
+        }
+        let is_logged = self.observers.as_ref().is_some_and(|observers| observers.frame_log.is_some());
+        if !is_logged && connection.is_idle() && !connection.has_output() {
+            let log = FrameLog::new(self.name.clone(), frame_max);
+            self.observers.get_or_insert_default().frame_log = Some(log);
         }
     }
 
-    fn failed(&self, error: &io::Error) -> Io {
+    fn failed(&mut self, error: &io::Error) -> Io {
         tell!(debug, self.name, "{error}");
+        self.observe(Transfer::Failed);
         Io::Failed
+    }
+
+    fn observe(&mut self, transfer: Transfer<'_>) {
+        if let Some(observers) = &mut self.observers {
+            observers.observe(transfer);
+        }
+    }
+}
+
+/// The observers of the bytes of a socket.
+#[derive(Default)]
+struct Observers {
+    frame_log: Option<FrameLog>,
+    recorder: Option<Box<dyn ConnectionRecorder>>,
+}
+
+impl Observers {
+    #[cold]
+    fn observe(&mut self, transfer: Transfer<'_>) {
+        match (&mut self.frame_log, transfer) {
+            (Some(log), Transfer::Received(bytes)) => log.received(bytes),
+            (Some(log), Transfer::Sent(bytes)) => log.sent(bytes),
+            _ => {}
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(transfer);
+        }
     }
 }
 
@@ -73,9 +120,7 @@ impl Socket for ServedSocket {
         match uninterrupted(|| (&self.socket).read(buf)) {
             Ok(len) => {
                 self.counters.bytes_received.add(len as u64);
-                if let Some(log) = &mut self.frame_log {
-                    log.received(&buf[..len]);
-                }
+                self.observe(if len > 0 { Transfer::Received(&buf[..len]) } else { Transfer::ReceivedEnd });
                 Io::Done(len)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Io::WouldBlock,
@@ -87,9 +132,7 @@ impl Socket for ServedSocket {
         match uninterrupted(|| (&self.socket).write(bytes)) {
             Ok(len) => {
                 self.counters.bytes_sent.add(len as u64);
-                if let Some(log) = &mut self.frame_log {
-                    log.sent(&bytes[..len]);
-                }
+                self.observe(Transfer::Sent(&bytes[..len]));
                 Io::Done(len)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Io::WouldBlock,
@@ -99,10 +142,11 @@ impl Socket for ServedSocket {
 
     fn shut_down(&mut self) {
         let _ = self.socket.shutdown(Shutdown::Write);
+        self.observe(Transfer::SentEnd);
     }
 
     fn memory(&self) -> usize {
-        self.frame_log.as_ref().map_or(0, |log| log.memory())
+        self.observers.as_ref().and_then(|observers| observers.frame_log.as_ref()).map_or(0, FrameLog::memory)
     }
 }
 

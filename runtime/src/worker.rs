@@ -139,7 +139,10 @@ impl<H: Handler> Worker<H> {
         let welcome = self.make_room(admission);
         let Accepted { socket, peer, origin } = accepted;
         let counters = &self.shell.reporter.counters;
-        let socket = ServedSocket::connected(socket, Name::new(number, peer), welcome, Arc::clone(counters));
+        let mut socket = ServedSocket::connected(socket, Name::new(number, peer), welcome, Arc::clone(counters));
+        if let Some(recorder) = &self.shell.reporter.settings.recorder {
+            socket.record(&**recorder);
+        }
         let key = self.endpoint.accept(self.shell.clock.now(), socket, origin, welcome);
         let registered =
             self.endpoint.get_mut(key).map_or(Ok(()), |(_, socket)| socket.register(&self.poll, Token(key.index())));

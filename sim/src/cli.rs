@@ -245,8 +245,9 @@ pub(crate) struct Load {
 /// The arguments of `import`.
 #[derive(Args, Debug)]
 pub(crate) struct Import {
-    /// A capture in pcap or pcapng format, for example of tcpdump
-    pub(crate) capture: PathBuf,
+    /// A capture in pcap or pcapng format, for example of tcpdump, or several files of it in the order of time
+    #[arg(required = true)]
+    pub(crate) captures: Vec<PathBuf>,
     /// The port of the agent
     #[arg(short, long, default_value_t = AGENT_PORT)]
     pub(crate) port: u16,

@@ -26,7 +26,7 @@ pub(crate) fn read(path: &Path) -> Result<Options, Failure> {
     for list in options.lists.iter_mut().flatten() {
         list.path = folder.join(&list.path);
     }
-    options.verdict_log_below(folder);
+    options.outputs_below(folder);
     Ok(options)
 }
 

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod capture;
 mod check;
 mod cli;
 mod doctor;
@@ -159,16 +160,20 @@ fn serve(given: &Given) -> Result<(), Failure> {
     let agent = systemd::notify_from(agent).depends_on(heartbeat.clone()).metrics(log.metrics());
     let agent = agent.page(status::PATH, Arc::new(StatusPage));
     let (verdicts, _flush_verdicts) = options.verdict_log()?.unzip();
+    let (capture, _flush_capture) = options.capture()?.unzip();
     let start = |mut agent: Agent, source: Arc<dyn Source>, library: Option<Library>| {
         if let Some(verdicts) = verdicts.clone() {
             agent = agent.metrics(verdicts);
+        }
+        if let Some(capture) = capture.clone() {
+            agent = agent.record(capture.clone()).metrics(capture);
         }
         let server = agent.metrics(source).bind()?;
         options.log_start();
         if let Some(library) = &library {
             reload::log_lists(library);
         }
-        let logs = Logs { log, verdicts: verdicts.clone() };
+        let logs = Logs { log, verdicts: verdicts.clone(), capture };
         signals.handle(logs, heartbeat, given.clone(), options.clone(), library)?;
         systemd::ready();
         Ok::<_, Failure>(server)

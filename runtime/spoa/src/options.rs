@@ -9,10 +9,14 @@ use serde::Deserialize;
 use spoa_reputation::{ListConfig, MessageRule, NamedPolicy, Policy};
 use spoa_runtime::{Capabilities, ListenAddr, connection_limits};
 
+use crate::capture;
 use crate::log::{Format, Level};
 use crate::tables;
-use crate::values::{Capability, Number, Percent, Port, Positive, Time, Whole, text, texts};
+use crate::values::{Capability, Folder, Number, Percent, Port, Positive, Time, Whole, text, texts};
 use crate::verdict_log::{Target, Which};
+
+/// The size of captures, in bytes.
+type CaptureMax = Whole<{ capture::SIZE_MIN }, { u64::MAX }>;
 
 /// The help of the option of a limit.
 macro_rules! limit_help {
@@ -189,6 +193,19 @@ macro_rules! options {
             #[serde(deserialize_with = "text")]
             verdict_log_rate: Option<Number>,
 
+            /// Folder for captures of all connections, with what clients send, as pcapng files for Wireshark [default: no capture]
+            ///
+            /// Eight files at most, of which the oldest is removed when a new one is needed. No answer waits for them: packets that
+            /// cannot be written are lost and counted. Only the user of the agent can read the files.
+            #[arg(long, value_name = "FOLDER")]
+            #[serde(deserialize_with = "text")]
+            capture: Option<Folder>,
+
+            /// Bytes of all files in the folder of captures [default: 134217728]
+            #[arg(long, value_name = "BYTES")]
+            #[serde(deserialize_with = "text")]
+            capture_max: Option<CaptureMax>,
+
             /// Percentage by which a list of 100 prefixes or more may shrink in one reload [default: 50]
             ///
             /// If it shrinks by more, the file may have been cut off, and the previous version stays in use. A list's own max-shrink
@@ -277,6 +294,7 @@ macro_rules! with_limits {
         $do! {
             fixed: log_level, log_format, silence_warning, port, listen, admin, workers, capability, delay, frames, seed, drain, grace,
                 verdict_log, verdict_log_which, verdict_log_sample, verdict_log_rate,
+                capture, capture_max,
                 $($limit,)* connections_max, total_in_flight_max, total_bytes_max;
             fixed flags: debug, no_watch;
             live: lists, message_rules, policies, default_score, max_shrink
@@ -312,8 +330,11 @@ impl Options {
         each_field!(or)
     }
 
-    /// Makes the path of the verdict log relative to a folder.
-    pub(crate) fn verdict_log_below(&mut self, folder: &Path) {
+    /// Makes the paths of the verdict log and of captures relative to a folder.
+    pub(crate) fn outputs_below(&mut self, folder: &Path) {
+        if let Some(Folder(path)) = &mut self.capture {
+            *path = folder.join(&path);
+        }
         if let Some(Target::File(path)) = &mut self.verdict_log {
             *path = folder.join(&path);
         }
@@ -343,6 +364,9 @@ impl Options {
             return Err("delay and seed are for random scores, but there are lists".into());
         }
         self.check_verdict_log()?;
+        if self.capture_max.is_some() && self.capture.is_none() {
+            return Err("capture-max has no effect without capture".into());
+        }
         self.check_needs_lists()?;
         let capabilities = self.capability.as_deref().unwrap_or_default();
         if capabilities.len() > 1 && capabilities.iter().any(|Capability(one)| *one == Capabilities::NONE) {
@@ -446,7 +470,8 @@ mod tests {
         let made = |options: &Options| {
             let agent = options.listen(options.agent());
             let verdicts = options.verdict_settings();
-            format!("{agent:?} {:?} {:?} {verdicts:?}", options.reputation(), options.random())
+            let size = options.capture_size();
+            format!("{agent:?} {:?} {:?} {verdicts:?} {size}", options.reputation(), options.random())
         };
         let mut told = 0;
         for arg in Only::command().get_arguments() {
@@ -457,7 +482,7 @@ mod tests {
             assert_eq!(made(&given), made(&options(&[])), "{help}");
             told += 1;
         }
-        assert_eq!(told, 22, "the number of options with a default in their help");
+        assert_eq!(told, 23, "the number of options with a default in their help");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use spoa_reputation::{Change, FileAccess, Library, Watch};
 use spoa_runtime::Heartbeat;
 use spoa_runtime::text::{Count, Span};
 
+use crate::capture::Capture;
 use crate::cli::Given;
 use crate::log::Log;
 use crate::options::Options;
@@ -40,6 +41,7 @@ const FILE_WAIT_MAX: Duration = Duration::from_secs(60);
 pub(crate) struct Logs {
     pub(crate) log: Log,
     pub(crate) verdicts: Option<Arc<VerdictLog>>,
+    pub(crate) capture: Option<Arc<Capture>>,
 }
 
 impl Logs {
@@ -47,6 +49,17 @@ impl Logs {
     fn reopen(&self) {
         if let Some(verdicts) = &self.verdicts {
             verdicts.reopen();
+        }
+    }
+
+    /// Reports what could not be written.
+    fn report_lost(&self) {
+        self.log.report_dropped();
+        if let Some(verdicts) = &self.verdicts {
+            verdicts.report_lost();
+        }
+        if let Some(capture) = &self.capture {
+            capture.report_lost();
         }
     }
 }
@@ -112,10 +125,7 @@ async fn handle_signals(
             }
             Some(Err(_)) | None => {}
         }
-        logs.log.report_dropped();
-        if let Some(verdicts) = &logs.verdicts {
-            verdicts.report_lost();
-        }
+        logs.report_lost();
         let (is_healthy, warning) = supervision.look(loading.state(Instant::now()), hangups.is_closed());
         if is_healthy {
             heartbeat.beat();

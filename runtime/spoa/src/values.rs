@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -87,6 +88,18 @@ impl FromStr for Percent {
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
         text.parse().ok().filter(|number| *number <= 100).map(Self).ok_or("expected a number from 0 to 100")
+    }
+}
+
+/// A folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl FromStr for Folder {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        if text.is_empty() { Err("expected a folder") } else { Ok(Self(text.into())) }
     }
 }
 

@@ -5,7 +5,7 @@ mod reassemble;
 mod write;
 
 pub use packets::CaptureError;
-pub use reassemble::{Import, Note, import};
+pub use reassemble::{Import, Importer, Note, import};
 pub use write::write_pcapng;
 
 /// The port of the agent in captures, which Wireshark's dissector for SPOP expects.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use spoa_sim::import::{Masks, scripts};
 use spoa_sim::run::run;
 use spoa_sim::script::{Script, Step};
-use spoa_sim_kit::capture::{self, Import as Capture};
+use spoa_sim_kit::capture::{Import as Capture, Importer};
 use spoa_sim_kit::judge::{Finding, Judgement, judge};
 
 use super::subject::Problem;
@@ -34,11 +34,14 @@ pub(super) fn import(arguments: &Import) -> Exit {
 }
 
 fn read(arguments: &Import) -> Result<Capture, Problem> {
-    let path = arguments.capture.display();
-    let file = File::open(&arguments.capture).map_err(|error| format!("cannot read {path}: {error}"))?;
-    let capture = capture::import(BufReader::new(file), arguments.port).map_err(|error| format!("{path}: {error}"))?;
+    let mut importer = Importer::new(arguments.port);
+    for path in &arguments.captures {
+        let file = File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        importer.add(BufReader::new(file)).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    let capture = importer.finish();
     if capture.segments == 0 {
-        return Err(format!("{path} has no TCP segment of port {} (--port)", arguments.port));
+        return Err(format!("{} has no TCP segment of port {} (--port)", names(arguments), arguments.port));
     }
     Ok(capture)
 }
@@ -116,10 +119,15 @@ fn show(capture: &Capture, judgement: &Judgement) {
 
 /// Returns the story of a script: its origin, and the rules that the agent broke on its connection.
 fn story(arguments: &Import, link: u32, findings: &[&Finding]) -> Vec<String> {
-    let name = arguments.capture.file_name().map_or_else(Default::default, |name| name.to_string_lossy());
-    let mut story = vec![format!("Connection {link} of {name}.")];
+    let mut story = vec![format!("Connection {link} of {}.", names(arguments))];
     story.extend(
         findings.iter().map(|finding| format!("The agent of the capture broke {}: {}.", finding.case, finding.text)),
     );
     story
+}
+
+/// Returns the names of the files.
+fn names(arguments: &Import) -> String {
+    let names = arguments.captures.iter().filter_map(|path| path.file_name());
+    names.map(|name| name.to_string_lossy()).collect::<Vec<_>>().join(", ")
 }

@@ -11,9 +11,10 @@ use spoa_runtime::{Agent, Capabilities, ConnectionConfig, LimitValue, ListenAddr
 
 use super::Options;
 use crate::VERSION;
+use crate::capture::{self, Capture};
 use crate::files;
 use crate::log::{Flush, Level, Log};
-use crate::values::{Capability, Percent, Positive, Time};
+use crate::values::{Capability, Folder, Percent, Positive, Time};
 use crate::verdict_log::{self, VerdictLog};
 
 impl Options {
@@ -48,6 +49,19 @@ impl Options {
     pub(crate) fn verdict_log(&self) -> Result<Option<(Arc<VerdictLog>, verdict_log::Flush)>, String> {
         let Some(target) = &self.verdict_log else { return Ok(None) };
         VerdictLog::start(target, self.verdict_settings()).map(Some)
+    }
+
+    /// Starts to capture connections, if that is asked for.
+    ///
+    /// # Errors
+    /// The first file cannot be created.
+    pub(crate) fn capture(&self) -> Result<Option<(Arc<Capture>, capture::Flush)>, String> {
+        let Some(Folder(folder)) = &self.capture else { return Ok(None) };
+        Capture::start(folder, self.capture_size()).map(Some)
+    }
+
+    pub(super) fn capture_size(&self) -> u64 {
+        self.capture_max.map_or(capture::SIZE, |max| max.0)
     }
 
     pub(super) fn verdict_settings(&self) -> verdict_log::Settings {
@@ -115,6 +129,12 @@ impl Options {
             tracing::warn!(
                 "scores are random, because there is no list: use this to try HAProxy's configuration only, since HAProxy refuses \
                  clients by these scores"
+            );
+        }
+        if let Some(Folder(folder)) = &self.capture {
+            let folder = folder.display();
+            tracing::warn!(
+                "records all connections, with what clients send, in {folder}: remove the files when they are not needed"
             );
         }
         if let Some(asked) = self.asked_workers().filter(|asked| asked.get() as u64 > workers) {

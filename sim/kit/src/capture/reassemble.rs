@@ -75,14 +75,44 @@ impl fmt::Display for Note {
 /// # Errors
 /// If the file cannot be read, or is no capture.
 pub fn import(file: impl Read, port: u16) -> Result<Import, CaptureError> {
-    let mut assembly = Assembly::default();
-    match packets::read(file, |segment| assembly.segment(port, &segment)) {
-        Err(CaptureError::Format { packets, reason }) if packets > 0 => {
-            assembly.import.notes.push(Note::Damaged { packets, reason });
-        }
-        read => read?,
+    let mut importer = Importer::new(port);
+    importer.add(file)?;
+    Ok(importer.finish())
+}
+
+/// Reads a capture that is divided into several files.
+#[derive(Default)]
+pub struct Importer {
+    port: u16,
+    assembly: Assembly,
+}
+
+impl Importer {
+    /// Returns an importer of the connections to a port.
+    pub fn new(port: u16) -> Self {
+        Self { port, ..Self::default() }
     }
-    Ok(assembly.finish())
+
+    /// Reads the next file in the order of time. A file that ends inside a packet is read up to there, and so is any file after the
+    /// first, because a program that is killed may leave a file without a packet.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is no capture.
+    pub fn add(&mut self, file: impl Read) -> Result<(), CaptureError> {
+        let Self { port, assembly } = self;
+        match packets::read(file, |segment| assembly.segment(*port, &segment)) {
+            Err(CaptureError::Format { packets, reason }) if packets > 0 || assembly.import.segments > 0 => {
+                assembly.import.notes.push(Note::Damaged { packets, reason });
+                Ok(())
+            }
+            read => read,
+        }
+    }
+
+    /// Returns the conversations of all files.
+    pub fn finish(self) -> Import {
+        self.assembly.finish()
+    }
 }
 
 #[derive(Default)]
