@@ -19,6 +19,7 @@ mod tap;
 mod addresses;
 mod agent_sockets;
 mod agent_stop;
+mod captured;
 mod disconnect_status;
 mod doctor;
 mod fleet;
@@ -83,6 +84,7 @@ const SCENARIOS: &[Scenario] = &[
     ("fleet_killed", Needs::Any, fleet::killed),
     ("fleet_hangs", Needs::Any, fleet::hangs),
     ("fleet_reloads", Needs::Any, fleet::reloads),
+    ("captured_by_tcpdump", Needs::Any, captured::by_tcpdump),
     ("slow_handler", Needs::Any, slow_handler::beyond_processing_timeout),
     ("slow_handler_cut_off", Needs::Any, slow_handler::beyond_ack_timeout),
     ("idle_connection", Needs::Any, idle_connection::closed_by_haproxy),
