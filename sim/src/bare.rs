@@ -21,6 +21,7 @@ use crate::failure::{Failure, panic_text};
 use crate::link::{self, Next};
 use crate::outcome::{Buffers, Keep, Outcome, RUN_MAX};
 use crate::script::{AgentSetup, Link, Nanos, Script, Step};
+use crate::states::{ConnectionState, StepState};
 use crate::trace::{Kind, Trace};
 use socket::Socket;
 use time::PendingAnswer;
@@ -45,6 +46,7 @@ pub(crate) struct Bare {
     coverage: Coverage,
     step: usize,
     keep: Keep,
+    states: Vec<StepState>,
     buffers: Buffers,
     /// The unused buffers that the connections of the agent share.
     spare: spoa_core::Buffers,
@@ -60,14 +62,15 @@ impl Bare {
             Ok(result) => result.err(),
             Err(panic) => Some(bare.failure(0, "panic", panic_text(&*panic).into())),
         };
-        let Self { trace, coverage, sockets, now, .. } = bare;
+        bare.keep_state();
+        let Self { trace, coverage, sockets, states, now, .. } = bare;
         *buffers = bare.buffers;
         let mut conversations = Vec::new();
         for socket in sockets {
             conversations.extend(socket.conversation);
             buffers.put_back(socket.oracle, socket.inlet);
         }
-        Outcome { trace, coverage, failure, conversations, end: now }
+        Outcome { trace, coverage, failure, conversations, states, end: now }
     }
 
     fn new(agent: &AgentSetup, keep: Keep, buffers: Buffers, end_min: Nanos) -> Self {
@@ -84,6 +87,7 @@ impl Bare {
             coverage: Coverage::default(),
             step: 0,
             keep,
+            states: Vec::new(),
             buffers,
             spare: spoa_core::Buffers::default(),
             end_min,
@@ -100,8 +104,18 @@ impl Bare {
         for step in &script.steps {
             self.step += 1;
             self.execute(step)?;
+            self.keep_state();
         }
         self.reach_quiescence()
+    }
+
+    fn keep_state(&mut self) {
+        if self.keep.states {
+            let open = self.sockets.iter().filter(|socket| !socket.connection.is_closed());
+            let connections = open.map(|socket| ConnectionState::of(socket.link, &socket.connection, &socket.oracle));
+            let connections = connections.collect();
+            self.states.push(StepState { step: self.step, at: self.now, connections, shared: Vec::new() });
+        }
     }
 
     fn execute(&mut self, step: &Step) -> Result<(), Failure> {

@@ -36,6 +36,24 @@ pub(crate) enum Command {
         /// Fail unless each coverage goal is reached: cells of the state tables once, marks ten times
         #[arg(long)]
         require_coverage: bool,
+        /// Change scripts that have reached something new instead of running seeds alone, in one thread
+        #[arg(long, conflicts_with_all = ["jobs", "require_coverage"])]
+        guided: bool,
+    },
+    /// Find the step of a failing script at which the failure begins
+    ///
+    /// Everything from some step on is drawn anew, many times. The share of these scripts that still fail jumps at the step that
+    /// is the cause.
+    When {
+        /// A seed, or a file with a script
+        #[arg(value_name = "FILE_OR_SEED")]
+        source: String,
+        /// The kind of run of a seed: standard, calm, mux, applet, endpoint or fleet
+        #[arg(long, default_value = "standard", value_parser = profile)]
+        profile: Profile,
+        /// The number of scripts that are drawn for each step
+        #[arg(long, default_value = "200", value_parser = clap::value_parser!(u32).range(1..))]
+        draws: u32,
     },
     /// Run one seed and print its trace
     Replay {
@@ -44,9 +62,11 @@ pub(crate) enum Command {
         /// The kind of run: standard, calm, mux, applet, endpoint or fleet
         #[arg(long, default_value = "standard", value_parser = profile)]
         profile: Profile,
-        /// The format of the trace
-        #[arg(long, default_value = "text")]
-        trace: TraceFormat,
+        /// The format of the trace [default: text]
+        #[arg(long)]
+        trace: Option<TraceFormat>,
+        #[command(flatten)]
+        view: View,
     },
     /// Print the script of a seed
     Show {
@@ -64,6 +84,8 @@ pub(crate) enum Command {
         /// Print the trace of each script in this format
         #[arg(long)]
         trace: Option<TraceFormat>,
+        #[command(flatten)]
+        view: View,
     },
     /// Make a script that fails as small as possible
     Shrink {
@@ -108,6 +130,27 @@ pub(crate) enum Command {
         #[arg(long)]
         distil: Option<PathBuf>,
     },
+}
+
+/// The part of a run that is shown.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct View {
+    /// Run only the steps up to this one, from 1
+    #[arg(long, value_name = "STEP")]
+    pub(crate) until: Option<usize>,
+    /// Show the state of core and checker after each step, or with --until after that step: values, or full for all that the
+    /// core has stored
+    #[arg(long, num_args = 0..=1, default_missing_value = "values", require_equals = true, conflicts_with = "trace")]
+    pub(crate) state: Option<StateFormat>,
+}
+
+/// The amount of state that is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StateFormat {
+    /// Values of the core beside those of the checker
+    Values,
+    /// Everything that the core has stored
+    Full,
 }
 
 /// The agent under test.

@@ -12,6 +12,10 @@ pub use observer::Observer;
 
 const STATES: usize = StateName::ALL.len();
 const CAUSES: usize = Cause::ALL.len();
+const MARKS: usize = Mark::ALL.len();
+
+/// The number of things that runs may reach: cells, marks, and pairs of marks in one run.
+pub const FEATURES: usize = STATES * CAUSES + MARKS * MARKS;
 
 /// A cause of a step, and so a column of the state tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +132,16 @@ impl Coverage {
     /// Returns the number of times that a mark was reached.
     pub const fn mark(&self, mark: Mark) -> u64 {
         self.marks[mark as usize]
+    }
+
+    /// Returns what was reached, as numbers below [`FEATURES`]: cells, marks, and pairs of marks.
+    pub fn features(&self) -> Vec<usize> {
+        let cells = self.cells.as_flattened().iter().enumerate().filter(|(_, hits)| **hits > 0).map(|(cell, _)| cell);
+        let marks: Vec<_> = (0..MARKS).filter(|&mark| self.marks[mark] > 0).collect();
+        let pairs = marks.iter().flat_map(|&one| marks.iter().map(move |&other| (one, other)));
+        // A pair with itself is the mark alone.
+        let pairs = pairs.filter(|(one, other)| one <= other).map(|(one, other)| STATES * CAUSES + one * MARKS + other);
+        cells.chain(pairs).collect()
     }
 
     /// True if the goal was reached.

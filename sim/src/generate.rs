@@ -8,6 +8,7 @@ mod fleet;
 mod frames;
 mod haproxy;
 mod profile;
+mod redraw;
 mod values;
 mod weights;
 
@@ -15,6 +16,7 @@ use crate::random::{Purpose, Random};
 use crate::script::{AgentSetup, Bytes, Cuts, FrameKind, FrameSpec, Link, MS, MessageSpec, Nanos, Script, Step, Value};
 
 pub use profile::{GENERATOR_VERSION, Profile};
+pub use redraw::{extended, redrawn};
 
 weights::moves! {
     /// A move of HAProxy or the network on a connection of a script.

@@ -5,6 +5,7 @@ use crate::coverage::Coverage;
 use crate::failure::Failure;
 use crate::link::Inlet;
 use crate::script::Nanos;
+use crate::states::StepState;
 use crate::trace::Trace;
 use spoa_sim_checker::{Limits, Oracle};
 
@@ -22,6 +23,8 @@ pub struct Outcome {
     pub failure: Option<Failure>,
     /// The conversation on each connection, in the order in which the agent accepted them; empty if they are not kept.
     pub conversations: Vec<Conversation>,
+    /// The state after each step, if it is kept.
+    pub states: Vec<StepState>,
     /// The time at the end of the run.
     pub end: Nanos,
 }
@@ -33,6 +36,8 @@ pub(crate) struct Keep {
     pub(crate) records: bool,
     /// True to keep the conversation on each connection.
     pub(crate) conversations: bool,
+    /// True to keep the state after each step.
+    pub(crate) states: bool,
 }
 
 /// Memory that is reused by later runs. It must not influence them.

@@ -9,7 +9,9 @@ mod load;
 mod pcapng;
 mod progress;
 mod seeds;
+mod state;
 mod subject;
+mod when;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ use spoa_sim::coverage::{Cause, Coverage, Mark};
 use spoa_sim::distil::distil;
 use spoa_sim::failure::Failure;
 use spoa_sim::generate::{GENERATOR_VERSION, Profile, generate};
+use spoa_sim::guided;
 use spoa_sim::metamorphic::examine;
 use spoa_sim::outcome::Outcome;
 use spoa_sim::run::run;
@@ -30,7 +33,7 @@ use spoa_sim::shrink::{shrink, shrink_failure};
 use spoa_sim::text::{VERSION, parse};
 
 use crate::Exit;
-use crate::cli::{Command, TraceFormat};
+use crate::cli::{Command, TraceFormat, View};
 use progress::ProgressLine;
 
 /// The number of times that each mark has to be reached with `--require-coverage`.
@@ -39,20 +42,25 @@ const MARKS_MIN: u64 = 10;
 /// Executes a command.
 pub(crate) fn command(command: &Command) -> Exit {
     match command {
-        Command::Run { seeds, profile, jobs, require_coverage } => {
+        Command::Run { seeds, profile, guided: true, .. } => run_guided(seeds, *profile),
+        Command::Run { seeds, profile, jobs, require_coverage, .. } => {
             run_seeds(seeds, *profile, jobs.map(usize::from), *require_coverage)
         }
-        Command::Replay { seed, profile, trace } => replay(&generate(*seed, *profile), Some(*trace)),
+        Command::When { source, profile, draws } => when::when(source, *profile, *draws),
+        Command::Replay { seed, profile, trace, view } => {
+            let trace = trace.or(view.state.is_none().then_some(TraceFormat::Text));
+            replay(&generate(*seed, *profile), trace, *view)
+        }
         Command::Show { seed, profile } => {
             print!("{}", generate(*seed, *profile));
             Exit::Held
         }
-        Command::Script { files, trace } => worst(files.iter().map(|file| match read(file) {
+        Command::Script { files, trace, view } => worst(files.iter().map(|file| match read(file) {
             Ok(script) => {
                 if !trace.is_some_and(TraceFormat::is_file) {
                     println!("{}", file.display());
                 }
-                replay(&script, *trace)
+                replay(&script, *trace, *view)
             }
             Err(exit) => exit,
         })),
@@ -98,7 +106,7 @@ fn run_corpus(folder: &Path) -> Exit {
     worst(paths.iter().map(|path| match read(path) {
         Ok(script) => {
             println!("{}\n    {}", path.display(), script.story.join("\n    "));
-            replay(&script, None)
+            replay(&script, None, View::ALL)
         }
         Err(exit) => exit,
     }))
@@ -174,6 +182,32 @@ fn run_seeds(seeds: &Range<u64>, profile: Profile, jobs: Option<usize>, require_
     Exit::Held
 }
 
+/// Runs a search that is guided by coverage, and shows the first failure.
+fn run_guided(seeds: &Range<u64>, profile: Profile) -> Exit {
+    println!(
+        "guided by coverage from seed {}, profile {}, generator {GENERATOR_VERSION}, scripts {VERSION}",
+        seeds.start,
+        profile.name()
+    );
+    let mut line = ProgressLine::new(seeds.end - seeds.start);
+    let found = guided::search(seeds.clone(), profile, 1, |progress| line.show(progress));
+    line.clear();
+    let (hit, cells) = found.coverage.cells();
+    println!(
+        "{} runs, {hit} of {cells} cells of the state tables reached, {} cells, marks and pairs of marks; {} scripts kept",
+        found.runs, found.features, found.kept
+    );
+    let Some((script, failure, runs)) = found.failures.first() else {
+        println!("every check held");
+        return Exit::Held;
+    };
+    println!("FAILED: run {runs}: {failure}\nfingerprint {}", failure.fingerprint());
+    let shrunk = shrink_failure(script, failure);
+    println!("shrunk from {} steps to {} in {} tries:\n", script.steps.len(), shrunk.script.steps.len(), shrunk.tries);
+    print!("{}", shrunk.script);
+    exit_of(failure)
+}
+
 /// Describes how many seeds were run more than once, and in which form.
 fn describe_reruns(findings: &Findings) -> String {
     let [cuts, alone, fragments] = ["other-cuts", "alone", "fragments"].map(|check| findings.compared(check));
@@ -211,7 +245,15 @@ fn with_story(script: &Script, seed: u64, failure: &Failure) -> Script {
     Script { story, ..script.clone() }
 }
 
-fn replay(script: &Script, trace: Option<TraceFormat>) -> Exit {
+fn replay(script: &Script, trace: Option<TraceFormat>, view: View) -> Exit {
+    let Some(script) = view.part(script) else {
+        eprintln!("spoa-sim: --until is above the number of steps, which is {}", script.steps.len());
+        return Exit::Usage;
+    };
+    let script = &*script;
+    if let Some(format) = view.state {
+        return state::show(script, format, view.until);
+    }
     let outcome = run(script, trace.is_some());
     match trace {
         None => {}
@@ -242,12 +284,9 @@ fn replay(script: &Script, trace: Option<TraceFormat>) -> Exit {
 }
 
 fn shrink_source(source: &str, profile: Profile, output: Option<&Path>) -> Exit {
-    let (script, seed) = match source.parse::<u64>() {
-        Ok(seed) => (generate(seed, profile), Some(seed)),
-        Err(_) => match read(&PathBuf::from(source)) {
-            Ok(script) => (script, None),
-            Err(exit) => return exit,
-        },
+    let (script, seed) = match script_of(source, profile) {
+        Ok(found) => found,
+        Err(exit) => return exit,
     };
     let Some(shrunk) = shrink(&script) else {
         println!("{source} does not fail");
@@ -268,6 +307,14 @@ fn shrink_source(source: &str, profile: Profile, output: Option<&Path>) -> Exit 
         }
     }
     Exit::Failed
+}
+
+/// Returns the script of a seed, or of a file, and the seed.
+fn script_of(source: &str, profile: Profile) -> Result<(Script, Option<u64>), Exit> {
+    match source.parse::<u64>() {
+        Ok(seed) => Ok((generate(seed, profile), Some(seed))),
+        Err(_) => Ok((read(&PathBuf::from(source))?, None)),
+    }
 }
 
 fn read(path: &Path) -> Result<Script, Exit> {

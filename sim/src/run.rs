@@ -12,7 +12,16 @@ pub fn run(script: &Script, recording: bool) -> Outcome {
 
 /// Runs `script` as [`run`] does, but HAProxy does not close open connections before the time `end`, if they are bare.
 pub fn run_until(script: &Script, recording: bool, end: Nanos) -> Outcome {
-    let (keep, mut buffers) = (Keep { records: recording, conversations: true }, Buffers::default());
+    run_keeping(script, Keep { records: recording, conversations: true, states: false }, end)
+}
+
+/// Runs `script`, and keeps the records of the trace and the state after each step.
+pub fn run_with_states(script: &Script) -> Outcome {
+    run_keeping(script, Keep { records: true, conversations: true, states: true }, 0)
+}
+
+fn run_keeping(script: &Script, keep: Keep, end: Nanos) -> Outcome {
+    let mut buffers = Buffers::default();
     if shares_nothing(script) {
         Bare::run(script, keep, &mut buffers, end)
     } else {

@@ -26,9 +26,8 @@ pub(crate) mod steps;
 mod words;
 mod write;
 
-pub(crate) use write::Time;
-
 pub use read::{ScriptError, parse, parse_duration, parse_message};
+pub use write::Time;
 
 /// The version of the language that this program writes. It reads this version and all earlier ones.
 ///

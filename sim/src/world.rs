@@ -36,6 +36,7 @@ use spoa_core::endpoint::{Endpoint, Readiness};
 use crate::failure::panic_text;
 use crate::outcome::{Buffers, Keep, Outcome, RUN_MAX};
 use crate::script::{AgentId, AgentSetup, Link, Nanos, Script, Step};
+use crate::states::{ConnectionState, StepState};
 use agent::{Agent, Phase};
 use host::SimHost;
 use player::Player;
@@ -62,6 +63,7 @@ pub(crate) struct World {
     passes: u32,
     actions: u32,
     keep: Keep,
+    states: Vec<StepState>,
     buffers: Buffers,
 }
 
@@ -80,6 +82,11 @@ impl World {
     pub(crate) fn run(script: &Script, keep: Keep, buffers: &mut Buffers) -> Outcome {
         let mut world = Self::new(&script.agent, keep, mem::take(buffers));
         let result = catch_unwind(AssertUnwindSafe(|| world.play(script)));
+        if result.is_ok() {
+            // After a panic the state may be borrowed.
+            world.keep_state();
+        }
+        let states = mem::take(&mut world.states);
         let state = Rc::clone(&world.state);
         *buffers = mem::take(&mut world.buffers);
         drop(world);
@@ -97,7 +104,7 @@ impl World {
             conversations.extend(peer.conversation);
             buffers.put_back(peer.oracle, peer.inlet);
         }
-        Outcome { trace, coverage, failure, conversations, end: now }
+        Outcome { trace, coverage, failure, conversations, states, end: now }
     }
 
     fn new(setup: &AgentSetup, keep: Keep, buffers: Buffers) -> Self {
@@ -116,6 +123,7 @@ impl World {
             passes: 0,
             actions: 0,
             keep,
+            states: Vec::new(),
             buffers,
         };
         for number in 0..setup.agents.clamp(1, 16) as usize {
@@ -132,9 +140,33 @@ impl World {
             if (number as u32).is_multiple_of(self.setup.lazy.max(1)) {
                 self.run_all()?;
             }
+            self.keep_state();
         }
         self.state.borrow_mut().step += 1;
         self.reach_quiescence()
+    }
+
+    fn keep_state(&mut self) {
+        if !self.keep.states {
+            return;
+        }
+        let state = self.state.borrow();
+        let mut connections = Vec::new();
+        for peer in state.peers.iter().filter(|peer| peer.is_open) {
+            let endpoint = &mut self.workers[peer.worker].endpoint;
+            if let Some((connection, _)) = peer.key.and_then(|key| endpoint.get_mut(key)) {
+                connections.push(ConnectionState::of(peer.link, connection, &peer.oracle));
+            }
+        }
+        let shared = self.workers.iter().enumerate().map(|(number, Worker { endpoint, agent })| {
+            let (usage, queued) = (endpoint.usage(), endpoint.queued());
+            let (in_flight, bytes) = (usage.in_flight, usage.bytes());
+            format!(
+                "worker {number} of a{}: {in_flight} NOTIFYs in flight, {bytes} bytes held, {queued} queued",
+                agent + 1
+            )
+        });
+        self.states.push(StepState { step: state.step, at: state.now, connections, shared: shared.collect() });
     }
 
     fn execute(&mut self, step: &Step) -> Result<(), Failed> {

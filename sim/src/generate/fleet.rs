@@ -3,6 +3,7 @@
 use spoa_sim_haproxy::{Engine, Settings};
 
 use super::Generator;
+use super::redraw::running;
 use crate::script::{AgentId, Haproxy, Link, MS, Nanos, Step};
 
 const TRAFFIC: usize = 0;
@@ -24,9 +25,12 @@ impl Generator {
         let engine = if self.workload.chance(1, 2) { Engine::Mux } else { Engine::Applet };
         let count = 1 + u8::from(self.workload.chance(1, 3));
         let checks = (self.workload.magnitude(20 * MS, 200 * MS), self.workload.between(1, 3) as u32);
-        let mut processes: Vec<_> = (1..=count).map(Haproxy).collect();
-        for haproxy in processes.clone() {
-            self.start_balancer(haproxy, engine, checks);
+        let mut processes = running(&self.script.steps);
+        if processes.is_empty() {
+            processes = (1..=count).map(Haproxy).collect();
+            for haproxy in processes.clone() {
+                self.start_balancer(haproxy, engine, checks);
+            }
         }
         let weights = self.fleet_weights();
         for _ in 0..self.swarm.steps.div_ceil(12) {

@@ -3,6 +3,7 @@
 use spoa_sim_haproxy::{Defects, Engine, Settings};
 
 use super::Generator;
+use super::redraw::running;
 use super::weights::Weights;
 use crate::script::{EventSpec, Haproxy, Link, MS, MessageSpec, Nanos, Step, Value};
 
@@ -32,12 +33,15 @@ impl Generator {
     pub(super) fn fill_with_haproxy(&mut self, engine: Engine) {
         let mut weights = Weights::draw(Move::ALL, &mut self.workload, self.swarm.calm);
         weights.set(Move::Release, weights.get(Move::Hold));
-        let count = 1 + self.workload.weighted(&[8, 3, 1]) as u8;
-        for number in 1..=count {
-            let settings = self.settings(engine);
-            self.push(Step::Start(Haproxy(number), Box::new(settings)));
+        let mut processes = running(&self.script.steps);
+        if processes.is_empty() {
+            let count = 1 + self.workload.weighted(&[8, 3, 1]) as u8;
+            processes = (1..=count).map(Haproxy).collect();
+            for haproxy in &processes {
+                let settings = self.settings(engine);
+                self.push(Step::Start(*haproxy, Box::new(settings)));
+            }
         }
-        let mut processes: Vec<_> = (1..=count).map(Haproxy).collect();
         // One of these steps takes as long as two steps of a script without a model.
         for _ in 0..self.swarm.steps.div_ceil(2) {
             let at = self.workload.below(processes.len() as u64) as usize;

@@ -30,17 +30,12 @@ pub enum Profile {
 }
 
 impl Profile {
+    /// All profiles.
+    pub const ALL: [Self; 6] = [Self::Standard, Self::Calm, Self::Mux, Self::Applet, Self::Endpoint, Self::Fleet];
+
     /// Returns the profile with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "standard" => Some(Self::Standard),
-            "calm" => Some(Self::Calm),
-            "mux" => Some(Self::Mux),
-            "applet" => Some(Self::Applet),
-            "endpoint" => Some(Self::Endpoint),
-            "fleet" => Some(Self::Fleet),
-            _ => None,
-        }
+        Self::ALL.into_iter().find(|profile| profile.name() == name)
     }
 
     /// Returns the name.

@@ -213,7 +213,7 @@ impl Display for Name<'_> {
 }
 
 /// Displays a time as a whole number of the largest possible unit.
-pub(crate) struct Time(pub(crate) Nanos);
+pub struct Time(pub Nanos);
 
 impl Display for Time {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

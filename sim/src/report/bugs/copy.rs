@@ -1,0 +1,169 @@
+//! A copy of the workspace, in which bugs are planted and built.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fmt, fs};
+
+use spoa_sim::generate::{Profile, generate};
+use spoa_sim::planted::{Place, PlantedBug};
+use spoa_sim::run::run_with_states;
+
+use crate::cli::StateFormat;
+use crate::report::state;
+
+/// The seeds within which each has to be found: of the profile endpoint if the bug is in the endpoint, else standard, then endpoint.
+pub(super) const SEEDS: &str = "0..100000";
+/// The folder of the code that they change.
+const CORE: &str = "core/src";
+
+/// What the simulator found out about a bug.
+pub(super) struct Found {
+    pub(super) seed: u64,
+    /// The number of runs of a search that is guided by coverage, if it finds the bug.
+    pub(super) guided: Option<u64>,
+    /// The number of steps of the small script.
+    pub(super) steps: String,
+    pub(super) fingerprint: String,
+    /// The step after which the state of the core is another one than without the bug.
+    pub(super) cause: usize,
+    /// The number of steps of the shortest beginning of the script that fails.
+    pub(super) alone: usize,
+    /// The step at which the failure begins according to `when`.
+    pub(super) begins: usize,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, guided, steps, fingerprint, cause, alone, begins } = self;
+        let guided = guided.map_or("-".into(), |runs| runs.to_string());
+        write!(
+            f,
+            "seed {seed:<6} guided {guided:<6} {steps:>2} steps  cause {cause:>2} alone {alone:>2} begins {begins:>2}  {fingerprint}"
+        )
+    }
+}
+
+/// A copy of the workspace, with a separate target folder next to it.
+pub(super) struct Copy {
+    source: PathBuf,
+    build: PathBuf,
+}
+
+impl Copy {
+    pub(super) fn make() -> Result<Self, String> {
+        let metadata = output(Command::new(cargo()).args(["metadata", "--format-version", "1", "--no-deps"]))?;
+        let target = metadata.split_once("\"target_directory\":\"").and_then(|(_, rest)| rest.split_once('"'));
+        let (target, _) = target.ok_or("cargo does not say where it builds")?;
+        let work = Path::new(target).join("bugs");
+        let copy = Self { source: work.join("source"), build: work.join("build") };
+        let _ = fs::remove_dir_all(&copy.source);
+        let files = output(Command::new("git").args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]))?;
+        for file in files.split('\0').filter(|file| !file.is_empty() && Path::new(file).exists()) {
+            let to = copy.source.join(file);
+            let made = to.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::copy(file, &to).map(drop));
+            made.map_err(|error| format!("cannot copy {file}: {error}"))?;
+        }
+        Ok(copy)
+    }
+
+    /// Plants a bug, and looks for it. Returns `None` if it is not found.
+    pub(super) fn search(&self, name: &str, bug: &PlantedBug) -> Result<Option<Found>, String> {
+        let Place { file, text } = bug.place(&self.source.join(CORE)).map_err(|error| format!("{name}: {error}"))?;
+        let cannot_write = |error| format!("cannot write {}: {error}", file.display());
+        let original = fs::read(&file).map_err(cannot_write)?;
+        fs::write(&file, text).map_err(cannot_write)?;
+        let built = self.build(name);
+        fs::write(&file, original).map_err(cannot_write)?;
+        built?;
+        let is_in_endpoint = file.to_string_lossy().contains("endpoint");
+        let profiles: &[Profile] =
+            if is_in_endpoint { &[Profile::Endpoint] } else { &[Profile::Standard, Profile::Endpoint] };
+        profiles.iter().find_map(|profile| self.find(*profile).transpose()).transpose()
+    }
+
+    /// Builds the simulator of the copy.
+    fn build(&self, name: &str) -> Result<(), String> {
+        let output = Command::new(cargo())
+            .args(["build", "--quiet", "--release", "-p", "spoa-sim"])
+            .current_dir(&self.source)
+            .env("CARGO_TARGET_DIR", &self.build)
+            // A build a bug: quick ones.
+            .envs([("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_DEBUG", "0")])
+            .envs([("CARGO_PROFILE_RELEASE_INCREMENTAL", "true"), ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")])
+            .output()
+            .map_err(|error| format!("cannot run cargo: {error}"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!("{name} does not build:\n{}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// Runs the simulator of the copy, and returns what it prints.
+    fn simulate(&self, arguments: &[&str]) -> Result<String, String> {
+        let program = self.build.join("release/spoa-sim");
+        let output = Command::new(&program).args(arguments).output();
+        let output = output.map_err(|error| format!("cannot run {}: {error}", program.display()))?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs the seeds of a profile until one fails, and examines it.
+    fn find(&self, profile: Profile) -> Result<Option<Found>, String> {
+        let of_profile = ["--profile", profile.name()];
+        let seeds = ["--seeds", SEEDS];
+        let said = self.simulate(&[&["run", "--jobs", "1"], &seeds[..], &of_profile].concat())?;
+        let Some(seed) = after(&said, "FAILED: seed ", ':').and_then(|seed| seed.parse::<u64>().ok()) else {
+            return Ok(None);
+        };
+        let steps = said.lines().find_map(|line| line.strip_prefix("shrunk from ")?.split(' ').nth(3));
+        let guided = self.simulate(&[&["run", "--guided"], &seeds[..], &of_profile].concat())?;
+        let number = seed.to_string();
+        let when = self.simulate(&[&["when", &number], &of_profile[..]].concat())?;
+        let begins = after(&when, "the failure begins at step ", ' ').and_then(|step| step.parse().ok());
+        Ok(Some(Found {
+            seed,
+            guided: after(&guided, "FAILED: run ", ':').and_then(|run| run.parse().ok()),
+            steps: steps.unwrap_or("?").into(),
+            fingerprint: after(&said, "fingerprint ", ' ').unwrap_or_default(),
+            cause: self.cause(seed, profile)?,
+            alone: after(&when, "the steps up to ", ' ').and_then(|step| step.parse().ok()).unwrap_or(0),
+            begins: begins.unwrap_or(0),
+        }))
+    }
+
+    /// Returns the first step after which the state is another one than that of this program, which has no bug; or the step that
+    /// fails.
+    fn cause(&self, seed: u64, profile: Profile) -> Result<usize, String> {
+        let said = self.simulate(&["replay", &seed.to_string(), "--profile", profile.name(), "--state=full"])?;
+        let script = generate(seed, profile);
+        let expected = state::texts(&script, &run_with_states(&script), StateFormat::Full);
+        let mut last = 0;
+        for (number, text) in expected {
+            if !said.contains(&text) {
+                // The run has ended before this step, because it has failed.
+                let is_missing = !said.contains(&format!("after step {number}, "));
+                return Ok(if is_missing { last } else { number });
+            }
+            last = number;
+        }
+        Ok(last)
+    }
+}
+
+/// Returns the text between the start of a line and `end`.
+fn after(said: &str, start: &str, end: char) -> Option<String> {
+    let line = said.lines().find_map(|line| line.strip_prefix(start))?;
+    Some(line.split(end).next().unwrap_or(line).trim().to_owned())
+}
+
+fn cargo() -> String {
+    env::var("CARGO").unwrap_or_else(|_| "cargo".into())
+}
+
+/// Returns the output of a command, if it succeeds.
+fn output(command: &mut Command) -> Result<String, String> {
+    let output = command.output().map_err(|error| format!("cannot run {command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(format!("{command:?} fails: {}", String::from_utf8_lossy(&output.stderr).trim()))
+}
