@@ -23,6 +23,7 @@ use crate::outcome::{Buffers, Keep, Outcome, RUN_MAX};
 use crate::script::{AgentSetup, Link, Nanos, Script, Step};
 use crate::states::{ConnectionState, StepState};
 use crate::trace::{Kind, Trace};
+use crate::wording::BufferWords;
 use socket::Socket;
 use time::PendingAnswer;
 
@@ -96,9 +97,13 @@ impl Bare {
 
     fn play(&mut self, script: &Script) -> Result<(), Failure> {
         let most = self.config.memory_max_by_buffer();
-        let (actual, expected) = (compare::by_buffer(most), self.limits.memory_max());
-        if actual != expected || self.config.memory_max() != expected.iter().sum::<usize>() {
-            let detail = format!("expected {expected:?} bytes as the limits of memory, got {actual:?} bytes");
+        let expected = self.limits.memory_max();
+        if compare::by_buffer(most) != expected || self.config.memory_max() != expected.iter().sum::<usize>() {
+            let detail = format!(
+                "expected {} as the limits of memory, got {}",
+                BufferWords(expected),
+                BufferWords(compare::by_buffer(most))
+            );
             return Err(self.failure(0, "memory", detail));
         }
         for step in &script.steps {

@@ -14,36 +14,32 @@ use spoa_sim_kit::socket::Address;
 
 /// Plays HAProxy against the agent, from seeds or scripts, and checks every byte
 #[derive(Debug, Parser)]
-#[command(name = "spoa-sim", version)]
+#[command(name = "spoa-sim", version, arg_required_else_help = true, after_help = EXITS)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
+/// The exit codes, for the help.
+const EXITS: &str = "\
+Exit codes:
+  0   every check held, or every result is as expected
+  1   a check failed
+  2   a wrong option, or a file that cannot be read or written
+  3   one seed had two different traces
+  4   a coverage goal was not reached, or nothing was checked
+  5   a run never ends, or bytes are never read
+  6   a script or a folder of scripts that cannot be used
+  70  the simulator itself has failed";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a range of seeds, and shrink the first one that fails
-    Run {
-        /// The seeds from FIRST to END - 1, written FIRST..END
-        #[arg(long, default_value = "0..10000", value_parser = range)]
-        seeds: Range<u64>,
-        /// The kind of runs: standard, calm, mux, applet, endpoint or fleet
-        #[arg(long, default_value = "standard", value_parser = profile)]
-        profile: Profile,
-        /// The number of threads [default: one per processor]
-        #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-        jobs: Option<u16>,
-        /// Fail unless each coverage goal is reached: cells of the state tables once, marks ten times
-        #[arg(long)]
-        require_coverage: bool,
-        /// Change scripts that have reached something new instead of running seeds alone, in one thread
-        #[arg(long, conflicts_with_all = ["jobs", "require_coverage"])]
-        guided: bool,
-    },
+    /// Run seeds, and make the script of each kind of failure small
+    Run(RunArgs),
     /// Find the step of a failing script at which the failure begins
     ///
-    /// Everything from some step on is drawn anew, many times. The share of these scripts that still fail jumps at the step that
-    /// is the cause.
+    /// The script is made small. Then everything from some step on is drawn anew, many times. The share of these scripts that still
+    /// fail jumps at the step that is the cause.
     When {
         /// A seed, or a file with a script
         #[arg(value_name = "FILE_OR_SEED")]
@@ -54,6 +50,9 @@ pub(crate) enum Command {
         /// The number of scripts that are drawn for each step
         #[arg(long, default_value = "200", value_parser = clap::value_parser!(u32).range(1..))]
         draws: u32,
+        /// Use the whole script instead of a small one
+        #[arg(long)]
+        whole: bool,
     },
     /// Run one seed and print its trace
     Replay {
@@ -101,14 +100,33 @@ pub(crate) enum Command {
     },
     /// Run all scripts of a folder, and print the story of each
     Corpus {
-        /// The folder
-        #[arg(default_value = "sim/corpus")]
-        folder: PathBuf,
+        /// The folder, which has scripts (*.spop) [default: sim/corpus of the workspace]
+        folder: Option<PathBuf>,
+    },
+    /// Run the same seeds with another build of spoa-sim, and show the first difference
+    Diff {
+        /// The program of the other build, for example of the last release
+        build: PathBuf,
+        /// The seeds: FIRST..END, or the number of seeds from 0 on
+        #[arg(long, default_value = "10000", value_parser = seeds)]
+        seeds: Seeds,
+        /// The kind of runs: standard, calm, mux, applet, endpoint or fleet
+        #[arg(long, default_value = "standard", value_parser = profile)]
+        profile: Profile,
+    },
+    /// Print the hash of the trace of each seed
+    #[command(hide = true)]
+    Hashes {
+        #[arg(long, value_parser = seeds)]
+        seeds: Seeds,
+        #[arg(long, default_value = "standard", value_parser = profile)]
+        profile: Profile,
     },
     /// Plant bugs into a copy of the core, and count the seeds until each is found
     Bugs {
-        /// The names of the bugs; without any, all are planted, and if all are found the table in sim/bugs/README.md is rewritten
-        names: Vec<String>,
+        /// Names of bugs in sim/bugs, or files: a bug (*.bug), or a patch (*.patch, *.diff). Without any, all bugs are planted, and if
+        /// all are found the table in sim/bugs/README.md is rewritten
+        bugs: Vec<String>,
     },
     /// Test any agent over a socket against the rules of the protocol
     Conform(Box<Conform>),
@@ -120,9 +138,9 @@ pub(crate) enum Command {
     Import(Import),
     /// Print how often a range of seeds reaches each cell of the state tables and each mark
     Coverage {
-        /// The seeds from FIRST to END - 1, written FIRST..END
-        #[arg(long, default_value = "0..100000", value_parser = range)]
-        seeds: Range<u64>,
+        /// The seeds: FIRST..END, or the number of seeds from 0 on
+        #[arg(long, default_value = "100000", value_parser = seeds)]
+        seeds: Seeds,
         /// The kind of runs: standard, calm, mux, applet, endpoint or fleet
         #[arg(long, default_value = "standard", value_parser = profile)]
         profile: Profile,
@@ -130,6 +148,52 @@ pub(crate) enum Command {
         #[arg(long)]
         distil: Option<PathBuf>,
     },
+}
+
+/// The arguments of `run`.
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    /// The seeds: FIRST..END, FIRST.. without an end, or the number of seeds from 0 on [default: 10000, or without an end with --for]
+    #[arg(long, value_parser = seeds)]
+    pub(crate) seeds: Option<Seeds>,
+    /// Stop after this time
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    pub(crate) time: Option<Duration>,
+    /// The kind of runs: standard, calm, mux, applet, endpoint, fleet, or any: all kinds, most often those that reach rare marks
+    #[arg(long, default_value = "standard", value_parser = profiles)]
+    pub(crate) profile: Profiles,
+    /// The number of threads [default: one per processor]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) jobs: Option<u16>,
+    /// Fail unless each coverage goal is reached: cells of the state tables once, marks ten times
+    #[arg(long)]
+    pub(crate) require_coverage: bool,
+    /// Change scripts that have reached something new instead of running seeds alone, in one thread
+    #[arg(long, conflicts_with_all = ["jobs", "require_coverage", "time"])]
+    pub(crate) guided: bool,
+    /// The folder for scripts of failures, which are run first the next time; or none [default: target/spoa-sim of the workspace]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) failures: Option<PathBuf>,
+}
+
+/// A range of seeds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seeds(pub(crate) Range<u64>);
+
+impl Seeds {
+    /// True if the range has no end.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.0.end == u64::MAX
+    }
+}
+
+/// The kinds of runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profiles {
+    /// One kind.
+    One(Profile),
+    /// All kinds.
+    Any,
 }
 
 /// The part of a run that is shown.
@@ -244,9 +308,13 @@ pub(crate) struct Conform {
 /// The conversations that are played instead of cases.
 #[derive(Args, Debug)]
 pub(crate) struct Conversations {
-    /// Play the conversations of HAProxy with these seeds instead of the cases, and make those small that fail
-    #[arg(long, value_name = "SEEDS", value_parser = range, conflicts_with_all = ["script", "patterns", "expected"])]
-    pub(crate) seeds: Option<Range<u64>>,
+    /// Play the conversations of HAProxy with these seeds instead of the cases, and make those small that fail: FIRST..END, FIRST..
+    /// without an end, or the number of seeds from 0 on
+    #[arg(long, value_name = "SEEDS", value_parser = seeds, conflicts_with_all = ["script", "patterns", "expected"])]
+    pub(crate) seeds: Option<Seeds>,
+    /// Stop the seeds after this time
+    #[arg(long = "for", value_name = "TIME", value_parser = duration, requires = "seeds")]
+    pub(crate) time: Option<Duration>,
     /// Play a script instead of the cases, for example one that --seeds or import has written (repeatable)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["patterns", "expected"])]
     pub(crate) script: Vec<PathBuf>,
@@ -333,11 +401,18 @@ impl TraceFormat {
     }
 }
 
-fn range(text: &str) -> Result<Range<u64>, String> {
-    let (start, end) = text.split_once("..").ok_or("expected FIRST..END")?;
-    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("'{text}' is not a seed: expected a number"));
-    let range = number(start)?..number(end)?;
-    if range.is_empty() { Err(format!("'{text}' contains no seed: END must be above FIRST")) } else { Ok(range) }
+/// Reads a range of seeds.
+fn seeds(text: &str) -> Result<Seeds, String> {
+    let number = |text: &str, missing: u64| match text {
+        "" => Ok(missing),
+        text => text.parse::<u64>().map_err(|_| format!("'{text}' is not a seed: expected a number")),
+    };
+    let range = match text.split_once("..") {
+        Some((start, end)) => number(start, 0)?..number(end, u64::MAX)?,
+        None if text.is_empty() => return Err("expected FIRST..END, FIRST.. or a number of seeds".into()),
+        None => 0..number(text, 0)?,
+    };
+    if range.is_empty() { Err(format!("'{text}' contains no seed: END must be above FIRST")) } else { Ok(Seeds(range)) }
 }
 
 fn level(word: &str) -> Result<Level, &'static str> {
@@ -352,6 +427,14 @@ fn engine(word: &str) -> Result<Engine, &'static str> {
 fn duration(text: &str) -> Result<Duration, String> {
     let time = parse_duration(text)?;
     if time.is_zero() { Err("expected a time above zero".into()) } else { Ok(time) }
+}
+
+fn profiles(name: &str) -> Result<Profiles, &'static str> {
+    if name == "any" {
+        return Ok(Profiles::Any);
+    }
+    let profile = Profile::from_name(name).ok_or("expected standard, calm, mux, applet, endpoint, fleet or any")?;
+    Ok(Profiles::One(profile))
 }
 
 fn profile(name: &str) -> Result<Profile, &'static str> {

@@ -1,12 +1,10 @@
 //! Compares a connection of the core with the checker.
 
-use std::fmt;
-
 use spoa_core::wire::Capabilities;
 use spoa_core::{CloseReason, Connection, Event, Instant, LocalReason, Memory, Stats};
 use spoa_sim_checker::{Counts, Event as Expected, Oracle, Reason};
 
-use crate::script::Nanos;
+use crate::wording::{self, BufferWords};
 
 /// A difference: the name of the check, and a description.
 pub(crate) type Difference = (&'static str, String);
@@ -30,7 +28,7 @@ pub(crate) fn state(connection: &Connection, oracle: &Oracle, dropped_actions: u
         return Some((check, format!("expected {name} to be {expected}, got {actual}")));
     }
     if deadline != oracle.deadline() {
-        return Some(("deadline", format!("expected {}, got {}", Deadline(oracle.deadline()), Deadline(deadline))));
+        return Some(("deadline", wording::deadlines(connection, oracle.deadline())));
     }
     let numbers =
         [("", usage.in_flight, oracle.in_flight()), ("bytes ", usage.in_flight_bytes, oracle.in_flight_bytes())];
@@ -43,10 +41,10 @@ pub(crate) fn state(connection: &Connection, oracle: &Oracle, dropped_actions: u
     }
     let (memory, most) = (by_buffer(usage.memory), oracle.memory_max());
     if memory.iter().zip(most).any(|(memory, most)| *memory > most) {
-        return Some(("memory", format!("expected at most {most:?} bytes, got {memory:?} bytes")));
+        return Some(("memory", format!("expected at most {}, got {}", BufferWords(most), BufferWords(memory))));
     }
     let stats = connection.stats();
-    (counts(stats) != *oracle.counts()).then(|| ("stats", format!("expected {:?}, got {stats:?}", oracle.counts())))
+    counts_difference(&counts(stats), oracle.counts()).map(|detail| ("stats", detail))
 }
 
 /// Returns the memory for input, output, NOTIFYs in flight and fragments, in bytes.
@@ -55,24 +53,20 @@ pub(crate) const fn by_buffer(memory: Memory) -> [usize; 4] {
     [recv, send, in_flight, reassembly]
 }
 
-/// Displays a deadline in a failure. The unit is always nanoseconds, so that the words of a fingerprint do not depend
-/// on the value.
-pub(crate) struct Deadline(pub(crate) Option<Nanos>);
-
-impl fmt::Display for Deadline {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(at) => write!(f, "at {at} ns"),
-            None => f.write_str("none"),
-        }
-    }
-}
-
 macro_rules! counts {
     ($(#[doc = $doc:literal] $name:ident $metric:ident;)*) => {
         /// Returns the counters of the core as those of the checker: each needs a counterpart, or this does not compile.
         const fn counts(stats: Stats) -> Counts {
             Counts { $($name: stats.$name,)* }
+        }
+
+        /// Describes the first counter that differs.
+        fn counts_difference(actual: &Counts, expected: &Counts) -> Option<String> {
+            $(if actual.$name != expected.$name {
+                let name = stringify!($name).replace('_', " ");
+                return Some(format!("expected {} as the counter of {name}, got {}", expected.$name, actual.$name));
+            })*
+            None
         }
     };
 }

@@ -35,6 +35,14 @@ pub(crate) enum Exit {
     Internal = 70,
 }
 
+/// Returns one line with what is wrong with the command line: all missing arguments or possible values, and a similar word.
+fn explain(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let parts = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let parts: Vec<_> = parts.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
+    format!("{} (spoa-sim help lists the commands)", parts.join(" ").trim_start_matches("error: "))
+}
+
 fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
@@ -42,10 +50,12 @@ fn main() -> ExitCode {
             let _ = error.print();
             return ExitCode::SUCCESS;
         }
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            return ExitCode::from(Exit::Usage as u8);
+        }
         Err(error) => {
-            let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            eprintln!("spoa-sim: {line} (spoa-sim help lists the commands)");
+            eprintln!("spoa-sim: {}", explain(&error));
             return ExitCode::from(Exit::Usage as u8);
         }
     };

@@ -55,6 +55,7 @@ use crate::failure::{Failure, compare_output};
 use crate::outcome::Outcome;
 use crate::run::{run, run_until};
 use crate::script::{Link, Script, Step};
+use crate::wording;
 
 /// A relation between a script and another one that must have the same result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,11 +207,11 @@ fn are_same(a: &Conversation, b: &Conversation) -> bool {
 /// Describes the first difference of the events.
 fn other_events(mine: &Conversation, other: &Conversation) -> String {
     if mine.ready != other.ready {
-        format!("expected {:?}, got {:?}", mine.ready, other.ready)
+        format!("expected {}, got {}", wording::negotiated(mine.ready), wording::negotiated(other.ready))
     } else if mine.notifies != other.notifies {
         format!("expected {} as the number of NOTIFYs, got {}", mine.notifies, other.notifies)
     } else if mine.closed != other.closed {
-        format!("expected the end {:?}, got {:?}", mine.closed, other.closed)
+        format!("expected {}, got {}", wording::closed(mine.closed), wording::closed(other.closed))
     } else {
         "the engine-ids or the NOTIFYs differ".into()
     }

@@ -3,37 +3,39 @@
 mod bugs;
 mod chart;
 mod conform;
+mod corpus;
+mod diff;
+mod failures;
 mod import;
 mod json;
 mod load;
 mod pcapng;
 mod progress;
+mod run;
 mod seeds;
 mod state;
 mod subject;
 mod when;
+mod workspace;
 
+use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::{fs, io};
 
 use spoa_core::table::{Input, StateName};
 use spoa_sim::coverage::{Cause, Coverage, Mark};
 use spoa_sim::distil::distil;
 use spoa_sim::failure::Failure;
 use spoa_sim::generate::{GENERATOR_VERSION, Profile, generate};
-use spoa_sim::guided;
 use spoa_sim::metamorphic::examine;
 use spoa_sim::outcome::Outcome;
-use spoa_sim::run::run;
 use spoa_sim::script::Script;
-use spoa_sim::search::{Findings, search};
-use spoa_sim::shrink::{shrink, shrink_failure};
-use spoa_sim::text::{VERSION, parse};
+use spoa_sim::search::{Limits, search};
+use spoa_sim::shrink::shrink;
+use spoa_sim::text::parse;
 
 use crate::Exit;
-use crate::cli::{Command, TraceFormat, View};
+use crate::cli::{Command, Seeds, TraceFormat, View};
 use progress::ProgressLine;
 
 /// The number of times that each mark has to be reached with `--require-coverage`.
@@ -42,11 +44,8 @@ const MARKS_MIN: u64 = 10;
 /// Executes a command.
 pub(crate) fn command(command: &Command) -> Exit {
     match command {
-        Command::Run { seeds, profile, guided: true, .. } => run_guided(seeds, *profile),
-        Command::Run { seeds, profile, jobs, require_coverage, .. } => {
-            run_seeds(seeds, *profile, jobs.map(usize::from), *require_coverage)
-        }
-        Command::When { source, profile, draws } => when::when(source, *profile, *draws),
+        Command::Run(arguments) => run::run(arguments),
+        Command::When { source, profile, draws, whole } => when::when(source, *profile, *draws, *whole),
         Command::Replay { seed, profile, trace, view } => {
             let trace = trace.or(view.state.is_none().then_some(TraceFormat::Text));
             replay(&generate(*seed, *profile), trace, *view)
@@ -65,8 +64,10 @@ pub(crate) fn command(command: &Command) -> Exit {
             Err(exit) => exit,
         })),
         Command::Shrink { source, profile, output } => shrink_source(source, *profile, output.as_deref()),
-        Command::Corpus { folder } => run_corpus(folder),
-        Command::Bugs { names } => match bugs::plant(names) {
+        Command::Corpus { folder } => corpus::run(folder.as_deref()),
+        Command::Diff { build, seeds, profile } => diff::diff(build, seeds, *profile),
+        Command::Hashes { seeds, profile } => diff::hashes(seeds, *profile),
+        Command::Bugs { bugs } => match bugs::plant(bugs) {
             Ok(true) => Exit::Held,
             Ok(false) => Exit::Failed,
             Err(error) => {
@@ -78,9 +79,18 @@ pub(crate) fn command(command: &Command) -> Exit {
         Command::Matrix(arguments) => conform::matrix(arguments),
         Command::Load(arguments) => load::load(arguments),
         Command::Import(arguments) => import::import(arguments),
-        Command::Coverage { seeds, distil: Some(folder), profile } => write_distilled(seeds, *profile, folder),
+        Command::Coverage { seeds, .. } if seeds.is_open() => {
+            eprintln!("spoa-sim: the seeds of coverage need an end");
+            Exit::Usage
+        }
+        Command::Coverage { seeds: Seeds(seeds), distil: Some(folder), profile } => {
+            write_distilled(seeds, *profile, folder)
+        }
         Command::Coverage { seeds, distil: None, profile } => {
-            let findings = run_search(seeds, *profile, None);
+            let mut line = ProgressLine::new(seeds);
+            let limits = Limits::of_jobs(run::processors());
+            let findings = search(seeds.0.clone(), *profile, limits, |progress| line.show(progress));
+            line.clear();
             show_coverage(&findings.coverage);
             coverage_exit(&findings.coverage)
         }
@@ -90,154 +100,6 @@ pub(crate) fn command(command: &Command) -> Exit {
 /// Returns the exit with the highest code.
 fn worst(exits: impl Iterator<Item = Exit>) -> Exit {
     exits.fold(Exit::Held, |worst, exit| if worst as u8 >= exit as u8 { worst } else { exit })
-}
-
-fn run_corpus(folder: &Path) -> Exit {
-    let mut paths = Vec::new();
-    if let Err(error) = find_scripts(folder, &mut paths) {
-        eprintln!("spoa-sim: cannot read {}: {error}", folder.display());
-        return Exit::Unreadable;
-    }
-    paths.sort();
-    if paths.is_empty() {
-        eprintln!("spoa-sim: there is no script (*.spop) in {}", folder.display());
-        return Exit::Unreadable;
-    }
-    worst(paths.iter().map(|path| match read(path) {
-        Ok(script) => {
-            println!("{}\n    {}", path.display(), script.story.join("\n    "));
-            replay(&script, None, View::ALL)
-        }
-        Err(exit) => exit,
-    }))
-}
-
-/// Appends the paths of all scripts in a folder and its subfolders.
-fn find_scripts(folder: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            find_scripts(&path, paths)?;
-        } else if path.extension().is_some_and(|extension| extension == "spop") {
-            paths.push(path);
-        }
-    }
-    Ok(())
-}
-
-fn run_search(seeds: &Range<u64>, profile: Profile, jobs: Option<usize>) -> Findings {
-    let jobs = jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-    let mut line = ProgressLine::new(seeds.end - seeds.start);
-    // Ten failures are enough to see whether they have one cause or several.
-    let findings = search(seeds.clone(), profile, jobs, 10, |progress| line.show(progress));
-    line.clear();
-    findings
-}
-
-fn run_seeds(seeds: &Range<u64>, profile: Profile, jobs: Option<usize>, require_coverage: bool) -> Exit {
-    println!(
-        "seeds {}..{}, profile {}, generator {GENERATOR_VERSION}, scripts {VERSION}",
-        seeds.start,
-        seeds.end,
-        profile.name()
-    );
-    let findings = run_search(seeds, profile, jobs);
-    let (hit, cells) = findings.coverage.cells();
-    println!(
-        "{} seeds, {hit} of {cells} cells of the state tables reached, hash of the traces {:032x}",
-        findings.seeds, findings.digest
-    );
-    println!("{}", describe_reruns(&findings));
-    if let Some(seed) = findings.unstable.first() {
-        println!("UNSTABLE: seed {seed} had two different traces; number of such seeds: {}", findings.unstable.len());
-        return Exit::Unstable;
-    }
-    if let Some((seed, failure)) = findings.failures.first() {
-        for (seed, failure, count) in kinds(&findings.failures) {
-            println!("FAILED: seed {seed}: {failure}");
-            if count > 1 {
-                println!("        and {} more with the same fingerprint", count - 1);
-            }
-        }
-        show_shrunk(*seed, profile, failure);
-        return exit_of(failure);
-    }
-    if findings.coverage.mark(Mark::Notify) == 0 {
-        println!("NOTHING CHECKED: no seed delivered a NOTIFY");
-        return Exit::Coverage;
-    }
-    // Runs with a model of HAProxy are not compared.
-    let compares = matches!(profile, Profile::Standard | Profile::Calm);
-    if let Some(check) = findings.never_compared().filter(|_| compares) {
-        println!("NOTHING COMPARED: no seed was compared by \"{check}\"");
-        return Exit::Coverage;
-    }
-    if require_coverage {
-        let exit = coverage_exit(&findings.coverage);
-        if exit != Exit::Held {
-            return exit;
-        }
-    }
-    println!("every check held");
-    Exit::Held
-}
-
-/// Runs a search that is guided by coverage, and shows the first failure.
-fn run_guided(seeds: &Range<u64>, profile: Profile) -> Exit {
-    println!(
-        "guided by coverage from seed {}, profile {}, generator {GENERATOR_VERSION}, scripts {VERSION}",
-        seeds.start,
-        profile.name()
-    );
-    let mut line = ProgressLine::new(seeds.end - seeds.start);
-    let found = guided::search(seeds.clone(), profile, 1, |progress| line.show(progress));
-    line.clear();
-    let (hit, cells) = found.coverage.cells();
-    println!(
-        "{} runs, {hit} of {cells} cells of the state tables reached, {} cells, marks and pairs of marks; {} scripts kept",
-        found.runs, found.features, found.kept
-    );
-    let Some((script, failure, runs)) = found.failures.first() else {
-        println!("every check held");
-        return Exit::Held;
-    };
-    println!("FAILED: run {runs}: {failure}\nfingerprint {}", failure.fingerprint());
-    let shrunk = shrink_failure(script, failure);
-    println!("shrunk from {} steps to {} in {} tries:\n", script.steps.len(), shrunk.script.steps.len(), shrunk.tries);
-    print!("{}", shrunk.script);
-    exit_of(failure)
-}
-
-/// Describes how many seeds were run more than once, and in which form.
-fn describe_reruns(findings: &Findings) -> String {
-    let [cuts, alone, fragments] = ["other-cuts", "alone", "fragments"].map(|check| findings.compared(check));
-    format!(
-        "seeds run again: {} without a change, {cuts} cut into other pieces, {alone} with each connection alone, \
-         {fragments} with fragments exchanged for whole NOTIFYs",
-        findings.rerun
-    )
-}
-
-/// Returns the first failure with each fingerprint, and the number of failures that have it.
-fn kinds(failures: &[(u64, Failure)]) -> Vec<(u64, &Failure, usize)> {
-    let mut kinds: Vec<(u64, &Failure, usize)> = Vec::new();
-    for (seed, failure) in failures {
-        let fingerprint = failure.fingerprint();
-        match kinds.iter_mut().find(|(_, known, _)| known.fingerprint() == fingerprint) {
-            Some((_, _, count)) => *count += 1,
-            None => kinds.push((*seed, failure, 1)),
-        }
-    }
-    kinds
-}
-
-fn show_shrunk(seed: u64, profile: Profile, failure: &Failure) {
-    println!("fingerprint {}", failure.fingerprint());
-    let script = generate(seed, profile);
-    let shrunk = shrink_failure(&script, failure);
-    println!("shrunk from {} steps to {} in {} tries:\n", script.steps.len(), shrunk.script.steps.len(), shrunk.tries);
-    print!("{}", with_story(&shrunk.script, seed, failure));
-    println!("\nto see the trace: spoa-sim replay {seed} --profile {}", profile.name());
 }
 
 fn with_story(script: &Script, seed: u64, failure: &Failure) -> Script {
@@ -254,7 +116,7 @@ fn replay(script: &Script, trace: Option<TraceFormat>, view: View) -> Exit {
     if let Some(format) = view.state {
         return state::show(script, format, view.until);
     }
-    let outcome = run(script, trace.is_some());
+    let outcome = spoa_sim::run::run(script, trace.is_some());
     match trace {
         None => {}
         Some(TraceFormat::Text) => outcome.trace.records().iter().for_each(|record| println!("{record}")),
@@ -292,7 +154,7 @@ fn shrink_source(source: &str, profile: Profile, output: Option<&Path>) -> Exit 
         println!("{source} does not fail");
         return Exit::Held;
     };
-    let failure = run(&shrunk.script, false).failure;
+    let failure = spoa_sim::run::run(&shrunk.script, false).failure;
     let text = match (&failure, seed) {
         (Some(failure), Some(seed)) => with_story(&shrunk.script, seed, failure).to_string(),
         _ => shrunk.script.to_string(),
@@ -322,10 +184,15 @@ fn read(path: &Path) -> Result<Script, Exit> {
         eprintln!("spoa-sim: cannot read {}: {error}", path.display());
         Exit::Unreadable
     })?;
-    parse(&text).map_err(|error| {
+    let script = parse(&text).map_err(|error| {
         eprintln!("spoa-sim: {}: {error}", path.display());
         Exit::Unreadable
-    })
+    })?;
+    for (number, reason) in script.idle_steps() {
+        let step = &script.steps[number - 1];
+        eprintln!("spoa-sim: {}: step {number} does nothing, because {reason}: {step}", path.display());
+    }
+    Ok(script)
 }
 
 fn show_coverage(coverage: &Coverage) {

@@ -8,6 +8,7 @@ mod settings;
 mod steps;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use crate::plan::Plan;
 
@@ -27,6 +28,29 @@ pub struct Script {
     pub agent: AgentSetup,
     /// The steps, in order.
     pub steps: Vec<Step>,
+}
+
+impl Script {
+    /// Returns the steps that never do anything, because their connection was not opened or their process not started before: the
+    /// number of each, from 1, and the reason.
+    pub fn idle_steps(&self) -> Vec<(usize, String)> {
+        let (mut links, mut processes) = (BTreeSet::new(), BTreeSet::new());
+        let mut idle = Vec::new();
+        for (number, step) in (1..).zip(&self.steps) {
+            match (step, step.link(), step.haproxy()) {
+                (Step::Connect(link), ..) => drop(links.insert(*link)),
+                (Step::Start(name, _), ..) => drop(processes.insert(*name)),
+                (_, Some(link @ Link::Scripted(_)), _) if !links.contains(&link) => {
+                    idle.push((number, format!("{link} is not connected before")));
+                }
+                (_, _, Some(name)) if !processes.contains(&name) => {
+                    idle.push((number, format!("{} is not started before", Link::All(name))));
+                }
+                _ => {}
+            }
+        }
+        idle
+    }
 }
 
 /// A connection between HAProxy and the agent, or all connections of a process.

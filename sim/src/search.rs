@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::coverage::Coverage;
 use crate::digest::Digest;
@@ -47,7 +47,8 @@ impl Findings {
         Relation::ALL.iter().map(|relation| relation.check()).find(|check| enough && self.compared(check) == 0)
     }
 
-    fn add(&mut self, chunk: Self) {
+    /// Adds the findings of other seeds.
+    pub fn add(&mut self, chunk: Self) {
         self.seeds += chunk.seeds;
         self.coverage.add(&chunk.coverage);
         // A sum does not depend on the order in which threads finish.
@@ -114,20 +115,31 @@ const COMPARE_EVERY: u64 = 40;
 /// The number of seeds of which certainly some are compared by each relation.
 const ENOUGH_SEEDS: u64 = 5000;
 
-/// Runs all of `seeds` on `jobs` threads, and calls `progress` from time to time. Stops early after `failures_max`
-/// failures.
-pub fn search(
-    seeds: Range<u64>,
-    profile: Profile,
-    jobs: usize,
-    failures_max: usize,
-    mut progress: impl FnMut(Progress),
-) -> Findings {
+/// The limits of a search.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The number of threads.
+    pub jobs: usize,
+    /// The number of failures after which the search ends.
+    pub failures_max: usize,
+    /// The time at which it ends.
+    pub until: Option<Instant>,
+}
+
+impl Limits {
+    /// No limit but the number of threads.
+    pub const fn of_jobs(jobs: usize) -> Self {
+        Self { jobs, failures_max: usize::MAX, until: None }
+    }
+}
+
+/// Runs all of `seeds`, or as many as the limits allow, and calls `progress` from time to time.
+pub fn search(seeds: Range<u64>, profile: Profile, limits: Limits, mut progress: impl FnMut(Progress)) -> Findings {
     let next = AtomicU64::new(seeds.start);
     let stop = AtomicU64::new(seeds.end);
     let (results, done) = channel();
     thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
+        for _ in 0..limits.jobs.max(1) {
             let (next, stop, results) = (&next, &stop, results.clone());
             scope.spawn(move || {
                 loop {
@@ -142,14 +154,14 @@ pub fn search(
             });
         }
         drop(results);
-        collect(&done, &stop, failures_max, &mut progress)
+        collect(&done, &stop, limits, &mut progress)
     })
 }
 
 fn collect(
     done: &Receiver<Findings>,
     stop: &AtomicU64,
-    failures_max: usize,
+    limits: Limits,
     progress: &mut impl FnMut(Progress),
 ) -> Findings {
     let mut all = Findings::default();
@@ -157,12 +169,15 @@ fn collect(
         match done.recv_timeout(Duration::from_millis(200)) {
             Ok(chunk) => {
                 all.add(chunk);
-                if all.failures.len() >= failures_max {
+                if all.failures.len() >= limits.failures_max {
                     stop.store(0, Ordering::Relaxed);
                 }
             }
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
+        }
+        if limits.until.is_some_and(|until| Instant::now() >= until) {
+            stop.store(0, Ordering::Relaxed);
         }
         progress(Progress { done: all.seeds, cells: all.coverage.cells(), failed: all.failures.len() });
     }
@@ -206,8 +221,8 @@ mod tests {
 
     #[test]
     fn the_result_does_not_depend_on_the_number_of_threads() {
-        let one = search(0..600, Profile::Standard, 1, usize::MAX, |_| {});
-        let three = search(0..600, Profile::Standard, 3, usize::MAX, |_| {});
+        let one = search(0..600, Profile::Standard, Limits::of_jobs(1), |_| {});
+        let three = search(0..600, Profile::Standard, Limits::of_jobs(3), |_| {});
         assert_eq!(one.digest, three.digest);
         assert_eq!(one.coverage, three.coverage);
         assert_eq!((one.seeds, three.seeds), (600, 600));

@@ -2,6 +2,7 @@
 
 use spoa_sim_haproxy::Settings;
 
+use crate::encode::encoded_len;
 use crate::plan::{Answer, Plan};
 use crate::script::{AgentSetup, Bytes, Cuts, Damage, EventSpec, FrameKind, FrameSpec, MessageSpec, Nanos, Value};
 
@@ -178,6 +179,9 @@ fn usual_value(key: &[u8], value: &Value) -> Option<Value> {
     (usual != *value).then_some(usual)
 }
 
+/// The number of arguments above which a long one is simpler.
+const FEW_ARGS: usize = 3;
+
 fn simpler_messages(messages: &[MessageSpec]) -> Vec<Vec<MessageSpec>> {
     let mut simpler = if messages.len() > 8 { vec![messages[..messages.len() / 2].to_vec()] } else { Vec::new() };
     simpler.extend(without_each(messages));
@@ -187,6 +191,11 @@ fn simpler_messages(messages: &[MessageSpec]) -> Vec<Vec<MessageSpec>> {
             changed[at] = message;
             simpler.push(changed);
         };
+        if message.args.len() > FEW_ARGS {
+            // A long argument instead of many small ones, if only the size matters.
+            let len = encoded_len(std::slice::from_ref(message)).saturating_sub(message.name.len() as u32 + 6);
+            with(MessageSpec { args: vec![(Bytes::default(), Value::LongText(len))], ..message.clone() });
+        }
         if message.args.len() > 8 {
             with(MessageSpec { args: message.args[..message.args.len() / 2].to_vec(), ..message.clone() });
         }

@@ -61,10 +61,10 @@ const fn yes_or_no(value: bool) -> &'static str {
 impl fmt::Display for StepState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for ConnectionState { link, values, .. } in &self.connections {
-            writeln!(f, "  {:<28}{:<20}checker", link.to_string(), "core")?;
+            writeln!(f, "  {:<30}{:<20}checker", link.to_string(), "core")?;
             for (name, core, checker) in values {
                 let difference = if core == checker { "" } else { "   <- differs" };
-                writeln!(f, "    {name:<26}{core:<20}{checker}{difference}")?;
+                writeln!(f, "    {name:<28}{core:<20}{checker}{difference}")?;
             }
         }
         self.shared.iter().try_for_each(|worker| writeln!(f, "  {worker}"))

@@ -13,7 +13,7 @@ use spoa_sim::generate::{Profile, generate};
 use spoa_sim::metamorphic::examine;
 use spoa_sim::planted::PlantedBug;
 use spoa_sim::run::run;
-use spoa_sim::search::search;
+use spoa_sim::search::{Limits, search};
 use spoa_sim::text::parse;
 
 /// Hash of the traces of the first seeds of each profile. A hash changes with the generator, with the behaviour of the agent and
@@ -28,7 +28,7 @@ const GOLDEN: [(Profile, u64, &str); 3] = [
 #[test]
 fn traces_of_seeds_never_change() {
     for (profile, seeds, golden) in GOLDEN {
-        let findings = search(0..seeds, profile, 2, usize::MAX, |_| {});
+        let findings = search(0..seeds, profile, Limits::of_jobs(2), |_| {});
         assert_eq!(findings.failures, [], "{}", profile.name());
         assert_eq!(findings.unstable, [0; 0], "{}", profile.name());
         assert_eq!(format!("{:032x}", findings.digest), golden, "{}", profile.name());

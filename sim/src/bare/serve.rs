@@ -13,6 +13,7 @@ use crate::coverage::Mark;
 use crate::failure::Failure;
 use crate::plan::Answer;
 use crate::trace::Kind;
+use crate::wording::EventWords;
 
 /// The largest number of actions of a run. A run that exceeds it never ends.
 const ACTIONS_MAX: u32 = 100_000;
@@ -134,15 +135,15 @@ impl Bare {
             let expected = socket.oracle.next_event();
             let Some(event) = socket.connection.poll_event() else {
                 if let Some(expected) = expected {
-                    let detail = format!("expected {expected:?}, got none");
+                    let detail = format!("expected {}, got no event", EventWords(Some(&expected)));
                     return Err(self.failure(at, "event", detail));
                 }
                 break;
             };
             let actual = compare::event(&event, socket.delivered);
             if expected != Some(actual) {
-                let expected = expected.map_or("none".into(), |expected| format!("{expected:?}"));
-                let detail = format!("expected {expected}, got {actual:?}");
+                let (expected, actual) = (EventWords(expected.as_ref()), EventWords(Some(&actual)));
+                let detail = format!("expected {expected}, got {actual}");
                 return Err(self.failure(at, "event", detail));
             }
             self.trace.event(now, socket.link, &event);

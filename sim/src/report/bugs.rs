@@ -4,51 +4,100 @@ mod copy;
 mod table;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use spoa_sim::planted::PlantedBug;
 
+use super::counted;
+use super::workspace::root;
 use copy::Copy;
 use table::Row;
 
 /// Their folder, from the workspace's root.
 const FOLDER: &str = "sim/bugs";
 
-/// Plants the bugs of these names, or all, one after the other; returns false if one is not found. After a run of all it
-/// rewrites the table.
+/// Plants bugs, or all of the folder, one after the other; returns false if one is not found. After a run of all it rewrites the
+/// table.
 ///
 /// # Errors
 /// There is no workspace here, or git or cargo does not work in it; in one line.
-pub(super) fn plant(names: &[String]) -> Result<bool, String> {
-    let folder = Path::new(FOLDER);
-    let all = list(folder).map_err(|error| format!("cannot read {FOLDER}: {error}; run it in the workspace's root"))?;
-    if let Some(unknown) = names.iter().find(|name| !all.contains(name)) {
-        return Err(format!("there is no {FOLDER}/{unknown}.bug"));
-    }
-    let copy = Copy::make()?;
+pub(super) fn plant(bugs: &[String]) -> Result<bool, String> {
+    let root = root().ok_or("there is no workspace here, whose core the bugs could be planted in")?;
+    let folder = root.join(FOLDER);
+    let all = list(&folder).map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
+    let named = bugs.iter().map(|bug| Bug::named(bug, &folder, &all)).collect::<Result<Vec<_>, _>>()?;
+    let chosen = if bugs.is_empty() {
+        all.iter().map(|name| Bug::named(name, &folder, &all)).collect::<Result<_, _>>()?
+    } else {
+        named
+    };
+    let copy = Copy::make(&root)?;
     let (mut rows, mut missed) = (Vec::new(), Vec::new());
-    for name in if names.is_empty() { &all } else { names } {
-        let path = folder.join(format!("{name}.bug"));
-        let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        let bug = PlantedBug::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-        match copy.search(name, &bug)? {
+    let count = chosen.len();
+    for Bug { name, change } in chosen {
+        let story = change.story().to_owned();
+        match copy.search(&name, &change)? {
             Some(found) => {
                 println!("{name:<34} {found}");
-                rows.push(Row { name: name.clone(), story: bug.story, found });
+                rows.push(Row { name, story, found });
             }
             None => {
-                println!("{name:<34} NOT FOUND: {}", bug.story);
-                missed.push(name.as_str());
+                println!("{name:<34} NOT FOUND: {story}");
+                missed.push(name);
             }
         }
     }
+    println!("{} of {} found", rows.len(), counted(count, "bug"));
     if !missed.is_empty() {
         println!("not found in seeds {}: {}", copy::SEEDS, missed.join(", "));
-    } else if names.is_empty() {
+    } else if bugs.is_empty() {
         fs::write(folder.join("README.md"), table::text(&rows))
             .map_err(|error| format!("cannot write the table: {error}"))?;
     }
     Ok(missed.is_empty())
+}
+
+/// A bug, and its name in the table.
+struct Bug {
+    name: String,
+    change: Change,
+}
+
+/// The change that plants a bug.
+enum Change {
+    /// Lines that replace others in the core.
+    Lines(PlantedBug),
+    /// A patch of any file of the workspace.
+    Patch(PathBuf),
+}
+
+impl Change {
+    fn story(&self) -> &str {
+        match self {
+            Self::Lines(bug) => &bug.story,
+            Self::Patch(_) => "a patch",
+        }
+    }
+}
+
+impl Bug {
+    /// Finds a bug by its name in the folder of bugs, or by its file.
+    fn named(text: &str, folder: &Path, all: &[String]) -> Result<Self, String> {
+        let path = Path::new(text);
+        let kind = path.extension().and_then(|extension| extension.to_str());
+        let path = match kind {
+            Some("patch" | "diff") => {
+                let path = path.canonicalize().map_err(|error| format!("cannot read {text}: {error}"))?;
+                return Ok(Self { name: text.into(), change: Change::Patch(path) });
+            }
+            Some("bug") => path.to_owned(),
+            _ if all.iter().any(|name| name == text) => folder.join(format!("{text}.bug")),
+            _ => return Err(format!("there is no bug {text} in {}", folder.display())),
+        };
+        let content = fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let bug = PlantedBug::parse(&content).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Self { name: text.into(), change: Change::Lines(bug) })
+    }
 }
 
 fn list(folder: &Path) -> std::io::Result<Vec<String>> {

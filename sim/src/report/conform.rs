@@ -156,7 +156,7 @@ fn play(
     results: &mut Vec<CaseResult>,
 ) -> Result<(), Problem> {
     for (number, case) in (1..).zip(chosen) {
-        show_progress(number, chosen.len(), case.id);
+        show_progress(number, Some(chosen.len()), case.id);
         let played = run.case(case);
         clear_progress();
         let (result, recording) = played.map_err(|error| format!("cannot restart the agent: {error}"))?;
@@ -201,9 +201,10 @@ fn write_reports(arguments: &Conform, report: &Report) -> Result<(), Problem> {
 }
 
 /// Shows the case or script that runs, if standard error is a terminal.
-pub(super) fn show_progress(number: usize, all: usize, id: &str) {
+pub(super) fn show_progress(number: usize, all: Option<usize>, id: &str) {
     if stderr().is_terminal() {
-        eprint!("\r\x1b[2K[{number}/{all}] {id}");
+        let of = all.map_or(String::new(), |all| format!("/{all}"));
+        eprint!("\r\x1b[2K[{number}{of}] {id}");
         let _ = stderr().flush();
     }
 }

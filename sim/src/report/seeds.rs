@@ -5,6 +5,7 @@ use std::fs;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
+use std::time::Instant;
 
 use spoa_sim::generate::{GENERATOR_VERSION, Profile, generate};
 use spoa_sim::live::{self, Failing, Played, Trial, adapt};
@@ -30,7 +31,7 @@ pub(super) fn are_asked(arguments: &Conform) -> bool {
 
 /// Plays the conversations, and shows those that fail.
 pub(super) fn run(arguments: &Conform) -> Result<Exit, Problem> {
-    let conversations = conversations(arguments)?;
+    let (conversations, count) = conversations(arguments);
     let known = match &arguments.known_failing {
         Some(path) => KnownFailing::parse(&read(path)?).map_err(|error| format!("{}: {error}", path.display()))?,
         None => KnownFailing::default(),
@@ -49,13 +50,18 @@ pub(super) fn run(arguments: &Conform) -> Result<Exit, Problem> {
         failed: 0,
         notifys: 0,
     };
-    for (number, conversation) in (1..).zip(&conversations) {
+    let until = arguments.conversations.time.map(|time| Instant::now() + time);
+    for (number, conversation) in (1..).zip(conversations) {
         if session.kinds.len() >= KINDS_MAX {
             println!("stopped after {KINDS_MAX} kinds of failures");
             break;
         }
-        show_progress(number, conversations.len(), &conversation.name);
-        session.play(conversation)?;
+        if until.is_some_and(|until| Instant::now() >= until) {
+            break;
+        }
+        let conversation = conversation?;
+        show_progress(number, count, &conversation.name);
+        session.play(&conversation)?;
     }
     clear_progress();
     Ok(session.conclude())
@@ -68,26 +74,30 @@ struct Conversation {
     is_seed: bool,
 }
 
-fn conversations(arguments: &Conform) -> Result<Vec<Conversation>, Problem> {
+type Conversations<'a> = Box<dyn Iterator<Item = Result<Conversation, Problem>> + 'a>;
+
+/// Returns the conversations, and their number unless there is no end.
+fn conversations(arguments: &Conform) -> (Conversations<'_>, Option<usize>) {
     let Some(seeds) = &arguments.conversations.seeds else {
-        let scripts = arguments.conversations.script.iter().map(|path| {
+        let paths = &arguments.conversations.script;
+        let scripts = paths.iter().map(|path| {
             let script = parse(&read(path)?).map_err(|error| format!("{}: {error}", path.display()))?;
             Ok(Conversation { name: path.display().to_string(), script, is_seed: false })
         });
-        return scripts.collect();
+        return (Box::new(scripts), Some(paths.len()));
     };
-    let profiles = match arguments.engine {
-        None => vec![Profile::Mux, Profile::Applet],
-        Some(Engine::Mux) => vec![Profile::Mux],
-        Some(Engine::Applet) => vec![Profile::Applet],
+    let profiles: &[Profile] = match arguments.engine {
+        None => &[Profile::Mux, Profile::Applet],
+        Some(Engine::Mux) => &[Profile::Mux],
+        Some(Engine::Applet) => &[Profile::Applet],
     };
-    let all = seeds.clone().flat_map(|seed| profiles.iter().map(move |profile| (seed, *profile)));
-    let adapted = all.map(|(seed, profile)| Conversation {
-        name: format!("{}-{seed}", profile.name()),
-        script: adapt(&generate(seed, profile), &arguments.question.message),
-        is_seed: true,
+    let all = seeds.0.clone().flat_map(|seed| profiles.iter().map(move |profile| (seed, *profile)));
+    let adapted = all.map(|(seed, profile)| {
+        let script = adapt(&generate(seed, profile), &arguments.question.message);
+        Ok(Conversation { name: format!("{}-{seed}", profile.name()), script, is_seed: true })
     });
-    Ok(adapted.collect())
+    let count = (!seeds.is_open()).then(|| (seeds.0.end - seeds.0.start) as usize * profiles.len());
+    (Box::new(adapted), count)
 }
 
 struct Session<'s> {

@@ -2,6 +2,7 @@
 
 use spoa_sim::generate::Profile;
 use spoa_sim::metamorphic::examine;
+use spoa_sim::shrink::shrink_failure;
 use spoa_sim::when::{chances, shortest_beginning};
 
 use super::script_of;
@@ -13,16 +14,18 @@ const BAR: u32 = 20;
 const STEP_MAX: usize = 100;
 
 /// Shows how often the script still fails, by the number of its steps that are kept.
-pub(super) fn when(source: &str, profile: Profile, draws: u32) -> Exit {
-    let script = match script_of(source, profile) {
+pub(super) fn when(source: &str, profile: Profile, draws: u32, is_whole: bool) -> Exit {
+    let given = match script_of(source, profile) {
         Ok((script, _)) => script,
         Err(exit) => return exit,
     };
-    let Some(failure) = examine(&script, None) else {
+    let Some(failure) = examine(&given, None) else {
         println!("{source} does not fail");
         return Exit::Held;
     };
     println!("FAILED: {failure}");
+    // In a small script every step matters, and a few drawn ones seldom fail by chance.
+    let script = if is_whole { given } else { shrink_failure(&given, &failure).script };
     println!(
         "how often it fails by this check if the steps up to a line are kept, and the others drawn anew, {draws} times:\n"
     );

@@ -189,7 +189,12 @@ impl World {
             let endpoint = &self.workers[worker].endpoint;
             let (usage, deadline) = (endpoint.usage(), endpoint.next_deadline());
             if !endpoint.is_empty() || usage.bytes() > 0 || endpoint.queued() > 0 || deadline.is_some() {
-                let detail = format!("expected nothing held at the end, got {usage:?}, deadline {deadline:?}");
+                let detail = format!(
+                    "expected nothing held at the end, got {} NOTIFYs in flight, {} bytes and {}",
+                    usage.in_flight,
+                    usage.bytes(),
+                    if deadline.is_some() { "a deadline" } else { "no deadline" }
+                );
                 return self.fail(0, "quiescence", detail);
             }
         }

@@ -6,7 +6,8 @@ use super::handover::Ending;
 use super::peer::Peer;
 use super::state::Work;
 use super::{Failed, World};
-use crate::compare::{self, Deadline};
+use crate::compare;
+use crate::wording;
 
 impl World {
     /// Compares a connection with the checker after its turn.
@@ -42,7 +43,14 @@ impl World {
             return self.fail(at, "work", "work goes on though its NOTIFY is not in flight".into());
         }
         if usage.in_flight != load.in_flight || usage.copies != load.copies {
-            return self.fail(0, "usage", format!("expected {load:?}, got {usage:?}"));
+            return self.fail(
+                0,
+                "usage",
+                format!(
+                    "expected {} NOTIFYs in flight with copies of {} bytes, got {} with {} bytes",
+                    load.in_flight, load.copies, usage.in_flight, usage.copies
+                ),
+            );
         }
         if endpoint.queued() != queued {
             return self.fail(0, "queue", format!("expected {queued} queued, got {}", endpoint.queued()));
@@ -86,9 +94,7 @@ impl World {
         }
         let next = self.deadline(worker);
         match first {
-            Some(first) if next.is_none_or(|next| next > first) => {
-                self.fail(0, "timers", format!("expected a deadline {}, got {}", Deadline(Some(first)), Deadline(next)))
-            }
+            Some(first) if next.is_none_or(|next| next > first) => self.fail(0, "timers", wording::timers(first, next)),
             _ => Ok(()),
         }
     }

@@ -134,7 +134,8 @@ impl World {
         let evicted = evicted.map(|socket| socket.at);
         let mut state = self.state.borrow_mut();
         if evicted != expected {
-            let detail = format!("expected connection {expected:?} to be evicted, got {evicted:?}");
+            let name = |at: Option<usize>| at.map_or("none".into(), |at| state.peers[at].link.to_string());
+            let detail = format!("expected the evicted connection {}, got {}", name(expected), name(evicted));
             state.fail(expected.or(evicted).unwrap_or_default(), "evict", detail);
         }
         if let Some(at) = evicted {

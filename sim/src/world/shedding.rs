@@ -1,9 +1,29 @@
 //! The checker's idea of which connections are shed, and in which order.
 
+use std::fmt;
+
 use spoa_core::table::Input;
 
 use super::state::State;
+use crate::text::Time;
 use crate::trace::Kind;
+
+/// Describes the place of a connection in the order in which connections are shed.
+struct ShedWords(Option<(u8, u64, u64)>);
+
+impl fmt::Display for ShedWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("no connection"),
+            Some((0, since, _)) => write!(f, "one that is stalled for a second, since {}", Time(since)),
+            Some((1, bytes, _)) => write!(f, "one with {} bytes that a limit holds back", u64::MAX - bytes),
+            Some((2, place, turn)) => {
+                write!(f, "queued one, position {} of peer {}", u64::MAX - place, u64::MAX - turn)
+            }
+            Some((_, since, _)) => write!(f, "one that has just stalled, at {}", Time(since)),
+        }
+    }
+}
 
 impl State {
     /// Returns the order in which connections are shed: peers that have been stalled for a second, the first one first; those with
@@ -31,7 +51,8 @@ impl State {
         let candidates = self.open.iter().copied().filter(is_candidate);
         let first = candidates.filter_map(|other| self.shed_order(other)).min();
         if self.shed_order(at) != first {
-            let detail = format!("expected the one with {first:?}, got the one with {:?}", self.shed_order(at));
+            let (expected, actual) = (ShedWords(first), ShedWords(self.shed_order(at)));
+            let detail = format!("expected {expected}, got {actual}");
             self.fail(at, "shed", detail);
         }
         self.peers[at].shed_in = pass;

@@ -16,6 +16,7 @@ use crate::coverage::{Coverage, Mark};
 use crate::failure::Failure;
 use crate::script::{Link, Nanos};
 use crate::trace::{Kind, Trace};
+use crate::wording::EventWords;
 
 /// A deferred answer that a handler is working on.
 pub(super) struct Work {
@@ -189,7 +190,7 @@ impl State {
     fn expect_no_event(&mut self, at: usize) {
         self.apply_limits(at);
         if let Some(expected) = self.peers[at].oracle.next_event() {
-            let detail = format!("expected {expected:?}, got none");
+            let detail = format!("expected {}, got no event", EventWords(Some(&expected)));
             self.fail(at, "event", detail);
         }
     }
@@ -226,7 +227,10 @@ impl State {
         match found {
             Some(Ok(())) => {}
             Some(Err(detail)) => self.fail(at, "event", detail),
-            None => self.fail(at, "event", format!("expected none, got {actual:?}")),
+            None => {
+                let detail = format!("expected no event, got {}", EventWords(Some(&actual)));
+                self.fail(at, "event", detail);
+            }
         }
     }
 
@@ -269,5 +273,8 @@ impl State {
 
 /// Compares two events.
 fn outcome(expected: Expected<&[u8]>, actual: Expected<&[u8]>) -> Result<(), String> {
-    if expected == actual { Ok(()) } else { Err(format!("expected {expected:?}, got {actual:?}")) }
+    if expected == actual {
+        return Ok(());
+    }
+    Err(format!("expected {}, got {}", EventWords(Some(&expected)), EventWords(Some(&actual))))
 }

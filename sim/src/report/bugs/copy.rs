@@ -1,13 +1,15 @@
 //! A copy of the workspace, in which bugs are planted and built.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::{env, fmt, fs};
+use std::process::{Command, Output};
+use std::{env, fmt, fs, io};
 
-use spoa_sim::generate::{Profile, generate};
-use spoa_sim::planted::{Place, PlantedBug};
+use spoa_sim::generate::Profile;
+use spoa_sim::planted::Place;
 use spoa_sim::run::run_with_states;
+use spoa_sim::text::parse;
 
+use super::Change;
 use crate::cli::StateFormat;
 use crate::report::state;
 
@@ -24,21 +26,19 @@ pub(super) struct Found {
     /// The number of steps of the small script.
     pub(super) steps: String,
     pub(super) fingerprint: String,
-    /// The step after which the state of the core is another one than without the bug.
+    /// The step of the small script after which the state of the core is another one than without the bug.
     pub(super) cause: usize,
-    /// The number of steps of the shortest beginning of the script that fails.
-    pub(super) alone: usize,
-    /// The step at which the failure begins according to `when`.
+    /// The step of the small script at which the failure begins according to `when`.
     pub(super) begins: usize,
 }
 
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, guided, steps, fingerprint, cause, alone, begins } = self;
+        let Self { seed, guided, steps, fingerprint, cause, begins } = self;
         let guided = guided.map_or("-".into(), |runs| runs.to_string());
         write!(
             f,
-            "seed {seed:<6} guided {guided:<6} {steps:>2} steps  cause {cause:>2} alone {alone:>2} begins {begins:>2}  {fingerprint}"
+            "seed {seed:<6} guided {guided:<6} {steps:>2} steps  cause {cause:>2} begins {begins:>2}  {fingerprint}"
         )
     }
 }
@@ -50,35 +50,60 @@ pub(super) struct Copy {
 }
 
 impl Copy {
-    pub(super) fn make() -> Result<Self, String> {
-        let metadata = output(Command::new(cargo()).args(["metadata", "--format-version", "1", "--no-deps"]))?;
+    /// Copies all files of the workspace that git knows.
+    pub(super) fn make(root: &Path) -> Result<Self, String> {
+        let metadata =
+            Command::new(cargo()).args(["metadata", "--format-version", "1", "--no-deps"]).current_dir(root).output();
+        let metadata = checked("cargo metadata", metadata)?;
         let target = metadata.split_once("\"target_directory\":\"").and_then(|(_, rest)| rest.split_once('"'));
         let (target, _) = target.ok_or("cargo does not say where it builds")?;
         let work = Path::new(target).join("bugs");
         let copy = Self { source: work.join("source"), build: work.join("build") };
         let _ = fs::remove_dir_all(&copy.source);
-        let files = output(Command::new("git").args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]))?;
-        for file in files.split('\0').filter(|file| !file.is_empty() && Path::new(file).exists()) {
+        let files = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+        let files = checked("git ls-files", Command::new("git").args(files).current_dir(root).output())?;
+        for file in files.split('\0').filter(|file| !file.is_empty() && root.join(file).exists()) {
             let to = copy.source.join(file);
-            let made = to.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::copy(file, &to).map(drop));
+            let made = to.parent().map_or(Ok(()), fs::create_dir_all);
+            let made = made.and_then(|()| fs::copy(root.join(file), &to).map(drop));
             made.map_err(|error| format!("cannot copy {file}: {error}"))?;
         }
         Ok(copy)
     }
 
     /// Plants a bug, and looks for it. Returns `None` if it is not found.
-    pub(super) fn search(&self, name: &str, bug: &PlantedBug) -> Result<Option<Found>, String> {
-        let Place { file, text } = bug.place(&self.source.join(CORE)).map_err(|error| format!("{name}: {error}"))?;
-        let cannot_write = |error| format!("cannot write {}: {error}", file.display());
-        let original = fs::read(&file).map_err(cannot_write)?;
-        fs::write(&file, text).map_err(cannot_write)?;
-        let built = self.build(name);
-        fs::write(&file, original).map_err(cannot_write)?;
-        built?;
-        let is_in_endpoint = file.to_string_lossy().contains("endpoint");
-        let profiles: &[Profile] =
-            if is_in_endpoint { &[Profile::Endpoint] } else { &[Profile::Standard, Profile::Endpoint] };
+    pub(super) fn search(&self, name: &str, change: &Change) -> Result<Option<Found>, String> {
+        let profiles: &[Profile] = match change {
+            Change::Lines(bug) => {
+                let Place { file, text } =
+                    bug.place(&self.source.join(CORE)).map_err(|error| format!("{name}: {error}"))?;
+                let cannot_write = |error| format!("cannot write {}: {error}", file.display());
+                let original = fs::read(&file).map_err(cannot_write)?;
+                fs::write(&file, text).map_err(cannot_write)?;
+                let built = self.build(name);
+                fs::write(&file, original).map_err(cannot_write)?;
+                built?;
+                let is_in_endpoint = file.to_string_lossy().contains("endpoint");
+                if is_in_endpoint { &[Profile::Endpoint] } else { &[Profile::Standard, Profile::Endpoint] }
+            }
+            Change::Patch(path) => {
+                self.patch(path, &[])?;
+                let built = self.build(name);
+                self.patch(path, &["--reverse"])?;
+                built?;
+                &[Profile::Standard, Profile::Endpoint, Profile::Fleet]
+            }
+        };
         profiles.iter().find_map(|profile| self.find(*profile).transpose()).transpose()
+    }
+
+    /// Applies a patch to the copy.
+    fn patch(&self, path: &Path, options: &[&str]) -> Result<(), String> {
+        let mut git = Command::new("git");
+        // The copy is no repository, and must not be taken for a part of one that it is in.
+        let above = self.source.parent().unwrap_or(&self.source);
+        git.current_dir(&self.source).env("GIT_CEILING_DIRECTORIES", above).arg("apply");
+        checked("git apply", git.args(options).arg(path).output()).map(drop)
     }
 
     /// Builds the simulator of the copy.
@@ -109,32 +134,35 @@ impl Copy {
     /// Runs the seeds of a profile until one fails, and examines it.
     fn find(&self, profile: Profile) -> Result<Option<Found>, String> {
         let of_profile = ["--profile", profile.name()];
-        let seeds = ["--seeds", SEEDS];
+        // The scripts of planted bugs are not kept.
+        let seeds = ["--failures", "none", "--seeds", SEEDS];
         let said = self.simulate(&[&["run", "--jobs", "1"], &seeds[..], &of_profile].concat())?;
         let Some(seed) = after(&said, "FAILED: seed ", ':').and_then(|seed| seed.parse::<u64>().ok()) else {
             return Ok(None);
         };
         let steps = said.lines().find_map(|line| line.strip_prefix("shrunk from ")?.split(' ').nth(3));
         let guided = self.simulate(&[&["run", "--guided"], &seeds[..], &of_profile].concat())?;
-        let number = seed.to_string();
-        let when = self.simulate(&[&["when", &number], &of_profile[..]].concat())?;
+        let small = self.build.join("small.spop");
+        let path = small.to_string_lossy();
+        self.simulate(&[&["shrink", &seed.to_string(), "-o", &path], &of_profile[..]].concat())?;
+        let when = self.simulate(&[&["when", &path, "--whole"], &of_profile[..]].concat())?;
         let begins = after(&when, "the failure begins at step ", ' ').and_then(|step| step.parse().ok());
         Ok(Some(Found {
             seed,
             guided: after(&guided, "FAILED: run ", ':').and_then(|run| run.parse().ok()),
             steps: steps.unwrap_or("?").into(),
             fingerprint: after(&said, "fingerprint ", ' ').unwrap_or_default(),
-            cause: self.cause(seed, profile)?,
-            alone: after(&when, "the steps up to ", ' ').and_then(|step| step.parse().ok()).unwrap_or(0),
+            cause: self.cause(&small)?,
             begins: begins.unwrap_or(0),
         }))
     }
 
     /// Returns the first step after which the state is another one than that of this program, which has no bug; or the step that
     /// fails.
-    fn cause(&self, seed: u64, profile: Profile) -> Result<usize, String> {
-        let said = self.simulate(&["replay", &seed.to_string(), "--profile", profile.name(), "--state=full"])?;
-        let script = generate(seed, profile);
+    fn cause(&self, path: &Path) -> Result<usize, String> {
+        let said = self.simulate(&["script", &path.to_string_lossy(), "--state=full"])?;
+        let text = fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let script = parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
         let expected = state::texts(&script, &run_with_states(&script), StateFormat::Full);
         let mut last = 0;
         for (number, text) in expected {
@@ -159,11 +187,11 @@ fn cargo() -> String {
     env::var("CARGO").unwrap_or_else(|_| "cargo".into())
 }
 
-/// Returns the output of a command, if it succeeds.
-fn output(command: &mut Command) -> Result<String, String> {
-    let output = command.output().map_err(|error| format!("cannot run {command:?}: {error}"))?;
+/// Returns what a command has printed, if it has succeeded.
+fn checked(name: &str, output: io::Result<Output>) -> Result<String, String> {
+    let output = output.map_err(|error| format!("cannot run {name}: {error}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    Err(format!("{command:?} fails: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    Err(format!("{name} fails: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }

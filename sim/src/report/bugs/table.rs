@@ -16,9 +16,7 @@ pub(super) fn text(rows: &[Row]) -> String {
     let seeds = median(rows.iter().map(|row| row.found.seed + 1));
     // A bug that a guided search does not find counts as the largest number.
     let guided = median(rows.iter().map(|row| row.found.guided.unwrap_or(u64::MAX)));
-    let is_near =
-        |of: fn(&Found) -> usize| rows.iter().filter(|row| row.found.begins.abs_diff(of(&row.found)) <= 1).count();
-    let (near, near_alone) = (is_near(|found| found.cause), is_near(|found| found.alone));
+    let near = rows.iter().filter(|row| row.found.begins.abs_diff(row.found.cause) <= 1).count();
     let all = rows.len();
     let mut text = format!(
         "# Planted bugs\n\n\
@@ -26,22 +24,20 @@ pub(super) fn text(rows: &[Row]) -> String {
          - *seeds*: the seeds until it is found; median {seeds}.\n\
          - *guided*: the runs until `run --guided` finds it, which changes scripts that have reached something new; median {guided}.\n\
          - *small*: the steps of the small script.\n\
-         - *cause*: the step of the seed's script after which the state of the core is another one than without the bug.\n\
-         - *alone*: the number of steps of the shortest beginning of that script that fails.\n\
-         - *begins*: the step at which the failure begins according to `spoa-sim when`. Of {all} bugs it is at most one step from \
-         *cause* for {near} ({} %), and from *alone* for {near_alone} ({} %).\n\n\
-         | bug | what is wrong | seeds | guided | small | cause | alone | begins | fingerprint |\n\
-         |---|---|---|---|---|---|---|---|---|\n",
-        near * 100 / all.max(1),
-        near_alone * 100 / all.max(1)
+         - *cause*: the step of the small script after which the state of the core is another one than without the bug.\n\
+         - *begins*: the step of the small script at which the failure begins according to `spoa-sim when`. It is at most one step from \
+         the cause for {near} of {all} bugs ({} %).\n\n\
+         | bug | what is wrong | seeds | guided | small | cause | begins | fingerprint |\n\
+         |---|---|---|---|---|---|---|---|\n",
+        near * 100 / all.max(1)
     );
     for Row { name, story, found } in rows {
-        let Found { seed, guided, steps, fingerprint, cause, alone, begins } = found;
+        let Found { seed, guided, steps, fingerprint, cause, begins } = found;
         let guided = guided.map_or("–".into(), |runs| runs.to_string());
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
-            "| [{name}]({name}.bug) | {story} | {} | {guided} | {steps} | {cause} | {alone} | {begins} | `{fingerprint}` |",
+            "| [{name}]({name}.bug) | {story} | {} | {guided} | {steps} | {cause} | {begins} | `{fingerprint}` |",
             seed + 1
         );
     }

@@ -1,0 +1,63 @@
+//! The command `corpus`: runs all scripts of a folder.
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use super::workspace::root;
+use super::{counted, read, replay, worst};
+use crate::Exit;
+use crate::cli::View;
+
+/// Runs all scripts of a folder and of those below it, by default of the corpus.
+pub(super) fn run(folder: Option<&Path>) -> Exit {
+    let Some(folder) = folder.map(Path::to_owned).or_else(|| Some(root()?.join("sim/corpus"))) else {
+        eprintln!("spoa-sim: there is no workspace here: name the folder of the corpus");
+        return Exit::Usage;
+    };
+    let paths = match scripts(&folder) {
+        Ok(paths) => paths,
+        Err(error) => {
+            eprintln!("spoa-sim: cannot read {}: {error}", folder.display());
+            return Exit::Unreadable;
+        }
+    };
+    if paths.is_empty() {
+        eprintln!("spoa-sim: {} is no corpus: it has no scripts (*.spop)", folder.display());
+        return Exit::Unreadable;
+    }
+    let exits: Vec<_> = paths
+        .iter()
+        .map(|path| match read(path) {
+            Ok(script) => {
+                println!("{}\n    {}", path.display(), script.story.join("\n    "));
+                replay(&script, None, View::ALL)
+            }
+            Err(exit) => exit,
+        })
+        .collect();
+    let held = exits.iter().filter(|exit| **exit == Exit::Held).count();
+    println!("{}, {held} held", counted(exits.len(), "script"));
+    worst(exits.into_iter())
+}
+
+/// Returns the paths of the scripts in a folder, in order. Folders below it are read only if it has scripts itself, so that another
+/// folder is not searched.
+fn scripts(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            folders.push(path);
+        } else if path.extension().is_some_and(|extension| extension == "spop") {
+            paths.push(path);
+        }
+    }
+    if !paths.is_empty() {
+        for folder in folders {
+            paths.extend(scripts(&folder)?);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
