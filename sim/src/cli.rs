@@ -38,7 +38,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Find the step of a failing script at which the failure begins
     ///
-    /// The script is made small. Then everything from some step on is drawn anew, many times. The share of these scripts that still
+    /// The script is made small. Then everything from some step on is drawn again, many times. The share of these scripts that still
     /// fail jumps at the step that is the cause.
     When {
         /// A seed, or a file with a script

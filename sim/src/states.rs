@@ -18,7 +18,7 @@ pub struct StepState {
     pub at: Nanos,
     /// The open connections, in the order in which they were accepted.
     pub connections: Vec<ConnectionState>,
-    /// What the connections of each worker share: its limits and its queue. Bare connections share nothing.
+    /// The state that the connections of each worker share: its limits and its queue. Bare connections share nothing.
     pub shared: Vec<String>,
 }
 

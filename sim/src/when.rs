@@ -1,7 +1,7 @@
 //! Finds the step at which a failure begins.
 //!
 //! A script fails at the step where a check notices the fault, which may be long after its cause. So everything from some step on is
-//! drawn anew, many times, and the share of these scripts that still fail is counted. Before the cause, few of them fail. After
+//! drawn again, many times, and the share of these scripts that still fail is counted. Before the cause, few of them fail. After
 //! it, most do, whatever follows: the share jumps at the step that is the cause.
 
 use crate::failure::Failure;
@@ -9,12 +9,12 @@ use crate::generate::{Profile, redrawn};
 use crate::metamorphic::examine;
 use crate::script::Script;
 
-/// How often a script fails if only its first steps are kept.
+/// The share of scripts that fail if only its first steps are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chances {
     /// The number of scripts that were drawn for each number of kept steps.
     pub draws: u32,
-    /// How many of them failed, by the number of kept steps, from none to all.
+    /// The number of those that failed, by the number of kept steps, from none to all.
     pub failed: Vec<u32>,
 }
 
@@ -41,7 +41,7 @@ impl Chances {
 /// The share of scripts that do not fail below which a failure counts as certain.
 const CERTAIN: f64 = 0.1;
 
-/// Counts how often a script fails by the same check as `failure` if its first steps are kept and the others are drawn anew,
+/// Counts how often a script fails by the same check as `failure` if its first steps are kept and the others are drawn again,
 /// for each number of steps. Draws of `profile` are made.
 pub fn chances(script: &Script, failure: &Failure, profile: Profile, draws: u32) -> Chances {
     let fails =

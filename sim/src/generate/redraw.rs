@@ -1,4 +1,4 @@
-//! Draws the steps of a script from some step on anew.
+//! Draws the steps of a script again, from some step on.
 
 use super::profile::{Play, Profile};
 use super::{Conversation, FrameKind, Generator};

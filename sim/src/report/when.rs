@@ -27,7 +27,7 @@ pub(super) fn when(source: &str, profile: Profile, draws: u32, is_whole: bool) -
     // In a small script every step matters, and a few drawn ones seldom fail by chance.
     let script = if is_whole { given } else { shrink_failure(&given, &failure).script };
     println!(
-        "how often it fails by this check if the steps up to a line are kept, and the others drawn anew, {draws} times:\n"
+        "how often it fails by this check if the steps up to a line are kept, and the others drawn again, {draws} times:\n"
     );
     let chances = chances(&script, &failure, profile, draws);
     let jump = chances.jump();

@@ -18,7 +18,7 @@ pub(super) const SEEDS: &str = "0..100000";
 /// The folder of the code that they change.
 const CORE: &str = "core/src";
 
-/// What the simulator found out about a bug.
+/// The facts that the simulator finds out about a bug.
 pub(super) struct Found {
     pub(super) seed: u64,
     /// The number of runs of a search that is guided by coverage, if it finds the bug.
