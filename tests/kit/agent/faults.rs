@@ -317,6 +317,10 @@ pub(crate) const FAULTS: &[Fault] = &[
         let known = memory.ids.split_last().is_some_and(|(last, known)| known.contains(last));
         swallow(frame(unit, NOTIFY).is_some() && known)
     }),
+    input("3.2.6/same-ids-twice", |unit, memory| {
+        let is_second = frame(unit, NOTIFY).is_some_and(|frame| (frame.sid, frame.fid) == (5, 7));
+        swallow(is_second && memory.notifys == 1)
+    }),
     special("3.2.7/own-connection", Special::AnswersElsewhere),
     input("3.2.6/other-flags", |unit, _| {
         when(frame(unit, NOTIFY).is_some_and(|frame| frame.flags == 0x8000_0001), || Effect::Close)
@@ -400,6 +404,16 @@ pub(crate) const FAULTS: &[Fault] = &[
     }),
     input("3.2.8/long-message", |unit, _| {
         when(frame(unit, DISCONNECT).is_some_and(|frame| frame.payload.len() > 5000), || Effect::Hang)
+    }),
+    input("3.2.8/notifys-in-flight", |unit, memory| {
+        frame(unit, DISCONNECT).filter(|_| memory.notifys == 7)?;
+        Some(vec![Effect::Send(agent_disconnect(0)), Effect::Send(ack(1, 1, &[])), Effect::Close])
+    }),
+    input("3.2.8/no-fin", |unit, _| {
+        when(frame(unit, DISCONNECT).is_some_and(|frame| frame.flags == 0), || Effect::Hang)
+    }),
+    input("3.2.8/stream-id", |unit, _| {
+        when(frame(unit, DISCONNECT).is_some_and(|frame| frame.sid == 1), || Effect::Hang)
     }),
     input("3.2.8/frames-afterwards", |unit, memory| {
         let followed = frame(unit, DISCONNECT).filter(|_| !memory.is_last)?;

@@ -3,10 +3,11 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::bytes::{DISCONNECT, Frame, Value, kv};
+use crate::bytes::{ACK, DISCONNECT, Frame, Value, kv};
 use crate::conformance::case::Case;
 use crate::conformance::case::Level::{Haproxy, Must, Should};
-use crate::conformance::play::{Play, Played, Refusal, closed, worst_of};
+use crate::conformance::hello::disconnect_code;
+use crate::conformance::play::{Play, Played, Refusal, closed, sent, worst_of};
 use crate::conformance::verdict::{Judged, Outcome, Status};
 use crate::frames::disconnect;
 
@@ -48,9 +49,9 @@ pub(super) const CASES: &[Case] = &[
         "A malformed HAPROXY-DISCONNECT ends the connection, best with status 4.",
         "SPOE.txt 3.5",
         |play| {
-            let mut payload = kv(&[("status-code", Value::Uint32(0)), ("message", Value::text("normal"))]);
-            payload.pop();
-            play.refuses(&Frame::new(DISCONNECT, (0, 0), payload).encode(), Refusal::End(&[4]))
+            let mut frame = normal();
+            frame.payload.pop();
+            play.refuses(&frame.encode(), Refusal::End(&[4]))
         },
     ),
     Case::new(
@@ -61,6 +62,33 @@ pub(super) const CASES: &[Case] = &[
         |play| {
             let items = [("status-code", Value::Uint32(0)), ("message", Value::String(vec![b'x'; 10_000]))];
             play.refuses(&Frame::new(DISCONNECT, (0, 0), kv(&items)).encode(), Refusal::End(&[0]))
+        },
+    ),
+    Case::new(
+        Must,
+        "3.2.8/notifys-in-flight",
+        "HAPROXY-DISCONNECT with NOTIFYs in flight is answered by AGENT-DISCONNECT, and no ACK follows.",
+        "SPOE.txt 3.2.8; HAProxy up to 3.0 disconnects after a timeout",
+        notifys_in_flight,
+    ),
+    Case::new(
+        Should,
+        "3.2.8/no-fin",
+        "HAPROXY-DISCONNECT without FIN ends the connection, best with status 10.",
+        "SPOE.txt 3.2: only NOTIFY may be fragmented",
+        |play| {
+            let frame = Frame { flags: 0, ..normal() };
+            play.refuses(&frame.encode(), Refusal::End(&[10, 4]))
+        },
+    ),
+    Case::new(
+        Should,
+        "3.2.8/stream-id",
+        "HAPROXY-DISCONNECT with a stream-id ends the connection, best with status 4.",
+        "SPOE.txt 3.2: the ids of control frames are 0",
+        |play| {
+            let frame = Frame { sid: 1, ..normal() };
+            play.refuses(&frame.encode(), Refusal::End(&[4]))
         },
     ),
     Case::new(
@@ -139,6 +167,34 @@ pub(super) const CASES: &[Case] = &[
         },
     ),
 ];
+
+/// Returns HAPROXY-DISCONNECT with status 0.
+fn normal() -> Frame {
+    let payload = kv(&[("status-code", Value::Uint32(0)), ("message", Value::text("normal"))]);
+    Frame::new(DISCONNECT, (0, 0), payload)
+}
+
+/// Sends NOTIFYs and HAPROXY-DISCONNECT together. ACKs may come before AGENT-DISCONNECT, but nothing after it.
+fn notifys_in_flight(play: &mut Play<'_>) -> Played {
+    const COUNT: u64 = 7;
+    const STATUS: u64 = 0;
+    let mut peer = play.ready()?;
+    let notifys = (0..COUNT).flat_map(|n| play.question.notify(2 * n + 1, 1));
+    peer.send(&notifys.chain(disconnect(STATUS)).collect::<Vec<_>>());
+    let (frames, malformed, end) = peer.rest();
+    let got = sent(&frames, malformed.as_deref());
+    let acks = &frames[..frames.len().saturating_sub(1)];
+    let mut ids: Vec<_> = acks.iter().map(|frame| frame.sid).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let are_acks = acks.iter().all(|frame| frame.kind == ACK && frame.fid == 1 && frame.sid % 2 == 1);
+    let are_asked = ids.len() == acks.len() && ids.iter().all(|sid| *sid < 2 * COUNT);
+    let is_last = frames.last().is_some_and(|frame| disconnect_code(frame) == Some(STATUS));
+    let is_good = malformed.is_none() && are_acks && are_asked && is_last;
+    let expected = format!("ACKs or nothing, then AGENT-DISCONNECT {STATUS}");
+    let answer = if is_good { Judged::good(expected) } else { Judged::wrong(got, expected) };
+    Ok(Outcome { answer, end: closed(end) })
+}
 
 /// Checks that the agent closes the connection when it ends after a handshake and `bytes`.
 fn ends(play: &Play<'_>, bytes: &[u8]) -> Played {

@@ -277,6 +277,17 @@ pub(super) const CASES: &[Case] = &[
         },
     ),
     Case::new(
+        Haproxy,
+        "3.2.6/same-ids-twice",
+        "Two NOTIFYs with the same ids, sent together, are answered by an ACK each.",
+        "events of one stream in flight (#927)",
+        |play| {
+            let mut peer = play.ready()?;
+            let notify = play.question.notify(5, 7);
+            Ok(play.acks(&mut peer, &[&notify[..], &notify].concat(), &[(5, 7), (5, 7)], true))
+        },
+    ),
+    Case::new(
         Must,
         "3.2.7/own-connection",
         "An ACK is sent on the connection of its NOTIFY, even if another one has the same engine-id and the same ids.",
