@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
-use socket2::{SockAddr, Socket as SystemSocket};
+use socket2::Socket as SystemSocket;
 use spoa_core::Connection;
 use spoa_core::endpoint::{Io, Readiness, Socket};
 
@@ -42,12 +42,10 @@ impl ServedSocket {
 
     /// Records the connection from now on.
     pub(crate) fn record(&mut self, recorder: &dyn Recorder) {
-        let addr = |addr: io::Result<SockAddr>| addr.ok().and_then(|addr| addr.as_socket());
-        let ends = Ends {
-            number: self.name.number(),
-            peer: addr(self.socket.peer_addr()),
-            local: addr(self.socket.local_addr()),
-        };
+        // The system does not know the peer any more if it has reset the connection.
+        let peer = self.name.peer().parse().ok();
+        let local = self.socket.local_addr().ok().and_then(|addr| addr.as_socket());
+        let ends = Ends { number: self.name.number(), peer, local };
         self.observers.get_or_insert_default().recorder = Some(recorder.connected(ends));
     }
 

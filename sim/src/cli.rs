@@ -181,9 +181,17 @@ pub(crate) struct RunArgs {
 pub(crate) struct Seeds(pub(crate) Range<u64>);
 
 impl Seeds {
+    /// The end of all seeds. Draws of changed scripts are above it.
+    pub(crate) const END: u64 = 1 << 48;
+
     /// True if the range has no end.
     pub(crate) const fn is_open(&self) -> bool {
-        self.0.end == u64::MAX
+        self.0.end == Self::END
+    }
+
+    /// Returns the number of seeds.
+    pub(crate) const fn count(&self) -> u64 {
+        self.0.end - self.0.start
     }
 }
 
@@ -200,7 +208,7 @@ pub(crate) enum Profiles {
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct View {
     /// Run only the steps up to this one, from 1
-    #[arg(long, value_name = "STEP")]
+    #[arg(long, value_name = "STEP", value_parser = step)]
     pub(crate) until: Option<usize>,
     /// Show the state of core and checker after each step, or with --until after that step: values, or full for all that the
     /// core has stored
@@ -401,14 +409,23 @@ impl TraceFormat {
     }
 }
 
+/// Reads the number of a step.
+fn step(text: &str) -> Result<usize, &'static str> {
+    text.parse().ok().filter(|step| *step > 0).ok_or("expected the number of a step, from 1")
+}
+
 /// Reads a range of seeds.
 fn seeds(text: &str) -> Result<Seeds, String> {
     let number = |text: &str, missing: u64| match text {
         "" => Ok(missing),
-        text => text.parse::<u64>().map_err(|_| format!("'{text}' is not a seed: expected a number")),
+        text => match text.parse::<u64>() {
+            Ok(seed) if seed < Seeds::END => Ok(seed),
+            Ok(_) => Err(format!("'{text}' is above the largest seed, which is {}", Seeds::END - 1)),
+            Err(_) => Err(format!("'{text}' is not a seed: expected a number")),
+        },
     };
     let range = match text.split_once("..") {
-        Some((start, end)) => number(start, 0)?..number(end, u64::MAX)?,
+        Some((start, end)) => number(start, 0)?..number(end, Seeds::END)?,
         None if text.is_empty() => return Err("expected FIRST..END, FIRST.. or a number of seeds".into()),
         None => 0..number(text, 0)?,
     };

@@ -8,7 +8,7 @@ use crate::generate::{Profile, extended, generate};
 use crate::outcome::Buffers;
 use crate::random::{Purpose, Random};
 use crate::run::run_in;
-use crate::script::Script;
+use crate::script::{AgentSetup, Script};
 use crate::search::Progress;
 
 /// The number of steps that are appended to the script of a seed.
@@ -114,13 +114,13 @@ impl Search {
                 extended(&script, at, longer, self.profile, self.draw)
             }
             // The second part is of another script. Its steps that do not apply do nothing.
-            7..9 => {
+            7..9 if other.agent.agents == script.agent.agents => {
                 let from = self.random.below(other.steps.len() as u64 + 1) as usize;
                 let steps = script.steps[..kept].iter().chain(&other.steps[from..]).take(STEPS_MAX.max(kept));
                 Script { steps: steps.cloned().collect(), ..script }
             }
-            // The agent of the other script.
-            _ => Script { agent: other.agent, ..script },
+            // The limits of the other script. HAProxy's servers are the agents, so their number stays.
+            _ => Script { agent: AgentSetup { agents: script.agent.agents, ..other.agent }, ..script },
         }
     }
 

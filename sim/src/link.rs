@@ -142,7 +142,12 @@ impl Inlet {
 
     /// True if bytes are in transit and not held.
     pub const fn is_deliverable(&self) -> bool {
-        !self.held && self.arrived < self.bytes.len()
+        !self.held && self.has_transit()
+    }
+
+    /// True if bytes are in transit, held or not.
+    pub const fn has_transit(&self) -> bool {
+        self.arrived < self.bytes.len()
     }
 
     /// True if the agent can read bytes or the end.

@@ -102,9 +102,14 @@ fn worst(exits: impl Iterator<Item = Exit>) -> Exit {
     exits.fold(Exit::Held, |worst, exit| if worst as u8 >= exit as u8 { worst } else { exit })
 }
 
-fn with_story(script: &Script, seed: u64, failure: &Failure) -> Script {
-    let story = vec![format!("Seed {seed}, generator {GENERATOR_VERSION}: {}", failure.fingerprint())];
-    Script { story, ..script.clone() }
+/// Returns a script with its origin as the story.
+fn with_story(script: &Script, origin: &str, failure: &Failure) -> Script {
+    Script { story: vec![format!("{origin}: {}", failure.fingerprint())], ..script.clone() }
+}
+
+/// Describes the origin of a script.
+fn origin_of(seed: u64, profile: Profile) -> String {
+    format!("Seed {seed} of profile {}, generator {GENERATOR_VERSION}", profile.name())
 }
 
 fn replay(script: &Script, trace: Option<TraceFormat>, view: View) -> Exit {
@@ -133,15 +138,17 @@ fn replay(script: &Script, trace: Option<TraceFormat>, view: View) -> Exit {
             return exit_of_outcome(&outcome);
         }
     }
-    match &outcome.failure.or_else(|| examine(script, None)) {
-        Some(failure) => {
-            println!("FAILED: {failure}");
-            exit_of(failure)
-        }
-        None => {
-            println!("held, trace {:032x}", outcome.trace.digest());
-            Exit::Held
-        }
+    let (line, exit) = verdict(script, outcome);
+    println!("{line}");
+    exit
+}
+
+/// Returns the last line of a run, and the exit. A script that does not fail is compared with others that must have the same result.
+fn verdict(script: &Script, outcome: Outcome) -> (String, Exit) {
+    let digest = outcome.trace.digest();
+    match outcome.failure.or_else(|| examine(script, None)) {
+        Some(failure) => (format!("FAILED: {failure}"), exit_of(&failure)),
+        None => (format!("held, trace {digest:032x}"), Exit::Held),
     }
 }
 
@@ -156,7 +163,7 @@ fn shrink_source(source: &str, profile: Profile, output: Option<&Path>) -> Exit 
     };
     let failure = spoa_sim::run::run(&shrunk.script, false).failure;
     let text = match (&failure, seed) {
-        (Some(failure), Some(seed)) => with_story(&shrunk.script, seed, failure).to_string(),
+        (Some(failure), Some(seed)) => with_story(&shrunk.script, &origin_of(seed, profile), failure).to_string(),
         _ => shrunk.script.to_string(),
     };
     match output {

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use spoa_core::Connection;
-use spoa_core::Instant;
+use spoa_core::table::StateName;
+use spoa_core::{Connection, Instant};
 use spoa_sim_checker::Oracle;
 
 use crate::script::{Link, Nanos};
@@ -39,7 +39,7 @@ impl ConnectionState {
         let deadline = |at: Option<Nanos>| at.map_or("none".into(), |at| format!("at {}", Time(at)));
         let flag = |name, core: bool, checker: bool| (name, yes_or_no(core).into(), yes_or_no(checker).into());
         let values = vec![
-            ("state", format!("{:?}", connection.state()).to_lowercase(), oracle.state().into()),
+            ("state", state_name(connection.state()).into(), oracle.state().into()),
             ("next deadline", deadline(connection.poll_timeout().map(Instant::as_nanos)), deadline(oracle.deadline())),
             ("NOTIFYs in flight", usage.in_flight.to_string(), oracle.in_flight().to_string()),
             ("bytes of NOTIFYs in flight", usage.in_flight_bytes.to_string(), oracle.in_flight_bytes().to_string()),
@@ -50,6 +50,18 @@ impl ConnectionState {
             flag("has sent everything", connection.is_send_finished(), oracle.is_send_finished()),
         ];
         Self { link, values, core: format!("{connection:#?}") }
+    }
+}
+
+/// Returns the checker's word for a state of the core.
+const fn state_name(state: StateName) -> &'static str {
+    match state {
+        StateName::AwaitHello => "hello",
+        StateName::Refusing => "refusing",
+        StateName::Running => "running",
+        StateName::Draining => "draining",
+        StateName::Closing => "closing",
+        StateName::Closed => "closed",
     }
 }
 

@@ -19,8 +19,8 @@ pub struct Chances {
 }
 
 impl Chances {
-    /// Returns the number of the step at which the failure begins, from 1: the one that leaves the least of the chance that nothing
-    /// fails. Returns 0 if the script has no steps.
+    /// Returns the number of the step at which the failure begins, from 1: the step that divides the share of scripts that hold by the
+    /// largest factor. Returns 0 if the script has no steps.
     ///
     /// A step that raises the share of failures from 70 to 100 % decides more than one that raises it from 30 to 60 %, which only
     /// prepares the failure. A share near 100 % counts as 100 %, because the cause may be noticed later, whatever follows.
@@ -29,7 +29,7 @@ impl Chances {
         let mut best = (0, 0.0);
         for (at, pair) in self.failed.windows(2).enumerate() {
             let ratio = left(pair[0]) / left(pair[1]);
-            // Of equal ones the first, because it comes before the others.
+            // The first of several equal factors counts.
             if ratio > best.1 {
                 best = (at + 1, ratio);
             }

@@ -34,7 +34,8 @@ impl fmt::Display for EventWords<'_> {
             }
             Some(Event::Eof { in_flight, unprocessed }) => {
                 let where_ = if *unprocessed { " inside a frame" } else { "" };
-                write!(f, "end of what HAProxy sends{where_}, with {in_flight} NOTIFYs in flight")
+                let notifys = if *in_flight == 1 { "NOTIFY" } else { "NOTIFYs" };
+                write!(f, "end of what HAProxy sends{where_}, with {in_flight} {notifys} in flight")
             }
             Some(Event::Closed(reason)) => ReasonWords(*reason).fmt(f),
         }
@@ -93,6 +94,7 @@ impl fmt::Display for Payload<'_> {
         }
         match self.0.len() - shown.len() {
             0 => Ok(()),
+            1 => f.write_str(" and 1 more byte"),
             more => write!(f, " and {more} more bytes"),
         }
     }
@@ -160,19 +162,9 @@ pub(crate) fn negotiated(ready: Option<Negotiated>) -> String {
 
 /// Describes the end of a connection of the core.
 pub(crate) fn closed(reason: Option<CloseReason>) -> String {
-    match reason {
-        None => "no end".into(),
-        Some(CloseReason::HealthCheck) => "health check answered".into(),
-        Some(CloseReason::Peer(status)) => format!("closed by HAProxy with {status}"),
-        Some(CloseReason::Error(error)) => format!("closed with {}: {error}", error.status()),
-        Some(CloseReason::Eof { in_flight, .. }) => {
-            format!("closed by HAProxy without DISCONNECT, {in_flight} in flight")
-        }
-        Some(reason @ CloseReason::Local(_)) => {
-            let event = crate::compare::event(&spoa_core::Event::Closed(reason), 0);
-            EventWords(Some(&event)).to_string()
-        }
-    }
+    let event = reason.map(spoa_core::Event::Closed);
+    let event = event.as_ref().map(|event| crate::compare::event(event, 0));
+    EventWords(event.as_ref()).to_string()
 }
 
 #[cfg(test)]

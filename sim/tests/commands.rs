@@ -55,7 +55,10 @@ fn a_newcomer_learns_what_is_missing() {
         (&["run", "--seeds", ""], &["expected FIRST..END"]),
         (&["run", "--seeds", "x"], &["'x' is not a seed"]),
         (&["run", "--seeds", "9..9"], &["END must be above FIRST"]),
-        (&["run", "--guided", "--profile", "any"], &["--guided needs one profile"]),
+        (&["run", "--guided", "--profile", "any", "--failures", "none"], &["--guided needs one profile"]),
+        (&["run", "--seeds", "281474976710656"], &["above the largest seed"]),
+        (&["diff", "x", "--seeds", "5.."], &["need an end"]),
+        (&["replay", "1", "--until", "0"], &["expected the number of a step, from 1"]),
         (&["coverage", "--seeds", "5.."], &["need an end"]),
         (&["replay", "1", "--until", "999"], &["above the number of steps, which is"]),
         (&["bugs", "no-such"], &["there is no bug no-such"]),
@@ -120,6 +123,8 @@ fn the_state_after_a_step_is_shown() {
     assert!(text.contains("state                       running             running"), "{text}");
     assert!(!text.contains("after step 1") && !text.contains("differs"), "{text}");
     let (_, text, _) = sim(&["script", &path, "--state=full"]);
+    assert!(text.contains("after step 1,") && text.ends_with("\n") && text.contains("held, trace"), "{text}");
+    assert!(!text.contains("<- differs"), "{text}");
     assert!(text.contains("after step 3") && text.contains("Connection {"), "{text}");
 }
 
@@ -134,7 +139,9 @@ fn a_script_that_does_not_fail_any_more_is_removed() {
     // A file that is no script is not removed.
     let path = folder.write("broken.spop", "no script");
     let (code, _, error) = sim(&["run", "--seeds", "40", "--failures", failures]);
-    assert!(code == 6 && error.contains("broken.spop") && Path::new(&path).exists(), "{code} {error}");
+    assert!(code == 0 && error.contains("broken.spop") && Path::new(&path).exists(), "{code} {error}");
+    let (code, _, error) = sim(&["run", "--seeds", "40", "--failures", &path]);
+    assert!(code == 2 && error.contains("cannot read"), "{code} {error}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use spoa_sim_haproxy::recording::{LinkEvent, Side};
-use spoa_sim_kit::capture::{Import, Importer};
+use spoa_sim_kit::capture::{Import, Importer, Note};
 use spoa_sim_kit::judge::judge;
 use spoa_tests::agent::{Agent, run};
 use spoa_tests::bytes::Value;
@@ -112,7 +112,8 @@ fn the_oldest_files_of_the_ring_are_removed() {
         numbers.push(all[0].clone());
         // The beginning of the connection is gone, but nothing is wrong with what is left.
         let import = import(&captures, agent.addr());
-        assert!(import.segments > 50 || !import.notes.is_empty(), "{}", import.segments);
+        let is_only_note = matches!(&import.notes[..], [Note::WithoutBeginning(_)]);
+        assert!(import.segments > 50 && is_only_note, "{} {:?}", import.segments, import.notes);
     }
     assert!(numbers[0] < numbers[1], "{numbers:?}");
 }
@@ -130,7 +131,7 @@ fn a_capture_that_cannot_be_written_costs_no_answer() {
     fs::remove_dir_all(&captures).expect("the folder exists");
     let mut client = Client::ready(agent.addr());
     let large = notify(1, 1, &[spoa_tests::bytes::message("m", &[("a", Value::Binary(vec![7; 15_000]))])]);
-    // The removed file is written until it is full. Then no other can be created.
+    // No file can be created in a folder that is gone.
     while admin.sample("spoa_capture_packets_total{result=\"file\"}") < 1.0 {
         client.send(&large);
         client.frame();
@@ -145,7 +146,7 @@ fn a_capture_that_cannot_be_written_costs_no_answer() {
         client.send(&large);
         client.frame();
     }
-    assert_eq!(files(&captures).len(), 1);
+    assert!(!files(&captures).is_empty());
 }
 
 #[test]

@@ -11,11 +11,11 @@ use spoa_sim_kit::subject::Subject;
 
 use crate::{AGENT, alone};
 
-/// The faults, and the rule that the agent breaks in conversations of HAProxy.
+/// The faults, and the kind of failure that the agent has in conversations of HAProxy.
 const FAULTS: &[(&str, &str)] = &[
-    ("3.2.6/stream-id-0", "3.2.7/ack"),
-    ("3.2.7/ack-fits", "3.2.7/ack-fits"),
-    ("3.2.5/hello-in-one-piece", "3.2.5/hello-in-one-piece"),
+    ("3.2.6/stream-id-0", "3.2.7/ack: no answer to NOTIFY"),
+    ("3.2.7/ack-fits", "3.2.7/ack-fits: an ACK of bytes, being negotiated"),
+    ("3.2.5/hello-in-one-piece", "3.2.5/hello-in-one-piece: AGENT-HELLO arrived in pieces, cut after bytes"),
 ];
 
 /// The number of seeds within which each fault is found.
@@ -28,11 +28,11 @@ fn seeds_find_faults_and_their_scripts_become_small() {
     let _alone = alone();
     let question = parse_message("check-client-ip(=192.0.2.1)").expect("a message");
     let options = Options { question: Question::default(), timeout: Duration::from_millis(500) };
-    for (fault, case) in FAULTS {
+    for (fault, kind) in FAULTS {
         let mut subject =
             Subject::start(&format!("exec {AGENT} {fault} {{port}}"), None, false).expect("the agent starts");
         let mut trial = Trial::new(&mut subject, &options);
-        let (script, failing) = first(&mut trial, case).unwrap_or_else(|| panic!("no seed finds the fault of {fault}"));
+        let (script, failing) = first(&mut trial, kind).unwrap_or_else(|| panic!("no seed finds the fault of {fault}"));
         let shrunk = trial.shrink(&script, &question, &failing, Duration::from_secs(60)).expect("the agent restarts");
         let text = shrunk.script.to_string();
         assert!(shrunk.script.steps.len() <= STEPS_MAX, "{fault}: the script has more than {STEPS_MAX} steps\n{text}");
@@ -43,14 +43,19 @@ fn seeds_find_faults_and_their_scripts_become_small() {
     }
 }
 
-/// Returns the script of the first seed that breaks the rule of a case, and the kind of the failure.
-fn first(trial: &mut Trial<'_>, case: &str) -> Option<(Script, Failing)> {
+/// Returns the script of the first seed with this kind of failure, twice in a row, and the kind.
+fn first(trial: &mut Trial<'_>, kind: &str) -> Option<(Script, Failing)> {
     let question = parse_message("check-client-ip(=192.0.2.1)").expect("a message");
     let all = (0..SEEDS_MAX).flat_map(|seed| [(seed, Profile::Mux), (seed, Profile::Applet)]);
     all.into_iter().find_map(|(seed, profile)| {
         let script = adapt(&generate(seed, profile), &question);
-        let played = trial.play(&script).expect("sockets work");
-        let finding = played.findings.iter().find(|finding| finding.case == case)?;
-        Some((script, Failing::of(finding)))
+        let mut failing = || {
+            let played = trial.play(&script).expect("sockets work");
+            played.findings.iter().map(Failing::of).find(|failing| failing.to_string() == kind)
+        };
+        // A busy machine may be late once.
+        let first = failing()?;
+        failing()?;
+        Some((script, first))
     })
 }

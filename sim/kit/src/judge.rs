@@ -46,7 +46,7 @@ pub struct Judgement {
     pub notifys: usize,
     /// The times from each NOTIFY to its ACK, sorted.
     pub latencies: Vec<Duration>,
-    /// The number of NOTIFYs whose connection was closed by HAProxy, or not recorded to its end, before an answer.
+    /// The number of NOTIFYs without an answer whose connection was closed by HAProxy, or is not recorded to its end.
     pub open: usize,
 }
 
@@ -104,17 +104,27 @@ impl Judge {
             LinkEvent::Fin(Side::Haproxy) | LinkEvent::Reset(Side::Haproxy) => state.has_haproxy_closed = true,
         }
         let View { strays, .. } = view;
-        strays.into_iter().for_each(|ids| self.stray(at, link, ids));
+        strays.into_iter().for_each(|stray| self.stray(at, link, stray));
     }
 
     /// Assigns an ACK to a NOTIFY on another connection with the same engine-id.
-    fn stray(&mut self, at: Duration, link: u32, ids: (u64, u64)) {
+    fn stray(&mut self, at: Duration, link: u32, Stray { ids, missing }: Stray) {
         let engine = self.links.get(&link).and_then(|state| state.engine_id.clone());
-        let others = self.links.values_mut().filter(|other| other.is_async() && other.engine_id == engine);
-        match others.into_iter().find_map(|other| other.answered(ids)) {
-            Some(InFlight { sent, .. }) => self.judgement.latencies.push(at.saturating_sub(sent)),
-            None => self.judgement.findings.push(Finding { link, at, case: "3.2.7/ack", text: not_in_flight(ids) }),
-        }
+        let is_same = |other: &&mut Link| other.is_async() && engine.is_some() && other.engine_id == engine;
+        let mut is_fragmented = false;
+        let found = self.links.values_mut().filter(is_same).find_map(|other| {
+            is_fragmented |= other.fragments.is_some_and(|notify| notify.ids == ids);
+            other.answered(ids)
+        });
+        let text = match found {
+            Some(InFlight { sent, expects, .. }) => {
+                self.judgement.latencies.push(at.saturating_sub(sent));
+                missing.filter(|_| expects)
+            }
+            None if is_fragmented => None,
+            None => Some(not_in_flight(ids)),
+        };
+        self.judgement.findings.extend(text.map(|text| Finding { link, at, case: "3.2.7/ack", text }));
     }
 
     /// Returns the rules that the agent broke so far.
@@ -134,11 +144,25 @@ impl Judge {
     /// Returns the judgement on everything so far.
     pub fn finish(self) -> Judgement {
         let mut judgement = self.judgement;
+        for (&link, state) in self.links.iter().filter(|(_, state)| state.has_agent_closed && !state.has_haproxy_closed)
+        {
+            // Nor did an ACK come on another connection.
+            let lost = state.in_flight.last().map(|last| Finding {
+                link,
+                at: last.sent,
+                case: "3.2.7/ack",
+                text: format!("closed with {} without an answer", counted(state.in_flight.len())),
+            });
+            judgement.findings.extend(lost);
+        }
         judgement.open = self.links.values().map(|link| link.in_flight.len()).sum();
         judgement.latencies.sort_unstable();
         judgement
     }
 }
+
+/// The longest time for which a NOTIFY and a frame of the agent may be on their way at the same time.
+const CROSSING_MAX: Duration = Duration::from_millis(100);
 
 /// The place of an event, and where its findings go.
 struct View<'j> {
@@ -146,8 +170,15 @@ struct View<'j> {
     at: Duration,
     judgement: &'j mut Judgement,
     expected: Option<&'j Expected>,
-    /// The ids of ACKs that may belong to another connection.
-    strays: Vec<(u64, u64)>,
+    /// ACKs that may belong to another connection.
+    strays: Vec<Stray>,
+}
+
+/// An ACK to no NOTIFY of its connection.
+struct Stray {
+    ids: (u64, u64),
+    /// A description, if the expected variable is missing.
+    missing: Option<String>,
 }
 
 impl View<'_> {
@@ -164,6 +195,11 @@ impl View<'_> {
     fn finding(&self, case: &'static str, text: impl Into<String>) -> Finding {
         Finding { link: self.link, at: self.at, case, text: text.into() }
     }
+}
+
+/// Returns a number of NOTIFYs in words.
+fn counted(notifys: usize) -> String {
+    if notifys == 1 { "1 NOTIFY".into() } else { format!("{notifys} NOTIFYs") }
 }
 
 fn not_in_flight((sid, fid): (u64, u64)) -> String {
@@ -183,7 +219,7 @@ struct InFlight {
 #[derive(Debug, Default)]
 struct Link {
     /// Bytes of each side that are no whole frame yet.
-    pending: [Vec<u8>; 2],
+    unparsed: [Vec<u8>; 2],
     /// The HELLO: the offered frame size, and the list of capabilities.
     offered: Option<(u64, String)>,
     engine_id: Option<Value>,
@@ -217,8 +253,7 @@ impl Link {
             (Some(_), None, _) if !is_answered => Some(("3.2.4/hello", "no answer to HAPROXY-HELLO".into())),
             (_, Some(status), _) => Some(("3.2.8/normal", format!("no answer to HAPROXY-DISCONNECT {status}"))),
             (_, None, 0) => None,
-            (_, None, 1) => Some(("3.2.7/ack", "no answer to 1 NOTIFY".into())),
-            (_, None, count) => Some(("3.2.7/ack", format!("no answer to {count} NOTIFYs"))),
+            (_, None, count) => Some(("3.2.7/ack", format!("no answer to {}", counted(count)))),
         }
     }
 
@@ -229,8 +264,8 @@ impl Link {
     }
 
     fn haproxy(&mut self, bytes: &[u8], view: &mut View<'_>) {
-        self.pending[0].extend_from_slice(bytes);
-        while let Ok(Some(frame)) = Frame::take_first(&mut self.pending[0]) {
+        self.unparsed[0].extend_from_slice(bytes);
+        while let Ok(Some(frame)) = Frame::take_first(&mut self.unparsed[0]) {
             match frame.kind {
                 HELLO if self.offered.is_none() => self.hello(&frame),
                 NOTIFY => {
@@ -281,10 +316,10 @@ impl Link {
             self.is_lost = true;
             return;
         }
-        self.pending[1].extend_from_slice(bytes);
+        self.unparsed[1].extend_from_slice(bytes);
         self.check_pieces(view);
         loop {
-            match Frame::take_first(&mut self.pending[1]) {
+            match Frame::take_first(&mut self.unparsed[1]) {
                 Ok(Some(frame)) => self.agent_frame(&frame, view),
                 Ok(None) => return,
                 Err(text) => {
@@ -298,7 +333,7 @@ impl Link {
 
     /// Reports an AGENT-HELLO that is cut where HAProxy does not expect it.
     fn check_pieces(&mut self, view: &mut View<'_>) {
-        let pending = &self.pending[1];
+        let pending = &self.unparsed[1];
         let is_hello = self.announced.is_none() && pending.get(4) == Some(&AGENT_HELLO);
         let is_cut = is_hello && matches!(Frame::first(pending), Ok(None));
         if is_cut && pending.len() > HEADER_MAX && !self.is_cut {
@@ -354,15 +389,14 @@ impl Link {
         if actions.is_none() {
             view.report("3.2.7/ack", format!("an ACK to {sid}/{fid} with malformed actions"));
         }
+        let missing = actions.zip(view.expected).and_then(|(actions, expected)| expected.check(&actions).err());
         match self.answered(ids) {
             Some(InFlight { sent, expects, .. }) => {
                 view.judgement.latencies.push(view.at.saturating_sub(sent));
-                if expects && let (Some(actions), Some(expected)) = (actions, view.expected) {
-                    expected.check(&actions).unwrap_or_else(|text| view.report("3.2.7/ack", text));
-                }
+                missing.filter(|_| expects).into_iter().for_each(|text| view.report("3.2.7/ack", text));
             }
             None if self.fragments.is_some_and(|notify| notify.ids == ids) => {}
-            None if self.is_async() => view.strays.push(ids),
+            None if self.is_async() => view.strays.push(Stray { ids, missing }),
             None => view.report("3.2.7/ack", not_in_flight(ids)),
         }
     }
@@ -378,7 +412,7 @@ impl Link {
         let status = disconnect_code(frame).unwrap_or(0);
         self.haproxy_status = Some(status);
         // The other statuses do not accuse the agent: 10 for example means that HAProxy cannot send a message without fragmentation.
-        if matches!(status, 4..=9 | 12) {
+        if matches!(status, 3..=9 | 12) {
             view.dispute(self.usual_case(), format!("HAPROXY-DISCONNECT {status}"));
         }
     }
@@ -399,9 +433,14 @@ impl Link {
                 view.report("3.2.9/same-status", format!("AGENT-DISCONNECT {code} in answer to {expected}"));
             }
             (None, _) => view.report("3.2.8/normal", "AGENT-DISCONNECT without a status"),
-            (Some(code), None) if code != 0 || !self.in_flight.is_empty() => {
-                let count = self.in_flight.len();
-                view.dispute(self.usual_case(), format!("AGENT-DISCONNECT {code} with {count} NOTIFYs in flight"));
+            (Some(code), None) => {
+                // A NOTIFY may cross the frame, and an ACK may come on another connection.
+                let is_old = |notify: &&InFlight| view.at.saturating_sub(notify.sent) >= CROSSING_MAX;
+                let old = if self.is_async() { 0 } else { self.in_flight.iter().filter(is_old).count() };
+                // A timeout may be the fault of the network.
+                if !matches!(code, 0 | 2) || old > 0 {
+                    view.dispute(self.usual_case(), format!("AGENT-DISCONNECT {code} with {} in flight", counted(old)));
+                }
             }
             _ => {}
         }
@@ -426,7 +465,7 @@ impl Link {
             (None, 0) => view.report("3.2.9/stop", "closed an idle connection without AGENT-DISCONNECT"),
             // The ACKs may come on another connection.
             (None, _) if self.is_async() => return,
-            (None, count) => view.report("3.2.7/ack", format!("closed with {count} NOTIFYs that were not answered")),
+            (None, count) => view.report("3.2.7/ack", format!("closed with {} without an answer", counted(count))),
         }
         self.in_flight.clear();
     }
@@ -584,5 +623,20 @@ mod tests {
             judge.step(Duration::ZERO, 0, &LinkEvent::Fin(Agent));
             assert_eq!(judge.finish().disputes.len(), count, "expected a HELLO without an answer to be a dispute");
         }
+    }
+
+    #[test]
+    fn an_asynchronous_agent_that_closes_without_answers_is_found() {
+        let hello = Hello::applet().with("engine-id", Value::text("one")).encode();
+        let good = agent_hello(16380, "pipelining,async");
+        let asked = || [(0, Haproxy, [hello.clone(), notify(7, 1, &[])].concat()), (0, Agent, good.clone())].to_vec();
+        let other = || [(1, Haproxy, hello.clone()), (1, Agent, [good.clone(), ack(7, 1, &[])].concat())].to_vec();
+        let close = |judge: &mut Judge| judge.step(Duration::ZERO, 0, &LinkEvent::Fin(Agent));
+        let mut lost = played(Judge::default(), &asked());
+        close(&mut lost);
+        assert_eq!(lost.finish().findings.len(), 1);
+        let mut answered = played(Judge::default(), &asked());
+        close(&mut answered);
+        assert!(played(answered, &other()).finish().findings.is_empty());
     }
 }

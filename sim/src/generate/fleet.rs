@@ -25,9 +25,9 @@ impl Generator {
         let engine = if self.workload.chance(1, 2) { Engine::Mux } else { Engine::Applet };
         let count = 1 + u8::from(self.workload.chance(1, 3));
         let checks = (self.workload.magnitude(20 * MS, 200 * MS), self.workload.between(1, 3) as u32);
-        let mut processes = running(&self.script.steps);
+        let (mut processes, first) = running(&self.script.steps);
         if processes.is_empty() {
-            processes = (1..=count).map(Haproxy).collect();
+            processes = (first..first.saturating_add(count)).map(Haproxy).collect();
             for haproxy in processes.clone() {
                 self.start_balancer(haproxy, engine, checks);
             }

@@ -33,10 +33,10 @@ impl Generator {
     pub(super) fn fill_with_haproxy(&mut self, engine: Engine) {
         let mut weights = Weights::draw(Move::ALL, &mut self.workload, self.swarm.calm);
         weights.set(Move::Release, weights.get(Move::Hold));
-        let mut processes = running(&self.script.steps);
+        let (mut processes, first) = running(&self.script.steps);
         if processes.is_empty() {
             let count = 1 + self.workload.weighted(&[8, 3, 1]) as u8;
-            processes = (1..=count).map(Haproxy).collect();
+            processes = (first..first.saturating_add(count)).map(Haproxy).collect();
             for haproxy in &processes {
                 let settings = self.settings(engine);
                 self.push(Step::Start(*haproxy, Box::new(settings)));

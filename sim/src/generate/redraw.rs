@@ -4,7 +4,7 @@ use super::profile::{Play, Profile};
 use super::{Conversation, FrameKind, Generator};
 use crate::script::{Haproxy, Link, Script, Step};
 
-/// Returns the script with its first `kept` steps, and as many others as it had after them. They are drawn by `draw` as the
+/// Returns the script with its first `kept` steps, and at most as many others as it had after them. They are drawn by `draw` as the
 /// generator draws steps: they continue the conversations of the kept steps, with another choice of kinds and faults.
 pub fn redrawn(script: &Script, kept: usize, profile: Profile, draw: u64) -> Script {
     drawn(script, kept, script.steps.len(), 1, profile, draw)
@@ -58,7 +58,8 @@ fn conversations(script: &Script, kept: usize, min: usize) -> Vec<Conversation> 
         let Some(link) = number(step).and_then(|number| links.get_mut(number.checked_sub(1)?)) else { continue };
         match step {
             Step::Connect(_) => *link = Conversation { open: true, ..Conversation::default() },
-            Step::Fin(_) | Step::Reset(_) | Step::Lose(_) => link.open = false,
+            // Bytes may end inside a frame, which the drawn steps do not go on with.
+            Step::Fin(_) | Step::Reset(_) | Step::Lose(_) | Step::Raw(..) => link.open = false,
             Step::Send(_, frame) if matches!(frame.kind, FrameKind::Notify(_)) => {
                 // Ids at the edges of their encoding are drawn for themselves, and nothing follows them.
                 if frame.stream_id < u64::from(u32::MAX) {
@@ -72,17 +73,20 @@ fn conversations(script: &Script, kept: usize, min: usize) -> Vec<Conversation> 
     links
 }
 
-/// Returns the processes that the steps have started and not stopped.
-pub(super) fn running(steps: &[Step]) -> Vec<Haproxy> {
-    let mut processes = Vec::new();
+/// Returns the processes that the steps have started and not stopped, and the number of the next process: no other has had it.
+pub(super) fn running(steps: &[Step]) -> (Vec<Haproxy>, u8) {
+    let (mut processes, mut next) = (Vec::new(), 1);
     for step in steps {
         match step {
-            Step::Start(name, _) => processes.push(*name),
+            Step::Start(name, _) => {
+                processes.push(*name);
+                next = next.max(name.0.saturating_add(1));
+            }
             Step::SoftStop(name) => processes.retain(|other| other != name),
             _ => {}
         }
     }
-    processes
+    (processes, next)
 }
 
 #[cfg(test)]
@@ -92,6 +96,7 @@ mod tests {
 
     #[test]
     fn the_kept_steps_stay_and_the_others_are_drawn() {
+        let mut differ = 0;
         for (seed, profile) in (0..40).flat_map(|seed| Profile::ALL.map(|profile| (seed, profile))) {
             let script = generate(seed, profile);
             let kept = script.steps.len() / 2;
@@ -101,6 +106,24 @@ mod tests {
             assert_eq!(other.steps[..kept], script.steps[..kept]);
             assert!(one.steps.len() <= script.steps.len());
             assert_eq!(redrawn(&script, script.steps.len(), profile, 3).steps, script.steps);
+            differ += usize::from(one.steps.len() > kept && one.steps[kept..] != other.steps[kept..]);
+        }
+        assert!(differ > 200, "expected that most draws differ, got {differ} of 240");
+    }
+
+    /// The steps that are drawn do something, also if no process serves any more.
+    #[test]
+    fn drawn_steps_use_connections_and_processes_that_exist() {
+        for (seed, profile) in (0..40).flat_map(|seed| Profile::ALL.map(|profile| (seed, profile))) {
+            let script = generate(seed, profile);
+            let stops = |step: &Step| matches!(step, Step::SoftStop(_) | Step::Raw(..));
+            let kept = script.steps.iter().position(stops).map_or(script.steps.len() / 2, |at| at + 1);
+            let drawn = extended(&script, kept, kept + 20, profile, 1);
+            let idle: Vec<_> = drawn.idle_steps().into_iter().filter(|(number, _)| *number > kept).collect();
+            assert!(idle.is_empty(), "{idle:?}\n{drawn}");
+            let (processes, _) = running(&drawn.steps);
+            let asks = drawn.steps[kept..].iter().filter(|step| matches!(step, Step::Ask(..))).count();
+            assert!(asks == 0 || !processes.is_empty(), "no process serves\n{drawn}");
         }
     }
 }

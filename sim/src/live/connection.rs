@@ -46,6 +46,21 @@ impl Connection {
         }
     }
 
+    /// True if HAProxy has not closed the connection, so that it may send.
+    pub(super) const fn may_send(&self) -> bool {
+        self.is_open() && !self.has_finished
+    }
+
+    /// True while bytes, or the end after them, wait to be written.
+    pub(super) fn has_unwritten(&self) -> bool {
+        self.is_open() && (self.is_full || self.has_work())
+    }
+
+    fn has_work(&self) -> bool {
+        let finishes = self.inlet.is_at_end() && !self.inlet.has_transit() && !self.has_finished;
+        !self.inlet.readable().is_empty() || self.inlet.is_deliverable() || finishes
+    }
+
     /// True unless both sides have closed the connection.
     pub(super) const fn is_open(&self) -> bool {
         self.stream.is_some()
@@ -81,9 +96,7 @@ impl Connection {
 
     /// Returns the time to call [`write`](Self::write).
     pub(super) fn wake(&self) -> Option<Nanos> {
-        let has_work = !self.inlet.readable().is_empty() || self.inlet.is_deliverable();
-        let finishes = self.inlet.is_at_end() && !self.has_finished;
-        (self.is_open() && !self.is_full && (has_work || finishes)).then_some(self.pause_end)
+        (self.is_open() && !self.is_full && self.has_work()).then_some(self.pause_end)
     }
 
     /// Writes the next piece, or the end. Returns the event.
@@ -116,7 +129,7 @@ impl Connection {
     }
 
     fn write_end(&mut self) -> Option<LinkEvent> {
-        if !self.inlet.is_at_end() || self.has_finished {
+        if !self.inlet.is_at_end() || self.inlet.has_transit() || self.has_finished {
             return None;
         }
         self.has_finished = true;

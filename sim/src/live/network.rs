@@ -14,7 +14,7 @@ use super::{PROCESS, Played, is_done, is_named};
 use crate::coverage::Coverage;
 use crate::link;
 use crate::models::{OwnedAction, Stream as ClientStream, bounded, messages, occupy};
-use crate::script::{EventSpec, Haproxy, Link, Nanos, Step};
+use crate::script::{Cuts, EventSpec, Haproxy, Link, Nanos, Step};
 
 /// A HAProxy process.
 struct Model {
@@ -151,6 +151,7 @@ impl<'a> Network<'a> {
     pub(super) fn end_faults(&mut self) {
         self.models.iter_mut().for_each(|model| model.lasting.clear());
         for connection in &mut self.connections {
+            connection.inlet.cut(&Cuts::default());
             connection.inlet.release();
             (connection.outlet.room, connection.outlet.take) = (None, None);
         }
@@ -183,11 +184,12 @@ impl<'a> Network<'a> {
             self.expire();
             self.write();
             let now = self.now();
+            // What waits to be written may be what the agent has to answer.
+            let is_over = is_done(self) && !self.connections.iter().any(Connection::has_unwritten);
             let wakes = self.connections.iter().filter_map(Connection::wake);
             let next = wakes.chain(self.models.iter().filter_map(|model| model.process.poll_timeout())).min();
-            let is_idle = next.is_none_or(|next| next > now);
-            self.poll(if is_done(self) { 0 } else { next.unwrap_or(end).min(end).saturating_sub(now) })?;
-            if now >= end || is_idle && is_done(self) {
+            self.poll(if is_over { 0 } else { next.unwrap_or(end).min(end).saturating_sub(now) })?;
+            if now >= end || is_over {
                 return Ok(());
             }
         }
@@ -230,7 +232,7 @@ impl<'a> Network<'a> {
 
     /// Returns the open connections that `name` stands for: of a scripted one, the last.
     fn open_ones(&self, name: Link) -> Vec<usize> {
-        let named = |at: &usize| is_named(self.connections[*at].link, name) && self.connections[*at].is_open();
+        let named = |at: &usize| is_named(self.connections[*at].link, name) && self.connections[*at].may_send();
         let open: Vec<_> = (0..self.connections.len()).filter(named).collect();
         if matches!(name, Link::All(_)) { open } else { open.last().copied().into_iter().collect() }
     }

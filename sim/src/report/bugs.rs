@@ -10,7 +10,7 @@ use spoa_sim::planted::PlantedBug;
 
 use super::counted;
 use super::workspace::root;
-use copy::Copy;
+use copy::WorkspaceCopy;
 use table::Row;
 
 /// Their folder, from the workspace's root.
@@ -25,13 +25,9 @@ pub(super) fn plant(bugs: &[String]) -> Result<bool, String> {
     let root = root().ok_or("there is no workspace here, whose core the bugs could be planted in")?;
     let folder = root.join(FOLDER);
     let all = list(&folder).map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
-    let named = bugs.iter().map(|bug| Bug::named(bug, &folder, &all)).collect::<Result<Vec<_>, _>>()?;
-    let chosen = if bugs.is_empty() {
-        all.iter().map(|name| Bug::named(name, &folder, &all)).collect::<Result<_, _>>()?
-    } else {
-        named
-    };
-    let copy = Copy::make(&root)?;
+    let names = if bugs.is_empty() { &all } else { bugs };
+    let chosen = names.iter().map(|name| Bug::named(name, &folder, &all)).collect::<Result<Vec<_>, _>>()?;
+    let copy = WorkspaceCopy::make(&root)?;
     let (mut rows, mut missed) = (Vec::new(), Vec::new());
     let count = chosen.len();
     for Bug { name, change } in chosen {

@@ -1,9 +1,9 @@
 //! The command `corpus`: runs all scripts of a folder.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
-use super::workspace::root;
+use super::workspace::{root, scripts};
 use super::{counted, read, replay, worst};
 use crate::Exit;
 use crate::cli::View;
@@ -14,7 +14,7 @@ pub(super) fn run(folder: Option<&Path>) -> Exit {
         eprintln!("spoa-sim: there is no workspace here: name the folder of the corpus");
         return Exit::Usage;
     };
-    let paths = match scripts(&folder) {
+    let paths = match all_scripts(&folder) {
         Ok(paths) => paths,
         Err(error) => {
             eprintln!("spoa-sim: cannot read {}: {error}", folder.display());
@@ -42,20 +42,11 @@ pub(super) fn run(folder: Option<&Path>) -> Exit {
 
 /// Returns the paths of the scripts in a folder, in order. Folders below it are read only if it has scripts itself, so that another
 /// folder is not searched.
-fn scripts(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    let mut folders = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            folders.push(path);
-        } else if path.extension().is_some_and(|extension| extension == "spop") {
-            paths.push(path);
-        }
-    }
+fn all_scripts(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let (mut paths, folders) = scripts(folder)?;
     if !paths.is_empty() {
         for folder in folders {
-            paths.extend(scripts(&folder)?);
+            paths.extend(all_scripts(&folder)?);
         }
     }
     paths.sort();

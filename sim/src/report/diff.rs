@@ -10,6 +10,7 @@ use spoa_sim::outcome::Buffers;
 use spoa_sim::run::{run, run_in};
 use spoa_sim::text::VERSION;
 
+use super::{counted, verdict};
 use crate::Exit;
 use crate::cli::Seeds;
 
@@ -39,9 +40,13 @@ fn hash(buffers: &mut Buffers, seed: u64, profile: Profile) -> String {
 
 /// Executes `diff`.
 pub(super) fn diff(build: &Path, seeds: &Seeds, profile: Profile) -> Exit {
+    if seeds.is_open() {
+        eprintln!("spoa-sim: the seeds of diff need an end");
+        return Exit::Usage;
+    }
     match compare(build, seeds, profile) {
         Ok(None) => {
-            println!("{} seeds, no difference", seeds.0.end - seeds.0.start);
+            println!("{}, no difference", counted(seeds.count() as usize, "seed"));
             Exit::Held
         }
         Ok(Some(seed)) => show(build, seed, profile).unwrap_or_else(|error| cannot_run(build, &error)),
@@ -56,32 +61,44 @@ fn cannot_run(build: &Path, error: &io::Error) -> Exit {
 
 /// Returns the first seed whose traces differ.
 fn compare(build: &Path, seeds: &Seeds, profile: Profile) -> io::Result<Option<u64>> {
-    if seeds.is_open() {
-        return Err(io::Error::other("the seeds need an end"));
-    }
     let range = format!("{}..{}", seeds.0.start, seeds.0.end);
     let mut other = Command::new(build)
         .args(["hashes", "--seeds", &range, "--profile", profile.name()])
         .stdout(Stdio::piped())
         .spawn()?;
-    let mut lines = BufReader::new(other.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?).lines();
-    let first = lines.next().transpose()?.unwrap_or_default();
-    let (mut buffers, mut found) = (Buffers::default(), None);
-    if first == head() {
-        for seed in seeds.0.clone() {
-            if lines.next().transpose()?.as_deref() != Some(&hash(&mut buffers, seed, profile)) {
-                found = Some(seed);
-                break;
-            }
-        }
-    }
+    let found = other.stdout.take().map_or(Err(io::ErrorKind::BrokenPipe.into()), |lines| {
+        first_difference(&mut BufReader::new(lines).lines(), seeds, profile)
+    });
     // The rest is not needed.
     let _ = other.kill();
     other.wait()?;
-    if first == head() {
-        return Ok(found);
+    found
+}
+
+fn first_difference(
+    lines: &mut impl Iterator<Item = io::Result<String>>,
+    seeds: &Seeds,
+    profile: Profile,
+) -> io::Result<Option<u64>> {
+    let first = lines.next().transpose()?;
+    match first {
+        None => return Err(io::Error::other("it prints no hashes of seeds")),
+        Some(first) if first != head() => {
+            return Err(io::Error::other(format!(
+                "it has another generator (\"{first}\"), so its seeds mean other scripts"
+            )));
+        }
+        Some(_) => {}
     }
-    Err(io::Error::other(format!("it has another generator (\"{first}\"), so its seeds mean other scripts")))
+    let mut buffers = Buffers::default();
+    for seed in seeds.0.clone() {
+        match lines.next().transpose()? {
+            None => return Err(io::Error::other(format!("it ended before seed {seed}"))),
+            Some(line) if line != hash(&mut buffers, seed, profile) => return Ok(Some(seed)),
+            Some(_) => {}
+        }
+    }
+    Ok(None)
 }
 
 /// Shows the first difference of the traces of a seed.
@@ -96,7 +113,7 @@ fn show(build: &Path, seed: u64, profile: Profile) -> io::Result<Exit> {
     let theirs: Vec<_> = text.lines().skip(1).collect();
     let outcome = run(&script, true);
     let mut mine: Vec<_> = outcome.trace.records().iter().map(ToString::to_string).collect();
-    mine.push(outcome.failure.map_or("held".into(), |failure| format!("FAILED: {failure}")));
+    mine.push(verdict(&script, outcome).0);
     let same = mine.iter().zip(&theirs).take_while(|(mine, theirs)| mine == *theirs).count();
     println!("seed {seed} differs, profile {}:\n", profile.name());
     mine[same.saturating_sub(CONTEXT)..same.min(mine.len())].iter().for_each(|line| println!("    {line}"));

@@ -6,9 +6,8 @@ use std::{fs, io};
 use spoa_sim::failure::Failure;
 use spoa_sim::metamorphic::examine;
 use spoa_sim::script::Script;
-use spoa_sim::text::parse;
 
-use super::workspace::{revision, root};
+use super::workspace::{revision, root, scripts};
 use super::{exit_of, worst};
 use crate::Exit;
 
@@ -26,21 +25,19 @@ impl Failures {
     }
 
     /// Runs the scripts. Those that still fail are shown, and the others are removed.
-    pub(super) fn replay(&self) -> Exit {
-        let Some(folder) = &self.0 else { return Exit::Held };
+    ///
+    /// # Errors
+    /// The folder cannot be read; in one line.
+    pub(super) fn replay(&self) -> Result<Exit, String> {
+        let Some(folder) = &self.0 else { return Ok(Exit::Held) };
         let paths = match scripts(folder) {
-            Ok(paths) => paths,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Exit::Held,
-            Err(error) => {
-                eprintln!("spoa-sim: cannot read {}: {error}", folder.display());
-                return Exit::Usage;
-            }
+            Ok((paths, _)) => paths,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Exit::Held),
+            Err(error) => return Err(format!("cannot read {}: {error}", folder.display())),
         };
-        worst(paths.iter().map(|path| {
-            let script = match super::read(path) {
-                Ok(script) => script,
-                Err(exit) => return exit,
-            };
+        Ok(worst(paths.iter().map(|path| {
+            // The message says which file it is. It is kept, and does not hide a check that fails.
+            let Ok(script) = super::read(path) else { return Exit::Held };
             let found = script.story.first().map_or("", String::as_str);
             match examine(&script, None) {
                 Some(failure) => {
@@ -48,36 +45,29 @@ impl Failures {
                     exit_of(&failure)
                 }
                 None => {
-                    println!("fixed: {} does not fail any more, and is removed\n  {found}", path.display());
-                    // If it cannot be removed, it is run again the next time.
-                    let _ = fs::remove_file(path);
+                    let removed = fs::remove_file(path);
+                    let end =
+                        removed.map_or_else(|error| format!("cannot be removed: {error}"), |()| "is removed".into());
+                    println!("fixed: {} does not fail any more, and {end}\n  {found}", path.display());
                     Exit::Held
                 }
             }
-        }))
+        })))
     }
 
-    /// Keeps the small script of a failure, with the revision of the source. Returns the path.
-    pub(super) fn keep(&self, script: &Script, failure: &Failure, origin: &str) -> Option<PathBuf> {
-        let folder = self.0.as_ref()?;
+    /// Keeps the small script of a failure. Adds the revision of the source to its story. Returns the path, unless scripts are not
+    /// kept.
+    ///
+    /// # Errors
+    /// The file cannot be written; in one line.
+    pub(super) fn keep(&self, script: &Script, failure: &Failure) -> Result<Option<PathBuf>, String> {
+        let Some(folder) = &self.0 else { return Ok(None) };
+        let mut kept = script.clone();
+        kept.story.push(format!("Revision {}: {failure}", revision()));
+        // One script of each kind of failure is enough.
         let path = folder.join(format!("{}.spop", failure.fingerprint().to_string().replace('/', "-")));
-        let mut story = vec![format!("{origin}, revision {}: {}", revision(), failure.fingerprint())];
-        story.extend(script.story.iter().cloned());
-        let text = Script { story, ..script.clone() }.to_string();
-        // What cannot be read again is not worth keeping.
-        let kept = parse(&text).is_ok() && fs::create_dir_all(folder).and_then(|()| fs::write(&path, text)).is_ok();
-        kept.then_some(path)
+        let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, kept.to_string()));
+        written.map_err(|error| format!("cannot keep {}: {error}", path.display()))?;
+        Ok(Some(path))
     }
-}
-
-fn scripts(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "spop") {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
 }

@@ -1,10 +1,9 @@
 //! The command `run`: runs many seeds, and shows the failures.
 
-use std::ops::Range;
 use std::thread;
 use std::time::Instant;
 
-use spoa_sim::coverage::Mark;
+use spoa_sim::coverage::{Coverage, Mark};
 use spoa_sim::failure::Failure;
 use spoa_sim::generate::{GENERATOR_VERSION, Profile, generate};
 use spoa_sim::guided;
@@ -16,7 +15,7 @@ use spoa_sim::text::VERSION;
 
 use super::failures::Failures;
 use super::progress::ProgressLine;
-use super::{counted, coverage_exit, exit_of, worst};
+use super::{counted, coverage_exit, exit_of, origin_of, with_story, worst};
 use crate::Exit;
 use crate::cli::{Profiles, RunArgs, Seeds};
 
@@ -29,16 +28,22 @@ const ROUND: u64 = 500;
 
 /// Executes `run`.
 pub(super) fn run(arguments: &RunArgs) -> Exit {
-    let default = Seeds(0..if arguments.time.is_some() { u64::MAX } else { SEEDS });
+    if arguments.guided && arguments.profile == Profiles::Any {
+        eprintln!("spoa-sim: --guided needs one profile");
+        return Exit::Usage;
+    }
+    let default = Seeds(0..if arguments.time.is_some() { Seeds::END } else { SEEDS });
     let seeds = arguments.seeds.clone().unwrap_or(default);
     let failures = Failures::of(arguments.failures.as_deref());
-    let kept = failures.replay();
-    let exit = match arguments.profile {
-        Profiles::One(profile) if arguments.guided => run_guided(&seeds.0, profile, &failures),
-        Profiles::Any if arguments.guided => {
-            eprintln!("spoa-sim: --guided needs one profile");
+    let kept = match failures.replay() {
+        Ok(exit) => exit,
+        Err(problem) => {
+            eprintln!("spoa-sim: {problem}");
             return Exit::Usage;
         }
+    };
+    let exit = match arguments.profile {
+        Profiles::One(profile) if arguments.guided => run_guided(&seeds, profile, &failures),
         Profiles::One(profile) => run_profile(arguments, &seeds, profile, &failures),
         Profiles::Any => run_any(arguments, &seeds, &failures),
     };
@@ -72,24 +77,11 @@ fn run_profile(arguments: &RunArgs, seeds: &Seeds, profile: Profile, failures: &
         findings.seeds, findings.digest
     );
     println!("{}", describe_reruns(&findings));
-    let exit = judge(&findings, profile, failures);
-    if exit != Exit::Held {
-        return exit;
+    match show_failures(&findings, profile, failures) {
+        Some(exit) => exit,
+        // Runs with a model of HAProxy are not compared.
+        None => conclude(arguments, &findings, matches!(profile, Profile::Standard | Profile::Calm)),
     }
-    // Runs with a model of HAProxy are not compared.
-    let compares = matches!(profile, Profile::Standard | Profile::Calm);
-    if let Some(check) = findings.never_compared().filter(|_| compares) {
-        println!("NOTHING COMPARED: no seed was compared by \"{check}\"");
-        return Exit::Coverage;
-    }
-    if arguments.require_coverage {
-        let exit = coverage_exit(&findings.coverage);
-        if exit != Exit::Held {
-            return exit;
-        }
-    }
-    println!("every check held");
-    Exit::Held
 }
 
 /// Runs seeds of all kinds. The kind is chosen again and again by the marks that are rare.
@@ -97,13 +89,13 @@ fn run_any(arguments: &RunArgs, seeds: &Seeds, failures: &Failures) -> Exit {
     let (limits, mut choice) = (limits(arguments), Choice::default());
     let mut line = ProgressLine::new(seeds);
     let (mut next, mut all) = ([seeds.0.start; Profile::ALL.len()], Vec::<(Profile, Findings)>::new());
-    let (mut left, mut failed) = (seeds.0.end - seeds.0.start, 0);
+    let (mut left, mut failed) = (seeds.count(), 0);
     while left > 0 && failed < FAILURES_MAX && limits.until.is_none_or(|until| Instant::now() < until) {
         let profile = choice.next();
         let start = next[profile as usize];
         let count = ROUND.min(left);
         next[profile as usize] += count;
-        let done = seeds.0.end - seeds.0.start - left;
+        let done = seeds.count() - left;
         let findings = search(start..start + count, profile, limits, |mut progress| {
             progress.done += done;
             line.show(progress);
@@ -120,18 +112,21 @@ fn run_any(arguments: &RunArgs, seeds: &Seeds, failures: &Failures) -> Exit {
     for (profile, findings) in &all {
         println!("{:<9} {:>8} seeds, hash of the traces {:032x}", profile.name(), findings.seeds, findings.digest);
     }
-    let exit = worst(all.iter().map(|(profile, findings)| judge(findings, *profile, failures)));
-    if exit == Exit::Held {
-        println!("every check held");
+    let shown = all.iter().filter_map(|(profile, findings)| show_failures(findings, *profile, failures));
+    let exits: Vec<_> = shown.collect();
+    if !exits.is_empty() {
+        return worst(exits.into_iter());
     }
-    exit
+    let mut sum = Findings::default();
+    all.into_iter().for_each(|(_, findings)| sum.add(findings));
+    conclude(arguments, &sum, true)
 }
 
-/// Shows the failures of seeds, one of each kind with its small script.
-fn judge(findings: &Findings, profile: Profile, failures: &Failures) -> Exit {
+/// Shows the failures of seeds, one of each kind with its small script. Returns `None` if there are none.
+fn show_failures(findings: &Findings, profile: Profile, failures: &Failures) -> Option<Exit> {
     if let Some(seed) = findings.unstable.first() {
         println!("UNSTABLE: seed {seed} had two different traces; number of such seeds: {}", findings.unstable.len());
-        return Exit::Unstable;
+        return Some(Exit::Unstable);
     }
     let kinds = kinds(&findings.failures);
     for (seed, failure, count) in &kinds {
@@ -139,44 +134,69 @@ fn judge(findings: &Findings, profile: Profile, failures: &Failures) -> Exit {
         if *count > 1 {
             println!("        and {} more with the same fingerprint", count - 1);
         }
-        let origin = format!("Seed {seed} of profile {}, generator {GENERATOR_VERSION}", profile.name());
-        show_shrunk(&generate(*seed, profile), failure, &origin, failures);
+        show_shrunk(&generate(*seed, profile), failure, &origin_of(*seed, profile), failures);
         println!("to see the trace: spoa-sim replay {seed} --profile {}", profile.name());
     }
     if findings.failures.len() >= FAILURES_MAX {
-        println!("stopped after {} and {}", counted(findings.seeds as usize, "seed"), counted(FAILURES_MAX, "failure"));
+        let (seeds, failed) = (counted(findings.seeds as usize, "seed"), counted(findings.failures.len(), "failure"));
+        println!("stopped after {seeds} and {failed}");
     }
-    if !kinds.is_empty() {
-        return worst(kinds.iter().map(|(_, failure, _)| exit_of(failure)));
-    }
-    if findings.coverage.mark(Mark::Notify) == 0 {
-        println!("NOTHING CHECKED: no seed delivered a NOTIFY");
+    (!kinds.is_empty()).then(|| worst(kinds.iter().map(|(_, failure, _)| exit_of(failure))))
+}
+
+/// Checks that seeds that did not fail have checked enough.
+fn conclude(arguments: &RunArgs, findings: &Findings, are_compared: bool) -> Exit {
+    if has_checked_nothing(&findings.coverage) {
         return Exit::Coverage;
     }
+    if let Some(check) = findings.never_compared().filter(|_| are_compared) {
+        println!("NOTHING COMPARED: no seed was compared by \"{check}\"");
+        return Exit::Coverage;
+    }
+    if arguments.require_coverage {
+        let exit = coverage_exit(&findings.coverage);
+        if exit != Exit::Held {
+            return exit;
+        }
+    }
+    println!("every check held");
     Exit::Held
 }
 
+fn has_checked_nothing(coverage: &Coverage) -> bool {
+    let is_nothing = coverage.mark(Mark::Notify) == 0;
+    if is_nothing {
+        println!("NOTHING CHECKED: no seed delivered a NOTIFY");
+    }
+    is_nothing
+}
+
 /// Runs a search that is guided by coverage, and shows the first failure.
-fn run_guided(seeds: &Range<u64>, profile: Profile, failures: &Failures) -> Exit {
+fn run_guided(seeds: &Seeds, profile: Profile, failures: &Failures) -> Exit {
     println!(
         "guided by coverage from seed {}, profile {}, generator {GENERATOR_VERSION}, scripts {VERSION}",
-        seeds.start,
+        seeds.0.start,
         profile.name()
     );
-    let mut line = ProgressLine::new(&Seeds(seeds.clone()));
-    let found = guided::search(seeds.clone(), profile, 1, |progress| line.show(progress));
+    let mut line = ProgressLine::new(seeds);
+    let found = guided::search(seeds.0.clone(), profile, 1, |progress| line.show(progress));
     line.clear();
     let (hit, cells) = found.coverage.cells();
     println!(
-        "{} runs, {hit} of {cells} cells of the state tables reached, {} cells, marks and pairs of marks; {} scripts kept",
-        found.runs, found.features, found.kept
+        "{} runs, {hit} of {cells} cells of the state tables reached, {} cells, marks and pairs of marks; {} kept",
+        found.runs,
+        found.features,
+        counted(found.kept, "script")
     );
     let Some((script, failure, runs)) = found.failures.first() else {
+        if has_checked_nothing(&found.coverage) {
+            return Exit::Coverage;
+        }
         println!("every check held");
         return Exit::Held;
     };
     println!("FAILED: run {runs}: {failure}");
-    let origin = format!("Run {runs} of a guided search from seed {}, profile {}", seeds.start, profile.name());
+    let origin = format!("Run {runs} of a guided search from seed {}, profile {}", seeds.0.start, profile.name());
     show_shrunk(script, failure, &origin, failures);
     exit_of(failure)
 }
@@ -209,9 +229,11 @@ fn show_shrunk(script: &Script, failure: &Failure, origin: &str, failures: &Fail
     println!("fingerprint {}", failure.fingerprint());
     let shrunk = shrink_failure(script, failure);
     println!("shrunk from {} steps to {} in {} tries:\n", script.steps.len(), shrunk.script.steps.len(), shrunk.tries);
-    let story = vec![format!("{origin}: {}", failure.fingerprint())];
-    println!("{}", Script { story, ..shrunk.script.clone() });
-    if let Some(path) = failures.keep(&shrunk.script, failure, origin) {
-        println!("kept, and run first the next time: {}", path.display());
+    let small = with_story(&shrunk.script, origin, failure);
+    println!("{small}");
+    match failures.keep(&small, failure) {
+        Ok(Some(path)) => println!("kept, and run first the next time: {}", path.display()),
+        Ok(None) => {}
+        Err(problem) => eprintln!("spoa-sim: {problem}"),
     }
 }

@@ -118,7 +118,8 @@ impl Session<'_> {
         self.played += 1;
         self.notifys += played.notifys;
         if let Some(folder) = &self.arguments.pcapng {
-            write_capture(&folder.join(format!("{}.pcapng", file_stem(name))), &played)?;
+            let stem = if *is_seed { name.clone() } else { format!("{}-{}", self.played, file_stem(name)) };
+            write_capture(&folder.join(format!("{stem}.pcapng")), &played)?;
         }
         let findings = played.findings.iter().filter(|finding| !self.known.contains(finding.case));
         let mut kinds: BTreeMap<Failing, &Finding> = BTreeMap::new();
@@ -148,13 +149,18 @@ impl Session<'_> {
             println!("  the failure does not occur in every run");
         }
         let (before, after) = (script.steps.len(), shrunk.script.steps.len());
-        println!("  shrunk from {before} steps to {after} in {} tries", shrunk.tries);
+        println!(
+            "  shrunk from {before} steps to {after}, {} considered",
+            counted(shrunk.candidates as usize, "script")
+        );
         let story = vec![format!("Seed {name}, generator {GENERATOR_VERSION}: {}", failing.case)];
         let text = Script { story, ..shrunk.script }.to_string();
         match &self.arguments.conversations.scripts {
             None => print!("\n{text}\n"),
             Some(folder) => {
-                let path = folder.join(format!("{name}-{}.spop", failing.case.replace('/', "-")));
+                // A seed may break a rule in several ways.
+                let number = self.kinds.keys().filter(|kind| kind.case == failing.case).count();
+                let path = folder.join(format!("{name}-{}-{number}.spop", failing.case.replace('/', "-")));
                 write(&path, &text)?;
                 println!("  {}", path.display());
             }

@@ -9,7 +9,7 @@ use spoa_sim::script::Script;
 use spoa_sim::states::StepState;
 use spoa_sim::text::Time;
 
-use super::exit_of_outcome;
+use super::verdict;
 use crate::Exit;
 use crate::cli::{StateFormat, View};
 
@@ -38,10 +38,9 @@ pub(super) fn show(script: &Script, format: StateFormat, only: Option<usize>) ->
             println!("{text}");
         }
     }
-    if let Some(failure) = &outcome.failure {
-        println!("FAILED: {failure}");
-    }
-    exit_of_outcome(&outcome)
+    let (line, exit) = verdict(script, outcome);
+    println!("{line}");
+    exit
 }
 
 /// Returns the state after each step as text, and the number of the step.

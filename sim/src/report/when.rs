@@ -5,7 +5,7 @@ use spoa_sim::metamorphic::examine;
 use spoa_sim::shrink::shrink_failure;
 use spoa_sim::when::{chances, shortest_beginning};
 
-use super::script_of;
+use super::{exit_of, script_of};
 use crate::Exit;
 
 /// The width of a bar.
@@ -47,5 +47,5 @@ pub(super) fn when(source: &str, profile: Profile, draws: u32, is_whole: bool) -
     if let Some(len) = shortest_beginning(&script, &failure) {
         println!("the steps up to {len} fail alone");
     }
-    Exit::Failed
+    exit_of(&failure)
 }

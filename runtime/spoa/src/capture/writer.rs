@@ -1,11 +1,11 @@
 //! The thread that writes packets, and the queue to it.
 
-use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
+use std::{fmt, io};
 
 use super::ring::Ring;
 
@@ -89,26 +89,28 @@ pub(super) fn start(ring: Ring) -> Result<(Arc<Queue>, Flush), String> {
         fault: Mutex::default(),
     });
     let (done, ended) = channel();
-    let writer = Writer { queue: Arc::clone(&queue), ring, retry_at: None };
+    let thread = CaptureThread { queue: Arc::clone(&queue), ring, buffered: 0, retry_at: None };
     let body = move || {
-        writer.run(&messages);
         // It fails if the process does not wait any more.
-        let _ = done.send(());
+        let _ = done.send(thread.run(&messages));
     };
     let thread = thread::Builder::new().name("spoa-capture".into()).spawn(body);
     thread.map_err(|error| format!("cannot start the thread that writes captures: {error}"))?;
     Ok((queue, Flush { sender, ended }))
 }
 
-struct Writer {
+struct CaptureThread {
     queue: Arc<Queue>,
     ring: Ring,
+    /// The number of packets since the last flush. They count as written when they are in the file.
+    buffered: u64,
     /// The time before which no file is started, after an error.
     retry_at: Option<Instant>,
 }
 
-impl Writer {
-    fn run(mut self, messages: &Receiver<Message>) {
+impl CaptureThread {
+    /// Writes packets until the process stops. Returns the result of the last flush.
+    fn run(mut self, messages: &Receiver<Message>) -> io::Result<()> {
         let mut flush_at = Instant::now() + FLUSH_PERIOD;
         loop {
             let message = messages.recv_timeout(flush_at.saturating_duration_since(Instant::now()));
@@ -118,7 +120,8 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if Instant::now() >= flush_at {
-                self.flush();
+                // The error is reported by another thread.
+                let _ = self.flush();
                 flush_at = Instant::now() + FLUSH_PERIOD;
             }
         }
@@ -126,32 +129,33 @@ impl Writer {
 
     fn write(&mut self, at: Duration, packet: &[u8]) {
         self.queue.waiting.fetch_sub(packet.len(), Ordering::Relaxed);
-        let counts = &self.queue.counts;
         if self.retry_at.is_some_and(|retry_at| Instant::now() < retry_at) {
-            counts.unwritten.fetch_add(1, Ordering::Relaxed);
+            self.queue.counts.unwritten.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        match self.ring.write(at, packet) {
-            Ok(()) => {
-                counts.written.fetch_add(1, Ordering::Relaxed);
-                if self.retry_at.take().is_some() {
-                    self.queue.set_fault(None);
-                }
-            }
-            Err(error) => {
-                counts.unwritten.fetch_add(1, Ordering::Relaxed);
-                self.failed(&error);
-            }
-        }
-    }
-
-    fn flush(&mut self) {
-        if let Err(error) = self.ring.flush() {
+        self.buffered += 1;
+        if let Err(error) = self.ring.write(at, packet) {
             self.failed(&error);
         }
     }
 
-    fn failed(&mut self, error: &std::io::Error) {
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.ring.flush();
+        match &flushed {
+            Ok(()) if self.buffered > 0 => {
+                self.queue.counts.written.fetch_add(std::mem::take(&mut self.buffered), Ordering::Relaxed);
+                self.retry_at = None;
+                self.queue.set_fault(None);
+            }
+            Ok(()) => {}
+            Err(error) => self.failed(error),
+        }
+        flushed
+    }
+
+    /// Counts what was buffered as lost.
+    fn failed(&mut self, error: &io::Error) {
+        self.queue.counts.unwritten.fetch_add(std::mem::take(&mut self.buffered), Ordering::Relaxed);
         self.retry_at = Some(Instant::now() + RETRY);
         self.queue.set_fault(Some(error.to_string()));
     }
@@ -160,14 +164,22 @@ impl Writer {
 /// Writes queued packets when it is dropped, for at most [`FLUSH_TIME`].
 pub(crate) struct Flush {
     sender: Sender<Message>,
-    ended: Receiver<()>,
+    ended: Receiver<io::Result<()>>,
 }
 
 impl Drop for Flush {
     fn drop(&mut self) {
-        let is_done = self.sender.send(Message::Stop).is_ok() && self.ended.recv_timeout(FLUSH_TIME).is_ok();
-        if !is_done {
-            tracing::warn!("the end of the capture was not written within {} s", FLUSH_TIME.as_secs());
+        // If the thread has ended, there is nobody to stop.
+        let _ = self.sender.send(Message::Stop);
+        match self.ended.recv_timeout(FLUSH_TIME) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("the end of the capture is lost: {error}"),
+            Err(RecvTimeoutError::Timeout) => {
+                tracing::warn!("the end of the capture was not written within {} s", FLUSH_TIME.as_secs());
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                tracing::warn!("the end of the capture is lost: its thread has ended");
+            }
         }
     }
 }

@@ -10,10 +10,12 @@ use spoa_sim::run::run_with_states;
 use spoa_sim::text::parse;
 
 use super::Change;
+use crate::Exit;
 use crate::cli::StateFormat;
 use crate::report::state;
 
 /// The seeds within which each has to be found: of the profile endpoint if the bug is in the endpoint, else standard, then endpoint.
+/// A patch may also be found by the profile fleet.
 pub(super) const SEEDS: &str = "0..100000";
 /// The folder of the code that they change.
 const CORE: &str = "core/src";
@@ -27,15 +29,16 @@ pub(super) struct Found {
     pub(super) steps: String,
     pub(super) fingerprint: String,
     /// The step of the small script after which the state of the core is another one than without the bug.
-    pub(super) cause: usize,
+    pub(super) cause: Option<usize>,
     /// The step of the small script at which the failure begins according to `when`.
-    pub(super) begins: usize,
+    pub(super) begins: Option<usize>,
 }
 
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, guided, steps, fingerprint, cause, begins } = self;
         let guided = guided.map_or("-".into(), |runs| runs.to_string());
+        let [cause, begins] = [cause, begins].map(|step| step.map_or("-".into(), |step| step.to_string()));
         write!(
             f,
             "seed {seed:<6} guided {guided:<6} {steps:>2} steps  cause {cause:>2} begins {begins:>2}  {fingerprint}"
@@ -44,12 +47,12 @@ impl fmt::Display for Found {
 }
 
 /// A copy of the workspace, with a separate target folder next to it.
-pub(super) struct Copy {
+pub(super) struct WorkspaceCopy {
     source: PathBuf,
     build: PathBuf,
 }
 
-impl Copy {
+impl WorkspaceCopy {
     /// Copies all files of the workspace that git knows.
     pub(super) fn make(root: &Path) -> Result<Self, String> {
         let metadata =
@@ -83,7 +86,8 @@ impl Copy {
                 let built = self.build(name);
                 fs::write(&file, original).map_err(cannot_write)?;
                 built?;
-                let is_in_endpoint = file.to_string_lossy().contains("endpoint");
+                let is_in_endpoint =
+                    file.strip_prefix(&self.source).is_ok_and(|file| file.to_string_lossy().contains("endpoint"));
                 if is_in_endpoint { &[Profile::Endpoint] } else { &[Profile::Standard, Profile::Endpoint] }
             }
             Change::Patch(path) => {
@@ -112,7 +116,7 @@ impl Copy {
             .args(["build", "--quiet", "--release", "-p", "spoa-sim"])
             .current_dir(&self.source)
             .env("CARGO_TARGET_DIR", &self.build)
-            // A build a bug: quick ones.
+            // There is a build for each bug, so it has to be quick.
             .envs([("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_DEBUG", "0")])
             .envs([("CARGO_PROFILE_RELEASE_INCREMENTAL", "true"), ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")])
             .output()
@@ -128,7 +132,16 @@ impl Copy {
         let program = self.build.join("release/spoa-sim");
         let output = Command::new(&program).args(arguments).output();
         let output = output.map_err(|error| format!("cannot run {}: {error}", program.display()))?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        // A check that fails is what is looked for. A fault of the simulator or a wrong option is not.
+        match output.status.code() {
+            Some(code) if code != Exit::Internal as i32 && code != Exit::Usage as i32 => {
+                Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+            }
+            _ => {
+                let error = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                Err(format!("the simulator with a bug ended with {}: {error}", output.status))
+            }
+        }
     }
 
     /// Runs the seeds of a profile until one fails, and examines it.
@@ -144,16 +157,24 @@ impl Copy {
         let guided = self.simulate(&[&["run", "--guided"], &seeds[..], &of_profile].concat())?;
         let small = self.build.join("small.spop");
         let path = small.to_string_lossy();
+        // If nothing is written, the script of another bug must not be used.
+        let _ = fs::remove_file(&small);
         self.simulate(&[&["shrink", &seed.to_string(), "-o", &path], &of_profile[..]].concat())?;
-        let when = self.simulate(&[&["when", &path, "--whole"], &of_profile[..]].concat())?;
-        let begins = after(&when, "the failure begins at step ", ' ').and_then(|step| step.parse().ok());
+        // A bug that shows itself only with the memory of earlier runs has no script that fails alone.
+        let (cause, begins) = if small.exists() {
+            let when = self.simulate(&[&["when", &path, "--whole"], &of_profile[..]].concat())?;
+            let begins = after(&when, "the failure begins at step ", ' ').and_then(|step| step.parse().ok());
+            (Some(self.cause(&small)?), begins)
+        } else {
+            (None, None)
+        };
         Ok(Some(Found {
             seed,
             guided: after(&guided, "FAILED: run ", ':').and_then(|run| run.parse().ok()),
             steps: steps.unwrap_or("?").into(),
             fingerprint: after(&said, "fingerprint ", ' ').unwrap_or_default(),
-            cause: self.cause(&small)?,
-            begins: begins.unwrap_or(0),
+            cause,
+            begins,
         }))
     }
 

@@ -16,7 +16,7 @@ pub(super) fn text(rows: &[Row]) -> String {
     let seeds = median(rows.iter().map(|row| row.found.seed + 1));
     // A bug that a guided search does not find counts as the largest number.
     let guided = median(rows.iter().map(|row| row.found.guided.unwrap_or(u64::MAX)));
-    let near = rows.iter().filter(|row| row.found.begins.abs_diff(row.found.cause) <= 1).count();
+    let near = rows.iter().filter(|row| is_near(&row.found)).count();
     let all = rows.len();
     let mut text = format!(
         "# Planted bugs\n\n\
@@ -34,6 +34,7 @@ pub(super) fn text(rows: &[Row]) -> String {
     for Row { name, story, found } in rows {
         let Found { seed, guided, steps, fingerprint, cause, begins } = found;
         let guided = guided.map_or("–".into(), |runs| runs.to_string());
+        let [cause, begins] = [cause, begins].map(|step| step.map_or("–".into(), |step| step.to_string()));
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
@@ -42,6 +43,11 @@ pub(super) fn text(rows: &[Row]) -> String {
         );
     }
     text
+}
+
+/// True if the failure begins at most one step from the cause.
+fn is_near(found: &Found) -> bool {
+    found.cause.zip(found.begins).is_some_and(|(cause, begins)| cause.abs_diff(begins) <= 1)
 }
 
 fn median(numbers: impl Iterator<Item = u64>) -> u64 {
