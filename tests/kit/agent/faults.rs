@@ -316,7 +316,8 @@ pub(crate) const FAULTS: &[Fault] = &[
     input("3.2.6/ids-used-again", |unit, memory| {
         let known = memory.ids.split_last().is_some_and(|(last, known)| known.contains(last));
         swallow(frame(unit, NOTIFY).is_some() && known)
-    }),
+    })
+    .also(&["3.2.6/same-ids-twice"]),
     input("3.2.6/same-ids-twice", |unit, memory| {
         let is_second = frame(unit, NOTIFY).is_some_and(|frame| (frame.sid, frame.fid) == (5, 7));
         swallow(is_second && memory.notifys == 1)
@@ -391,7 +392,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         let is_normal = frame(unit, DISCONNECT).is_some_and(|frame| frame.encode() == disconnect(0));
         when(is_normal && memory.is_ready, || Effect::Hang)
     })
-    .also(&["3.2.8/frames-afterwards"]),
+    .also(&["3.2.8/notifys-in-flight", "3.2.8/frames-afterwards"]),
     output("3.2.9/same-status", |frame, _| (frame.encode() == agent_disconnect(12)).then(|| vec![agent_disconnect(0)])),
     output("3.2.9/unknown-status", |frame, _| {
         (frame.encode() == agent_disconnect(99)).then(|| vec![agent_disconnect(77)])
