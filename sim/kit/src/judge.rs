@@ -144,8 +144,7 @@ impl Judge {
     /// Returns the judgement on everything so far.
     pub fn finish(self) -> Judgement {
         let mut judgement = self.judgement;
-        for (&link, state) in self.links.iter().filter(|(_, state)| state.has_agent_closed && !state.has_haproxy_closed)
-        {
+        for (&link, state) in self.links.iter().filter(|(_, state)| state.is_abandoned()) {
             // Nor did an ACK come on another connection.
             let lost = state.in_flight.last().map(|last| Finding {
                 link,
@@ -255,6 +254,12 @@ impl Link {
             (_, None, 0) => None,
             (_, None, count) => Some(("3.2.7/ack", format!("no answer to {}", counted(count)))),
         }
+    }
+
+    /// True if an asynchronous agent has closed the connection, and nothing excuses NOTIFYs without an answer.
+    fn is_abandoned(&self) -> bool {
+        let is_excused = self.has_haproxy_closed || self.has_agent_disconnected || self.haproxy_status.is_some();
+        self.is_async() && self.has_agent_closed && !is_excused
     }
 
     /// Removes a NOTIFY that is answered, and returns it.
