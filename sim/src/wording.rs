@@ -33,9 +33,9 @@ impl fmt::Display for EventWords<'_> {
                 write!(f, "NOTIFY number {index} with the ids {stream}/{frame} and the payload {}", Payload(payload))
             }
             Some(Event::Eof { in_flight, unprocessed }) => {
-                let where_ = if *unprocessed { " inside a frame" } else { "" };
+                let place = if *unprocessed { " inside a frame" } else { "" };
                 let notifys = if *in_flight == 1 { "NOTIFY" } else { "NOTIFYs" };
-                write!(f, "end of what HAProxy sends{where_}, with {in_flight} {notifys} in flight")
+                write!(f, "end of what HAProxy sends{place}, with {in_flight} {notifys} in flight")
             }
             Some(Event::Closed(reason)) => ReasonWords(*reason).fmt(f),
         }

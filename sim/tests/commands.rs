@@ -1,8 +1,12 @@
 //! The command line of `spoa-sim`, as somebody who does not know it would use it.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::{env, fs, process};
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use common::{Folder, sim};
 
 const SCRIPT: &str = "spop-script 4
 # A NOTIFY and its answer.
@@ -11,36 +15,11 @@ send c1 hello supported-versions=\"2.0\" max-frame-size=u32:16380 capabilities=\
 send c1 notify sid=1 fid=1 m()
 ";
 
-/// A folder that is removed with its files.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = env::temp_dir().join(format!("spoa-sim-{}-{name}", process::id()));
-        fs::create_dir(&path).expect("the name is new");
-        Self(path)
-    }
-
-    /// Writes a file, and returns its path.
-    fn write(&self, name: &str, text: &str) -> String {
-        let path = self.0.join(name);
-        fs::write(&path, text).expect("the folder can be written");
-        path.to_str().expect("a plain path").to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Runs `spoa-sim` in a folder outside the workspace.
-fn sim(arguments: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_spoa-sim"));
-    let output: Output = command.args(arguments).current_dir(env::temp_dir()).output().expect("spoa-sim runs");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("spoa-sim prints UTF-8");
-    (output.status.code().expect("spoa-sim exits"), text(output.stdout), text(output.stderr))
+/// Writes a file, and returns its path.
+fn write(folder: &Folder, name: &str, text: &str) -> String {
+    let path = folder.path(name);
+    fs::write(&path, text).expect("the folder can be written");
+    path
 }
 
 #[test]
@@ -89,12 +68,12 @@ fn seeds_have_several_forms() {
 #[test]
 fn steps_that_do_nothing_are_reported() {
     let folder = Folder::new("idle");
-    let path = folder.write("idle.spop", &SCRIPT.replace("connect c1\n", "wait 1ms\nask h1 m()\n"));
+    let path = write(&folder, "idle.spop", &SCRIPT.replace("connect c1\n", "wait 1ms\nask h1 m()\n"));
     let (code, text, error) = sim(&["script", &path]);
     assert!(code == 0 && text.contains("held"), "{code} {text}");
     assert!(error.contains("step 2 does nothing, because h1 is not started before: ask h1 m()"), "{error}");
     assert!(error.contains("step 4 does nothing, because c1 is not connected before: send c1 notify"), "{error}");
-    let (_, _, error) = sim(&["script", &folder.write("good.spop", SCRIPT)]);
+    let (_, _, error) = sim(&["script", &write(&folder, "good.spop", SCRIPT)]);
     assert_eq!(error, "");
 }
 
@@ -105,11 +84,11 @@ fn the_corpus_is_found_from_any_folder_and_no_other_folder_is_searched() {
     assert!(code == 0 && total.ends_with(" held") && total.contains(" scripts, "), "{code} {total} {error}");
     let folder = Folder::new("corpus");
     fs::create_dir(folder.0.join("below")).expect("the folder is new");
-    folder.write("below/good.spop", SCRIPT);
+    write(&folder, "below/good.spop", SCRIPT);
     let path = folder.0.to_str().expect("a plain path");
     let (code, _, error) = sim(&["corpus", path]);
     assert!(code == 6 && error.contains("is no corpus"), "{code} {error}");
-    folder.write("good.spop", SCRIPT);
+    write(&folder, "good.spop", SCRIPT);
     let (code, text, _) = sim(&["corpus", path]);
     assert!(code == 0 && text.ends_with("2 scripts, 2 held\n"), "{code} {text}");
 }
@@ -117,7 +96,7 @@ fn the_corpus_is_found_from_any_folder_and_no_other_folder_is_searched() {
 #[test]
 fn the_state_after_a_step_is_shown() {
     let folder = Folder::new("state");
-    let path = folder.write("good.spop", SCRIPT);
+    let path = write(&folder, "good.spop", SCRIPT);
     let (code, text, _) = sim(&["script", &path, "--until", "2", "--state"]);
     assert!(code == 0 && text.contains("after step 2, at 0s: send c1 hello"), "{code} {text}");
     assert!(text.contains("state                       running             running"), "{text}");
@@ -131,13 +110,13 @@ fn the_state_after_a_step_is_shown() {
 #[test]
 fn a_script_that_does_not_fail_any_more_is_removed() {
     let folder = Folder::new("failures");
-    let path = folder.write("fixed.spop", SCRIPT);
+    let path = write(&folder, "fixed.spop", SCRIPT);
     let failures = folder.0.to_str().expect("a plain path");
     let (code, text, _) = sim(&["run", "--seeds", "40", "--failures", failures]);
     assert!(code == 0 && text.contains("fixed.spop does not fail any more") && !Path::new(&path).exists(), "{text}");
     assert!(text.contains("A NOTIFY and its answer."), "{text}");
     // A file that is no script is not removed.
-    let path = folder.write("broken.spop", "no script");
+    let path = write(&folder, "broken.spop", "no script");
     let (code, _, error) = sim(&["run", "--seeds", "40", "--failures", failures]);
     assert!(code == 0 && error.contains("broken.spop") && Path::new(&path).exists(), "{code} {error}");
     let (code, _, error) = sim(&["run", "--seeds", "40", "--failures", &path]);
@@ -151,9 +130,12 @@ fn a_build_is_compared_with_another_one() {
     assert!(code == 0 && text == "30 seeds, no difference\n", "{code} {text} {error}");
     let folder = Folder::new("diff");
     // A build whose seed 3 has another trace, and one with another generator.
-    let other = folder
-        .write("other", &format!("#!/bin/sh\n{this} \"$@\" | sed 's/^3 .*/3 other/; s/AGENT-HELLO/AGENT-BYE/'\n"));
-    let newer = folder.write("newer", "#!/bin/sh\necho generator 999, scripts 4\n");
+    let other = write(
+        &folder,
+        "other",
+        &format!("#!/bin/sh\n{this} \"$@\" | sed 's/^3 .*/3 other/; s/AGENT-HELLO/AGENT-BYE/'\n"),
+    );
+    let newer = write(&folder, "newer", "#!/bin/sh\necho generator 999, scripts 4\n");
     let chmod = Command::new("chmod").args(["+x", &other, &newer]).status().expect("chmod runs");
     assert!(chmod.success());
     let (code, text, _) = sim(&["diff", &other, "--seeds", "30"]);

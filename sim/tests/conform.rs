@@ -1,15 +1,13 @@
 //! The command line of `spoa-sim conform` and `matrix`.
 
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::{env, fs, process, thread};
+mod common;
 
-fn sim(arguments: &[&str]) -> (i32, String, String) {
-    let output: Output = Command::new(env!("CARGO_BIN_EXE_spoa-sim")).args(arguments).output().expect("spoa-sim runs");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("spoa-sim prints UTF-8");
-    (output.status.code().expect("spoa-sim exits"), text(output.stdout), text(output.stderr))
-}
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::{fs, thread};
+
+use common::{Folder, sim};
 
 /// Starts an agent that closes every connection, and returns its address.
 fn closing_agent() -> String {
@@ -17,27 +15,6 @@ fn closing_agent() -> String {
     let addr = listener.local_addr().expect("the socket is bound").to_string();
     thread::spawn(move || listener.incoming().for_each(drop));
     addr
-}
-
-/// A folder that is removed with its files.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = env::temp_dir().join(format!("spoa-sim-{}-{name}", process::id()));
-        fs::create_dir(&path).expect("the name is new");
-        Self(path)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("a plain path").to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 #[test]

@@ -59,3 +59,19 @@ fn first(trial: &mut Trial<'_>, kind: &str) -> Option<(Script, Failing)> {
         Some((script, first))
     })
 }
+
+/// The agent still has to answer what is written last: the soft-stop of HAProxy, also if it arrives in pieces.
+#[test]
+fn a_run_waits_until_everything_is_written() {
+    let _alone = alone();
+    let command = format!("exec {AGENT} 3.2.8/normal {{port}}");
+    let mut subject = Subject::start(&command, None, false).expect("the agent starts");
+    let options = Options { question: Question::default(), timeout: Duration::from_millis(500) };
+    let mut trial = Trial::new(&mut subject, &options);
+    for cut in ["", "cut h1 1,...\n"] {
+        let text = format!("spop-script 4\nhaproxy h1 engine=applet\n{cut}ask h1 check-client-ip(=192.0.2.1)\n");
+        let played = trial.play(&parse(&text).expect("a script")).expect("sockets work");
+        let cases: Vec<_> = played.findings.iter().map(|finding| finding.case).collect();
+        assert_eq!(cases, ["3.2.8/normal"], "{text}");
+    }
+}

@@ -184,7 +184,7 @@ impl<'a> Network<'a> {
             self.expire();
             self.write();
             let now = self.now();
-            // What waits to be written may be what the agent has to answer.
+            // The agent may have to answer bytes that are not written yet.
             let is_over = is_done(self) && !self.connections.iter().any(Connection::has_unwritten);
             let wakes = self.connections.iter().filter_map(Connection::wake);
             let next = wakes.chain(self.models.iter().filter_map(|model| model.process.poll_timeout())).min();

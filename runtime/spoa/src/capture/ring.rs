@@ -31,7 +31,7 @@ impl Ring {
     /// # Errors
     /// No file can be created there.
     pub(super) fn open(folder: &Path, size: u64) -> io::Result<Self> {
-        // What clients send is nobody else's business.
+        // Captures contain data of clients, so no other user may read them.
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let mut ring = Self { folder: folder.to_owned(), size, number: 0, current: None };
         ring.number = ring.files()?.last().map_or(0, |file| file.number);
