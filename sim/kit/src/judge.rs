@@ -164,7 +164,7 @@ mod tests {
     use spoa_sim_haproxy::recording::Side::{Agent, Haproxy};
 
     use super::*;
-    use crate::bytes::message;
+    use crate::bytes::{ACK, FIN, Frame, NOTIFY, UNSET, Value, message};
     use crate::frames::{Hello, ack, agent_disconnect, agent_hello, disconnect, notify};
 
     /// Returns the cases of the findings about a conversation: the bytes of each side in turn, HAProxy first, and an end.
