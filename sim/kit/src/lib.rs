@@ -21,6 +21,7 @@ pub mod frames;
 pub mod judge;
 pub mod load;
 pub mod peer;
+mod port;
 pub mod process;
 pub mod recorder;
 pub mod report;

@@ -1,7 +1,6 @@
 //! The agent under test: one that runs already, or a command that the kit starts.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,8 +8,8 @@ use std::{fs, io, thread};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::process;
 use crate::socket::{Address, Stream};
+use crate::{port, process};
 
 /// The time that a command has until its agent accepts connections.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -65,11 +64,7 @@ impl Subject {
                 return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("another program listens on {address}")));
             }
             Some(address) => address,
-            None => {
-                // The port is free now; the agent binds it a moment later.
-                let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-                Address::Tcp(format!("127.0.0.1:{port}"))
-            }
+            None => Address::Tcp(format!("127.0.0.1:{}", port::choose()?)),
         };
         let child = spawn(command, &address, shows_output)?;
         let mut subject = Self { address, process: Some(Process { command: command.to_owned(), child, shows_output }) };
