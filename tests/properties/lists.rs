@@ -9,7 +9,7 @@ use spoa_reputation::embedded;
 use spoa_reputation::format::{self, Reading};
 use spoa_reputation::lists::Lists;
 use spoa_reputation::table::{Bits, Entry, Table};
-use spoa_reputation::{Config, Item, Library, ListConfig, Prefix};
+use spoa_reputation::{Config, Item, Library, ListConfig, ListId, Prefix};
 use spoa_tests::folder::Folder;
 
 /// Addresses that are close to each other and to the ends of the range, so that prefixes overlap.
@@ -339,6 +339,43 @@ proptest! {
                 Some(_) => "listed",
             };
             prop_assert_eq!(verdict.name(), kind);
+        }
+    }
+
+    /// A line of a list has the same effect in its file and as a ban, and a ban that is removed has none.
+    #[test]
+    fn bans_count_like_lines_of_files(
+        lists in vec(list(), 1..5), banned in vec(any::<bool>(), 64), removed in vec(item(), 5), addresses in vec(address(), 40)
+    ) {
+        let folder = Folder::with(&[]);
+        let (mut configs, mut bans, mut banned) = (Vec::new(), Vec::new(), banned.into_iter().cycle());
+        for (at, (score, allow, lines)) in lists.iter().enumerate() {
+            let items = lines.iter().filter(|line| line.parse::<Item>().is_ok());
+            let (as_bans, in_file): (Vec<_>, Vec<_>) = items.partition(|_| banned.next() == Some(true));
+            bans.extend(as_bans.into_iter().map(|line| (at.to_string(), line)));
+            folder.write(&at.to_string(), in_file.iter().map(|line| format!("{line}\n")).collect::<String>().as_bytes());
+            let allow = if *allow { ",allow" } else { "" };
+            let text = folder.list(&at.to_string(), &format!(",score={score}{allow}{UNGUARDED}"));
+            let config: ListConfig = text.parse().expect("the option is valid");
+            configs.push(if in_file.is_empty() { ListConfig { path: None, ..config } } else { config });
+        }
+        let config = Config { lists: configs, message_rules: Vec::new(), ..Config::default() };
+        let library = Library::open(config).expect("each list with a file has an address");
+        let index = library.bans();
+        let each = |list: &str, line: &str, change: &dyn Fn(Prefix, ListId)| {
+            if let Ok(item) = line.parse::<Item>() {
+                item.prefixes(|prefix| change(prefix, index.list(list)));
+            }
+        };
+        removed.iter().for_each(|line| each("0", line, &|prefix, list| index.insert(prefix, list, Some(0))));
+        removed.iter().for_each(|line| each("0", line, &|prefix, list| index.remove(prefix, list)));
+        bans.iter().for_each(|(list, line)| each(list, line, &|prefix, list| index.insert(prefix, list, None)));
+        for address in addresses {
+            let edition = library.edition();
+            let found = edition.lists.all().verdict(address).matched().map(|matched| {
+                (matched.list().config().name.parse().expect("lists have numbers as names"), matched.prefix())
+            });
+            prop_assert_eq!(found, scan(&lists, address), "{}", address);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The IP reputation service: HAProxy sends a client's address and receives a score from 0 (bad) to 100 (trusted).
 
 mod address;
+mod bans;
 mod cover;
 mod embedded;
 mod file_access;
@@ -23,6 +24,7 @@ mod verdict_counts;
 mod watch;
 
 pub use address::{addresses, canonical};
+pub use bans::{BanIndex, ListId};
 pub use embedded::embedded;
 pub use file_access::{FileAccess, RegularFile};
 pub use judge::{Asked, AskedError};

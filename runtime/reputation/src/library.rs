@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, Guard};
 
+use crate::bans::BanIndex;
 use crate::list::{List, ListConfig, LoadError, REASONS, Retry, Room, Stamp};
 use crate::lists::{self, Lists};
 use crate::message_counts::MessageCounts;
@@ -89,6 +90,7 @@ pub struct Library(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     edition: ArcSwap<Edition>,
+    bans: Arc<BanIndex>,
     /// One reload at a time.
     reloading: Mutex<()>,
     refused: Mutex<Refused>,
@@ -131,8 +133,14 @@ pub struct Edition {
 }
 
 impl Edition {
-    fn new(config: Arc<Config>, lists: Vec<List>, selections: Selections, generation: u64) -> Self {
-        let lists = Lists::of(lists, &selections);
+    fn new(
+        config: Arc<Config>,
+        lists: Vec<List>,
+        selections: Selections,
+        bans: &Arc<BanIndex>,
+        generation: u64,
+    ) -> Self {
+        let lists = Lists::of(lists, &selections, Arc::clone(bans));
         let has_shadow = lists.all().has_shadow() || config.message_rules.iter().any(MessageRule::is_shadow);
         Self { config, lists, selections, has_shadow, generation }
     }
@@ -180,9 +188,11 @@ impl Library {
             Next::load(&config, &Lists::default(), Refused::new(), |_, _| true)?;
         let verdicts = VerdictCounts::default();
         verdicts.assign(&mut lists);
-        let edition = Edition::new(Arc::new(config), lists, selections, 1);
+        let bans = Arc::<BanIndex>::default();
+        let edition = Edition::new(Arc::new(config), lists, selections, &bans, 1);
         let library = Self(Arc::new(Shared {
             edition: ArcSwap::from_pointee(edition),
+            bans,
             reloading: Mutex::default(),
             refused: Mutex::new(refused),
             counts,
@@ -229,6 +239,11 @@ impl Library {
         self.0.edition.load()
     }
 
+    /// Returns the bans, which count for the lists that they name.
+    pub fn bans(&self) -> &Arc<BanIndex> {
+        &self.0.bans
+    }
+
     /// Loads all lists of `config` in the background and swaps them in atomically; no lookup waits. If a list cannot be
     /// used or shrank too much, its previous version stays in use. If nothing changed, the generation stays the same.
     ///
@@ -251,7 +266,8 @@ impl Library {
         let _one_at_a_time = lock(&self.0.reloading);
         let before = self.0.edition.load();
         let has_changed = |list: &List, refused: &Refused| {
-            let now = Stamp::at(&list.config().path);
+            let Some(path) = &list.config().path else { return false };
+            let now = Stamp::at(path);
             match refused.get(&list.config().name) {
                 Some(file) => file.retry == Retry::Always || now != file.stamp,
                 None => now != list.stamp(),
@@ -275,7 +291,7 @@ impl Library {
             return Change { generation: before.generation, loaded, failed };
         }
         let generation = before.generation + 1;
-        self.0.edition.store(Arc::new(Edition::new(config, lists, selections, generation)));
+        self.0.edition.store(Arc::new(Edition::new(config, lists, selections, &self.0.bans, generation)));
         Change { generation, loaded, failed }
     }
 }
@@ -319,6 +335,7 @@ impl Next {
         let mut next = Self { lists: Vec::new(), loaded: Vec::new(), failed: Vec::new(), refused };
         for (list, old) in config.lists.iter().zip(olds) {
             let list = match old {
+                _ if list.path.is_none() => List::absent(list.clone()),
                 (true, Some(old)) => old,
                 (_, old) => {
                     old.iter().for_each(|old| room.give_back(old));
@@ -334,7 +351,7 @@ impl Next {
 
     /// Loads a list. If that fails its previous version stays or, if it has none and is optional, it is empty.
     fn attempt(&mut self, list: &ListConfig, old: Option<List>, room: Room, max_shrink: u8) -> Result<List, LoadError> {
-        let stamp = Stamp::at(&list.path);
+        let stamp = list.path.as_deref().and_then(Stamp::at);
         let new = List::load_within(list.clone(), room).and_then(|new| match &old {
             Some(old) => new.unless_shrunk_from(old, max_shrink)?.unless_grown_from(old),
             None => Ok(new),
@@ -372,9 +389,10 @@ mod tests {
     fn a_list_is_loaded_again_when_the_cause_may_be_gone() {
         let folder = std::env::temp_dir().join(format!("spoa-retry-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        let list = |name: &str| ListConfig { name: name.into(), path: folder.join(name), ..ListConfig::default() };
+        let list =
+            |name: &str| ListConfig { name: name.into(), path: Some(folder.join(name)), ..ListConfig::default() };
         let lists = vec![list("a"), list("b")];
-        lists.iter().for_each(|list| fs::write(&list.path, "192.0.2.1\n").unwrap());
+        lists.iter().flat_map(|list| &list.path).for_each(|path| fs::write(path, "192.0.2.1\n").unwrap());
         let library = Library::open(Config { lists, ..Config::default() }).unwrap();
         let refuse = |retry| {
             let file = RefusedFile { stamp: Stamp::at(&folder.join("a")), error: String::new(), retry };

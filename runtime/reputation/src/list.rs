@@ -97,7 +97,7 @@ impl List {
 
     /// Reads the file of a list as [`load`](Self::load) does, but fails if it exceeds `room`.
     pub(crate) fn load_within(config: ListConfig, room: Room) -> Result<Self, LoadError> {
-        let (name, path) = (config.name.clone(), config.path.clone());
+        let (name, path) = (config.name.clone(), config.file().to_owned());
         let content = match Content::read(&config, room.prefixes) {
             Ok(content) => content,
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -134,13 +134,13 @@ impl List {
     pub fn check_together<'l>(lists: impl IntoIterator<Item = &'l Self>) -> Result<(), LoadError> {
         let mut room = Room::ALL;
         for list in lists {
-            room.check(&list.content, &list.config.name, &list.config.path)?;
+            room.check(&list.content, &list.config.name, list.config.file())?;
             room.take(list);
         }
         Ok(())
     }
 
-    /// Returns a list without content, for an optional one whose file cannot be used yet.
+    /// Returns a list without content: for one that has no file, and for an optional one whose file cannot be used yet.
     pub(crate) fn absent(config: ListConfig) -> Self {
         Self { config, content: Arc::default(), counter: 0 }
     }
@@ -154,7 +154,7 @@ impl List {
             None => GROWTH_MAX,
         };
         if before > 0 && u128::from(now) * 100 > u128::from(before) * (100 + u128::from(max)) {
-            let (name, path) = (self.config.name, self.config.path);
+            let (name, path) = (self.config.name.clone(), self.config.file().to_owned());
             return Err(LoadError::Grown { name, path, before, now, max });
         }
         Ok(self)
@@ -169,7 +169,7 @@ impl List {
             None => max.min(100),
         };
         if u128::from(now) * 100 < u128::from(before) * u128::from(100 - max) {
-            let (name, path) = (self.config.name, self.config.path);
+            let (name, path) = (self.config.name.clone(), self.config.file().to_owned());
             return Err(LoadError::Shrunk { name, path, before, now, max });
         }
         Ok(self)
@@ -221,9 +221,10 @@ impl List {
     /// `.NAME.checked`, which `spoa-lists` writes next to the file `NAME`. Returns `None` if there is no such file.
     pub fn checked(&self) -> Option<SystemTime> {
         let mut name = OsString::from(".");
-        name.push(self.config.path.file_name()?);
+        let file = self.config.path.as_deref()?;
+        name.push(file.file_name()?);
         name.push(".checked");
-        let path = self.config.path.with_file_name(name);
+        let path = file.with_file_name(name);
         recorded(&path, || path.metadata()).ok()?.modified().ok()
     }
 
@@ -233,7 +234,7 @@ impl List {
     }
 
     /// Returns the score of its addresses that have none of their own.
-    fn score(&self) -> u8 {
+    pub(crate) fn score(&self) -> u8 {
         self.config.score.min(SCORE_MAX) as u8
     }
 
@@ -277,7 +278,7 @@ impl List {
     /// The file cannot be read.
     pub fn lines_with(&self, address: IpAddr) -> io::Result<Vec<LineMatch>> {
         let (ways, mut found) = ([address.to_canonical(), embedded(address)], Vec::new());
-        let (file, _) = format::open(&self.config.path)?;
+        let (file, _) = format::open(self.config.file())?;
         format::read(file, &self.config.reading, |line, parsed| {
             let Ok(entry) = parsed else { return };
             let score = entry.score.map_or(self.config.score, u32::from);

@@ -6,16 +6,21 @@
 //! | one other list or more | `listed` | the lowest of theirs | the list with that score; of several the one with the most specific prefix, then the first |
 //! | none | `unknown` | the default | nothing |
 //!
-//! Lists in shadow mode do not count, but for [`Selection::verdict_with_shadow`].
+//! A [ban](crate::BanIndex) counts as a prefix of its list. Lists in shadow mode do not count, but for
+//! [`Selection::verdict_with_shadow`].
 
 mod verdict;
 
 use std::collections::BTreeSet;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
-use crate::embedded::v4_in;
+use crate::bans::{BanEntry, BanIndex, Family};
+use crate::embedded::{embedded, v4_in};
 use crate::list::{List, ListConfig, LoadError, Room};
-use crate::table::{Hit, LISTS_MAX, Table};
+use crate::prefix::Prefix;
+use crate::table::{Bits, Hit, LISTS_MAX, Table};
 
 pub use verdict::{Match, Verdict};
 
@@ -25,21 +30,39 @@ pub struct Lists {
     lists: Vec<List>,
     /// All lists, then those that policies select.
     selections: Vec<Selected>,
+    bans: Arc<BanIndex>,
 }
 
-/// The lookup tables of the lists that a policy selects.
+/// The lookup tables of the lists that a policy selects, and the lists whose bans count.
 #[derive(Debug)]
 struct Selected {
     enforced: Tables,
     /// Only the lists in shadow mode; `None` if there are none.
     shadow: Option<Tables>,
+    /// By [`ListId`](crate::ListId).
+    ban_lists: Box<[Option<BanList>]>,
+}
+
+/// A list whose bans count.
+#[derive(Clone, Copy, Debug)]
+struct BanList {
+    /// The number of the list.
+    number: u16,
+    is_shadow: bool,
 }
 
 impl Selected {
-    fn of(lists: &[List], is_in: impl Fn(&ListConfig) -> bool) -> Self {
+    fn of(lists: &[List], bans: &BanIndex, is_in: impl Fn(&ListConfig) -> bool) -> Self {
+        let mut ban_lists = Vec::new();
+        for (list, number) in lists.iter().zip(0..) {
+            let at = bans.list(&list.config().name).index();
+            ban_lists.resize(ban_lists.len().max(at + 1), None);
+            ban_lists[at] = is_in(list.config()).then_some(BanList { number, is_shadow: list.config().shadow });
+        }
         let has_shadow = lists.iter().any(|list| is_in(list.config()) && list.config().shadow);
         let shadow = has_shadow.then(|| Tables::of(lists, |config| is_in(config) && config.shadow));
-        Self { enforced: Tables::of(lists, |config| is_in(config) && !config.shadow), shadow }
+        let enforced = Tables::of(lists, |config| is_in(config) && !config.shadow);
+        Self { enforced, shadow, ban_lists: ban_lists.into() }
     }
 }
 
@@ -48,6 +71,7 @@ impl Selected {
 pub struct Selection<'l> {
     lists: &'l [List],
     selected: &'l Selected,
+    bans: &'l BanIndex,
 }
 
 /// The lookup tables of some of the lists.
@@ -77,7 +101,7 @@ impl Tables {
 /// No lists.
 impl Default for Lists {
     fn default() -> Self {
-        Self::of(Vec::new(), &[])
+        Self::of(Vec::new(), &[], Arc::default())
     }
 }
 
@@ -90,18 +114,21 @@ impl Lists {
         check(configs)?;
         let (mut lists, mut room) = (Vec::new(), Room::ALL);
         for config in configs {
-            let list = List::load_within(config.clone(), room)?;
+            let list = match config.path {
+                Some(_) => List::load_within(config.clone(), room)?,
+                None => List::absent(config.clone()),
+            };
             room.take(&list);
             lists.push(list);
         }
-        Ok(Self::of(lists, &[]))
+        Ok(Self::of(lists, &[], Arc::default()))
     }
 
     /// Builds the lookup tables of these lists, and of those that each of `selections` names.
-    pub(crate) fn of(lists: Vec<List>, selections: &[BTreeSet<String>]) -> Self {
-        let mut all = vec![Selected::of(&lists, |_| true)];
-        all.extend(selections.iter().map(|names| Selected::of(&lists, |config| names.contains(&config.name))));
-        Self { lists, selections: all }
+    pub(crate) fn of(lists: Vec<List>, selections: &[BTreeSet<String>], bans: Arc<BanIndex>) -> Self {
+        let mut all = vec![Selected::of(&lists, &bans, |_| true)];
+        all.extend(selections.iter().map(|names| Selected::of(&lists, &bans, |config| names.contains(&config.name))));
+        Self { lists, selections: all, bans }
     }
 
     /// Returns all lists.
@@ -113,7 +140,7 @@ impl Lists {
     /// Returns the lists of the selection with this index; 0 is all of them.
     #[inline]
     pub(crate) fn select(&self, index: usize) -> Selection<'_> {
-        Selection { lists: &self.lists, selected: &self.selections[index] }
+        Selection { lists: &self.lists, selected: &self.selections[index], bans: &self.bans }
     }
 
     /// Returns the lists, in the order of their configuration.
@@ -124,6 +151,26 @@ impl Lists {
     /// Returns the list of this name, if there is one.
     pub(crate) fn called(&self, name: &str) -> Option<&List> {
         self.lists.iter().find(|list| list.config().name == name)
+    }
+
+    /// Returns the bans on an address that count for configured lists: the list, the prefix and the score of each.
+    pub fn bans_on(&self, address: IpAddr) -> Vec<(&List, Prefix, u32)> {
+        let mut ways = vec![address.to_canonical(), embedded(address)];
+        ways.dedup();
+        let mut found = Vec::new();
+        for way in ways {
+            let mut add = |len, BanEntry { list, score }: BanEntry| {
+                let of_list = self.selections[0].ban_lists.get(list.index()).copied().flatten();
+                let Some(BanList { number, .. }) = of_list else { return };
+                let list = &self.lists[usize::from(number)];
+                found.push((list, Prefix::of(way, len), u32::from(score.unwrap_or_else(|| list.score()))));
+            };
+            match way {
+                IpAddr::V4(v4) => self.bans.v4().each(v4.to_bits(), &mut add),
+                IpAddr::V6(v6) => self.bans.v6().each(v6.to_bits(), &mut add),
+            }
+        }
+        found
     }
 
     /// Returns the heap memory that lookups need, in bytes.
@@ -144,7 +191,7 @@ impl<'l> Selection<'l> {
     /// and the one that ranks first decides. Lists in shadow mode have no effect.
     #[inline]
     pub fn verdict(self, address: IpAddr) -> Verdict<'l> {
-        Verdict::of(self.find(&self.selected.enforced, address))
+        Verdict::of(self.find(&self.selected.enforced, address, false))
     }
 
     /// True if a list is in shadow mode.
@@ -159,36 +206,76 @@ impl<'l> Selection<'l> {
         match &self.selected.shadow {
             None => verdict,
             Some(tables) => {
-                let found = verdict.matched().into_iter().chain(self.find(tables, address));
+                let found = verdict.matched().into_iter().chain(self.find(tables, address, true));
                 Verdict::of(found.min_by_key(|matched| matched.order()))
             }
         }
     }
 
+    /// Returns the match in these tables, and in the bans of lists that are in shadow mode or not.
     #[inline]
-    fn find(self, tables: &Tables, address: IpAddr) -> Option<Match<'l>> {
+    fn find(self, tables: &Tables, address: IpAddr, shadow: bool) -> Option<Match<'l>> {
         match address {
             // Separate from IPv6, which would add a third more instructions: while one lookup waits for memory, the
             // processor already runs the next ones, as far as it can look ahead.
-            IpAddr::V4(v4) => self.of_v4(tables, v4),
-            IpAddr::V6(v6) => self.of_v6(tables, v6),
+            IpAddr::V4(v4) => self.of_v4(tables, v4, shadow),
+            IpAddr::V6(v6) => self.of_v6(tables, v6, shadow),
         }
     }
 
     #[inline]
-    fn of_v4(self, tables: &Tables, address: Ipv4Addr) -> Option<Match<'l>> {
-        self.matched(tables.v4.get(address.to_bits()), address.into())
+    fn of_v4(self, tables: &Tables, address: Ipv4Addr, shadow: bool) -> Option<Match<'l>> {
+        let matched = self.matched(tables.v4.get(address.to_bits()), address.into());
+        self.or_banned(self.bans.v4(), address.to_bits(), shadow, matched)
     }
 
     #[inline]
-    fn of_v6(self, tables: &Tables, address: Ipv6Addr) -> Option<Match<'l>> {
-        let written = || self.matched(tables.v6.get(address.to_bits()), address.into());
+    fn of_v6(self, tables: &Tables, address: Ipv6Addr, shadow: bool) -> Option<Match<'l>> {
+        let written = || {
+            let matched = self.matched(tables.v6.get(address.to_bits()), address.into());
+            self.or_banned(self.bans.v6(), address.to_bits(), shadow, matched)
+        };
         let Some(v4) = v4_in(address) else { return written() };
-        let of_v4 = self.of_v4(tables, v4);
+        let of_v4 = self.of_v4(tables, v4, shadow);
         if address.to_ipv4_mapped().is_some() {
             return of_v4;
         }
         of_v4.into_iter().chain(written()).min_by_key(|matched| matched.rank())
+    }
+
+    /// Returns the one of `matched` and the bans on an address that decides.
+    #[inline]
+    fn or_banned<A: Bits + Hash>(
+        self,
+        bans: &Family<A>,
+        address: A,
+        shadow: bool,
+        matched: Option<Match<'l>>,
+    ) -> Option<Match<'l>> {
+        // The usual case costs one read of memory.
+        if bans.is_empty() { matched } else { self.with_bans(bans, address, shadow, matched) }
+    }
+
+    #[inline(never)]
+    fn with_bans<A: Bits + Hash>(
+        self,
+        bans: &Family<A>,
+        address: A,
+        shadow: bool,
+        matched: Option<Match<'l>>,
+    ) -> Option<Match<'l>> {
+        let mut best = matched;
+        bans.each(address, |len, BanEntry { list, score }| {
+            let of_list = self.selected.ban_lists.get(list.index()).copied().flatten();
+            let Some(BanList { number, .. }) = of_list.filter(|list| list.is_shadow == shadow) else { return };
+            let list = &self.lists[usize::from(number)];
+            let score = score.unwrap_or_else(|| list.score());
+            let ban = Match { list, address: address.to_ip(), len, score, number };
+            if best.is_none_or(|best| ban.order() < best.order()) {
+                best = Some(ban);
+            }
+        });
+        best
     }
 
     #[inline]

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::table::Bits;
 
 /// All addresses with the same first bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix {
     address: IpAddr,
     len: u8,

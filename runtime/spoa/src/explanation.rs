@@ -58,7 +58,9 @@ struct ListMatch {
     /// The line of the file; the running agent does not know it.
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<u64>,
-    path: String,
+    /// The file of the list, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
 }
 
 /// A prefix, its score, and its line if that is known.
@@ -121,7 +123,7 @@ impl Explanation {
                 allow: config.allow,
                 shadow: config.shadow,
                 line,
-                path: config.path.display().to_string(),
+                path: config.path.as_ref().map(|path| path.display().to_string()),
             }));
         }
         let config = verdict.matched().map(|matched| matched.list().config());
@@ -173,6 +175,7 @@ impl fmt::Display for Explanation {
             let allow = if *allow { ", allow" } else { "" };
             let shadow = if *shadow { ", in shadow mode" } else { "" };
             let line = line.map_or_else(|| "in".to_owned(), |line| format!("line {line} of"));
+            let path = path.as_deref().unwrap_or_default();
             let text = format_args!("{list}: {prefix}, score {score}{allow}{shadow}, {line} {path}");
             writeln!(f, "  {}", Escaped(text))?;
         }

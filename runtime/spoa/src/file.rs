@@ -23,8 +23,8 @@ pub(crate) fn read(path: &Path) -> Result<Options, Failure> {
         Failure::Usage(format!("{shown}{place}: {}", suggest(&error.message().replace('\n', ", "))))
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    for list in options.lists.iter_mut().flatten() {
-        list.path = folder.join(&list.path);
+    for path in options.lists.iter_mut().flatten().flat_map(|list| &mut list.path) {
+        *path = folder.join(&*path);
     }
     options.outputs_below(folder);
     Ok(options)

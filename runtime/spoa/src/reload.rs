@@ -275,7 +275,7 @@ impl Loader {
     /// Watches the files of the lists in use.
     fn watch(&self, watch: &mut Watch) {
         if let Some(library) = &self.library {
-            watch.files(library.edition().config.lists.iter().map(|list| list.path.as_path()));
+            watch.files(library.edition().config.lists.iter().flat_map(|list| list.path.as_deref()));
         }
     }
 

@@ -35,7 +35,8 @@ fn summary(list: &List) -> String {
     let shadow = if list.config().shadow { ", in shadow mode" } else { "" };
     let mut text = format!("list {name}: {prefixes}{shadow}, written {} ago", age(written, SystemTime::now()));
     if let Some((number, error)) = list.bad().next() {
-        let (count, path) = (Count(list.bad_lines(), "bad line"), list.config().path.display());
+        let count = Count(list.bad_lines(), "bad line");
+        let path = list.config().path.as_ref().map_or_else(String::new, |path| path.display().to_string());
         text += &format!(", {count}, the first is {path}:{number}:{}: {error}", error.column);
     }
     text

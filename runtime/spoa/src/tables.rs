@@ -132,7 +132,7 @@ impl TryFrom<ListKeys> for ListTable {
         let percent = |max: Option<Percent>| max.map(|Percent(max)| max);
         Ok(Self(ListConfig {
             name,
-            path,
+            path: Some(path),
             reading,
             score,
             category,

@@ -1,6 +1,7 @@
 //! `spoa validate`: the faults of lists and of the configuration.
 
 use std::fmt;
+use std::path::Path;
 
 use spoa_reputation::{List, ListConfig, LoadError};
 use spoa_runtime::text::{Count, Escaped};
@@ -31,15 +32,15 @@ pub(crate) fn validate(args: &ListArgs, user: Option<&str>) -> Result<(), Failur
     print(text)?;
     let mut lists = Vec::new();
     for config in options.reputation().lists {
-        let (mut text, unreadable) =
-            (String::new(), reader.as_ref().and_then(|reader| reader.cannot_read(&config.path)));
+        let Some(path) = &config.path else { continue };
+        let (mut text, unreadable) = (String::new(), reader.as_ref().and_then(|reader| reader.cannot_read(path)));
         if let Some(wrong) = unreadable {
             line(&mut text, format_args!("list {}: {wrong}", config.name));
             faults += 1;
         }
         // All bad lines are shown, not just the first.
         let list = List::load(ListConfig { strict: false, max_bad: Some(100), ..config.clone() });
-        let (report, bad) = report(&config, &list);
+        let (report, bad) = report(&config, path, &list);
         lists.extend(list);
         print(text + &report)?;
         faults += bad;
@@ -62,11 +63,11 @@ pub(crate) fn validate(args: &ListArgs, user: Option<&str>) -> Result<(), Failur
 ///   lists/worse.netset:2:1: "nonsense" is not an address
 ///   and 6 more
 /// ```
-fn report(config: &ListConfig, list: &Result<List, LoadError>) -> (String, u64) {
+fn report(config: &ListConfig, path: &Path, list: &Result<List, LoadError>) -> (String, u64) {
     let mut text = String::new();
     let list = match list {
         Ok(list) => list,
-        Err(error) if config.optional && !config.path.exists() => {
+        Err(error) if config.optional && !path.exists() => {
             line(&mut text, format_args!("{error}; the list is optional, and empty until the file is there"));
             return (text, 0);
         }
@@ -75,7 +76,7 @@ fn report(config: &ListConfig, list: &Result<List, LoadError>) -> (String, u64) 
             return (text, 1);
         }
     };
-    let (name, path) = (&config.name, config.path.display());
+    let (name, path) = (&config.name, path.display());
     let bad = match list.bad_lines() {
         0 => String::new(),
         count => format!(", {}", Count(count, "bad line")),

@@ -1,5 +1,6 @@
 //! Checks of the agent's configuration alone.
 
+use spoa_reputation::ListConfig;
 use spoa_runtime::text::Count;
 use spoa_runtime::{Capabilities, Scope};
 
@@ -55,8 +56,9 @@ fn lists(agent: &AgentConfig, findings: &mut Vec<Finding>) {
     if bad.iter().all(|list| list.shadow) {
         findings.push(Finding::new(&EVERYTHING_IN_SHADOW, &agent.table("list", &first.name, "shadow"), &[]));
     }
-    if bad.iter().all(|list| list.optional && !list.path.exists()) {
-        let path = first.path.display().to_string();
+    let is_missing = |list: &&ListConfig| list.optional && list.path.as_ref().is_some_and(|path| !path.exists());
+    if bad.iter().all(is_missing) {
+        let path = first.path.as_ref().map_or_else(String::new, |path| path.display().to_string());
         let place = agent.table("list", &first.name, "path");
         findings.push(Finding::new(&LIST_FILE_MISSING, &place, &[("list", &first.name), ("path", &path)]));
     }

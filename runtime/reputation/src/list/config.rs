@@ -1,6 +1,6 @@
 //! The configuration of a list.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::format::{FormatError, Reading};
@@ -11,8 +11,8 @@ use crate::scores::SCORE_MAX;
 pub struct ListConfig {
     /// Its name in answers, logs and metrics.
     pub name: String,
-    /// The file, compressed with gzip or not.
-    pub path: PathBuf,
+    /// The file, compressed with gzip or not; `None` if the list has only [bans](crate::BanIndex).
+    pub path: Option<PathBuf>,
     /// The way in which the file is read.
     pub reading: Reading,
     /// The score of its addresses, 0 to [`SCORE_MAX`], unless they have scores of their own in [`Reading::score`].
@@ -59,6 +59,16 @@ impl ListConfig {
         if self.allow { 0 } else { 1 + score.min(SCORE_MAX) as u16 }
     }
 
+    /// Returns the path for errors of a list that has a file.
+    pub(super) fn file(&self) -> &Path {
+        self.path.as_deref().unwrap_or_else(|| Path::new(""))
+    }
+
+    /// Returns the highest percentage of the globally routable addresses that one of its prefixes may cover.
+    pub(crate) fn prefix_cover_max(&self) -> f64 {
+        self.max_cover.map_or(PREFIX_COVER_MAX, f64::from)
+    }
+
     /// True if it reads the same file in the same way.
     pub(super) fn reads_as(&self, other: &Self) -> bool {
         self.path == other.path && self.reading == other.reading
@@ -79,7 +89,7 @@ impl FromStr for ListConfig {
         if name.is_empty() || path.is_empty() {
             return Err(ListConfigError::NoName);
         }
-        let mut list = Self { name: name.into(), path: path.into(), ..Self::default() };
+        let mut list = Self { name: name.into(), path: Some(path.into()), ..Self::default() };
         let mut score = None;
         for part in parts {
             match part.split_once('=') {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::prefixes::Prefixes;
 use super::stamp::Stamp;
-use super::{BAD_MAX, COVER_MAX, FirstBad, ListConfig, LoadError, PREFIX_COVER_MAX};
+use super::{BAD_MAX, COVER_MAX, FirstBad, ListConfig, LoadError};
 use crate::cover;
 use crate::format::{self, Detected, LineError};
 use crate::prefix::Prefix;
@@ -30,7 +30,7 @@ pub(super) struct Content {
 impl Content {
     /// Reads a file; keeps hardly more than `room` prefixes of it.
     pub(super) fn read(config: &ListConfig, room: usize) -> io::Result<Self> {
-        let (file, metadata) = format::open(&config.path)?;
+        let (file, metadata) = format::open(config.file())?;
         let mut content = Self { stamp: Some(Stamp::of(&metadata)), ..Self::default() };
         content.detected = format::read(file, &config.reading, |line, parsed| match parsed {
             Ok(entry) if content.prefixes() <= room => content.add(entry),
@@ -75,7 +75,7 @@ impl Content {
         let (max, count) = (config.max_bad.unwrap_or(BAD_MAX), self.detected.bad_lines);
         let total = count + self.detected.entries + self.detected.below_min;
         let Some(first) = self.first_bad().filter(|_| count * 100 > total * u64::from(max)) else { return Ok(()) };
-        let (name, path) = (config.name.clone(), config.path.clone());
+        let (name, path) = (config.name.clone(), config.file().to_owned());
         Err(LoadError::TooManyBadLines { name, path, count, total, max, first })
     }
 
@@ -86,14 +86,14 @@ impl Content {
 
     /// Checks that neither a prefix nor all together cover more than they may.
     pub(super) fn check_cover(&self, config: &ListConfig) -> Result<(), LoadError> {
-        let max = config.max_cover.map_or(PREFIX_COVER_MAX, f64::from);
+        let max = config.prefix_cover_max();
         // Shorter prefixes alone can cover that much.
         let v4 = self.v4.kept.iter().filter(|kept| kept.len < 8).map(|kept| Prefix::of(kept.start.to_ip(), kept.len));
         let v6 = self.v6.kept.iter().filter(|kept| kept.len < 16).map(|kept| Prefix::of(kept.start.to_ip(), kept.len));
         for prefix in v4.chain(v6) {
             let percent = cover::of_prefix(prefix);
             if percent > max {
-                let (name, path) = (config.name.clone(), config.path.clone());
+                let (name, path) = (config.name.clone(), config.file().to_owned());
                 return Err(LoadError::TooWide { name, path, prefix, percent, max });
             }
         }
@@ -104,7 +104,7 @@ impl Content {
         }
         let (percent, family) = self.cover();
         if percent > f64::from(max) {
-            let (name, path) = (config.name.clone(), config.path.clone());
+            let (name, path) = (config.name.clone(), config.file().to_owned());
             return Err(LoadError::CoversTooMuch { name, path, family, percent, max });
         }
         Ok(())
