@@ -10,25 +10,27 @@ use std::thread;
 use std::time::Duration;
 
 use futures_lite::future;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN,
+    VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use smol::channel::{Receiver, Sender, bounded};
 use smol::{Async, LocalExecutor, Task, Timer};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 use socket2::Socket;
 
+use crate::addr::ListenAddr;
 use crate::engines::Engine;
 use crate::error::Error;
 use crate::listener::Listener;
 use crate::metrics::{Metrics, TextFormat};
-use crate::page::{AgentState, NOTHING, Page, PageAnswer, PageRequest};
+use crate::page::{AgentState, NOTHING, Page, PageAnswer, PagePost, PageRequest, PageStatus, Transport};
 use crate::pool::Pool;
 
 /// The number of connections served at once on each socket; a further one closes the oldest. A scraper and two probes need
@@ -40,6 +42,12 @@ const REQUEST_TIME: Duration = Duration::from_secs(2);
 
 /// The largest size in bytes of the head of a request: a scraper sends a few hundred.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
+
+/// The largest size in bytes of the body of a request.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// The header in which browsers send where a request comes from.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The longest time that a connection may last.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
@@ -111,6 +119,10 @@ impl Drop for AdminThread {
 /// Accepts connections and serves each of them in a task of `executor`.
 async fn accept(admin: Rc<Admin>, listener: Listener, executor: &LocalExecutor<'static>) {
     let mut open = VecDeque::<Task<()>>::new();
+    let transport = match listener.addr() {
+        ListenAddr::Unix(_) => Transport::Unix,
+        ListenAddr::Tcp(_) => Transport::Tcp,
+    };
     loop {
         let socket = match listener.accept().await {
             Ok(accepted) => accepted.socket,
@@ -125,7 +137,7 @@ async fn accept(admin: Rc<Admin>, listener: Listener, executor: &LocalExecutor<'
             let timeout = async {
                 Timer::after(CONNECTION_TIME).await;
             };
-            future::or(admin.serve(socket), timeout).await;
+            future::or(admin.serve(socket, transport), timeout).await;
         };
         open.retain(|task| !task.is_finished());
         if open.len() == CONNECTIONS_MAX
@@ -140,13 +152,18 @@ async fn accept(admin: Rc<Admin>, listener: Listener, executor: &LocalExecutor<'
 }
 
 impl Admin {
-    async fn serve(&self, socket: Socket) {
+    async fn serve(&self, socket: Socket, transport: Transport) {
         // This may be a unix socket: only reads and writes follow, which are the same for both.
         let Ok(stream) = Async::new(TcpStream::from(socket)) else { return };
         // A panic in a page or source of the application costs one answer.
-        let answer = |request| panic::catch_unwind(AssertUnwindSafe(|| self.answer(&request)));
-        let failed = |_| response(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "failed: see the log\n".into());
-        let service = service_fn(async |request| Ok::<_, Infallible>(answer(request).unwrap_or_else(failed)));
+        let failed = || response(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "failed: see the log\n".into());
+        let service = service_fn(async |request: Request<Incoming>| {
+            let answer = match self.page(request.uri().path()) {
+                Some(page) if *request.method() == Method::POST => post(page, request, transport).await,
+                _ => panic::catch_unwind(AssertUnwindSafe(|| self.answer(&request))).ok(),
+            };
+            Ok::<_, Infallible>(answer.unwrap_or_else(failed))
+        });
         let connection = http1::Builder::new()
             .timer(SmolTimer::new())
             .header_read_timeout(REQUEST_TIME)
@@ -157,10 +174,16 @@ impl Admin {
         }
     }
 
+    /// Returns the page of the application at a path.
+    fn page(&self, path: &str) -> Option<&Arc<dyn Page>> {
+        let known = self.pages.iter().find(|(known, _)| *known == path && !PATHS.contains(known));
+        known.map(|(_, page)| page)
+    }
+
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         let path = request.uri().path();
-        let page = self.pages.iter().find(|(known, _)| *known == path).map(|(_, page)| page);
+        let page = self.page(path);
         let plain = |status, text| response(status, PLAIN, text);
         match path {
             _ if !is_read && (PATHS.contains(&path) || page.is_some()) => {
@@ -179,10 +202,7 @@ impl Admin {
             "/readyz" if self.pool.is_ready() => plain(StatusCode::OK, "ready\n".into()),
             "/readyz" => plain(StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into()),
             _ => match page {
-                Some(_) if !is_host_allowed(request) => plain(
-                    StatusCode::MISDIRECTED_REQUEST,
-                    "use the agent's IP address, localhost or a name without dots\n".into(),
-                ),
+                Some(_) if !is_host_allowed(request.headers()) => plain(StatusCode::MISDIRECTED_REQUEST, HOSTS.into()),
                 Some(page) => {
                     let query = request.uri().query().unwrap_or_default();
                     response_of(page.get(&PageRequest { query, agent: self }))
@@ -206,10 +226,55 @@ impl AgentState for Admin {
     }
 }
 
+/// Answers a POST request, on a thread where the page may wait for a disk. Returns `None` if the page panics.
+async fn post(page: &Arc<dyn Page>, request: Request<Incoming>, transport: Transport) -> Option<Response<Full<Bytes>>> {
+    let (head, body) = request.into_parts();
+    let plain = |status, text: &str| Some(response(status, PLAIN, text.into()));
+    let content_type = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    if !is_host_allowed(&head.headers) {
+        return plain(StatusCode::MISDIRECTED_REQUEST, HOSTS);
+    }
+    if is_cross_site(&head.headers) {
+        return plain(StatusCode::FORBIDDEN, "a page of another site may not change anything\n");
+    }
+    if !content_type.starts_with(b"application/json") {
+        return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected the header Content-Type: application/json\n");
+    }
+    let Ok(body) = Limited::new(body, BODY_BYTES_MAX).collect().await else {
+        return plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is incomplete, or has more than 1 MiB\n");
+    };
+    let (page, body) = (Arc::clone(page), body.to_bytes());
+    let answer = smol::unblock(move || {
+        let authorization = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let bearer = authorization.and_then(|value| value.strip_prefix("Bearer "));
+        let query = head.uri.query().unwrap_or_default();
+        let request = PagePost { query, body: &body, transport, bearer };
+        // A panic in a page of the application costs one answer.
+        panic::catch_unwind(AssertUnwindSafe(|| page.post(&request))).ok()
+    });
+    answer.await.map(response_of)
+}
+
+/// The body of a refused request with another host.
+const HOSTS: &str = "use the agent's IP address, localhost or a name without dots\n";
+
+/// Returns true if a browser sends the request for a page of another site. Other programs send neither header.
+fn is_cross_site(headers: &HeaderMap) -> bool {
+    let has_other_site =
+        headers.get(SEC_FETCH_SITE).is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
+    let host = headers.get(HOST).map_or(&b""[..], HeaderValue::as_bytes);
+    let is_of_host = |origin: &HeaderValue| {
+        let origin = origin.as_bytes();
+        let authority = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
+        authority.is_some_and(|authority| authority == host)
+    };
+    has_other_site || headers.get_all(ORIGIN).iter().any(|origin| !is_of_host(origin))
+}
+
 /// Returns true if the Host header is missing, an IP address or a name without dots. Any other name may belong to an attacker who
 /// resolves it to the agent's address, so that an operator's browser lets the attacker's site read the pages (DNS rebinding).
-fn is_host_allowed(request: &Request<Incoming>) -> bool {
-    let Some(host) = request.headers().get(HOST) else { return true };
+fn is_host_allowed(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST) else { return true };
     let Some(host) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else { return false };
     let host = host.host().trim_start_matches('[').trim_end_matches(']');
     // Nobody can register a name without dots.
@@ -218,8 +283,18 @@ fn is_host_allowed(request: &Request<Incoming>) -> bool {
 
 /// Returns the response with the answer of a page.
 fn response_of(answer: PageAnswer) -> Response<Full<Bytes>> {
-    let status = if answer.is_ok { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+    let status = match answer.status {
+        PageStatus::Ok => StatusCode::OK,
+        PageStatus::BadRequest => StatusCode::BAD_REQUEST,
+        PageStatus::Unauthorized => StatusCode::UNAUTHORIZED,
+        PageStatus::Forbidden => StatusCode::FORBIDDEN,
+        PageStatus::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        PageStatus::Gone => StatusCode::GONE,
+    };
     let mut response = response(status, HeaderValue::from_static(answer.content_type), answer.body);
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     if let Ok(policy) = HeaderValue::try_from(&*answer.content_security_policy) {
         response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
     }

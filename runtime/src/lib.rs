@@ -92,7 +92,7 @@ pub use health::{Heartbeat, SILENCE_MAX};
 #[cfg(feature = "metrics")]
 pub use metrics::{Families, Source, Unit};
 #[cfg(feature = "metrics")]
-pub use page::{Page, PageAnswer, PageRequest};
+pub use page::{Page, PageAnswer, PagePost, PageRequest, PageStatus, Transport};
 pub use panics::log_panic;
 pub use recorder::{ConnectionRecorder, Ends, Recorder, Transfer};
 pub use server::Server;

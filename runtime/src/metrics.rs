@@ -81,7 +81,10 @@ impl Families<'_> {
     }
 
     /// Writes a gauge with a unit.
-    fn measure(&mut self, name: &str, help: &str, unit: Option<Unit>, value: f64) -> fmt::Result {
+    ///
+    /// # Errors
+    /// The writer returns an error.
+    pub fn measure(&mut self, name: &str, help: &str, unit: Option<Unit>, value: f64) -> fmt::Result {
         let unit = unit.map(registry::Unit::from);
         self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?.encode_gauge(&value)
     }

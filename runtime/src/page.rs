@@ -12,6 +12,55 @@ use crate::engines::Engine;
 pub trait Page: Debug + Send + Sync + 'static {
     /// Answers a GET request.
     fn get(&self, request: &PageRequest<'_>) -> PageAnswer;
+
+    /// Answers a POST request, which may change something. It may block, because it is called on a thread of a pool; several may be
+    /// answered at the same time. By default the method is not allowed.
+    ///
+    /// The body is JSON of at most 1 MiB. A request that a browser sends for a page of another site does not reach this. Who may
+    /// change something is up to the page: see [`PagePost::transport`] and [`PagePost::bearer`].
+    fn post(&self, _request: &PagePost<'_>) -> PageAnswer {
+        PageAnswer::refused(PageStatus::MethodNotAllowed, "only GET and HEAD are allowed")
+    }
+}
+
+/// A POST request for a [`Page`].
+#[derive(Clone, Copy, Debug)]
+pub struct PagePost<'r> {
+    pub(crate) query: &'r str,
+    pub(crate) body: &'r [u8],
+    pub(crate) transport: Transport,
+    pub(crate) bearer: Option<&'r str>,
+}
+
+/// The kind of socket that a request arrived on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A unix socket, whose mode, owner and group choose who can connect.
+    Unix,
+    /// TCP: everyone who reaches the address can connect.
+    Tcp,
+}
+
+impl<'r> PagePost<'r> {
+    /// Returns the text after `?` in the URL, percent-encoded; it may be anything.
+    pub const fn query(&self) -> &'r str {
+        self.query
+    }
+
+    /// Returns the body; it may be anything.
+    pub const fn body(&self) -> &'r [u8] {
+        self.body
+    }
+
+    /// Returns the kind of socket that it arrived on.
+    pub const fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Returns the token in the header `Authorization: Bearer TOKEN`, if there is one.
+    pub const fn bearer(&self) -> Option<&'r str> {
+        self.bearer
+    }
 }
 
 /// A request for a [`Page`], and the state of the agent that serves it.
@@ -56,8 +105,8 @@ impl Debug for PageRequest<'_> {
 /// The answer of a [`Page`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageAnswer {
-    /// True for status 200, false for status 400, because something is wrong with the query.
-    pub is_ok: bool,
+    /// The status.
+    pub status: PageStatus,
     /// The value of the Content-Type header.
     pub content_type: &'static str,
     /// The body.
@@ -67,26 +116,49 @@ pub struct PageAnswer {
     pub content_security_policy: Cow<'static, str>,
 }
 
+/// The status of a [`PageAnswer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageStatus {
+    /// 200.
+    Ok,
+    /// 400: something is wrong with the query or the body.
+    BadRequest,
+    /// 401: a token is needed, or it is wrong.
+    Unauthorized,
+    /// 403: the request is not allowed on this socket.
+    Forbidden,
+    /// 405: the method is not allowed.
+    MethodNotAllowed,
+    /// 410: the requested data are not kept any more.
+    Gone,
+}
+
 /// Forbids a browser to load or run anything.
 pub(crate) const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
 
 impl PageAnswer {
     /// Returns a JSON document.
     pub const fn json(body: String) -> Self {
-        Self { is_ok: true, content_type: "application/json", body, content_security_policy: Cow::Borrowed(NOTHING) }
+        let status = PageStatus::Ok;
+        Self { status, content_type: "application/json", body, content_security_policy: Cow::Borrowed(NOTHING) }
     }
 
     /// Returns an HTML document with its Content-Security-Policy.
     pub const fn html(body: String, content_security_policy: String) -> Self {
         let content_security_policy = Cow::Owned(content_security_policy);
-        Self { is_ok: true, content_type: "text/html; charset=utf-8", body, content_security_policy }
+        Self { status: PageStatus::Ok, content_type: "text/html; charset=utf-8", body, content_security_policy }
     }
 
     /// Returns the reason why a query cannot be answered, a line of text.
     pub fn bad_query(reason: &str) -> Self {
+        Self::refused(PageStatus::BadRequest, reason)
+    }
+
+    /// Returns a status with its reason, a line of text.
+    pub fn refused(status: PageStatus, reason: &str) -> Self {
         let body = format!("{reason}\n");
         Self {
-            is_ok: false,
+            status,
             content_type: "text/plain; charset=utf-8",
             body,
             content_security_policy: Cow::Borrowed(NOTHING),

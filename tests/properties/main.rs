@@ -6,6 +6,7 @@
 mod agreement;
 mod answers;
 mod any_input;
+mod bans;
 mod codec;
 mod lists;
 mod model;

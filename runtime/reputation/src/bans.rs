@@ -41,6 +41,9 @@ type Lens = std::collections::BTreeMap<u8, usize>;
 pub struct ListId(u16);
 
 impl ListId {
+    /// The first id.
+    pub const FIRST: Self = Self(0);
+
     /// Returns it as an index: ids are assigned from 0 on.
     pub(crate) const fn index(self) -> usize {
         self.0 as usize
@@ -160,6 +163,17 @@ impl BanIndex {
             writer.lists.len() - 1
         });
         ListId(at.try_into().expect("there are few lists"))
+    }
+
+    /// Returns the id of a list by its name, if the name has one.
+    pub fn find_list(&self, name: &str) -> Option<ListId> {
+        let at = self.lock().lists.iter().position(|known| known == name)?;
+        u16::try_from(at).ok().map(ListId)
+    }
+
+    /// Returns the name of a list.
+    pub fn list_name(&self, list: ListId) -> String {
+        self.lock().lists[list.index()].clone()
     }
 
     /// Adds a ban, or replaces that of the same prefix and list. The score is 0 to 100, or `None` for that of the list.

@@ -40,6 +40,11 @@ impl Prefix {
     pub const fn bits(self) -> u8 {
         self.len
     }
+
+    /// Returns the percentage of the globally routable addresses of its family that it covers.
+    pub fn cover(self) -> f64 {
+        crate::cover::of_prefix(self)
+    }
 }
 
 /// Writes `192.0.2.0/24`; a single address without a length.

@@ -10,6 +10,7 @@ use spoa_doctor::Version;
 use spoa_reputation::ListConfig;
 use spoa_runtime::ListenAddr;
 
+use crate::bans::{BanArgs, BansArgs, ChangeArgs, UnbanArgs};
 use crate::doctor;
 use crate::file;
 use crate::man;
@@ -51,6 +52,14 @@ pub(crate) struct ConfigFile {
 /// A command other than to serve.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Let addresses in, whatever lists say, on a running agent
+    Allow(ChangeArgs),
+    /// Ban addresses on a running agent
+    ///
+    /// The ban is in effect when the command ends, and kept across restarts. "spoa unban" removes it.
+    Ban(BanArgs),
+    /// Show the bans of a running agent
+    Bans(BansArgs),
     /// Show the verdict of lists on addresses, and the lines that decide
     Check(CheckArgs),
     /// Find what makes a setup of HAProxy and agents protect nothing, or fail open unnoticed; fail if there is something
@@ -104,6 +113,8 @@ pub(crate) enum Command {
         #[arg(long)]
         once: bool,
     },
+    /// Remove bans on a running agent
+    Unban(UnbanArgs),
     /// Check a configuration file and lists, and show each fault; fail if there is one
     Validate {
         #[command(flatten)]
@@ -286,6 +297,11 @@ impl Given {
 }
 
 impl ListArgs {
+    /// Returns the arguments of a command that has no lists, but perhaps a configuration file.
+    pub(crate) const fn of_file(path: Option<PathBuf>) -> Self {
+        Self { file: ConfigFile { path }, lists: None, default_score: None }
+    }
+
     /// Returns the options that these are part of. Without a file and without lists, the file is [`DEFAULT_FILE`] if it exists.
     ///
     /// # Errors

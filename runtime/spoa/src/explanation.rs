@@ -5,8 +5,9 @@ use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use spoa_bans::{BanStore, Record, Timestamp};
 use spoa_reputation::embedded;
-use spoa_reputation::{Asked, AskedError, Edition, Judged, List};
+use spoa_reputation::{Asked, AskedError, Edition, Judged, List, ListConfig};
 use spoa_runtime::text::Escaped;
 
 /// The verdict on an address, with all matches. In JSON it is the output of `spoa check --json` and of the page `/verdict`.
@@ -58,25 +59,84 @@ struct ListMatch {
     /// The line of the file; the running agent does not know it.
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<u64>,
-    /// The file of the list, if it has one.
+    /// The file that has the prefix; `None` if it is a ban.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     path: Option<String>,
+    /// The ban, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ban: Option<BanNote>,
+}
+
+/// The details of a ban.
+#[derive(Debug, Default, Deserialize, Serialize)]
+struct BanNote {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
+    reason: String,
+    origin: String,
+}
+
+impl BanNote {
+    fn of(ban: Record<'_>) -> Self {
+        Self { until: ban.until, reason: ban.reason.into_owned(), origin: ban.origin.into_owned() }
+    }
+}
+
+impl ListMatch {
+    /// Returns the match of a prefix that is neither in a file nor a ban.
+    fn new(config: &ListConfig, prefix: String, score: u32, line: Option<u64>) -> Self {
+        let ListConfig { name, allow, shadow, .. } = config;
+        Self { list: name.clone(), prefix, score, allow: *allow, shadow: *shadow, line, path: None, ban: None }
+    }
+}
+
+/// Writes the source of a match: `line 3 of lists/drop`, or `banned until 2026-11-28T08:00:00.000Z, by alice: scans`.
+impl fmt::Display for ListMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(BanNote { until, reason, origin }) = &self.ban else {
+            let path = self.path.as_deref().unwrap_or_default();
+            return match self.line {
+                Some(line) => write!(f, "line {line} of {path}"),
+                None => write!(f, "in {path}"),
+            };
+        };
+        f.write_str(if self.allow { "allowed" } else { "banned" })?;
+        until.iter().try_for_each(|until| write!(f, " until {until}"))?;
+        if !origin.is_empty() {
+            write!(f, ", by {origin}")?;
+        }
+        if reason.is_empty() { Ok(()) } else { write!(f, ": {reason}") }
+    }
 }
 
 /// A prefix, its score, and its line if that is known.
 type Found = (String, u32, Option<u64>);
 
 impl Explanation {
-    /// Explains the verdict by the lists in memory.
+    /// Explains the verdict by the lists in memory and the bans.
     ///
     /// # Errors
     /// There is no such message or policy.
-    pub(crate) fn of(edition: &Edition, asked: &Asked, address: IpAddr) -> Result<Self, AskedError> {
+    pub(crate) fn of(
+        edition: &Edition,
+        bans: Option<&BanStore>,
+        asked: &Asked,
+        address: IpAddr,
+    ) -> Result<Self, AskedError> {
         let prefixes = |list: &List| {
             let prefixes = list.prefixes_with(address).into_iter();
             prefixes.map(|(prefix, score)| (prefix.to_string(), score, None)).collect()
         };
-        Self::new(edition, asked, address, prefixes)
+        let mut explanation = Self::new(edition, asked, address, prefixes)?;
+        for (list, prefix, score) in edition.lists.bans_on(address) {
+            let config = list.config();
+            // It may have been removed in between.
+            let ban = bans.and_then(|bans| bans.get(prefix, &config.name)).map(BanNote::of).unwrap_or_default();
+            explanation
+                .matches
+                .push(ListMatch { ban: Some(ban), ..ListMatch::new(config, prefix.to_string(), score, None) });
+        }
+        Ok(explanation)
     }
 
     /// Explains the verdict by the lists in memory and the lines of their files. A file is read again only if its list contains
@@ -116,14 +176,10 @@ impl Explanation {
         let mut matches = Vec::new();
         for list in edition.lists.iter() {
             let config = list.config();
-            matches.extend(found(list).into_iter().map(|(prefix, score, line)| ListMatch {
-                list: config.name.clone(),
-                prefix,
-                score,
-                allow: config.allow,
-                shadow: config.shadow,
-                line,
+            let found = found(list).into_iter();
+            matches.extend(found.map(|(prefix, score, line)| ListMatch {
                 path: config.path.as_ref().map(|path| path.display().to_string()),
+                ..ListMatch::new(config, prefix, score, line)
             }));
         }
         let config = verdict.matched().map(|matched| matched.list().config());
@@ -141,6 +197,21 @@ impl Explanation {
             generation: edition.generation,
             matches,
         })
+    }
+
+    /// True if the verdict is `allow`.
+    pub(crate) fn is_allowed(&self) -> bool {
+        self.verdict == "allow"
+    }
+
+    /// Returns the verdict and the list and prefix that decided, such as `192.0.2.7 is listed, by 192.0.2.0/24 in drop`.
+    pub(crate) fn reason(&self) -> String {
+        let by = match (&self.prefix, &self.list) {
+            (Some(prefix), Some(list)) => format!(", by {prefix} in {list}"),
+            _ => String::new(),
+        };
+        let verdict = if self.is_allowed() { "allowed" } else { &self.verdict };
+        format!("{} is {verdict}{by}", self.address)
     }
 
     /// True if the verdict is `listed`.
@@ -171,12 +242,11 @@ impl fmt::Display for Explanation {
             let by = format_args!("{verdict}, score {score}, decided by {prefix} in {list}");
             writeln!(f, "  if enforced: {}", Escaped(by))?;
         }
-        for ListMatch { list, prefix, score, allow, shadow, line, path } in &self.matches {
+        for found in &self.matches {
+            let ListMatch { list, prefix, score, allow, shadow, .. } = found;
             let allow = if *allow { ", allow" } else { "" };
             let shadow = if *shadow { ", in shadow mode" } else { "" };
-            let line = line.map_or_else(|| "in".to_owned(), |line| format!("line {line} of"));
-            let path = path.as_deref().unwrap_or_default();
-            let text = format_args!("{list}: {prefix}, score {score}{allow}{shadow}, {line} {path}");
+            let text = format_args!("{list}: {prefix}, score {score}{allow}{shadow}, {found}");
             writeln!(f, "  {}", Escaped(text))?;
         }
         Ok(())

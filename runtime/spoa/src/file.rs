@@ -26,7 +26,7 @@ pub(crate) fn read(path: &Path) -> Result<Options, Failure> {
     for path in options.lists.iter_mut().flatten().flat_map(|list| &mut list.path) {
         *path = folder.join(&*path);
     }
-    options.outputs_below(folder);
+    options.files_below(folder);
     Ok(options)
 }
 

@@ -1,17 +1,19 @@
 //! Asks a running agent on its admin address.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite, future};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::HOST;
-use hyper::{Request, StatusCode};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::{Method, Request, StatusCode};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use smol::{Async, Timer};
 use smol_hyper::rt::FuturesIo;
@@ -23,15 +25,42 @@ const ANSWER_TIME: Duration = Duration::from_secs(5);
 /// The largest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
+/// The reason why an agent does not answer as expected. The text names its address.
+#[derive(Debug)]
+pub(crate) struct HttpError {
+    /// The status of the answer, if there was one.
+    pub(crate) status: Option<StatusCode>,
+    text: String,
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A POST request: its JSON, and the value of its header Authorization.
+pub(crate) struct Post {
+    pub(crate) json: String,
+    pub(crate) authorization: Option<String>,
+}
+
 /// Asks the agent with this admin address for the JSON at `target`. If there is nothing, it has `missing`.
 ///
 /// # Errors
 /// It cannot be reached, does not answer in time, or is something else than this agent. The text names its address.
 pub(crate) fn get_json<T: DeserializeOwned>(agent: &ListenAddr, target: &str, missing: &str) -> Result<T, String> {
-    let text = get_text(agent, target, missing)?;
+    read_json(agent, &get_text(agent, target, missing)?)
+}
+
+/// Reads the JSON that an agent has sent.
+///
+/// # Errors
+/// It is something else than expected. The text names the agent.
+pub(crate) fn read_json<'t, T: Deserialize<'t>>(agent: &ListenAddr, text: &'t str) -> Result<T, String> {
     let failed =
         |error| format!("the agent at {agent} sent something else than expected: {error}; is it of another version?");
-    serde_json::from_str(&text).map_err(failed)
+    serde_json::from_str(text).map_err(failed)
 }
 
 /// Asks the agent with this admin address for the text at `target`. If there is nothing, it has `missing`.
@@ -39,38 +68,56 @@ pub(crate) fn get_json<T: DeserializeOwned>(agent: &ListenAddr, target: &str, mi
 /// # Errors
 /// It cannot be reached, does not answer in time, or is something else than this agent. The text names its address.
 pub(crate) fn get_text(agent: &ListenAddr, target: &str, missing: &str) -> Result<String, String> {
-    let answer = async { get(agent, target).await };
+    text(agent, target, None, missing).map_err(|error| error.text)
+}
+
+/// Sends a GET request, or `post`. Returns the body of the answer. If there is nothing at `target`, the agent has `missing`.
+///
+/// # Errors
+/// The agent cannot be reached, does not answer in time, refuses the request, or is something else than this agent.
+pub(crate) fn text(agent: &ListenAddr, target: &str, post: Option<Post>, missing: &str) -> Result<String, HttpError> {
+    let answer = async { ask(agent, target, post).await };
     let late = async {
         Timer::after(ANSWER_TIME).await;
         Err(format!("did not answer within {} s", ANSWER_TIME.as_secs()))
     };
-    let answer = smol::block_on(future::or(answer, late)).and_then(|(status, body)| {
-        let body = String::from_utf8_lossy(&body).into_owned();
-        match status {
-            StatusCode::OK => Ok(body),
-            StatusCode::NOT_FOUND => Err(format!("has {missing}")),
-            status => Err(format!("answered with status {status}: {}", body.lines().next().unwrap_or_default())),
-        }
-    });
-    answer.map_err(|error| format!("the agent at {agent} {error}"))
-}
-
-/// Sends a GET request. Returns the status and the body of the answer.
-async fn get(agent: &ListenAddr, target: &str) -> Result<(StatusCode, Bytes), String> {
-    match agent {
-        ListenAddr::Tcp(addr) => exchange(Async::<TcpStream>::connect(*addr).await, target).await,
-        ListenAddr::Unix(socket) => exchange(Async::<UnixStream>::connect(&socket.path).await, target).await,
+    let failed = |status, text| HttpError { status, text: format!("the agent at {agent} {text}") };
+    let (status, body) = smol::block_on(future::or(answer, late)).map_err(|error| failed(None, error))?;
+    let body = String::from_utf8_lossy(&body).into_owned();
+    let line = || body.lines().next().unwrap_or_default();
+    match status {
+        StatusCode::OK => Ok(body),
+        StatusCode::NOT_FOUND => Err(failed(Some(status), format!("has {missing}"))),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(failed(Some(status), format!("refuses: {}", line()))),
+        _ => Err(failed(Some(status), format!("answered with status {status}: {}", line()))),
     }
 }
 
-/// Sends a GET request on a stream, if it is connected.
-async fn exchange<S>(connected: io::Result<S>, target: &str) -> Result<(StatusCode, Bytes), String>
+/// Sends a request. Returns the status and the body of the answer.
+async fn ask(agent: &ListenAddr, target: &str, post: Option<Post>) -> Result<(StatusCode, Bytes), String> {
+    let request = Request::builder().uri(target).header(HOST, "localhost");
+    let request = match post {
+        None => request.body(Full::default()),
+        Some(Post { json, authorization }) => {
+            let request = request.method(Method::POST).header(CONTENT_TYPE, "application/json");
+            let request =
+                authorization.into_iter().fold(request, |request, value| request.header(AUTHORIZATION, value));
+            request.body(Full::new(Bytes::from(json)))
+        }
+    };
+    let request = request.map_err(|error| error.to_string())?;
+    match agent {
+        ListenAddr::Tcp(addr) => exchange(Async::<TcpStream>::connect(*addr).await, request).await,
+        ListenAddr::Unix(socket) => exchange(Async::<UnixStream>::connect(&socket.path).await, request).await,
+    }
+}
+
+/// Sends a request on a stream, if it is connected.
+async fn exchange<S>(connected: io::Result<S>, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), String>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let stream = connected.map_err(|error| format!("cannot be reached: {error}"))?;
-    let request = Request::get(target).header(HOST, "localhost").body(Empty::<Bytes>::new());
-    let request = request.map_err(|error| error.to_string())?;
     let failed = |error: Box<dyn Error + Send + Sync>| format!("does not answer as an agent's admin address: {error}");
     let (mut sender, connection) =
         http1::handshake(FuturesIo::new(stream)).await.map_err(|error| failed(error.into()))?;

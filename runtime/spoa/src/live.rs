@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use spoa_reputation::{Asked, Library};
 use spoa_runtime::{ListenAddr, Page, PageAnswer, PageRequest};
 
+use crate::bans::ServedBans;
 use crate::cli;
 use crate::explanation::Explanation;
 use crate::http;
@@ -14,7 +15,7 @@ pub(crate) const PATH: &str = "/verdict";
 
 /// Serves the verdict on one address as JSON, with the lists that are in use.
 #[derive(Debug)]
-pub(crate) struct VerdictPage(pub(crate) Library);
+pub(crate) struct VerdictPage(pub(crate) Library, pub(crate) Option<ServedBans>);
 
 impl Page for VerdictPage {
     fn get(&self, request: &PageRequest<'_>) -> PageAnswer {
@@ -23,7 +24,8 @@ impl Page for VerdictPage {
             Err(error) => return PageAnswer::bad_query(&error),
         };
         let (asked, address) = asked;
-        let explanation = match Explanation::of(&self.0.edition(), &asked, address) {
+        let bans = self.1.as_ref().map(ServedBans::store);
+        let explanation = match Explanation::of(&self.0.edition(), bans, &asked, address) {
             Ok(explanation) => explanation,
             Err(error) => return PageAnswer::bad_query(&error.to_string()),
         };

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod bans;
 mod capture;
 mod check;
 mod cli;
@@ -41,6 +42,7 @@ use spoa_reputation::{Library, ListScores, Observer};
 use spoa_runtime::text::Escaped;
 use spoa_runtime::{Agent, Heartbeat, Source};
 
+use bans::ServedBans;
 use cli::{Cli, Command, Given};
 use live::VerdictPage;
 use probe::TestNotify;
@@ -72,6 +74,9 @@ fn main() -> ExitCode {
     };
     let result = match &cli.command {
         None => serve(&cli.given),
+        Some(Command::Allow(args)) => bans::allow(args),
+        Some(Command::Ban(args)) => bans::ban(args),
+        Some(Command::Bans(args)) => bans::list(args),
         Some(Command::Check(args)) => check::check(args),
         Some(Command::Doctor(args)) => doctor::doctor(args),
         Some(Command::Generate { what }) => what.text().map_err(Failure::from).and_then(print),
@@ -80,6 +85,7 @@ fn main() -> ExitCode {
             probe::run(agent, notify.as_ref(), *timeout)
         }
         Some(Command::Top { agent, interval: Time(interval), once }) => top::run(agent, *interval, *once),
+        Some(Command::Unban(args)) => bans::unban(args),
         Some(Command::Validate { lists, user }) => validate::validate(lists, user.as_deref()),
     };
     match result {
@@ -161,7 +167,7 @@ fn serve(given: &Given) -> Result<(), Failure> {
     let agent = agent.page(status::PATH, Arc::new(StatusPage));
     let (verdicts, _flush_verdicts) = options.verdict_log()?.unzip();
     let (capture, _flush_capture) = options.capture()?.unzip();
-    let start = |mut agent: Agent, source: Arc<dyn Source>, library: Option<Library>| {
+    let start = |mut agent: Agent, source: Arc<dyn Source>, library: Option<Library>, bans: Option<ServedBans>| {
         if let Some(verdicts) = verdicts.clone() {
             agent = agent.metrics(verdicts);
         }
@@ -173,25 +179,31 @@ fn serve(given: &Given) -> Result<(), Failure> {
         if let Some(library) = &library {
             reload::log_lists(library);
         }
+        bans.iter().for_each(ServedBans::warn_of_unused);
         let logs = Logs { log, verdicts: verdicts.clone(), capture };
-        signals.handle(logs, heartbeat, given.clone(), options.clone(), library)?;
+        signals.handle(logs, heartbeat, given.clone(), options.clone(), library, bans)?;
         systemd::ready();
         Ok::<_, Failure>(server)
     };
     let served = if options.has_lists() {
         let library = Library::open(options.reputation())?;
         let recent = Arc::<Recent>::default();
+        let bans = options.bans(&library)?;
+        let agent = bans.iter().fold(agent, |agent, bans| bans.serve(agent));
         let agent = agent
-            .page(live::PATH, Arc::new(VerdictPage(library.clone())))
+            .page(live::PATH, Arc::new(VerdictPage(library.clone(), bans.clone())))
             .page(status::DATA_PATH, Arc::new(StatusData::of_lists(library.clone(), recent.clone())));
-        let server = start(agent, Arc::new(library.clone()), Some(library.clone()))?;
+        let server = start(agent, Arc::new(library.clone()), Some(library.clone()), bans.clone())?;
         let verdicts = verdicts.map(|verdicts| -> Arc<dyn Observer> { verdicts });
         let recent = options.first_admin().map(|_| -> Arc<dyn Observer> { recent });
-        server.run(verdicts.into_iter().chain(recent).fold(ListScores::new(library), ListScores::observed_by))
+        let scores = verdicts.into_iter().chain(recent).fold(ListScores::new(library), ListScores::observed_by);
+        let served = server.run(scores);
+        bans.iter().for_each(|bans| bans.store().close());
+        served
     } else {
         let scores = options.random();
         let agent = agent.page(status::DATA_PATH, Arc::<StatusData>::default());
-        start(agent, scores.metrics(), None)?.run(scores)
+        start(agent, scores.metrics(), None, None)?.run(scores)
     };
     systemd::flush();
     Ok(served?)

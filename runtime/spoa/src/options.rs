@@ -12,7 +12,7 @@ use spoa_runtime::{Capabilities, ListenAddr, connection_limits};
 use crate::capture;
 use crate::log::{Format, Level};
 use crate::tables;
-use crate::values::{Capability, Folder, Number, Percent, Port, Positive, Time, Whole, text, texts};
+use crate::values::{Capability, FilePath, Folder, Number, Percent, Port, Positive, Time, Whole, text, texts};
 use crate::verdict_log::{Target, Which};
 
 /// The size of captures, in bytes.
@@ -113,10 +113,18 @@ macro_rules! options {
 
             /// Address for the status page /, /healthz, /readyz, /metrics and /verdict over HTTP, in the form of --listen; repeatable
             ///
-            /// Everyone who can connect is answered.
+            /// Everyone who can connect is answered. Bans can be changed over a unix socket by everyone who can connect, and over TCP
+            /// with the token of --admin-token-file.
             #[arg(long, value_name = "ADDR")]
             #[serde(deserialize_with = "texts")]
             admin: Option<Vec<ListenAddr>>,
+
+            /// File with the token that allows to change bans over TCP, with "Authorization: Bearer TOKEN" [default: not allowed]
+            ///
+            /// A line of 16 characters or more. There is no encryption: use it on networks that are trusted, or behind a TLS proxy.
+            #[arg(long, value_name = "FILE")]
+            #[serde(deserialize_with = "text")]
+            admin_token_file: Option<FilePath>,
 
             /// Threads that serve connections, at most one per processor [default: one per processor]
             ///
@@ -170,6 +178,19 @@ macro_rules! options {
             #[arg(long, value_name = "NUMBER")]
             #[serde(deserialize_with = "text")]
             default_score: Option<Percent>,
+
+            /// File that keeps the bans of "spoa ban" across restarts; without it there are no bans
+            ///
+            /// Bans count for the list that they name, by default the lists "bans" (score 0) and "allowed", which this option adds
+            /// if they are not configured. A list in the configuration file needs no path then. Each agent needs a file of its own.
+            #[arg(long, value_name = "FILE")]
+            #[serde(deserialize_with = "text")]
+            bans: Option<FilePath>,
+
+            /// Bans that are possible [default: 1000000]
+            #[arg(long, value_name = "NUMBER")]
+            #[serde(deserialize_with = "text")]
+            bans_max: Option<Positive>,
 
             /// File for a JSON line per verdict, or - for standard error; reopened at SIGUSR2 and SIGHUP [default: no log]
             ///
@@ -292,9 +313,9 @@ macro_rules! with_limits {
     ($do:ident options { $($(#[$details:meta])* $limit:ident $(($short:ident))?: $type:ty = $default:tt $unit:ident,
        $range:expr, $summary:literal $(, $note:literal)?;)* } $($others:tt)*) => {
         $do! {
-            fixed: log_level, log_format, silence_warning, port, listen, admin, workers, capability, delay, frames, seed, drain, grace,
+            fixed: log_level, log_format, silence_warning, port, listen, admin, admin_token_file, workers, capability, delay, frames, seed, drain, grace,
                 verdict_log, verdict_log_which, verdict_log_sample, verdict_log_rate,
-                capture, capture_max,
+                capture, capture_max, bans, bans_max,
                 $($limit,)* connections_max, total_in_flight_max, total_bytes_max;
             fixed flags: debug, no_watch;
             live: lists, message_rules, policies, default_score, max_shrink
@@ -330,9 +351,12 @@ impl Options {
         each_field!(or)
     }
 
-    /// Makes the paths of the verdict log and of captures relative to a folder.
-    pub(crate) fn outputs_below(&mut self, folder: &Path) {
+    /// Makes the paths of other files than lists relative to a folder.
+    pub(crate) fn files_below(&mut self, folder: &Path) {
         if let Some(Folder(path)) = &mut self.capture {
+            *path = folder.join(&path);
+        }
+        for FilePath(path) in self.bans.iter_mut().chain(&mut self.admin_token_file) {
             *path = folder.join(&path);
         }
         if let Some(Target::File(path)) = &mut self.verdict_log {
@@ -367,6 +391,7 @@ impl Options {
         if self.capture_max.is_some() && self.capture.is_none() {
             return Err("capture-max has no effect without capture".into());
         }
+        self.check_bans()?;
         self.check_needs_lists()?;
         let capabilities = self.capability.as_deref().unwrap_or_default();
         if capabilities.len() > 1 && capabilities.iter().any(|Capability(one)| *one == Capabilities::NONE) {
@@ -391,6 +416,27 @@ impl Options {
         ];
         match details.iter().find(|(_, is_given)| *is_given && self.verdict_log.is_none()) {
             Some((name, _)) => Err(format!("{name} has no effect without verdict-log")),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that nothing that is for bans is given without them.
+    fn check_bans(&self) -> Result<(), String> {
+        if self.bans.is_some() {
+            let is_unix = |addr: &ListenAddr| matches!(addr, ListenAddr::Unix(_));
+            let can_change = self.admin.iter().flatten().any(|addr| is_unix(addr) || self.admin_token_file.is_some());
+            return if can_change {
+                Ok(())
+            } else {
+                Err("nobody can change the bans: add a unix socket to admin, or a TCP address and admin-token-file"
+                    .into())
+            };
+        }
+        if self.bans_max.is_some() || self.admin_token_file.is_some() {
+            return Err("bans-max and admin-token-file have no effect without bans".into());
+        }
+        match self.lists.iter().flatten().find(|list| list.path.is_none()) {
+            Some(list) => Err(format!("the list {} needs a path: only with bans a list may have none", list.name)),
             None => Ok(()),
         }
     }
@@ -422,9 +468,15 @@ impl Options {
         self.admin.as_ref()?.first().cloned()
     }
 
-    /// True if scores come from lists, false if they are random.
+    /// Returns the admin address on which bans can be changed: the first unix socket or, if there is none, the first address.
+    pub(crate) fn admin_of_bans(&self) -> Option<ListenAddr> {
+        let unix = self.admin.iter().flatten().find(|addr| matches!(addr, ListenAddr::Unix(_)));
+        unix.cloned().or_else(|| self.first_admin())
+    }
+
+    /// True if scores come from lists or bans, false if they are random.
     pub(crate) fn has_lists(&self) -> bool {
-        self.lists.as_ref().is_some_and(|lists| !lists.is_empty())
+        self.bans.is_some() || self.lists.as_ref().is_some_and(|lists| !lists.is_empty())
     }
 }
 
@@ -470,8 +522,8 @@ mod tests {
         let made = |options: &Options| {
             let agent = options.listen(options.agent());
             let verdicts = options.verdict_settings();
-            let size = options.capture_size();
-            format!("{agent:?} {:?} {:?} {verdicts:?} {size}", options.reputation(), options.random())
+            let (size, bans) = (options.capture_size(), options.bans_max());
+            format!("{agent:?} {:?} {:?} {verdicts:?} {size} {bans}", options.reputation(), options.random())
         };
         let mut told = 0;
         for arg in Only::command().get_arguments() {
@@ -482,7 +534,7 @@ mod tests {
             assert_eq!(made(&given), made(&options(&[])), "{help}");
             told += 1;
         }
-        assert_eq!(told, 23, "the number of options with a default in their help");
+        assert_eq!(told, 24, "the number of options with a default in their help");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use spoa_reputation::{Change, FileAccess, Library, Watch};
 use spoa_runtime::Heartbeat;
 use spoa_runtime::text::{Count, Span};
 
+use crate::bans::ServedBans;
 use crate::capture::Capture;
 use crate::cli::Given;
 use crate::log::Log;
@@ -86,11 +87,12 @@ impl Signals {
         given: Given,
         started: Options,
         library: Option<Library>,
+        bans: Option<ServedBans>,
     ) -> io::Result<()> {
         // More than one SIGHUP that waits would load the same files again.
         let (hangups, waiting) = bounded(1);
         let loading = Loading::default();
-        let loader = Loader { given, started, library, hangups: waiting, loading: loading.clone() };
+        let loader = Loader { given, started, library, bans, hangups: waiting, loading: loading.clone() };
         thread::Builder::new().name("spoa-lists".into()).spawn(move || loader.run())?;
         let Self(signals) = self;
         let body = move || smol::block_on(handle_signals(signals, &logs, &heartbeat, &hangups, &loading));
@@ -218,6 +220,7 @@ struct Loader {
     /// The options of the start.
     started: Options,
     library: Option<Library>,
+    bans: Option<ServedBans>,
     /// A SIGHUP was received.
     hangups: Receiver<()>,
     loading: Loading,
@@ -298,6 +301,7 @@ impl Loader {
             Some(library) if options.has_lists() => match library.replace(options.reputation()) {
                 Ok(change) => {
                     report(library, &change);
+                    self.bans.iter().for_each(ServedBans::warn_of_unused);
                     let generation = change.generation;
                     match change.failed.len() {
                         0 => tracing::info!(generation, "SIGHUP: generation {generation} of the lists is in use"),

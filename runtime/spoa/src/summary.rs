@@ -31,8 +31,11 @@ pub(crate) fn log_refused(list: &List, error: &str) {
 /// Returns the size, age and faults of a list in one line.
 fn summary(list: &List) -> String {
     let (name, prefixes) = (&list.config().name, Count(list.prefixes(), "prefix"));
-    let Some(written) = list.written() else { return format!("list {name}: not loaded yet") };
     let shadow = if list.config().shadow { ", in shadow mode" } else { "" };
+    let Some(written) = list.written() else {
+        let state = if list.config().path.is_some() { "not loaded yet" } else { "has bans only" };
+        return format!("list {name}: {state}{shadow}");
+    };
     let mut text = format!("list {name}: {prefixes}{shadow}, written {} ago", age(written, SystemTime::now()));
     if let Some((number, error)) = list.bad().next() {
         let count = Count(list.bad_lines(), "bad line");

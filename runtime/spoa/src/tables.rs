@@ -56,7 +56,7 @@ struct ListTable(ListConfig);
 #[serde(deny_unknown_fields)]
 struct ListKeys {
     name: String,
-    path: PathBuf,
+    path: Option<PathBuf>,
     #[serde(default, deserialize_with = "text")]
     format: Option<Format>,
     #[serde(default, deserialize_with = "text")]
@@ -113,7 +113,7 @@ impl TryFrom<ListKeys> for ListTable {
             max_cover,
             ..
         } = keys;
-        if name.is_empty() || path.as_os_str().is_empty() {
+        if name.is_empty() || path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
             return Err("a list needs a name and a path".into());
         }
         let reading = Reading {
@@ -132,7 +132,7 @@ impl TryFrom<ListKeys> for ListTable {
         let percent = |max: Option<Percent>| max.map(|Percent(max)| max);
         Ok(Self(ListConfig {
             name,
-            path: Some(path),
+            path,
             reading,
             score,
             category,

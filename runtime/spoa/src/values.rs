@@ -91,6 +91,18 @@ impl FromStr for Percent {
     }
 }
 
+/// A file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FilePath(pub(crate) PathBuf);
+
+impl FromStr for FilePath {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        if text.is_empty() { Err("expected a file") } else { Ok(Self(text.into())) }
+    }
+}
+
 /// A folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Folder(pub(crate) PathBuf);

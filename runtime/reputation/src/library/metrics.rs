@@ -84,7 +84,9 @@ impl Source for Library {
         families.gauge("lists_generation", help, edition.generation)?;
         for Row { name, help, unit, value } in &ROWS {
             let label = |list: &List| [("list", list.config().name.clone())];
-            let values = edition.lists.iter().filter_map(|list| Some((label(list), value(list, &state)?)));
+            // Those without a file have bans only, which are counted elsewhere.
+            let lists = edition.lists.iter().filter(|list| list.config().path.is_some());
+            let values = lists.filter_map(|list| Some((label(list), value(list, &state)?)));
             families.gauges(&format!("list_{name}"), help, *unit, values)?;
         }
         let help = "Configurations that could not be used at a SIGHUP, so that the previous one stayed in use.";

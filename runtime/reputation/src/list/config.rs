@@ -65,7 +65,7 @@ impl ListConfig {
     }
 
     /// Returns the highest percentage of the globally routable addresses that one of its prefixes may cover.
-    pub(crate) fn prefix_cover_max(&self) -> f64 {
+    pub fn prefix_cover_max(&self) -> f64 {
         self.max_cover.map_or(PREFIX_COVER_MAX, f64::from)
     }
 

@@ -5,24 +5,30 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use spoa_reputation::{Config, MessageRule, RandomScores, Scores};
+use spoa_bans::{BanStore, SystemClock};
+use spoa_reputation::{Config, Library, MessageRule, RandomScores, Scores};
 use spoa_runtime::text::Count;
 use spoa_runtime::{Agent, Capabilities, ConnectionConfig, LimitValue, ListenAddr, connection_limits};
 
 use super::Options;
-use crate::VERSION;
+use crate::bans::{self, ServedBans, Token};
 use crate::capture::{self, Capture};
 use crate::files;
 use crate::log::{Flush, Level, Log};
-use crate::values::{Capability, Folder, Percent, Positive, Time};
+use crate::values::{Capability, FilePath, Folder, Percent, Positive, Time};
 use crate::verdict_log::{self, VerdictLog};
+use crate::{Failure, VERSION};
 
 impl Options {
     /// Returns the lists and message rules.
     pub(crate) fn reputation(&self) -> Config {
         let defaults = Config::default();
+        let mut lists = self.lists.clone().unwrap_or_default();
+        if self.bans.is_some() {
+            bans::add_lists(&mut lists);
+        }
         Config {
-            lists: self.lists.clone().unwrap_or_default(),
+            lists,
             default_score: self.default_score.map_or(defaults.default_score, |Percent(score)| score.into()),
             max_shrink: self.max_shrink.map_or(defaults.max_shrink, |Percent(max)| max),
             message_rules: self.message_rules.clone().unwrap_or(defaults.message_rules),
@@ -58,6 +64,22 @@ impl Options {
     pub(crate) fn capture(&self) -> Result<Option<(Arc<Capture>, capture::Flush)>, String> {
         let Some(Folder(folder)) = &self.capture else { return Ok(None) };
         Capture::start(folder, self.capture_size()).map(Some)
+    }
+
+    /// Loads the bans and begins to serve them, if there are any to keep.
+    ///
+    /// # Errors
+    /// The file of the bans or of the token cannot be used.
+    pub(crate) fn bans(&self, library: &Library) -> Result<Option<ServedBans>, Failure> {
+        let Some(FilePath(path)) = &self.bans else { return Ok(None) };
+        let token = self.admin_token_file.as_ref().map(|FilePath(path)| Token::read(path)).transpose();
+        let settings = spoa_bans::Settings { path: path.clone(), max: self.bans_max() };
+        let store = BanStore::open(&settings, library.clone(), Box::new(SystemClock))?;
+        Ok(Some(ServedBans::new(store, library.clone(), token.map_err(Failure::Usage)?)))
+    }
+
+    pub(super) fn bans_max(&self) -> usize {
+        self.bans_max.map_or(BANS_MAX, Positive::size)
     }
 
     pub(super) fn capture_size(&self) -> u64 {
@@ -205,6 +227,9 @@ impl Options {
 
 /// The port of HAProxy's example agent.
 const PORT: u16 = 12345;
+
+/// The default of [`Options::bans_max`].
+const BANS_MAX: usize = 1_000_000;
 
 /// The default of [`Options::verdict_log_rate`].
 const VERDICTS_PER_SECOND: u64 = 100;

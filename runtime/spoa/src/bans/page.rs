@@ -1,0 +1,182 @@
+//! The page `/bans`: GET lists bans, POST changes them.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use spoa_bans::{ALLOWED, Action, BANS, BanStore, Cursor, Record, Report};
+use spoa_reputation::{Edition, Library};
+use spoa_runtime::{Agent, Families, Page, PageAnswer, PagePost, PageRequest, PageStatus, Source, Transport};
+
+use super::changes::ChangesPage;
+use super::token::Token;
+use super::{CHANGES_PATH, PATH};
+use crate::cli;
+use spoa_runtime::text::Count;
+
+/// The bans of this agent, as they are served. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct ServedBans(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: BanStore,
+    library: Library,
+    /// The token for changes over TCP; without it they are refused.
+    token: Option<Token>,
+}
+
+/// The number of bans in an answer: by default, and at most.
+const LIMITS: (usize, usize) = (1000, 10_000);
+
+/// The answer to changes.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Changed {
+    #[serde(flatten)]
+    pub(crate) report: Report,
+    /// Messages whose policy does not select a list that was changed: the list and the message.
+    pub(crate) unused: Vec<(String, String)>,
+}
+
+impl ServedBans {
+    pub(crate) fn new(store: BanStore, library: Library, token: Option<Token>) -> Self {
+        Self(Arc::new(Inner { store, library, token }))
+    }
+
+    pub(crate) fn store(&self) -> &BanStore {
+        &self.0.store
+    }
+
+    /// Adds the pages and metrics of bans to an agent.
+    pub(crate) fn serve(&self, agent: Agent) -> Agent {
+        let changes = ChangesPage(self.clone());
+        agent.page(PATH, Arc::new(self.clone())).page(CHANGES_PATH, Arc::new(changes)).metrics(Arc::new(self.clone()))
+    }
+
+    /// Logs lists that have bans and are not configured.
+    pub(crate) fn warn_of_unused(&self) {
+        let edition = self.0.library.edition();
+        let lists = self.store().lists().into_iter();
+        for (list, bans) in lists.filter(|(list, _)| edition.lists.iter().all(|known| known.config().name != *list)) {
+            let count = Count(bans, "ban");
+            tracing::warn!(
+                list,
+                bans,
+                "{count} of the list {list} without effect, because no list of this name is configured"
+            );
+        }
+    }
+
+    /// Returns the reason why a request may change nothing, if it may not.
+    fn refusal(&self, request: &PagePost<'_>) -> Option<PageAnswer> {
+        match (request.transport(), &self.0.token) {
+            (Transport::Unix, _) => None,
+            (Transport::Tcp, None) => Some(PageAnswer::refused(
+                PageStatus::Forbidden,
+                "bans can be changed over a unix socket only: use one of the admin addresses, or configure admin-token-file",
+            )),
+            (Transport::Tcp, Some(token)) if request.bearer().is_some_and(|given| token.is(given)) => None,
+            (Transport::Tcp, Some(_)) => Some(PageAnswer::refused(
+                PageStatus::Unauthorized,
+                "the token is missing or wrong: expected the header \"Authorization: Bearer TOKEN\"",
+            )),
+        }
+    }
+}
+
+impl Page for ServedBans {
+    fn get(&self, request: &PageRequest<'_>) -> PageAnswer {
+        let query = match Query::parse(request.query()) {
+            Ok(query) => query,
+            Err(reason) => return PageAnswer::bad_query(&reason),
+        };
+        let page = self.store().page(query.after.as_ref(), query.list.as_deref(), query.address, query.limit);
+        json(&page)
+    }
+
+    fn post(&self, request: &PagePost<'_>) -> PageAnswer {
+        if let Some(refusal) = self.refusal(request) {
+            return refusal;
+        }
+        let records: Vec<Record<'_>> = match serde_json::from_slice(request.body()) {
+            Ok(records) => records,
+            Err(error) => return PageAnswer::bad_query(&format!("expected an array of changes: {error}")),
+        };
+        let unused = unused(&self.0.library.edition(), &records);
+        let report = self.store().apply(records);
+        json(&Changed { report, unused })
+    }
+}
+
+/// Returns the messages whose policy does not select a list that is to be changed: the list and the message.
+fn unused(edition: &Edition, records: &[Record<'_>]) -> Vec<(String, String)> {
+    let mut lists: Vec<_> = records.iter().filter_map(list_of).collect();
+    lists.sort_unstable();
+    lists.dedup();
+    let mut unused = Vec::new();
+    for rule in &edition.config.message_rules {
+        let Some(selected) = rule.policy().lists.as_ref() else { continue };
+        let missing = lists.iter().filter(|list| selected.iter().all(|name| name != *list));
+        unused.extend(missing.map(|list| ((*list).to_owned(), rule.message().to_owned())));
+    }
+    unused
+}
+
+/// Returns the list that a change adds to.
+fn list_of<'r>(record: &'r Record<'_>) -> Option<&'r str> {
+    let default = match record.action {
+        Action::Ban => BANS,
+        Action::Allow => ALLOWED,
+        Action::Remove => return None,
+    };
+    Some(record.list.as_deref().unwrap_or(default))
+}
+
+pub(super) fn json(answer: &impl Serialize) -> PageAnswer {
+    PageAnswer::json(serde_json::to_string(answer).expect("it has no maps, whose keys could be no strings") + "\n")
+}
+
+/// The query of the list of bans.
+struct Query {
+    list: Option<String>,
+    address: Option<IpAddr>,
+    after: Option<Cursor>,
+    limit: usize,
+}
+
+impl Query {
+    fn parse(query: &str) -> Result<Self, String> {
+        let (mut list, mut address, mut limit) = (None, None, LIMITS.0);
+        let (mut after, mut after_list) = (None, None);
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*key {
+                "list" => list = Some(value.into_owned()),
+                "address" => address = Some(cli::address(&value)?.to_canonical()),
+                "after" => after = Some(value.parse()?),
+                "after-list" => after_list = Some(value.into_owned()),
+                "limit" => {
+                    let number = value.parse().ok().filter(|number| (1..=LIMITS.1).contains(number));
+                    limit = number.ok_or_else(|| format!("limit has to be a number from 1 to {}", LIMITS.1))?;
+                }
+                _ => {
+                    return Err(
+                        "expected ?list=, &address=, &limit=, &after= with &after-list=, or none of them".into()
+                    );
+                }
+            }
+        }
+        let after = match (after, after_list) {
+            (Some(address), Some(list)) => Some(Cursor { address, list }),
+            (None, None) => None,
+            _ => return Err("after and after-list need each other".into()),
+        };
+        Ok(Self { list, address, after, limit })
+    }
+}
+
+impl Source for ServedBans {
+    fn write(&self, families: &mut Families<'_>) -> fmt::Result {
+        self.store().write(families)
+    }
+}

@@ -1,0 +1,292 @@
+//! Bans against a model: after a crash at any byte of the journal, after damage, and while clocks change.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use spoa_bans::{Action, Address, BanStore, Clock, Moment, Record, Settings};
+use spoa_reputation::{Config, Library, ListConfig};
+use spoa_tests::folder::Folder;
+
+/// Clocks that the test sets, in milliseconds.
+#[derive(Clone, Debug, Default)]
+struct TestClock(Arc<Times>);
+
+#[derive(Debug, Default)]
+struct Times {
+    boot: AtomicU64,
+    wall: AtomicU64,
+    boots: AtomicU64,
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Moment {
+        Moment { boot: self.0.boot.load(Ordering::Relaxed), wall: self.0.wall.load(Ordering::Relaxed) }
+    }
+
+    fn boot_id(&self) -> String {
+        self.0.boots.load(Ordering::Relaxed).to_string()
+    }
+}
+
+/// The start of the clock of the day.
+const START: u64 = 1_700_000_000_000;
+
+impl TestClock {
+    fn new() -> Self {
+        let clock = Self::default();
+        clock.0.wall.store(START, Ordering::Relaxed);
+        clock.0.boot.store(5_000, Ordering::Relaxed);
+        clock
+    }
+
+    fn advance(&self, millis: u64) {
+        self.0.boot.fetch_add(millis, Ordering::Relaxed);
+        self.0.wall.fetch_add(millis, Ordering::Relaxed);
+    }
+}
+
+fn library() -> Library {
+    let list = |name: &str, allow| ListConfig { name: name.into(), allow, ..ListConfig::default() };
+    let lists = vec![list("bans", false), list("allowed", true), list("ssh", false)];
+    Library::open(Config { lists, ..Config::default() }).expect("lists without a file are valid")
+}
+
+fn open(path: &Path, clock: &TestClock) -> BanStore {
+    let settings = Settings { path: path.to_owned(), max: 1000 };
+    BanStore::open(&settings, library(), Box::new(clock.clone())).expect("the journal can be used")
+}
+
+/// Bans as the list, the score, the reason and the end of each prefix.
+type Content = BTreeMap<(String, String), (Option<u8>, String, Option<u64>)>;
+
+fn content(store: &BanStore) -> Content {
+    let page = store.page(None, None, None, usize::MAX);
+    let each = page.bans.into_iter().map(|ban| {
+        let list = ban.list.expect("each has a list").into_owned();
+        ((ban.address.0.to_string(), list), (ban.score, ban.reason.into_owned(), ban.until.map(|until| until.0)))
+    });
+    each.collect()
+}
+
+/// A change of one of a few prefixes.
+fn record() -> impl Strategy<Value = Record<'static>> {
+    let address =
+        prop::sample::select(vec!["192.0.2.1", "192.0.2.0/24", "198.51.100.7", "2001:db8::1", "2001:db8::/48"]);
+    let action = prop_oneof![4 => Just(Action::Ban), 1 => Just(Action::Allow), 2 => Just(Action::Remove)];
+    let (list, score) = (option::of(Just("ssh")), option::of(0_u8..=100));
+    let (seconds, reason) = (option::of(1_u32..100), prop::sample::select(vec!["", "scans", "\"\n\u{1b}[2J", "ä"]));
+    (address, action, list, score, seconds, reason).prop_map(|(address, action, list, score, seconds, reason)| {
+        let Address(prefix) = address.parse().expect("it is a prefix");
+        let list =
+            list.or((action == Action::Remove).then_some("bans")).filter(|_| action != Action::Allow).map(Into::into);
+        let seconds = seconds.filter(|_| action != Action::Remove).map(f64::from);
+        Record { list, score, seconds, reason: reason.into(), ..Record::new(action, prefix) }
+    })
+}
+
+/// Applies changes one by one. Returns the content after each, with the size of the journal.
+fn apply_each(path: &Path, clock: &TestClock, records: &[Record<'static>]) -> Vec<(u64, Content)> {
+    let store = open(path, clock);
+    let len = || fs::metadata(path).expect("the journal is there").len();
+    let mut states = vec![(len(), content(&store))];
+    for record in records {
+        let report = store.apply([record.clone()]);
+        assert!(report.refused.is_empty() && report.unsaved.is_none(), "{report:?}");
+        states.push((len(), content(&store)));
+        clock.advance(1);
+    }
+    states
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2))]
+
+    /// A crash at any byte loses no change whose line was complete, and undoes no other.
+    #[test]
+    fn a_journal_that_ends_anywhere_has_every_complete_change(records in vec(record(), 3..7)) {
+        let (folder, clock) = (Folder::with(&[]), TestClock::new());
+        let states = apply_each(&folder.path("bans"), &clock, &records);
+        let bytes = fs::read(folder.path("bans")).expect("the journal is there");
+        for len in 0..=bytes.len() {
+            // Without its line break a line is complete already.
+            let after = states.iter().rev().find(|(size, _)| *size <= len as u64 + 1);
+            let wanted = after.map(|(_, content)| content.clone()).unwrap_or_default();
+            folder.write("cut", &bytes[..len]);
+            let store = open(&folder.path("cut"), &clock);
+            prop_assert_eq!(content(&store), wanted, "{} bytes", len);
+            if len % 8 > 0 {
+                continue;
+            }
+            // And it can be written to.
+            let ban = Record { list: Some("ssh".into()), ..Record::new(Action::Ban, "203.0.113.9".parse::<Address>().expect("an address").0) };
+            prop_assert_eq!(store.apply([ban]).added, 1);
+            let before = content(&store);
+            drop(store);
+            prop_assert_eq!(content(&open(&folder.path("cut"), &clock)), before, "{} bytes, opened again", len);
+        }
+    }
+
+    /// A damaged byte costs the lines that it is in, and the damaged file is kept.
+    #[test]
+    fn a_damaged_byte_costs_one_change_or_two(
+        records in vec(record(), 3..12), at in any::<prop::sample::Index>(), bit in 0_u8..8
+    ) {
+        let (folder, clock) = (Folder::with(&[]), TestClock::new());
+        let mut distinct = BTreeMap::new();
+        for (number, record) in records.into_iter().enumerate() {
+            let address = format!("192.0.2.{number}").parse::<Address>().expect("an address");
+            distinct.insert(number, Record { address, action: Action::Ban, list: None, ..record });
+        }
+        let records: Vec<_> = distinct.into_values().collect();
+        let states = apply_each(&folder.path("bans"), &clock, &records);
+        let mut bytes = fs::read(folder.path("bans")).expect("the journal is there");
+        // Not the first line, without which the file is none of bans if nothing else is in it, nor the last byte.
+        let at = 60 + at.index(bytes.len() - 61);
+        bytes[at] ^= 1_u8 << bit;
+        folder.write("bans", &bytes);
+        let store = open(&folder.path("bans"), &clock);
+        let (found, all) = (content(&store), &states.last().expect("there are states").1);
+        prop_assert!(found.len() + 2 >= all.len(), "{} of {}", found.len(), all.len());
+        prop_assert!(found.iter().all(|(key, ban)| all.get(key) == Some(ban)), "{:?}", found);
+    }
+}
+
+/// A step of a sequence in which clocks change.
+#[derive(Clone, Debug)]
+enum Step {
+    Change(Record<'static>),
+    /// Time passes, in seconds.
+    Wait(u64),
+    /// The clock of the day is set to another time, in seconds later or earlier.
+    Set(i64),
+    /// The agent restarts.
+    Restart,
+    /// The system restarts.
+    Reboot,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => record().prop_map(Step::Change),
+        2 => (0_u64..40).prop_map(Step::Wait),
+        1 => (-50_i64..50).prop_map(Step::Set),
+        1 => Just(Step::Restart),
+        1 => Just(Step::Reboot),
+    ]
+}
+
+/// The ends of bans in the model, in milliseconds: since the start of the system, on the clock of the day, and the whole time.
+type Ends = BTreeMap<(String, String), (u64, u64, u64)>;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// A ban ends after its time, however the clock of the day is set; after a restart of the system, by that clock.
+    #[test]
+    fn bans_end_by_the_clock_that_nobody_sets(steps in vec(step(), 1..25)) {
+        let (folder, clock) = (Folder::with(&[]), TestClock::new());
+        let path = folder.path("bans");
+        let mut store = Some(open(&path, &clock));
+        // The end of each ban on both clocks, and those without an end.
+        let (mut ends, mut endless) = (Ends::new(), BTreeMap::new());
+        for step in steps {
+            match step {
+                Step::Change(record) => {
+                    let now = clock.now();
+                    let open = store.as_ref().expect("it is open");
+                    let report = open.apply([record.clone()]);
+                    prop_assert!(report.refused.is_empty(), "{:?}", report);
+                    let address = record.address.0.to_string();
+                    let list = record.list.as_deref().unwrap_or(if record.action == Action::Allow { "allowed" } else { "bans" });
+                    let key = (address.clone(), list.to_owned());
+                    if record.action == Action::Remove {
+                        let is_removed = |(of, list): &(String, String)| {
+                            *of == address && record.list.as_deref().map_or(list != "allowed", |wanted| wanted == list)
+                        };
+                        ends.retain(|key, _| !is_removed(key));
+                        endless.retain(|key, ()| !is_removed(key));
+                    } else {
+                        ends.remove(&key);
+                        endless.remove(&key);
+                        match record.seconds {
+                            Some(seconds) => {
+                                let millis = seconds as u64 * 1000;
+                                ends.insert(key, (now.boot + millis, now.wall + millis, millis));
+                            }
+                            None => _ = endless.insert(key, ()),
+                        }
+                    }
+                }
+                Step::Wait(seconds) => clock.advance(seconds * 1000),
+                Step::Set(seconds) => {
+                    let wall = clock.0.wall.load(Ordering::Relaxed);
+                    clock.0.wall.store(wall.saturating_add_signed(seconds * 1000), Ordering::Relaxed);
+                }
+                Step::Restart => {}
+                Step::Reboot => {
+                    drop(store.take());
+                    let now = clock.now();
+                    clock.0.boots.fetch_add(1, Ordering::Relaxed);
+                    clock.0.boot.store(3_000, Ordering::Relaxed);
+                    let left = |wall: u64, whole: u64| wall.saturating_sub(now.wall).min(whole);
+                    ends.values_mut().for_each(|(boot, wall, whole)| *boot = 3_000 + left(*wall, *whole));
+                }
+            }
+            // A restart shows the present state without waiting for the thread that removes bans.
+            drop(store.take());
+            let reopened = open(&path, &clock);
+            let boot = clock.now().boot;
+            ends.retain(|_, (end, ..)| *end > boot);
+            let wanted: Vec<_> = ends.keys().chain(endless.keys()).cloned().collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+            let found: Vec<_> = content(&reopened).into_keys().collect();
+            prop_assert_eq!(found, wanted);
+            store = Some(reopened);
+        }
+    }
+}
+
+/// The journal is written anew when it is much longer than necessary, and has the same bans then.
+#[test]
+fn a_long_journal_is_replaced() {
+    let (folder, clock) = (Folder::with(&[]), TestClock::new());
+    let path = folder.path("bans");
+    let store = open(&path, &clock);
+    let ban = |score: u8| {
+        let Address(prefix) = "192.0.2.1".parse().expect("an address");
+        Record { score: Some(score), ..Record::new(Action::Ban, prefix) }
+    };
+    let mut lines = 0;
+    // Until it has become shorter.
+    for round in 0_u64.. {
+        assert!(round < 10_000, "the journal has {lines} lines");
+        let before = fs::metadata(&path).expect("the journal is there").len();
+        lines += store.apply((0..100).map(ban)).replaced;
+        if fs::metadata(&path).expect("the journal is there").len() < before {
+            break;
+        }
+    }
+    let before = content(&store);
+    drop(store);
+    assert_eq!(content(&open(&path, &clock)), before);
+}
+
+/// Files that have something else in them stay what they are.
+#[test]
+fn other_files_are_refused() {
+    let folder = Folder::with(&[("list", "192.0.2.1\n198.51.100.0/24\n".as_bytes())]);
+    let settings = Settings { path: folder.path("list"), max: 10 };
+    let error = BanStore::open(&settings, library(), Box::new(TestClock::new())).expect_err("it is a list").to_string();
+    assert!(error.contains("has something else than bans in it"), "{error}");
+    assert_eq!(fs::read(folder.path("list")).expect("it is there"), b"192.0.2.1\n198.51.100.0/24\n");
+    let open = open(&folder.path("bans"), &TestClock::new());
+    let settings = Settings { path: folder.path("bans"), max: 10 };
+    let error = BanStore::open(&settings, library(), Box::new(TestClock::new())).expect_err("it is in use").to_string();
+    assert!(error.contains("used by another agent"), "{error}");
+    drop(open);
+}
