@@ -159,7 +159,9 @@ impl Admin {
         let failed = || response(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "failed: see the log\n".into());
         let service = service_fn(async |request: Request<Incoming>| {
             let answer = match self.page(request.uri().path()) {
-                Some(page) if *request.method() == Method::POST => post(page, request, transport).await,
+                Some(page) if *request.method() == Method::POST && page.allows_post() => {
+                    post(page, request, transport).await
+                }
                 _ => panic::catch_unwind(AssertUnwindSafe(|| self.answer(&request))).ok(),
             };
             Ok::<_, Infallible>(answer.unwrap_or_else(failed))

@@ -13,8 +13,13 @@ pub trait Page: Debug + Send + Sync + 'static {
     /// Answers a GET request.
     fn get(&self, request: &PageRequest<'_>) -> PageAnswer;
 
+    /// True if the page answers POST requests with [`post`](Self::post). By default it does not.
+    fn allows_post(&self) -> bool {
+        false
+    }
+
     /// Answers a POST request, which may change something. It may block, because it is called on a thread of a pool; several may be
-    /// answered at the same time. By default the method is not allowed.
+    /// answered at the same time.
     ///
     /// The body is JSON of at most 1 MiB. A request that a browser sends for a page of another site does not reach this. Who may
     /// change something is up to the page: see [`PagePost::transport`] and [`PagePost::bearer`].

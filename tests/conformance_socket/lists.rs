@@ -33,7 +33,7 @@ fn spawn(options: &[String]) -> Agent {
 
 /// Sends a NOTIFY with one message, and returns the variables that its ACK sets, as `name=value` in the order of the
 /// actions.
-fn ask(client: &mut Client, message: &[u8]) -> String {
+pub(crate) fn ask(client: &mut Client, message: &[u8]) -> String {
     client.send(&notify(1, 1, &[message.to_vec()]));
     let variables = client.frame().actions().into_iter().map(|action| match action {
         Action::SetVar { scope: 1, name, value } => match value {

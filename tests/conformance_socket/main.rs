@@ -1,6 +1,7 @@
 //! Tests the binary `spoa` over sockets: the rows of the conformance table that apply there, and the properties of the
 //! whole process, such as options, signals, limits, lists, metrics and hostile peers.
 
+mod bans;
 mod capture;
 mod disconnect;
 mod fragments;

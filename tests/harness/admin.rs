@@ -64,6 +64,15 @@ impl Admin {
         }
     }
 
+    /// Sends the bytes of a whole request. Returns everything that arrives, or `None` if the agent ends first.
+    pub fn try_exchange(&self, request: &str) -> Option<String> {
+        let mut stream = UnixStream::connect(self.0.strip_prefix("unix:")?).ok()?;
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+
     /// Waits until a sample of the metrics has the value `wanted`. `name` includes the labels.
     ///
     /// # Panics

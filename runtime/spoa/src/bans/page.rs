@@ -95,6 +95,10 @@ impl Page for ServedBans {
         json(&page)
     }
 
+    fn allows_post(&self) -> bool {
+        true
+    }
+
     fn post(&self, request: &PagePost<'_>) -> PageAnswer {
         if let Some(refusal) = self.refusal(request) {
             return refusal;
