@@ -22,6 +22,7 @@ mod agent_stop;
 mod captured;
 mod disconnect_status;
 mod doctor;
+mod fail2ban;
 mod fleet;
 mod health_check;
 mod idle_connection;
@@ -84,6 +85,7 @@ const SCENARIOS: &[Scenario] = &[
     ("fleet_killed", Needs::Any, fleet::killed),
     ("fleet_hangs", Needs::Any, fleet::hangs),
     ("fleet_reloads", Needs::Any, fleet::reloads),
+    ("fail2ban_bans_and_unbans", Needs::Any, fail2ban::bans_and_unbans),
     ("captured_by_tcpdump", Needs::Any, captured::by_tcpdump),
     ("slow_handler", Needs::Any, slow_handler::beyond_processing_timeout),
     ("slow_handler_cut_off", Needs::Any, slow_handler::beyond_ack_timeout),

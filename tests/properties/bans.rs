@@ -251,7 +251,7 @@ proptest! {
     }
 }
 
-/// The journal is written anew when it is much longer than necessary, and has the same bans then.
+/// The journal is compacted when it is much longer than necessary, and has the same bans then.
 #[test]
 fn a_long_journal_is_replaced() {
     let (folder, clock) = (Folder::with(&[]), TestClock::new());

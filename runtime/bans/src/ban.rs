@@ -81,6 +81,8 @@ impl Ban {
 pub(crate) struct Notes {
     all: HashSet<Arc<Note>>,
     labels: Vec<String>,
+    /// The texts that were shared last: most bans of a program have the same.
+    last: Option<Arc<Note>>,
     /// The number of texts from which on unused ones are removed.
     purge_at: usize,
 }
@@ -88,6 +90,15 @@ pub(crate) struct Notes {
 impl Notes {
     /// Returns the shared texts that are equal to these.
     pub(crate) fn share(&mut self, reason: &str, origin: &str) -> Arc<Note> {
+        if let Some(last) = self.last.as_ref().filter(|last| last.reason == reason && last.origin == origin) {
+            return Arc::clone(last);
+        }
+        let note = self.find(reason, origin);
+        self.last = Some(Arc::clone(&note));
+        note
+    }
+
+    fn find(&mut self, reason: &str, origin: &str) -> Arc<Note> {
         let note = Note { reason: reason.into(), origin: origin.into(), label: self.label(origin) };
         if let Some(known) = self.all.get(&note) {
             return Arc::clone(known);

@@ -17,6 +17,22 @@ pub(crate) struct Bans {
 }
 
 impl Bans {
+    /// Returns the bans after all of these changes, in order; `None` removes a ban. It is several times faster than one by one.
+    pub(crate) fn of(mut changes: Vec<(Key, Option<Ban>)>) -> Self {
+        // Of several changes of one ban the last one counts, and the order is kept.
+        changes.sort_by_key(|(key, _)| *key);
+        changes.dedup_by(|later, earlier| {
+            let is_same = later.0 == earlier.0;
+            if is_same {
+                std::mem::swap(later, earlier);
+            }
+            is_same
+        });
+        let all: BTreeMap<_, _> = changes.into_iter().filter_map(|(key, ban)| Some((key, ban?))).collect();
+        let ends = all.iter().filter_map(|(key, ban)| Some(Reverse((ban.end?.boot, *key)))).collect();
+        Self { all, ends }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
@@ -41,7 +57,7 @@ impl Bans {
     }
 
     /// Returns the bans of exactly this prefix.
-    pub(crate) fn of(&self, prefix: Prefix) -> impl Iterator<Item = (Key, &Ban)> {
+    pub(crate) fn on(&self, prefix: Prefix) -> impl Iterator<Item = (Key, &Ban)> {
         let all = self.after(None, Some(prefix));
         all.take_while(move |(key, _)| key.prefix == prefix)
     }

@@ -19,8 +19,8 @@ pub(crate) fn run(shared: &Shared) {
     state.since_compaction = None;
     let path = state.journal.path().display();
     match result {
-        Ok(()) => tracing::debug!("wrote {path} anew, {} bytes", state.journal.len()),
-        Err(error) => tracing::error!("cannot write {path} anew: {error}; the old file stays in use"),
+        Ok(()) => tracing::debug!("compacted {path} to {} bytes", state.journal.len()),
+        Err(error) => tracing::error!("cannot compact {path}: {error}; the old file stays in use"),
     }
 }
 

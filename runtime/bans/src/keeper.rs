@@ -80,12 +80,12 @@ impl State {
             self.counts.expired(key, &ban);
             count += 1;
         }
-        // An error is logged, and the journal written anew.
+        // An error is logged, and a compaction writes everything.
         let _ = self.save(count, &lines);
         count == BATCH
     }
 
-    /// True if the journal is to be written anew: it is longer than necessary, or does not have everything.
+    /// True if the journal needs a compaction: it is longer than necessary, or does not have everything.
     fn needs_compaction(&self) -> bool {
         let is_long = self.journal.lines() > 2 * self.bans.len() as u64 + LINES_SPARE;
         is_long || self.unsaved > 0 || self.is_damaged || self.is_outdated || !self.journal.is_in_place()

@@ -117,11 +117,19 @@ impl BanStore {
     /// The journal cannot be used, or the thread that removes bans at their end cannot be started.
     pub fn open(settings: &Settings, library: Library, clock: Box<dyn Clock>) -> Result<Self, JournalError> {
         let (now, boot_id) = (clock.now(), clock.boot_id());
-        let (mut bans, mut notes) = (Bans::default(), Notes::default());
+        let (mut changes, mut notes, mut has_ended) = (Vec::new(), Notes::default(), false);
         let index = Arc::clone(library.bans());
-        let mut has_ended = false;
-        let each = |record: Record<'_>, end| has_ended |= load(&mut bans, &mut notes, &index, &record, end, now);
+        let each = |record: Record<'_>, end| {
+            let Some(list) = &record.list else { return };
+            let key = Key { prefix: record.address.0, list: index.list(list) };
+            let ban = ban_of(&record, &mut notes, end, now);
+            let is_over = ban.end.is_some_and(|end| end.boot <= now.boot);
+            has_ended |= is_over;
+            changes.push((key, (record.action != Action::Remove && !is_over).then_some(ban)));
+        };
         let (journal, replay) = Journal::open(&settings.path, &boot_id, each)?;
+        let bans = Bans::of(changes);
+        index.reserve(bans.after(None, None).map(|(key, _)| key.prefix));
         log_replay(&journal, replay, bans.len());
         let mut counts = Counts::default();
         for (key, ban) in bans.after(None, None) {
@@ -296,7 +304,7 @@ impl State {
     fn remove(&mut self, shared: &Shared, record: &Record<'_>, report: &mut Report, lines: &mut Vec<u8>) {
         let wanted = record.list.as_deref().map(|name| shared.index().find_list(name));
         let is_wanted = |(key, ban): &(Key, &Ban)| wanted.map_or(!ban.is_allowed, |list| list == Some(key.list));
-        let keys: Vec<_> = self.bans.of(record.address.0).filter(is_wanted).map(|(key, _)| key).collect();
+        let keys: Vec<_> = self.bans.on(record.address.0).filter(is_wanted).map(|(key, _)| key).collect();
         report.missing += u64::from(keys.is_empty());
         for key in keys {
             let Some(ban) = self.bans.remove(key) else { continue };
@@ -353,27 +361,6 @@ fn ban_of(record: &Record<'_>, notes: &mut Notes, end: Option<u64>, now: Moment)
         end,
         note: notes.share(&record.reason, &record.origin),
     }
-}
-
-/// Applies a change from the journal. Returns true if it is a ban that has ended.
-fn load(
-    bans: &mut Bans,
-    notes: &mut Notes,
-    index: &BanIndex,
-    record: &Record<'_>,
-    end: Option<u64>,
-    now: Moment,
-) -> bool {
-    let Some(name) = &record.list else { return false };
-    let key = Key { prefix: record.address.0, list: index.list(name) };
-    let ban = ban_of(record, notes, end, now);
-    let has_ended = ban.end.is_some_and(|end| end.boot <= now.boot);
-    if record.action == Action::Remove || has_ended {
-        bans.remove(key);
-    } else {
-        bans.insert(key, ban);
-    }
-    has_ended
 }
 
 fn json(record: &Record<'_>) -> String {

@@ -122,6 +122,27 @@ impl<A: Bits + Hash> Family<A> {
         }
     }
 
+    /// Adds a ban on a prefix that has none. Returns false if it has one. Only one thread may call it at a time.
+    fn add(&self, start: A, len: u8, lens: &mut Lens, entry: BanEntry) -> bool {
+        let is_new = self.slots.pin().try_insert((start, len), Slot::One(entry)).is_ok();
+        if is_new {
+            let count = lens.entry(len).or_default();
+            *count += 1;
+            self.show(len, *count);
+        }
+        is_new
+    }
+
+    /// Lets lookups ask for prefixes of this length, of which there are `count`.
+    fn show(&self, len: u8, count: usize) {
+        let (word, bit) = (&self.lens[usize::from(len / 64)], 1 << (len % 64));
+        if count > 0 {
+            word.fetch_or(bit, Ordering::Release);
+        } else {
+            word.fetch_and(!bit, Ordering::Release);
+        }
+    }
+
     /// Replaces the bans on a prefix. Only one thread may call it at a time.
     fn change(&self, start: A, len: u8, lens: &mut Lens, change: impl FnOnce(&mut Vec<BanEntry>)) {
         let slots = self.slots.pin();
@@ -140,12 +161,7 @@ impl<A: Bits + Hash> Family<A> {
                 *count -= usize::from(!was_empty);
             }
         }
-        let (word, bit) = (&self.lens[usize::from(len / 64)], 1 << (len % 64));
-        if *count > 0 {
-            word.fetch_or(bit, Ordering::Release);
-        } else {
-            word.fetch_and(!bit, Ordering::Release);
-        }
+        self.show(len, *count);
     }
 }
 
@@ -176,11 +192,33 @@ impl BanIndex {
         self.lock().lists[list.index()].clone()
     }
 
+    /// Makes room for bans on these prefixes, which makes adding many of them faster.
+    pub fn reserve(&self, prefixes: impl Iterator<Item = Prefix>) {
+        let (v4, v6) = prefixes.fold((0, 0), |(v4, v6), prefix| match prefix.address() {
+            IpAddr::V4(_) => (v4 + 1, v6),
+            IpAddr::V6(_) => (v4, v6 + 1),
+        });
+        self.v4.slots.pin().reserve(v4);
+        self.v6.slots.pin().reserve(v6);
+    }
+
     /// Adds a ban, or replaces that of the same prefix and list. The score is 0 to 100, or `None` for that of the list.
     pub fn insert(&self, prefix: Prefix, list: ListId, score: Option<u8>) {
-        self.change(prefix, |entries| match entries.iter_mut().find(|entry| entry.list == list) {
-            Some(entry) => entry.score = score,
-            None => entries.push(BanEntry { list, score }),
+        let entry = BanEntry { list, score };
+        {
+            let Writer { bans, v4_lens, v6_lens, .. } = &mut *self.lock();
+            let is_new = match prefix.address() {
+                IpAddr::V4(start) => self.v4.add(start.to_bits(), prefix.bits(), v4_lens, entry),
+                IpAddr::V6(start) => self.v6.add(start.to_bits(), prefix.bits(), v6_lens, entry),
+            };
+            if is_new {
+                *bans += 1;
+                return;
+            }
+        }
+        self.change(prefix, |entries| match entries.iter_mut().find(|known| known.list == list) {
+            Some(known) => *known = entry,
+            None => entries.push(entry),
         });
     }
 

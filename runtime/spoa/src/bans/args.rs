@@ -92,13 +92,17 @@ pub(crate) struct BanArgs {
 /// The arguments of `unban`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct UnbanArgs {
-    /// Addresses and prefixes exactly as they were added; "-" reads them from standard input, one per line
+    /// Addresses and prefixes, the same as in the ban; "-" reads them from standard input, one per line
     #[arg(value_name = "ADDR", required = true, value_parser = target)]
     pub(super) targets: Vec<Target>,
 
     /// List to remove it from [default: all lists but those that allow]
     #[arg(long, value_name = "NAME")]
     pub(super) list: Option<String>,
+
+    /// Do not fail if an address has no ban
+    #[arg(long)]
+    pub(super) ignore_missing: bool,
 
     #[command(flatten)]
     pub(super) agent: AgentArgs,

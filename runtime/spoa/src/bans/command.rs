@@ -48,8 +48,8 @@ pub(crate) fn allow(args: &ChangeArgs) -> Result<(), Failure> {
 /// The agent cannot be reached, or an address has no ban.
 pub(crate) fn unban(args: &UnbanArgs) -> Result<(), Failure> {
     let list = || args.list.clone().map(Cow::Owned);
-    Changer::new(&args.agent)?
-        .change(&args.targets, &|Address(prefix)| Record { list: list(), ..Record::new(Action::Remove, prefix) })
+    let changer = Changer { ignores_missing: args.ignore_missing, ..Changer::new(&args.agent)? };
+    changer.change(&args.targets, &|Address(prefix)| Record { list: list(), ..Record::new(Action::Remove, prefix) })
 }
 
 /// Returns the change that adds an address as the command line says.
@@ -73,6 +73,8 @@ fn user_name() -> String {
 struct Changer {
     agent: ListenAddr,
     token: Option<Token>,
+    /// True if it is no failure that an address has no ban.
+    ignores_missing: bool,
     /// The sum of all answers.
     total: Report,
     /// The number of changes that were refused, or lines that were none.
@@ -82,7 +84,7 @@ struct Changer {
 impl Changer {
     fn new(args: &AgentArgs) -> Result<Self, Failure> {
         let (agent, token) = args.agent()?;
-        Ok(Self { agent, token, total: Report::default(), wrong: 0 })
+        Ok(Self { agent, token, ignores_missing: false, total: Report::default(), wrong: 0 })
     }
 
     /// Changes each target, and shows the result.
@@ -102,9 +104,9 @@ impl Changer {
             records.iter().for_each(|record| self.show_verdict(record));
         }
         match (self.wrong, self.total.missing) {
-            (0, 0) => Ok(()),
+            (0, missing) if missing == 0 || self.ignores_missing => Ok(()),
             (0, missing) => {
-                Err(format!("{} had no ban: bans are removed exactly as they were added", Count(missing, "address"))
+                Err(format!("{} had no ban: a ban is removed by its own address or prefix", Count(missing, "address"))
                     .into())
             }
             (wrong, _) => Err(format!("{} refused", Count(wrong, "change")).into()),
