@@ -178,6 +178,38 @@ fn a_browser_shows_what_the_agent_does() {
     assert!(text.contains("No lists are configured") && text.contains("<section id=\"ask\" hidden=\"\">"), "{text}");
 }
 
+/// The page shows bans, and offers to change them if it may.
+#[test]
+fn a_browser_shows_bans() {
+    if !is_installed("chromium", "SPOA_REQUIRE_CHROMIUM") {
+        return;
+    }
+    let folder = Folder::with(&[("token", b"0123456789abcdef\n")]);
+    let path = |name: &str| folder.path(name).display().to_string();
+    let (unix, bans, token) = (format!("unix:{}", path("admin")), path("bans"), path("token"));
+    let options = ["--admin", "127.0.0.1:0", "--admin", &unix, "--bans", &bans];
+    for (more, form, note) in [
+        (&["--admin-token-file", &*token][..], r#"<form id="ban">"#, r#"<p id="ban-note" class="faint" hidden="">"#),
+        (&[], r#"<form id="ban" hidden="">"#, r#"<p id="ban-note" class="faint">"#),
+    ] {
+        let agent = Agent::spawn(&[&options[..], more].concat());
+        let ban = ["ban", "192.0.2.7", "--for", "2h", "--reason", CATEGORY, "--origin", "me", "--agent", &unix];
+        assert!(run(&ban).status.success());
+        let text = dom(&folder, &format!("http://{}/", Admin::of(&agent).addr()));
+        for wanted in [
+            form,
+            note,
+            r#"<section id="ban-section">"#,
+            r#"<td>192.0.2.7</td><td class="text">bans</td>"#,
+            r#"<td class="text">me</td><td class="text">&lt;b id=injected&gt;</td>"#,
+            r#"<h2 id="bans-head">Bans</h2>"#,
+        ] {
+            assert!(text.contains(wanted), "expected {wanted} in {text}");
+        }
+        assert!(!text.contains("No lists are configured"), "{text}");
+    }
+}
+
 /// Returns the document as it is a few updates after the browser has opened it.
 ///
 /// # Panics

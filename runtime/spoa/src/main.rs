@@ -48,7 +48,7 @@ use live::VerdictPage;
 use probe::TestNotify;
 use recent::Recent;
 use reload::{Logs, Signals};
-use status::{StatusData, StatusPage};
+use status::{BanAccess, StatusData, StatusPage};
 use values::Time;
 
 /// The version and the commit that the program was built from.
@@ -189,10 +189,11 @@ fn serve(given: &Given) -> Result<(), Failure> {
         let library = Library::open(options.reputation())?;
         let recent = Arc::<Recent>::default();
         let bans = options.bans(&library)?;
+        let access = bans.as_ref().map_or(BanAccess::None, ServedBans::access);
         let agent = bans.iter().fold(agent, |agent, bans| bans.serve(agent));
         let agent = agent
             .page(live::PATH, Arc::new(VerdictPage(library.clone(), bans.clone())))
-            .page(status::DATA_PATH, Arc::new(StatusData::of_lists(library.clone(), recent.clone())));
+            .page(status::DATA_PATH, Arc::new(StatusData::of_lists(library.clone(), recent.clone(), access)));
         let server = start(agent, Arc::new(library.clone()), Some(library.clone()), bans.clone())?;
         let verdicts = verdicts.map(|verdicts| -> Arc<dyn Observer> { verdicts });
         let recent = options.first_admin().map(|_| -> Arc<dyn Observer> { recent });

@@ -17,7 +17,7 @@ use reading::Readings;
 pub(crate) use format::or_nothing;
 pub(crate) use reading::Reading;
 pub(crate) use tables::Table;
-pub(crate) use view::{Status, Tone};
+pub(crate) use view::{BanAccess, Status, Tone};
 
 /// The path of the page on the admin address.
 pub(crate) const PATH: &str = "/";
@@ -49,12 +49,13 @@ pub(crate) const DATA_PATH: &str = "/status";
 pub(crate) struct StatusData {
     /// The lists and the recent verdicts by them; `None` with random scores.
     lists: Option<(Library, Arc<Recent>)>,
+    bans: BanAccess,
     readings: Mutex<Readings>,
 }
 
 impl StatusData {
-    pub(crate) fn of_lists(library: Library, recent: Arc<Recent>) -> Self {
-        Self { lists: Some((library, recent)), readings: Mutex::default() }
+    pub(crate) fn of_lists(library: Library, recent: Arc<Recent>, bans: BanAccess) -> Self {
+        Self { lists: Some((library, recent)), bans, readings: Mutex::default() }
     }
 }
 
@@ -65,7 +66,8 @@ impl Page for StatusData {
             None => Default::default(),
         };
         let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
-        let status = readings.show(Reading::take(request), |now, rise| Status::new(now, rise, &refused, recent));
+        let mut status = readings.show(Reading::take(request), |now, rise| Status::new(now, rise, &refused, recent));
+        status.bans = self.bans;
         PageAnswer::json(
             serde_json::to_string(&status).expect("a status has no maps, whose keys could be no strings") + "\n",
         )

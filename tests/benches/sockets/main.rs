@@ -10,6 +10,7 @@
 //! value of `-n`. To measure several workers, clients would need more processors than the workers have.
 
 mod alternatives;
+mod bans;
 mod figures;
 mod floor;
 #[path = "../../haproxy/haproxy.rs"]
@@ -84,6 +85,8 @@ enum Measurement {
     Scrape,
     /// Throughput while verdicts are logged, or kept for the status page
     Verdicts,
+    /// Start, memory and throughput with a million bans
+    Bans,
     /// Requests per second of HAProxy
     Haproxy,
     /// An ACL file, an agent and a stick table in HAProxy
@@ -149,6 +152,9 @@ fn main() {
     }
     if wanted(Measurement::Verdicts) {
         verdicts::measure(turns, time);
+    }
+    if wanted(Measurement::Bans) {
+        bans::measure(turns, time);
     }
     if wanted(Measurement::Haproxy) {
         http::measure(turns, time);

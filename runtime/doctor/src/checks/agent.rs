@@ -1,6 +1,5 @@
 //! Checks of the agent's configuration alone.
 
-use spoa_reputation::ListConfig;
 use spoa_runtime::text::Count;
 use spoa_runtime::{Capabilities, Scope};
 
@@ -56,9 +55,11 @@ fn lists(agent: &AgentConfig, findings: &mut Vec<Finding>) {
     if bad.iter().all(|list| list.shadow) {
         findings.push(Finding::new(&EVERYTHING_IN_SHADOW, &agent.table("list", &first.name, "shadow"), &[]));
     }
-    let is_missing = |list: &&ListConfig| list.optional && list.path.as_ref().is_some_and(|path| !path.exists());
-    if bad.iter().all(is_missing) {
-        let path = first.path.as_ref().map_or_else(String::new, |path| path.display().to_string());
+    let files: Vec<_> = bad.iter().filter_map(|list| Some((list, list.path.as_ref()?))).collect();
+    if let Some((first, path)) = files.first()
+        && files.iter().all(|(list, path)| list.optional && !path.exists())
+    {
+        let path = path.display().to_string();
         let place = agent.table("list", &first.name, "path");
         findings.push(Finding::new(&LIST_FILE_MISSING, &place, &[("list", &first.name), ("path", &path)]));
     }

@@ -13,6 +13,7 @@ use super::changes::ChangesPage;
 use super::token::Token;
 use super::{CHANGES_PATH, PATH};
 use crate::cli;
+use crate::status::BanAccess;
 use spoa_runtime::text::Count;
 
 /// The bans of this agent, as they are served. Clones share them.
@@ -46,6 +47,11 @@ impl ServedBans {
 
     pub(crate) fn store(&self) -> &BanStore {
         &self.0.store
+    }
+
+    /// Returns what the status page, which browsers open over TCP, can do with bans.
+    pub(crate) fn access(&self) -> BanAccess {
+        if self.0.token.is_some() { BanAccess::Token } else { BanAccess::Shown }
     }
 
     /// Adds the pages and metrics of bans to an agent.

@@ -8,7 +8,7 @@ use spoa_runtime::Engine;
 use spoa_runtime::text::Escaped;
 
 use super::format::{NOTHING, count, or_nothing, per_second, span};
-use super::reading::{Reading, Rise};
+use super::reading::{Reading, Rise, Sample};
 use crate::recent;
 
 /// A table.
@@ -36,7 +36,7 @@ pub(super) fn of(
     refused: &[(String, String)],
     recent: Vec<Vec<String>>,
 ) -> Vec<Table> {
-    let others = [lists(now, refused), engines(now, rise), recent_verdicts(recent)];
+    let others = [lists(now, refused), bans(now), engines(now, rise), recent_verdicts(recent)];
     let others = others.into_iter().filter(|table| !table.rows.is_empty());
     [messages(now, rise)].into_iter().chain(others).collect()
 }
@@ -121,6 +121,19 @@ fn lists(now: &Reading, refused: &[(String, String)]) -> Table {
         rows.push(cells);
     }
     Table::new("Lists", "", &columns, rows)
+}
+
+fn bans(now: &Reading) -> Table {
+    let [added, removed, expired] =
+        ["added", "removed", "expired"].map(|what| now.by(&format!("spoa_bans_{what}_total"), ["list", "origin"]));
+    let row = |sample: &Sample| {
+        let key = [sample.label("list"), sample.label("origin")];
+        let of = |counts: &BTreeMap<_, _>| or_nothing(counts.get(&key).copied(), count);
+        [key[0].to_owned(), key[1].to_owned(), count(sample.value), of(&added), of(&removed), of(&expired)].into()
+    };
+    let rows = now.all("spoa_bans").iter().map(row).collect();
+    let columns = ["<list", "<added by", "in effect", "added", "removed", "ended"];
+    Table::new("Bans", "", &columns, rows)
 }
 
 fn engines(now: &Reading, rise: Option<Rise<'_>>) -> Table {

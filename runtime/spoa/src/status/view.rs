@@ -20,11 +20,27 @@ pub(crate) struct Status {
     pub(crate) span: String,
     /// It has lists, so that it can be asked about addresses.
     pub(crate) has_lists: bool,
+    /// What the page shows of bans.
+    #[serde(default)]
+    pub(crate) bans: BanAccess,
     /// Faults that an operator should know of, the most important first.
     pub(crate) warnings: Vec<String>,
     /// Names and values.
     pub(crate) numbers: Vec<(String, String)>,
     pub(crate) tables: Vec<Table>,
+}
+
+/// What the page can do with bans.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum BanAccess {
+    /// There are none.
+    #[default]
+    None,
+    /// It shows them, but cannot change them.
+    Shown,
+    /// It can change them with the token.
+    Token,
 }
 
 /// The colour of a state.
@@ -79,7 +95,8 @@ impl Status {
             tone,
             about: about(now),
             span: span(rise.map_or(0.0, Rise::seconds)),
-            has_lists: now.has("spoa_list_prefixes"),
+            has_lists: now.has("spoa_lists_generation"),
+            bans: BanAccess::None,
             warnings: warnings::of(now, rise, refused),
             numbers: numbers(now, rise),
             tables: tables::of(now, rise, refused, recent),

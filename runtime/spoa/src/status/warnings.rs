@@ -35,8 +35,15 @@ fn setup(now: &Reading, found: &mut Vec<String>) {
     if now.sum("spoa_healthy", &[]) == 0.0 {
         found.push("A thread does not respond: /healthz returns 503. The log names the thread.".into());
     }
-    if !now.has("spoa_list_prefixes") {
+    if !now.has("spoa_lists_generation") {
         found.push("No lists are configured: scores are random and protect nothing.".into());
+    }
+    let unsaved = now.sum("spoa_bans_unsaved", &[]);
+    if unsaved > 0.0 {
+        let unsaved = count(unsaved);
+        found.push(format!(
+            "Changes of bans could not be written ({unsaved}), so that a restart undoes them. The log has the cause."
+        ));
     }
     let checks = now.sum("spoa_hellos_total", &[("kind", "health_check")]);
     if now.uptime() > NOTIFY_EXPECTED_AFTER && checks > 0.0 && now.sum("spoa_notifies_total", &[]) == 0.0 {
@@ -122,7 +129,7 @@ fn events(rise: Rise<'_>, found: &mut Vec<String>) {
 mod tests {
     use super::*;
 
-    const HEALTHY: &str = "spoa_healthy 1\nspoa_list_prefixes{list=\"l\"} 1\n";
+    const HEALTHY: &str = "spoa_healthy 1\nspoa_lists_generation 1\n";
 
     fn warnings(text: &str, before: &str) -> Vec<String> {
         let read = |text: &str| Reading::new(&format!("{HEALTHY}{text}"), Vec::new());
@@ -149,6 +156,7 @@ mod tests {
                 "Strings in a of m hold no address (2 since",
             ),
             (format!("{old}spoa_list_checked_timestamp_seconds{{list=\"l\"}} 1000\n"), "version of the list l was"),
+            ("spoa_bans_unsaved 3\n".into(), "Changes of bans could not be written (3)"),
             ("spoa_acks_total{kind=\"unanswered\"} 1\n".into(), "failed to answer"),
             ("spoa_acks_total{kind=\"expired\"} 1\n".into(), "was late"),
             ("spoa_configurations_refused_total 1\n".into(), "at a SIGHUP"),
@@ -157,7 +165,7 @@ mod tests {
         ] {
             let found = warnings(&now, "");
             assert!(found.len() == 1 && found[0].contains(part), "{now}: {found:?}");
-            let lasts = ["has sent no NOTIFY", "since the start)", "the list l was"];
+            let lasts = ["has sent no NOTIFY", "could not be written", "since the start)", "the list l was"];
             let is_lasting = lasts.iter().any(|text| part.contains(text));
             assert_eq!(warnings(&now, &now).len(), usize::from(is_lasting), "{now}");
         }
