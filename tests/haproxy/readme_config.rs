@@ -40,14 +40,23 @@ pub(crate) fn file(path: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime")).join(path)
 }
 
+/// Returns the options for the configuration file of the package, unchanged, whose socket and bans are in `folder` instead of in
+/// folders of the system.
+pub(crate) fn packaged(folder: &Folder) -> [String; 6] {
+    let path = |name: &str| folder.path(name).display().to_string();
+    let config = file("package/spoa.toml").display().to_string();
+    ["--config".into(), config, "--admin".into(), format!("unix:{}", path("admin")), "--bans".into(), path("bans")]
+}
+
 /// The recipe with lists: HAProxy rejects, delays or marks clients by their score, and sends one NOTIFY per client in
 /// ten seconds. Without the agent all clients pass, or none if the line for that is uncommented.
 pub(crate) fn recipe(install: &Install) {
     let _ports = lock_ports();
     let lists = Folder::with(&[("bad", b"127.0.0.2\n"), ("worse", b"127.0.0.3\n")]);
-    let (config, bad) = (file("package/spoa.toml").display().to_string(), lists.list("bad", ",score=0"));
+    let (packaged, bad) = (packaged(&lists), lists.list("bad", ",score=0"));
     let worse = lists.list("worse", ",score=15");
-    let mut spoa = Spoa::start(&["-d", "--config", &config, "--list", &bad, "--list", &worse], 1);
+    let options = [&packaged.each_ref().map(String::as_str)[..], &["-d", "--list", &bad, "--list", &worse]].concat();
+    let mut spoa = Spoa::start(&options, 1);
     let haproxy = start(install, &file("examples/lists/haproxy.cfg"));
     let answer = |client: u8| {
         let response = Request::get("/").from(loopback(client)).send(HAPROXY);

@@ -6,7 +6,7 @@ use spoa_tests::folder::Folder;
 use crate::agent::Spoa;
 use crate::client::{Request, loopback};
 use crate::haproxy::Install;
-use crate::readme_config::{HAPROXY, file, lock_ports, start};
+use crate::readme_config::{HAPROXY, file, lock_ports, packaged, start};
 
 /// The last bytes of the clients' addresses; half of them are listed.
 const CLIENTS: std::ops::RangeInclusive<u8> = 2..=41;
@@ -25,8 +25,9 @@ pub(crate) fn agrees_with_enforced(install: &Install) {
 
 /// Returns the number of clients that HAProxy refused, and the number of verdicts that the list decided in this mode.
 fn denied_and_matched(install: &Install, list: &str, mode: &str) -> (usize, f64) {
-    let config = file("package/spoa.toml").display().to_string();
-    let spoa = Spoa::start(&["--config", &config, "--list", list, "--admin", "127.0.0.1:0"], 1);
+    let folder = Folder::with(&[]);
+    let packaged = packaged(&folder);
+    let spoa = Spoa::start(&[&packaged.each_ref().map(String::as_str)[..], &["--list", list]].concat(), 1);
     let admin = Admin::at(spoa.process.lines.wait_count("metrics and health on ", 1).trim());
     let _haproxy = start(install, &file("examples/lists/haproxy.cfg"));
     let status = |client| Request::get("/").from(loopback(client)).send(HAPROXY).status;

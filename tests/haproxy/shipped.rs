@@ -10,15 +10,16 @@ use spoa_tests::folder::Folder;
 use crate::agent::Spoa;
 use crate::client::{Request, Response, loopback};
 use crate::haproxy::{Install, Process};
-use crate::readme_config::{HAPROXY, file, first_config, lock_ports, read, start};
+use crate::readme_config::{HAPROXY, file, first_config, lock_ports, packaged, read, start};
 
 /// Clients get a score with every configuration of the agent and every configuration of HAProxy.
 pub(crate) fn every_pair(install: &Install) {
     let _ports = lock_ports();
     let lists = Folder::with(&[("bad", b"192.0.2.0/24\n")]);
-    let (config, bad) = (file("package/spoa.toml").display().to_string(), lists.list("bad", ""));
-    let agents =
-        [&["--seed", "7"][..], &["--list", &bad], &["--config", &config], &["--config", &config, "--list", &bad]];
+    let (packaged, bad) = (packaged(&lists), lists.list("bad", ""));
+    let packaged = packaged.each_ref().map(String::as_str);
+    let with_list = [&packaged[..], &["--list", &bad]].concat();
+    let agents = [&["--seed", "7"][..], &["--list", &bad], &packaged, &with_list];
     let hops = TrustedHops::new();
     let configs = [
         file("examples/haproxy").join(first_config(install)),

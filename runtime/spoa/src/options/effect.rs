@@ -110,6 +110,11 @@ impl Options {
         if let Some(Time(grace)) = self.grace {
             agent = agent.grace(grace);
         }
+        if self.bans.is_some() && !self.can_change_bans() {
+            tracing::warn!(
+                "nobody can change the bans: add a unix socket to admin, or a TCP address and admin-token-file"
+            );
+        }
         if let Some(asked) = self.asked_workers() {
             agent = agent.workers(at_most_one_per_processor(asked));
         }
