@@ -32,6 +32,7 @@ use crate::listener::Listener;
 use crate::metrics::{Metrics, TextFormat};
 use crate::page::{AgentState, NOTHING, Page, PageAnswer, PagePost, PageRequest, PageStatus, Transport};
 use crate::pool::Pool;
+use crate::priority::lower_priority;
 
 /// The number of connections served at once on each socket; a further one closes the oldest. A scraper and two probes need
 /// three.
@@ -67,6 +68,9 @@ pub(crate) struct Admin {
     pub(crate) pages: Vec<(&'static str, Arc<dyn Page>)>,
 }
 
+/// A POST request that is answered on a thread of its own.
+type Job = Box<dyn FnOnce() + Send>;
+
 /// The thread that serves [`Admin`], so that no scrape delays the accepting thread or a worker. Dropping this stops the thread
 /// and waits for its end, for at most [`STOP_TIME`].
 pub(crate) struct AdminThread {
@@ -82,8 +86,17 @@ impl AdminThread {
         }
         let ((stop, stopped), (ending, ended)) = (bounded::<()>(1), bounded::<()>(1));
         let admin = admin();
+        let (jobs, next_job) = bounded::<Job>(CONNECTIONS_MAX);
+        let work = move || {
+            lower_priority(false);
+            while let Ok(job) = next_job.recv_blocking() {
+                job();
+            }
+        };
+        thread::Builder::new().name("spoa-admin-post".into()).spawn(work).map_err(Error::Worker)?;
         let body = move || {
-            let admin = Rc::new(admin);
+            lower_priority(false);
+            let admin = Rc::new(Serving { admin, jobs });
             // Tasks of `executor` spawn tasks on `connections`, which must therefore outlive it.
             let (connections, executor) = (LocalExecutor::new(), LocalExecutor::new());
             for listener in listeners {
@@ -117,7 +130,7 @@ impl Drop for AdminThread {
 }
 
 /// Accepts connections and serves each of them in a task of `executor`.
-async fn accept(admin: Rc<Admin>, listener: Listener, executor: &LocalExecutor<'static>) {
+async fn accept(admin: Rc<Serving>, listener: Listener, executor: &LocalExecutor<'static>) {
     let mut open = VecDeque::<Task<()>>::new();
     let transport = match listener.addr() {
         ListenAddr::Unix(_) => Transport::Unix,
@@ -151,18 +164,25 @@ async fn accept(admin: Rc<Admin>, listener: Listener, executor: &LocalExecutor<'
     }
 }
 
-impl Admin {
+/// What the admin thread uses.
+struct Serving {
+    admin: Admin,
+    /// The thread that answers POST requests ends when this is dropped.
+    jobs: Sender<Job>,
+}
+
+impl Serving {
     async fn serve(&self, socket: Socket, transport: Transport) {
         // This may be a unix socket: only reads and writes follow, which are the same for both.
         let Ok(stream) = Async::new(TcpStream::from(socket)) else { return };
         // A panic in a page or source of the application costs one answer.
         let failed = || response(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "failed: see the log\n".into());
         let service = service_fn(async |request: Request<Incoming>| {
-            let answer = match self.page(request.uri().path()) {
+            let answer = match self.admin.page(request.uri().path()) {
                 Some(page) if *request.method() == Method::POST && page.allows_post() => {
-                    post(page, request, transport).await
+                    self.post(page, request, transport).await
                 }
-                _ => panic::catch_unwind(AssertUnwindSafe(|| self.answer(&request))).ok(),
+                _ => panic::catch_unwind(AssertUnwindSafe(|| self.admin.answer(&request))).ok(),
             };
             Ok::<_, Infallible>(answer.unwrap_or_else(failed))
         });
@@ -176,6 +196,46 @@ impl Admin {
         }
     }
 
+    /// Answers a POST request, on a thread where the page may wait for a disk. Returns `None` if the page panics.
+    async fn post(
+        &self,
+        page: &Arc<dyn Page>,
+        request: Request<Incoming>,
+        transport: Transport,
+    ) -> Option<Response<Full<Bytes>>> {
+        let (head, body) = request.into_parts();
+        let plain = |status, text: &str| Some(response(status, PLAIN, text.into()));
+        let content_type = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        if !is_host_allowed(&head.headers) {
+            return plain(StatusCode::MISDIRECTED_REQUEST, HOSTS);
+        }
+        if is_cross_site(&head.headers) {
+            return plain(StatusCode::FORBIDDEN, "a page of another site may not change anything\n");
+        }
+        if !content_type.starts_with(b"application/json") {
+            return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected the header Content-Type: application/json\n");
+        }
+        let Ok(body) = Limited::new(body, BODY_BYTES_MAX).collect().await else {
+            return plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is incomplete, or has more than 1 MiB\n");
+        };
+        let (page, body) = (Arc::clone(page), body.to_bytes());
+        let (done, answer) = bounded(1);
+        let job = move || {
+            let authorization = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+            let bearer = authorization.and_then(|value| value.strip_prefix("Bearer "));
+            let query = head.uri.query().unwrap_or_default();
+            let request = PagePost { query, body: &body, transport, bearer };
+            // A panic in a page of the application costs one answer.
+            let answer = panic::catch_unwind(AssertUnwindSafe(|| page.post(&request))).ok();
+            // The connection may be closed by now.
+            let _ = done.try_send(answer);
+        };
+        self.jobs.send(Box::new(job)).await.ok()?;
+        answer.recv().await.ok()?.map(response_of)
+    }
+}
+
+impl Admin {
     /// Returns the page of the application at a path.
     fn page(&self, path: &str) -> Option<&Arc<dyn Page>> {
         let known = self.pages.iter().find(|(known, _)| *known == path && !PATHS.contains(known));
@@ -226,35 +286,6 @@ impl AgentState for Admin {
     fn engines(&self) -> Vec<Engine> {
         self.pool.engines()
     }
-}
-
-/// Answers a POST request, on a thread where the page may wait for a disk. Returns `None` if the page panics.
-async fn post(page: &Arc<dyn Page>, request: Request<Incoming>, transport: Transport) -> Option<Response<Full<Bytes>>> {
-    let (head, body) = request.into_parts();
-    let plain = |status, text: &str| Some(response(status, PLAIN, text.into()));
-    let content_type = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    if !is_host_allowed(&head.headers) {
-        return plain(StatusCode::MISDIRECTED_REQUEST, HOSTS);
-    }
-    if is_cross_site(&head.headers) {
-        return plain(StatusCode::FORBIDDEN, "a page of another site may not change anything\n");
-    }
-    if !content_type.starts_with(b"application/json") {
-        return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected the header Content-Type: application/json\n");
-    }
-    let Ok(body) = Limited::new(body, BODY_BYTES_MAX).collect().await else {
-        return plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is incomplete, or has more than 1 MiB\n");
-    };
-    let (page, body) = (Arc::clone(page), body.to_bytes());
-    let answer = smol::unblock(move || {
-        let authorization = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let bearer = authorization.and_then(|value| value.strip_prefix("Bearer "));
-        let query = head.uri.query().unwrap_or_default();
-        let request = PagePost { query, body: &body, transport, bearer };
-        // A panic in a page of the application costs one answer.
-        panic::catch_unwind(AssertUnwindSafe(|| page.post(&request))).ok()
-    });
-    answer.await.map(response_of)
 }
 
 /// The body of a refused request with another host.

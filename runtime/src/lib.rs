@@ -70,6 +70,7 @@ mod name;
 mod page;
 mod panics;
 mod pool;
+mod priority;
 mod ready;
 mod recorder;
 mod report;
@@ -94,6 +95,7 @@ pub use metrics::{Families, Source, Unit};
 #[cfg(feature = "metrics")]
 pub use page::{Page, PageAnswer, PagePost, PageRequest, PageStatus, Transport};
 pub use panics::log_panic;
+pub use priority::lower_priority;
 pub use recorder::{ConnectionRecorder, Ends, Recorder, Transfer};
 pub use server::Server;
 pub use shutdown::Stopper;

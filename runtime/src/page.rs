@@ -18,8 +18,8 @@ pub trait Page: Debug + Send + Sync + 'static {
         false
     }
 
-    /// Answers a POST request, which may change something. It may block, because it is called on a thread of a pool; several may be
-    /// answered at the same time.
+    /// Answers a POST request, which may change something. It may wait for a disk, because it is called on a thread of its own, one
+    /// request after the other.
     ///
     /// The body is JSON of at most 1 MiB. A request that a browser sends for a page of another site does not reach this. Who may
     /// change something is up to the page: see [`PagePost::transport`] and [`PagePost::bearer`].

@@ -4,6 +4,8 @@ use std::sync::PoisonError;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use spoa_runtime::lower_priority;
+
 use crate::compaction;
 use crate::store::{Shared, State, removal};
 
@@ -21,6 +23,7 @@ const LINES_SPARE: u64 = 10_000;
 
 /// Runs until the store is dropped.
 pub(crate) fn run(shared: &Shared) {
+    lower_priority(false);
     let (mut next_tick, mut next_compaction) = (Instant::now(), Instant::now());
     loop {
         let mut state = shared.lock();

@@ -12,8 +12,8 @@ use futures_lite::{StreamExt, future};
 use smol::Timer;
 use smol::channel::{Receiver, Sender, bounded};
 use spoa_reputation::{Change, FileAccess, Library, Watch};
-use spoa_runtime::Heartbeat;
 use spoa_runtime::text::{Count, Span};
+use spoa_runtime::{Heartbeat, lower_priority};
 
 use crate::bans::ServedBans;
 use crate::capture::Capture;
@@ -226,19 +226,10 @@ struct Loader {
     loading: Loading,
 }
 
-/// Gives this thread the lowest priority, so that workers run first. On Linux each thread has its own priority.
-#[cfg(target_os = "linux")]
-fn lower_priority() {
-    const PRIORITY_LOWEST: i32 = 19;
-    // An error is ignored: without permission, the thread keeps its priority.
-    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), PRIORITY_LOWEST);
-}
-
 impl Loader {
     fn run(self) {
         self.loading.files.record_this_thread();
-        #[cfg(target_os = "linux")]
-        lower_priority();
+        lower_priority(true);
         let mut watch = (self.library.is_some() && !self.started.no_watch).then(Watch::new);
         smol::block_on(async {
             loop {
