@@ -294,6 +294,9 @@ fn changes_over_tcp_need_the_token() {
     let agent = Agent::spawn(&["--admin", "127.0.0.1:0", "--admin", &unix, "--bans", &bans]);
     assert_eq!(post(&Admin::of(&agent), JSON, BAN), 403);
     drop(agent);
+    let agent = Agent::spawn(&["--admin", "127.0.0.1:0", "--bans", &bans]);
+    agent.wait_for_line("nobody can change the bans: add a unix socket to admin");
+    drop(agent);
     let agent = Agent::spawn(&["--admin", "127.0.0.1:0", "--bans", &bans, "--admin-token-file", &token]);
     let tcp = Admin::of(&agent);
     for (header, wanted) in [

@@ -60,7 +60,8 @@ pub(crate) fn resolve<'r>(mut record: Record<'r>, edition: &Edition, now: Moment
     if let Some(until) = record.until.filter(|until| until.0 <= now.wall) {
         return Err(format!("its end, {until}, is over"));
     }
-    record.created.get_or_insert(Timestamp(now.wall));
+    // A time in the future is that of another clock.
+    record.created = Some(record.created.map_or(Timestamp(now.wall), |created| created.min(Timestamp(now.wall))));
     Ok(record)
 }
 

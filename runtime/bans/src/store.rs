@@ -132,10 +132,8 @@ impl BanStore {
         index.reserve(bans.after(None, None).map(|(key, _)| key.prefix));
         log_replay(&journal, replay, bans.len());
         let mut counts = Counts::default();
-        for (key, ban) in bans.after(None, None) {
-            index.insert(key.prefix, key.list, ban.score);
-            counts.loaded(key, ban);
-        }
+        index.extend(bans.after(None, None).map(|(key, ban)| (key.prefix, key.list, ban.score)));
+        bans.after(None, None).for_each(|(key, ban)| counts.loaded(key, ban));
         let state = State {
             bans,
             notes,
@@ -194,8 +192,9 @@ impl BanStore {
             let name = index.list_name(key.list);
             ban.record(key, &name).into_owned()
         };
+        let list = list.map(|list| index.find_list(list));
         let is_wanted = |(key, _): &(Key, &Ban)| {
-            list.is_none_or(|list| index.list_name(key.list) == list)
+            list.is_none_or(|list| list == Some(key.list))
                 && address.is_none_or(|address| Prefix::of(address, key.prefix.bits()) == key.prefix)
         };
         let mut found = state.bans.after(after, None).filter(is_wanted).map(record);

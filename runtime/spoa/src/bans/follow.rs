@@ -17,20 +17,21 @@ use crate::{Failure, complain};
 /// The time between two questions for changes.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Prints all bans and then changes, as JSON objects, until standard output is closed. An agent that cannot be reached is asked
-/// again and again.
+/// Prints all bans and then changes, as JSON objects, until standard output is closed. An agent that cannot be reached any more is
+/// asked again and again.
 ///
 /// # Errors
-/// Standard output cannot be written to.
+/// The agent cannot be reached at the start, or standard output cannot be written to.
 pub(super) fn follow(agent: &ListenAddr) -> Result<(), Failure> {
-    let (mut position, mut is_lost) = (None::<String>, false);
+    let (mut position, mut has_started, mut is_lost) = (None::<String>, false, false);
     loop {
         let result = match &position {
             None => start(agent),
             Some(position) => changes(agent, position),
         };
         match result {
-            Ok(next) => (position, is_lost) = (next, false),
+            Ok(next) => (position, has_started, is_lost) = (next, true, false),
+            Err(End::Agent(error)) if !has_started => return Err(error.into()),
             Err(End::Agent(error)) => {
                 if !mem::replace(&mut is_lost, true) {
                     complain(&format_args!("{error}; trying again"));
