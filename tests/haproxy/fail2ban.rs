@@ -28,7 +28,7 @@ struct Fail2ban {
 
 impl Fail2ban {
     /// Starts fail2ban with the action of the package, and waits until it watches the log file `app.log`.
-    fn start(agent: &str, bantime: &str) -> Self {
+    fn start(agent: &str, bantime: &str, margin: u32) -> Self {
         let folder = Folder::with(&[("app.log", b"")]);
         let path = |name: &str| folder.path(name).display().to_string();
         for name in ["action.d", "filter.d"] {
@@ -41,7 +41,7 @@ impl Fail2ban {
             b"[Definition]\nfailregex = ^ failed login from <HOST>$\ndatepattern = ^{EPOCH}\n",
         );
         let general = format!(
-            "[Definition]\nloglevel = INFO\nlogtarget = STDERR\nsyslogsocket = auto\nsocket = {}\npidfile = {}\ndbfile = {}\n\
+            "[Definition]\nallowipv6 = auto\nloglevel = INFO\nlogtarget = STDERR\nsyslogsocket = auto\nsocket = {}\npidfile = {}\ndbfile = {}\n\
              dbpurgeage = 1d\ndbmaxmatches = 10\n[Thread]\n",
             path("socket"),
             path("pid"),
@@ -50,7 +50,7 @@ impl Fail2ban {
         folder.write("fail2ban.conf", general.as_bytes());
         let jail = format!(
             "[app]\nenabled = true\nbackend = polling\nusedns = no\nignoreself = false\nfilter = app\nlogpath = {}\nmaxretry = 3\nfindtime = 600\n\
-             bantime = {bantime}\naction = spoa[spoa=\"{}\", agent=\"{agent}\"]\n",
+             bantime = {bantime}\naction = spoa[spoa=\"{}\", agent=\"{agent}\", margin={margin}]\n",
             path("app.log"),
             binary().display()
         );
@@ -107,7 +107,7 @@ pub(crate) fn bans_and_unbans(install: &Install) {
     let address = loopback(CLIENT).to_string();
     wait_for(haproxy.addr, 200);
     {
-        let fail2ban = Fail2ban::start(&agent, "3600");
+        let fail2ban = Fail2ban::start(&agent, "3600", 60);
         fail2ban.fail(&address, 3);
         wait_for(haproxy.addr, 403);
         let shown = Command::new(binary()).args(["bans", "--agent", &agent]).output().expect("spoa can be run");
@@ -127,14 +127,14 @@ pub(crate) fn bans_and_unbans(install: &Install) {
         assert_eq!(fail2ban.process.lines.count(" ERROR "), 0, "{:#?}", fail2ban.process.lines.all());
     }
     // The ban ends even if fail2ban does not end it.
-    let mut fail2ban = Fail2ban::start(&agent, "2");
+    let mut fail2ban = Fail2ban::start(&agent, "2", 1);
     fail2ban.fail(&address, 3);
     wait_for(haproxy.addr, 403);
     fail2ban.process.signal("KILL");
     fail2ban.process.wait();
     wait_for(haproxy.addr, 200);
     // A ban without an end, and an address of IPv6.
-    let fail2ban = Fail2ban::start(&agent, "-1");
+    let fail2ban = Fail2ban::start(&agent, "-1", 60);
     fail2ban.fail("2001:db8::7", 3);
     let deadline = Instant::now() + WAIT_MAX;
     let text = || fs::read_to_string(Path::new(&bans)).expect("the journal is there");

@@ -21,7 +21,7 @@ use crate::server::{Server, Spoa};
 const BANS: u32 = 1_000_000;
 /// The changes per second, and the number of them in a request.
 const PER_SECOND: u32 = 1000;
-const BATCHES: [u32; 2] = [10, 1];
+const BATCHES: [u32; 3] = [100, 10, 1];
 
 /// Returns the address with a number: each number has another one, far from that of the next.
 fn address(number: u32) -> Ipv4Addr {
