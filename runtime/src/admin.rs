@@ -164,7 +164,7 @@ async fn accept(admin: Rc<Serving>, listener: Listener, executor: &LocalExecutor
     }
 }
 
-/// What the admin thread uses.
+/// The data and the helper of the admin thread.
 struct Serving {
     admin: Admin,
     /// The thread that answers POST requests ends when this is dropped.

@@ -92,8 +92,9 @@ fn metrics_count_connections_frames_answers_and_lists() {
 #[test]
 fn every_metric_of_dashboard_and_alerts_exists() {
     let folder = Folder::with(&[("l", b"192.0.2.1\n"), (".l.checked", b"")]);
-    let log = folder.path("log").display().to_string();
-    let (_agent, admin) = with_admin(&["--list", &folder.list("l", ",shadow"), "--verdict-log", &log]);
+    let (log, bans) = (folder.path("log").display().to_string(), folder.path("bans").display().to_string());
+    let list = folder.list("l", ",shadow");
+    let (_agent, admin) = with_admin(&["--list", &list, "--verdict-log", &log, "--bans", &bans]);
     let (_, text) = admin.get("/metrics");
     for file in ["grafana.json", "alerts.yml"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/package").join(file);

@@ -117,7 +117,7 @@ fn validate_reports_an_invalid_configuration_with_line_and_column() {
         ("grace = '5x'\n", ":1:9: expected a whole number of ms, or one with a unit: us, ms, s, m or h"),
         ("listen = ['127.0.0.1:1', 'x']\n", ":1:26: 'x' is not an address"),
         ("max-frame-size = 3\n", ":1:18: expected a whole number from 256 to 16777216"),
-        ("[[list]]\nname = 'x'\n", ":1:1: missing field `path`"),
+        ("[[list]]\nname = 'x'\n", ": the list x needs a path: only with bans a list may have none"),
         ("[[list]]\nname = 'x'\npath = 'y'\nscore = 101\n", ":4:9: expected a number from 0 to 100"),
         ("[[list]]\nname = 'x'\npath = 'y'\nformat = 'json'\ncolumn = 1\n", ":1:1: only csv has columns"),
         ("[[message]]\nname = 'x'\nscope = 'session'\n", ":3:9: unknown value \"session\"; did you mean \"sess\"?"),

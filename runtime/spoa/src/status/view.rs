@@ -20,7 +20,7 @@ pub(crate) struct Status {
     pub(crate) span: String,
     /// It has lists, so that it can be asked about addresses.
     pub(crate) has_lists: bool,
-    /// What the page shows of bans.
+    /// The part that bans have on the page.
     #[serde(default)]
     pub(crate) bans: BanAccess,
     /// Faults that an operator should know of, the most important first.
@@ -30,7 +30,7 @@ pub(crate) struct Status {
     pub(crate) tables: Vec<Table>,
 }
 
-/// What the page can do with bans.
+/// The things that the page can do with bans.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum BanAccess {
