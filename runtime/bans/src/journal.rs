@@ -238,7 +238,7 @@ struct Reading<'b, F> {
 impl<F: FnMut(Record<'_>, Option<u64>)> Reading<'_, F> {
     /// Reads all lines. Returns the number of bytes up to the end of the last good line, and whether it has a line break.
     fn read(&mut self, file: &File) -> io::Result<(u64, bool)> {
-        let mut reader = BufReader::with_capacity(1 << 20, file);
+        let mut reader = BufReader::with_capacity(64 << 10, file);
         let (mut line, mut at, mut number) = (Vec::new(), 0, 0);
         loop {
             line.clear();

@@ -119,7 +119,7 @@ macro_rules! options {
             #[serde(deserialize_with = "texts")]
             admin: Option<Vec<ListenAddr>>,
 
-            /// File with the token that allows to change bans over TCP, with "Authorization: Bearer TOKEN" [default: not allowed]
+            /// File with the token for changing bans over TCP, with "Authorization: Bearer TOKEN" [default: not allowed]
             ///
             /// A line of 16 characters or more. There is no encryption: use it on networks that are trusted, or behind a TLS proxy.
             #[arg(long, value_name = "FILE")]

@@ -1,4 +1,4 @@
-//! The token that allows to change bans over TCP.
+//! The token for changing bans over TCP.
 
 use std::fmt;
 use std::fs;
