@@ -129,6 +129,7 @@ proptest! {
             let before = content(&store);
             drop(store);
             prop_assert_eq!(content(&open(&folder.path("cut"), &clock)), before, "{} bytes, opened again", len);
+            prop_assert!(!folder.path("cut.damaged").exists(), "{} bytes: the incomplete line is still there", len);
         }
     }
 
