@@ -1,8 +1,10 @@
 //! Serves metrics, health and pages of the application over HTTP.
 
+mod origin;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::net::{IpAddr, TcpStream};
+use std::net::TcpStream;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,13 +15,12 @@ use futures_lite::future;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN,
-    VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use smol::channel::{Receiver, Sender, bounded};
 use smol::{Async, LocalExecutor, Task, Timer};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
@@ -30,7 +31,7 @@ use crate::engines::Engine;
 use crate::error::Error;
 use crate::listener::Listener;
 use crate::metrics::{Metrics, TextFormat};
-use crate::page::{AgentState, NOTHING, Page, PageAnswer, PagePost, PageRequest, PageStatus, Transport};
+use crate::page::{AgentState, NOTHING, Page, PageAnswer, PagePost, PageRequest, PageStatus, PostSender, Transport};
 use crate::pool::Pool;
 use crate::priority::lower_priority;
 
@@ -46,9 +47,6 @@ const REQUEST_BYTES_MAX: usize = 16 << 10;
 
 /// The largest size in bytes of the body of a request.
 const BODY_BYTES_MAX: usize = 1 << 20;
-
-/// The header in which browsers send where a request comes from.
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The longest time that a connection may last.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
@@ -179,10 +177,8 @@ impl Serving {
         let failed = || response(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "failed: see the log\n".into());
         let service = service_fn(async |request: Request<Incoming>| {
             let answer = match self.admin.page(request.uri().path()) {
-                Some(page) if *request.method() == Method::POST && page.allows_post() => {
-                    self.post(page, request, transport).await
-                }
-                _ => panic::catch_unwind(AssertUnwindSafe(|| self.admin.answer(&request))).ok(),
+                Some(page) => self.page(page, request, transport).await,
+                None => caught(|| self.admin.answer(&request)),
             };
             Ok::<_, Infallible>(answer.unwrap_or_else(failed))
         });
@@ -196,6 +192,27 @@ impl Serving {
         }
     }
 
+    /// Answers a request for a page of the application. Returns `None` if the page panics.
+    async fn page(
+        &self,
+        page: &Arc<dyn Page>,
+        request: Request<Incoming>,
+        transport: Transport,
+    ) -> Option<Response<Full<Bytes>>> {
+        if !origin::is_host_allowed(request.headers()) {
+            let hosts = "use the agent's IP address, localhost or a name without dots\n";
+            return Some(response(StatusCode::MISDIRECTED_REQUEST, PLAIN, hosts.into()));
+        }
+        match *request.method() {
+            Method::GET | Method::HEAD => {
+                let query = request.uri().query().unwrap_or_default();
+                caught(|| response_of(page.get(&PageRequest { query, agent: &self.admin })))
+            }
+            Method::POST => self.post(page, request, transport).await,
+            _ => Some(response(StatusCode::METHOD_NOT_ALLOWED, PLAIN, NOT_ALLOWED.into())),
+        }
+    }
+
     /// Answers a POST request, on a thread where the page may wait for a disk. Returns `None` if the page panics.
     async fn post(
         &self,
@@ -205,13 +222,15 @@ impl Serving {
     ) -> Option<Response<Full<Bytes>>> {
         let (head, body) = request.into_parts();
         let plain = |status, text: &str| Some(response(status, PLAIN, text.into()));
-        let content_type = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-        if !is_host_allowed(&head.headers) {
-            return plain(StatusCode::MISDIRECTED_REQUEST, HOSTS);
-        }
-        if is_cross_site(&head.headers) {
+        if origin::is_cross_site(&head.headers) {
             return plain(StatusCode::FORBIDDEN, "a page of another site may not change anything\n");
         }
+        let authorization = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let sender = PostSender { transport, bearer: authorization.and_then(|value| value.strip_prefix("Bearer ")) };
+        if let Err(answer) = caught(|| page.authorize(&sender))? {
+            return Some(response_of(answer));
+        }
+        let content_type = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
         if !content_type.starts_with(b"application/json") {
             return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected the header Content-Type: application/json\n");
         }
@@ -221,18 +240,19 @@ impl Serving {
         let (page, body) = (Arc::clone(page), body.to_bytes());
         let (done, answer) = bounded(1);
         let job = move || {
-            let authorization = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-            let bearer = authorization.and_then(|value| value.strip_prefix("Bearer "));
             let query = head.uri.query().unwrap_or_default();
-            let request = PagePost { query, body: &body, transport, bearer };
-            // A panic in a page of the application costs one answer.
-            let answer = panic::catch_unwind(AssertUnwindSafe(|| page.post(&request))).ok();
+            let answer = caught(|| page.post(&PagePost { query, body: &body }));
             // The connection may be closed by now.
             let _ = done.try_send(answer);
         };
         self.jobs.send(Box::new(job)).await.ok()?;
         answer.recv().await.ok()?.map(response_of)
     }
+}
+
+/// Returns the result of code of the application, or `None` if it panics.
+fn caught<T>(code: impl FnOnce() -> T) -> Option<T> {
+    panic::catch_unwind(AssertUnwindSafe(code)).ok()
 }
 
 impl Admin {
@@ -242,15 +262,13 @@ impl Admin {
         known.map(|(_, page)| page)
     }
 
+    /// Answers a request for a path that is no page of the application.
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         let path = request.uri().path();
-        let page = self.page(path);
         let plain = |status, text| response(status, PLAIN, text);
         match path {
-            _ if !is_read && (PATHS.contains(&path) || page.is_some()) => {
-                plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed\n".into())
-            }
+            _ if !is_read && PATHS.contains(&path) => plain(StatusCode::METHOD_NOT_ALLOWED, NOT_ALLOWED.into()),
             "/metrics" => {
                 let accepted = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
                 let format = TextFormat::accepted(accepted);
@@ -263,17 +281,10 @@ impl Admin {
             },
             "/readyz" if self.pool.is_ready() => plain(StatusCode::OK, "ready\n".into()),
             "/readyz" => plain(StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into()),
-            _ => match page {
-                Some(_) if !is_host_allowed(request.headers()) => plain(StatusCode::MISDIRECTED_REQUEST, HOSTS.into()),
-                Some(page) => {
-                    let query = request.uri().query().unwrap_or_default();
-                    response_of(page.get(&PageRequest { query, agent: self }))
-                }
-                None => {
-                    let paths: Vec<_> = PATHS.into_iter().chain(self.pages.iter().map(|(path, _)| *path)).collect();
-                    plain(StatusCode::NOT_FOUND, format!("not found: the paths are {}\n", paths.join(", ")))
-                }
-            },
+            _ => {
+                let paths: Vec<_> = PATHS.into_iter().chain(self.pages.iter().map(|(path, _)| *path)).collect();
+                plain(StatusCode::NOT_FOUND, format!("not found: the paths are {}\n", paths.join(", ")))
+            }
         }
     }
 }
@@ -288,31 +299,8 @@ impl AgentState for Admin {
     }
 }
 
-/// The body of a refused request with another host.
-const HOSTS: &str = "use the agent's IP address, localhost or a name without dots\n";
-
-/// Returns true if a browser sends the request for a page of another site. Other programs send neither header.
-fn is_cross_site(headers: &HeaderMap) -> bool {
-    let has_other_site =
-        headers.get(SEC_FETCH_SITE).is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
-    let host = headers.get(HOST).map_or(&b""[..], HeaderValue::as_bytes);
-    let is_of_host = |origin: &HeaderValue| {
-        let origin = origin.as_bytes();
-        let authority = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
-        authority.is_some_and(|authority| authority == host)
-    };
-    has_other_site || headers.get_all(ORIGIN).iter().any(|origin| !is_of_host(origin))
-}
-
-/// Returns true if the Host header is missing, an IP address or a name without dots. Any other name may belong to an attacker who
-/// resolves it to the agent's address, so that an operator's browser lets the attacker's site read the pages (DNS rebinding).
-fn is_host_allowed(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(HOST) else { return true };
-    let Some(host) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else { return false };
-    let host = host.host().trim_start_matches('[').trim_end_matches(']');
-    // Nobody can register a name without dots.
-    host.parse::<IpAddr>().is_ok() || !host.contains(['.', ':'])
-}
+/// The body of the answer to a request with another method.
+const NOT_ALLOWED: &str = "only GET and HEAD are allowed\n";
 
 /// Returns the response with the answer of a page.
 fn response_of(answer: PageAnswer) -> Response<Full<Bytes>> {

@@ -93,7 +93,7 @@ pub use health::{Heartbeat, SILENCE_MAX};
 #[cfg(feature = "metrics")]
 pub use metrics::{Families, Source, Unit};
 #[cfg(feature = "metrics")]
-pub use page::{Page, PageAnswer, PagePost, PageRequest, PageStatus, Transport};
+pub use page::{Page, PageAnswer, PagePost, PageRequest, PageStatus, PostSender, Transport};
 pub use panics::log_panic;
 pub use priority::lower_priority;
 pub use recorder::{ConnectionRecorder, Ends, Recorder, Transfer};

@@ -13,18 +13,39 @@ pub trait Page: Debug + Send + Sync + 'static {
     /// Answers a GET request.
     fn get(&self, request: &PageRequest<'_>) -> PageAnswer;
 
-    /// True if the page answers POST requests with [`post`](Self::post). By default it does not.
-    fn allows_post(&self) -> bool {
-        false
+    /// Returns the reason why this sender may not send POST requests; by default nobody may. It is asked before the body is read.
+    ///
+    /// # Errors
+    /// The answer to the request.
+    fn authorize(&self, _sender: &PostSender<'_>) -> Result<(), PageAnswer> {
+        Err(PageAnswer::refused(PageStatus::MethodNotAllowed, "only GET and HEAD are allowed"))
     }
 
-    /// Answers a POST request, which may change something. It may wait for a disk, because it is called on a thread of its own, one
-    /// request after the other.
+    /// Answers a POST request of an [authorized](Self::authorize) sender, which may change something. It may wait for a disk, because
+    /// it is called on a thread of its own, one request after the other.
     ///
-    /// The body is JSON of at most 1 MiB. A request that a browser sends for a page of another site does not reach this. Who may
-    /// change something is up to the page: see [`PagePost::transport`] and [`PagePost::bearer`].
+    /// The body is JSON of at most 1 MiB. A request that a browser sends for a page of another site does not reach this.
     fn post(&self, _request: &PagePost<'_>) -> PageAnswer {
         PageAnswer::refused(PageStatus::MethodNotAllowed, "only GET and HEAD are allowed")
+    }
+}
+
+/// The sender of a POST request for a [`Page`].
+#[derive(Clone, Copy, Debug)]
+pub struct PostSender<'r> {
+    pub(crate) transport: Transport,
+    pub(crate) bearer: Option<&'r str>,
+}
+
+impl<'r> PostSender<'r> {
+    /// Returns the kind of socket that it is connected to.
+    pub const fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Returns the token in the header `Authorization: Bearer TOKEN`, if there is one.
+    pub const fn bearer(&self) -> Option<&'r str> {
+        self.bearer
     }
 }
 
@@ -33,17 +54,6 @@ pub trait Page: Debug + Send + Sync + 'static {
 pub struct PagePost<'r> {
     pub(crate) query: &'r str,
     pub(crate) body: &'r [u8],
-    pub(crate) transport: Transport,
-    pub(crate) bearer: Option<&'r str>,
-}
-
-/// The kind of socket that a request arrived on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// A unix socket, whose mode, owner and group choose who can connect.
-    Unix,
-    /// TCP: everyone who reaches the address can connect.
-    Tcp,
 }
 
 impl<'r> PagePost<'r> {
@@ -56,16 +66,15 @@ impl<'r> PagePost<'r> {
     pub const fn body(&self) -> &'r [u8] {
         self.body
     }
+}
 
-    /// Returns the kind of socket that it arrived on.
-    pub const fn transport(&self) -> Transport {
-        self.transport
-    }
-
-    /// Returns the token in the header `Authorization: Bearer TOKEN`, if there is one.
-    pub const fn bearer(&self) -> Option<&'r str> {
-        self.bearer
-    }
+/// The kind of socket that a request arrived on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A unix socket, whose mode, owner and group choose who can connect.
+    Unix,
+    /// TCP: everyone who reaches the address can connect.
+    Tcp,
 }
 
 /// A request for a [`Page`], and the state of the agent that serves it.

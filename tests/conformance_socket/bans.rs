@@ -227,20 +227,52 @@ fn many_bans_come_from_standard_input() {
     assert_eq!(other.done(&["bans", "--json"]), export);
 }
 
-/// An agent follows another one: what is banned and unbanned there is so here.
+/// Bans of different origins are separate, and the lowest score counts.
 #[test]
-fn an_agent_follows_another() {
+fn bans_of_different_origins_are_separate() {
+    let site = Site::start("");
+    site.done(&["ban", "203.0.113.7", "--score", "30", "--reason", "by hand"]);
+    assert_eq!(site.done(&["ban", "203.0.113.7", "--score", "10", "--origin", "jail", "--for", "1h"]), "1 added\n");
+    assert_eq!(site.verdict(ADDRESS), "listed 10 bans 203.0.113.7");
+    let shown = site.done(&["check", &format!("--live=unix:{}", site.folder.path("admin").display()), "203.0.113.7"]);
+    assert!(shown.contains(", by jail") && shown.contains("by alice: by hand"), "{shown}");
+    assert_eq!(site.done(&["unban", "203.0.113.7", "--origin", "jail"]), "1 removed\n");
+    assert_eq!(site.verdict(ADDRESS), "listed 30 bans 203.0.113.7");
+    site.done(&["ban", "203.0.113.7", "--origin", "jail"]);
+    // What another command prints can be removed too.
+    let export = site.done(&["bans", "--json"]);
+    let mut child =
+        site.command(&["unban", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("spoa can be run");
+    child.stdin.take().expect("standard input is piped").write_all(export.as_bytes()).expect("the command reads it");
+    let output = child.wait_with_output().expect("the command ends");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "2 removed\n");
+    assert_eq!(site.verdict(ADDRESS), "unknown 50");
+}
+
+/// Two agents follow each other, and one of them restarts: both come to the same bans.
+#[test]
+fn agents_follow_each_other() {
     let (first, second) = (Site::start(""), Site::start(""));
     first.done(&["ban", "203.0.113.7", "--for", "10h"]);
-    let mut source = first.command(&["bans", "--follow"]).stdout(Stdio::piped()).spawn().expect("spoa can be run");
-    let changes = source.stdout.take().expect("standard output is piped");
-    let mut sink = second.command(&["ban", "-"]).stdin(Stdio::from(changes)).spawn().expect("spoa can be run");
+    let follow = |from: &Site, to: &Site| {
+        let mut source = from.command(&["bans", "--follow"]).stdout(Stdio::piped()).spawn().expect("spoa can be run");
+        let changes = source.stdout.take().expect("standard output is piped");
+        let sink = to.command(&["ban", "-"]).stdin(Stdio::from(changes)).spawn().expect("spoa can be run");
+        [source, sink]
+    };
+    let mut children = [follow(&first, &second), follow(&second, &first)];
     second.wait_for(ADDRESS, "listed 0 bans 203.0.113.7");
-    first.done(&["ban", "203.0.113.8"]);
-    first.done(&["unban", "203.0.113.7"]);
-    second.wait_for([203, 0, 113, 8], "listed 0 bans 203.0.113.8");
-    second.wait_for(ADDRESS, "unknown 50");
-    for child in [&mut source, &mut sink] {
+    second.done(&["unban", "203.0.113.7"]);
+    second.done(&["ban", "203.0.113.8"]);
+    first.wait_for([203, 0, 113, 8], "listed 0 bans 203.0.113.8");
+    first.wait_for(ADDRESS, "unknown 50");
+    let first = first.restart();
+    second.done(&["ban", "203.0.113.9"]);
+    first.wait_for([203, 0, 113, 9], "listed 0 bans 203.0.113.9");
+    first.done(&["ban", "203.0.113.10"]);
+    second.wait_for([203, 0, 113, 10], "listed 0 bans 203.0.113.10");
+    assert_eq!(first.done(&["bans", "--json"]), second.done(&["bans", "--json"]));
+    for child in children.iter_mut().flatten() {
         child.kill().and_then(|()| child.wait().map(drop)).expect("the command runs");
     }
 }
@@ -396,10 +428,13 @@ fn a_kill_amid_changes_loses_none_that_was_confirmed() {
 fn a_full_disk_is_reported() {
     let folder = Folder::with(&[]);
     let (admin, bans) = (format!("unix:{}", folder.path("admin").display()), folder.path("bans").display().to_string());
-    let mut shell = Command::new("sh");
-    // Files of this process may have one block of 512 bytes.
-    shell.args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\""]).arg(binary());
-    let agent = Agent::spawn_by(shell, &["--admin", &admin, "--bans", &bans]);
+    let spawn = |blocks: u32| {
+        let mut shell = Command::new("sh");
+        // Files of this process may have this number of blocks of 512 bytes.
+        shell.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")]).arg(binary());
+        Agent::spawn_by(shell, &["--admin", &admin, "--bans", &bans])
+    };
+    let agent = spawn(1);
     let run = |arguments: &[&str]| {
         Command::new(binary()).args(arguments).args(["--agent", &admin]).output().expect("spoa can be run")
     };
@@ -414,7 +449,13 @@ fn a_full_disk_is_reported() {
     assert!(String::from_utf8_lossy(&shown.stdout).contains(" banned in list bans"), "{shown:?}");
     assert_eq!(Admin::at(&admin).sample("spoa_bans_unsaved"), 1.0);
     drop(agent);
-    // What was written before is complete.
+    assert!(!folder.path("bans.new").exists(), "the file of a compaction that failed is still there");
+    // The agent starts although it cannot write, with all changes that could be written.
+    let agent = spawn(0);
+    agent.wait_for_line("until that is possible, a restart undoes all changes");
+    let all = String::from_utf8(run(&["bans"]).stdout).expect("the output is UTF-8");
+    assert_eq!(all.lines().count(), number);
+    drop(agent);
     let _agent = Agent::spawn(&["--admin", &admin, "--bans", &bans]);
     let all = String::from_utf8(run(&["bans"]).stdout).expect("the output is UTF-8");
     assert_eq!(all.lines().count(), number);

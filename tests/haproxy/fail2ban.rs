@@ -110,14 +110,22 @@ pub(crate) fn bans_and_unbans(install: &Install) {
         let fail2ban = Fail2ban::start(&agent, "3600", 60);
         fail2ban.fail(&address, 3);
         wait_for(haproxy.addr, 403);
-        let shown = Command::new(binary()).args(["bans", "--agent", &agent]).output().expect("spoa can be run");
-        let shown = String::from_utf8(shown.stdout).expect("the output is UTF-8");
+        let run = |arguments: &[&str]| {
+            let output = Command::new(binary()).args(arguments).args(["--agent", &agent]).output();
+            String::from_utf8(output.expect("spoa can be run").stdout).expect("the output is UTF-8")
+        };
+        let shown = run(&["bans"]);
         assert!(
-            shown.starts_with("127.0.0.23 banned in list bans, until ") && shown.ends_with(", by fail2ban: jail app\n"),
+            shown.starts_with("127.0.0.23 banned in list bans, until ")
+                && shown.ends_with(", by fail2ban/app: 3 failures\n"),
             "{shown}"
         );
+        // Its end does not end the ban of an operator.
+        run(&["ban", &address, "--origin", "alice"]);
         let done = fail2ban.client(&["set", "app", "unbanip", &address]);
         assert!(done.status.success(), "{done:?}");
+        assert_eq!(run(&["bans"]), "127.0.0.23 banned in list bans, without an end, by alice\n");
+        assert_eq!(run(&["unban", &address]), "1 removed\n");
         wait_for(haproxy.addr, 200);
         // At its end it removes what it has banned.
         fail2ban.fail(&address, 3);

@@ -62,14 +62,16 @@ fn open(path: &Path, clock: &TestClock) -> BanStore {
     BanStore::open(&settings, library(), Box::new(clock.clone())).expect("the journal can be used")
 }
 
-/// Bans as the list, the score, the reason and the end of each prefix.
-type Content = BTreeMap<(String, String), (Option<u8>, String, Option<u64>)>;
+/// Bans by prefix, list and origin: the score, the reason and the end of each.
+type Content = BTreeMap<[String; 3], (Option<u8>, String, Option<u64>)>;
 
 fn content(store: &BanStore) -> Content {
     let page = store.page(None, None, None, usize::MAX);
     let each = page.bans.into_iter().map(|ban| {
-        let list = ban.list.expect("each has a list").into_owned();
-        ((ban.address.0.to_string(), list), (ban.score, ban.reason.into_owned(), ban.until.map(|until| until.0)))
+        let (list, origin) =
+            (ban.list.expect("each has a list").into_owned(), ban.origin.unwrap_or_default().into_owned());
+        let key = [ban.address.0.to_string(), list, origin];
+        (key, (ban.score, ban.reason.into_owned(), ban.until.map(|until| until.0)))
     });
     each.collect()
 }
@@ -80,14 +82,20 @@ fn record() -> impl Strategy<Value = Record<'static>> {
         prop::sample::select(vec!["192.0.2.1", "192.0.2.0/24", "198.51.100.7", "2001:db8::1", "2001:db8::/48"]);
     let action = prop_oneof![4 => Just(Action::Ban), 1 => Just(Action::Allow), 2 => Just(Action::Remove)];
     let (list, score) = (option::of(Just("ssh")), option::of(0_u8..=100));
+    let origin = option::of(prop::sample::select(vec!["", "alice", "jail"]));
     let (seconds, reason) = (option::of(1_u32..100), prop::sample::select(vec!["", "scans", "\"\n\u{1b}[2J", "ä"]));
-    (address, action, list, score, seconds, reason).prop_map(|(address, action, list, score, seconds, reason)| {
-        let Address(prefix) = address.parse().expect("it is a prefix");
-        let list =
-            list.or((action == Action::Remove).then_some("bans")).filter(|_| action != Action::Allow).map(Into::into);
-        let seconds = seconds.filter(|_| action != Action::Remove).map(f64::from);
-        Record { list, score, seconds, reason: reason.into(), ..Record::new(action, prefix) }
-    })
+    (address, action, list, origin, score, seconds, reason).prop_map(
+        |(address, action, list, origin, score, seconds, reason)| {
+            let Address(prefix) = address.parse().expect("it is a prefix");
+            let list = list
+                .or((action == Action::Remove).then_some("bans"))
+                .filter(|_| action != Action::Allow)
+                .map(Into::into);
+            let seconds = seconds.filter(|_| action != Action::Remove).map(f64::from);
+            let origin = origin.map(Into::into);
+            Record { list, origin, score, seconds, reason: reason.into(), ..Record::new(action, prefix) }
+        },
+    )
 }
 
 /// Applies changes one by one. Returns the content after each, with the size of the journal.
@@ -183,7 +191,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// The ends of bans in the model, in milliseconds: since the start of the system, on the clock of the day, and the whole time.
-type Ends = BTreeMap<(String, String), (u64, u64, u64)>;
+type Ends = BTreeMap<[String; 3], (u64, u64, u64)>;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
@@ -205,10 +213,12 @@ proptest! {
                     prop_assert!(report.refused.is_empty(), "{:?}", report);
                     let address = record.address.0.to_string();
                     let list = record.list.as_deref().unwrap_or(if record.action == Action::Allow { "allowed" } else { "bans" });
-                    let key = (address.clone(), list.to_owned());
+                    let key = [address.clone(), list.to_owned(), record.origin.as_deref().unwrap_or_default().to_owned()];
                     if record.action == Action::Remove {
-                        let is_removed = |(of, list): &(String, String)| {
-                            *of == address && record.list.as_deref().map_or(list != "allowed", |wanted| wanted == list)
+                        let is_removed = |[of, list, origin]: &[String; 3]| {
+                            *of == address
+                                && record.list.as_deref().map_or(list != "allowed", |wanted| wanted == list)
+                                && record.origin.as_deref().is_none_or(|wanted| wanted == origin)
                         };
                         ends.retain(|key, _| !is_removed(key));
                         endless.retain(|key, ()| !is_removed(key));
@@ -252,6 +262,70 @@ proptest! {
     }
 }
 
+/// A step of agents that follow each other.
+#[derive(Clone, Debug)]
+enum Exchange {
+    /// One of them gets a change.
+    Change(usize, Record<'static>),
+    /// One of them gets some of the changes of another one.
+    Follow(usize, usize, usize),
+    /// Time passes for all, in milliseconds.
+    Wait(u64),
+}
+
+fn exchange() -> impl Strategy<Value = Exchange> {
+    // Ends are so late that nothing ends.
+    let record = record().prop_map(|record| Record { seconds: record.seconds.map(|seconds| seconds + 1e6), ..record });
+    prop_oneof![
+        4 => (0_usize..3, record).prop_map(|(to, record)| Exchange::Change(to, record)),
+        4 => (0_usize..3, 1_usize..3, 1_usize..4).prop_map(|(to, other, max)| Exchange::Follow(to, (to + other) % 3, max)),
+        1 => (0_u64..5000).prop_map(Exchange::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Agents that follow each other in a circle, with clocks that differ, come to the same bans, and then exchange nothing more.
+    #[test]
+    fn agents_that_follow_each_other_agree(steps in vec(exchange(), 1..40), ahead in vec(0_u64..3000, 3)) {
+        let folder = Folder::with(&[]);
+        let clocks: Vec<_> = ahead.iter().map(|millis| {
+            let clock = TestClock::new();
+            clock.0.wall.fetch_add(*millis, Ordering::Relaxed);
+            clock
+        }).collect();
+        let stores: Vec<_> = (0..).zip(&clocks).map(|(number, clock)| open(&folder.path(&format!("bans{number}")), clock)).collect();
+        let start = |from: usize| stores[from].changes(None, 0).expect("the present position is known").1;
+        let mut positions: Vec<Vec<_>> = (0..3).map(|_| (0..3).map(start).collect()).collect();
+        // Returns the number of changes.
+        let mut follow = |to: usize, from: usize, max: usize| {
+            let (changes, position) = stores[from].changes(Some(&positions[to][from]), max).expect("they are kept");
+            positions[to][from] = position;
+            for change in &changes {
+                let report = stores[to].apply([serde_json::from_str(change).expect("it is a change")]);
+                assert!(report.refused.is_empty(), "{report:?}");
+            }
+            changes.len()
+        };
+        for step in steps {
+            match step {
+                Exchange::Change(to, record) => _ = stores[to].apply([record]),
+                Exchange::Follow(to, from, max) => _ = follow(to, from, max),
+                Exchange::Wait(millis) => clocks.iter().for_each(|clock| clock.advance(millis)),
+            }
+        }
+        let pairs: Vec<_> = (0..3).flat_map(|to| (1..3).map(move |other| (to, (to + other) % 3))).collect();
+        let mut rounds = 0;
+        while pairs.iter().map(|(to, from)| follow(*to, *from, 100)).sum::<usize>() > 0 {
+            rounds += 1;
+            prop_assert!(rounds < 20, "they exchange changes without an end");
+        }
+        prop_assert_eq!(content(&stores[0]), content(&stores[1]));
+        prop_assert_eq!(content(&stores[0]), content(&stores[2]));
+    }
+}
+
 /// The journal is compacted when it is much longer than necessary, and has the same bans then.
 #[test]
 fn a_long_journal_is_replaced() {
@@ -277,14 +351,75 @@ fn a_long_journal_is_replaced() {
     assert_eq!(content(&open(&path, &clock)), before);
 }
 
+/// A page has all bans of its last prefix, so that the next one can begin after that.
+#[test]
+fn pages_have_every_ban_once() {
+    let (folder, clock) = (Folder::with(&[]), TestClock::new());
+    let store = open(&folder.path("bans"), &clock);
+    let prefix = |text: &str| text.parse::<Address>().expect("it is a prefix").0;
+    let prefixes = ["8.0.0.0/16", "192.0.2.0/24", "192.0.2.1", "192.0.2.1", "192.0.2.1", "2001:db8::1"];
+    for (number, text) in prefixes.iter().enumerate() {
+        let list = Some(if number == 2 { "ssh" } else { "bans" }.into());
+        let ban = Record { list, origin: Some(number.to_string().into()), ..Record::new(Action::Ban, prefix(text)) };
+        store.apply([ban]);
+    }
+    for (list, address, wanted) in [
+        (None, None, vec!["8.0.0.0/16", "192.0.2.0/24", "192.0.2.1", "192.0.2.1", "192.0.2.1", "2001:db8::1"]),
+        (Some("bans"), None, vec!["8.0.0.0/16", "192.0.2.0/24", "192.0.2.1", "192.0.2.1", "2001:db8::1"]),
+        (None, Some("192.0.2.1"), vec!["192.0.2.0/24", "192.0.2.1", "192.0.2.1", "192.0.2.1"]),
+        (Some("ssh"), Some("192.0.2.1"), vec!["192.0.2.1"]),
+        (Some("unknown"), None, vec![]),
+    ] {
+        for max in 1..7 {
+            let address = address.map(|address: &str| address.parse().expect("it is an address"));
+            let (mut found, mut after) = (Vec::new(), None);
+            loop {
+                let page = store.page(after, list, address, max);
+                assert!(page.bans.len() <= max + 2, "{page:?}");
+                found.extend(page.bans.iter().map(|ban| ban.address.0.to_string()));
+                let Some(Address(last)) = page.next else { break };
+                after = Some(last);
+            }
+            assert_eq!(found, wanted, "{list:?} {address:?} {max}");
+        }
+    }
+}
+
+/// A ban of another origin is not touched by changes of one.
+#[test]
+fn each_origin_has_its_own_bans() {
+    let (folder, clock) = (Folder::with(&[]), TestClock::new());
+    let store = open(&folder.path("bans"), &clock);
+    let Address(prefix) = "192.0.2.1".parse().expect("it is an address");
+    let change = |action, origin: &'static str, seconds, score| {
+        let list = Some("bans".into());
+        let report =
+            store.apply([Record { list, origin: Some(origin.into()), seconds, score, ..Record::new(action, prefix) }]);
+        assert!(report.refused.is_empty(), "{report:?}");
+    };
+    let library = || store.on(prefix, "bans").into_iter().map(|ban| ban.origin.unwrap_or_default().into_owned());
+    change(Action::Ban, "alice", None, Some(5));
+    change(Action::Ban, "jail", Some(10.0), None);
+    change(Action::Ban, "jail", Some(5.0), None);
+    assert_eq!(library().collect::<Vec<_>>(), ["alice", "jail"]);
+    change(Action::Remove, "jail", None, None);
+    assert_eq!(library().collect::<Vec<_>>(), ["alice"]);
+}
+
 /// Files that have something else in them stay what they are.
 #[test]
 fn other_files_are_refused() {
-    let folder = Folder::with(&[("list", "192.0.2.1\n198.51.100.0/24\n".as_bytes())]);
-    let settings = Settings { path: folder.path("list"), max: 10 };
-    let error = BanStore::open(&settings, library(), Box::new(TestClock::new())).expect_err("it is a list").to_string();
-    assert!(error.contains("has something else than bans in it"), "{error}");
-    assert_eq!(fs::read(folder.path("list")).expect("it is there"), b"192.0.2.1\n198.51.100.0/24\n");
+    let others =
+        ["192.0.2.1\n198.51.100.0/24\n", "a secret token", "deadbeef cafe", "\n", "0123456789abcdef0123456789abcdef"];
+    for (number, text) in others.into_iter().enumerate() {
+        let name = number.to_string();
+        let folder = Folder::with(&[(&name, text.as_bytes())]);
+        let settings = Settings { path: folder.path(&name), max: 10 };
+        let error = BanStore::open(&settings, library(), Box::new(TestClock::new())).expect_err(text).to_string();
+        assert!(error.contains("has something else than bans in it"), "{error}");
+        assert_eq!(fs::read(folder.path(&name)).expect("it is there"), text.as_bytes());
+    }
+    let folder = Folder::with(&[]);
     let open = open(&folder.path("bans"), &TestClock::new());
     let settings = Settings { path: folder.path("bans"), max: 10 };
     let error = BanStore::open(&settings, library(), Box::new(TestClock::new())).expect_err("it is in use").to_string();

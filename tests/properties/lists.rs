@@ -367,9 +367,9 @@ proptest! {
                 item.prefixes(|prefix| change(prefix, index.list(list)));
             }
         };
-        removed.iter().for_each(|line| each("0", line, &|prefix, list| index.insert(prefix, list, Some(0))));
-        removed.iter().for_each(|line| each("0", line, &|prefix, list| index.remove(prefix, list)));
-        bans.iter().for_each(|(list, line)| each(list, line, &|prefix, list| index.insert(prefix, list, None)));
+        removed.iter().for_each(|line| each("0", line, &|prefix, list| index.set(prefix, list, [Some(0)])));
+        removed.iter().for_each(|line| each("0", line, &|prefix, list| index.set(prefix, list, [])));
+        bans.iter().for_each(|(list, line)| each(list, line, &|prefix, list| index.set(prefix, list, [None])));
         for address in addresses {
             let edition = library.edition();
             let found = edition.lists.all().verdict(address).matched().map(|matched| {

@@ -1,24 +1,31 @@
-//! A ban as it is kept in memory.
+//! A ban in memory.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use spoa_reputation::{ListId, Prefix};
 
+use crate::clock::Moment;
 use crate::record::{Action, Record, Timestamp};
+use crate::texts::OriginId;
 
-/// Identifies a ban: there is one per prefix and list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Identifies a ban: there is one per prefix, list and origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key {
     pub(crate) prefix: Prefix,
     pub(crate) list: ListId,
+    pub(crate) origin: OriginId,
 }
 
 impl Key {
     /// Returns the first key that a ban of this prefix can have.
     pub(crate) const fn first_of(prefix: Prefix) -> Self {
-        Self { prefix, list: ListId::FIRST }
+        Self { prefix, list: ListId::FIRST, origin: OriginId::FIRST }
+    }
+
+    /// Returns the last key that a ban of this prefix can have.
+    pub(crate) const fn last_of(prefix: Prefix) -> Self {
+        Self { prefix, list: ListId::LAST, origin: OriginId::LAST }
     }
 }
 
@@ -30,7 +37,7 @@ pub(crate) struct Ban {
     pub(crate) is_allowed: bool,
     pub(crate) created: Timestamp,
     pub(crate) end: Option<End>,
-    pub(crate) note: Arc<Note>,
+    pub(crate) reason: Arc<str>,
 }
 
 /// The end of a ban, on both clocks.
@@ -42,26 +49,31 @@ pub(crate) struct End {
     pub(crate) until: Timestamp,
 }
 
-/// The texts of a ban. Bans with the same texts share them.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Note {
-    pub(crate) reason: String,
-    pub(crate) origin: String,
-    /// Index of the origin in the labels of metrics.
-    pub(crate) label: usize,
+impl End {
+    /// Returns the end of a ban by the clock of the day. If that is not set yet after a start of the system, the ban lasts no longer
+    /// than it was meant to.
+    pub(crate) fn by_day(until: Timestamp, created: Timestamp, now: Moment) -> Self {
+        let (left, whole) = (until.0.saturating_sub(now.wall), until.0.saturating_sub(created.0));
+        Self { boot: now.boot.saturating_add(left.min(whole)), until }
+    }
 }
 
 impl Ban {
-    /// Returns the change that adds it to the list `name`.
-    pub(crate) fn record<'r>(&'r self, key: Key, name: &'r str) -> Record<'r> {
+    /// Returns the ban that a change adds.
+    pub(crate) fn new(record: &Record<'_>, created: Timestamp, end: Option<End>, reason: Arc<str>) -> Self {
+        Self { score: record.score, is_allowed: record.action == Action::Allow, created, end, reason }
+    }
+
+    /// Returns the change that adds it.
+    pub(crate) fn record<'r>(&'r self, prefix: Prefix, list: &'r str, origin: &'r str) -> Record<'r> {
         Record {
-            list: Some(Cow::Borrowed(name)),
+            list: Some(Cow::Borrowed(list)),
             score: self.score,
             until: self.end.map(|end| end.until),
             created: Some(self.created),
-            reason: Cow::Borrowed(&self.note.reason),
-            origin: Cow::Borrowed(&self.note.origin),
-            ..Record::new(if self.is_allowed { Action::Allow } else { Action::Ban }, key.prefix)
+            reason: Cow::Borrowed(&self.reason),
+            origin: Some(Cow::Borrowed(origin)).filter(|origin| !origin.is_empty()),
+            ..Record::new(if self.is_allowed { Action::Allow } else { Action::Ban }, prefix)
         }
     }
 
@@ -72,62 +84,13 @@ impl Ban {
             (Some(end), Some(other)) => end.until == other.until && end.boot.abs_diff(other.boot) < 1000,
             (end, other) => end.is_none() && other.is_none(),
         };
-        self.score == other.score && self.is_allowed == other.is_allowed && self.note == other.note && has_same_end
+        (self.score, self.is_allowed) == (other.score, other.is_allowed) && self.reason == other.reason && has_same_end
+    }
+
+    /// Returns a key that orders the bans of several agents with the same [`Key`]: the last one counts. It has all that
+    /// distinguishes them, so that all agents choose the same one.
+    pub(crate) fn order(&self) -> (Timestamp, u64, bool, Option<u8>, &str) {
+        let until = self.end.map_or(u64::MAX, |end| end.until.0);
+        (self.created, until, self.is_allowed, self.score, &self.reason)
     }
 }
-
-/// The texts in use.
-#[derive(Debug, Default)]
-pub(crate) struct Notes {
-    all: HashSet<Arc<Note>>,
-    labels: Vec<String>,
-    /// The texts that were shared last: most bans of a program have the same.
-    last: Option<Arc<Note>>,
-    /// The number of texts from which on unused ones are removed.
-    purge_at: usize,
-}
-
-impl Notes {
-    /// Returns the shared texts that are equal to these.
-    pub(crate) fn share(&mut self, reason: &str, origin: &str) -> Arc<Note> {
-        if let Some(last) = self.last.as_ref().filter(|last| last.reason == reason && last.origin == origin) {
-            return Arc::clone(last);
-        }
-        let note = self.find(reason, origin);
-        self.last = Some(Arc::clone(&note));
-        note
-    }
-
-    fn find(&mut self, reason: &str, origin: &str) -> Arc<Note> {
-        let note = Note { reason: reason.into(), origin: origin.into(), label: self.label(origin) };
-        if let Some(known) = self.all.get(&note) {
-            return Arc::clone(known);
-        }
-        if self.all.len() >= self.purge_at {
-            self.all.retain(|note| Arc::strong_count(note) > 1);
-            self.purge_at = (2 * self.all.len()).max(1000);
-        }
-        let note = Arc::new(note);
-        self.all.insert(Arc::clone(&note));
-        note
-    }
-
-    fn label(&mut self, origin: &str) -> usize {
-        let known = self.labels.iter().position(|known| known == origin);
-        known.unwrap_or_else(|| {
-            if self.labels.len() < LABELS_MAX {
-                self.labels.push(origin.into());
-                return self.labels.len() - 1;
-            }
-            LABELS_MAX
-        })
-    }
-
-    /// Returns the origin with this label in metrics.
-    pub(crate) fn label_name(&self, label: usize) -> &str {
-        self.labels.get(label).map_or("(more)", |origin| origin)
-    }
-}
-
-/// The number of origins that metrics distinguish; further ones are counted together.
-const LABELS_MAX: usize = 30;

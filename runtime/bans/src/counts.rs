@@ -6,11 +6,12 @@ use std::fmt;
 use spoa_reputation::{BanIndex, ListId};
 use spoa_runtime::Families;
 
-use crate::ban::{Ban, Key, Notes};
+use crate::ban::Key;
+use crate::texts::{OriginId, Origins};
 
 /// The counts, by list and by the label of the origin.
 #[derive(Debug, Default)]
-pub(crate) struct Counts(BTreeMap<(ListId, usize), Count>);
+pub(crate) struct Counts(BTreeMap<(ListId, OriginId), Count>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
@@ -21,35 +22,32 @@ struct Count {
 }
 
 impl Counts {
-    fn of(&mut self, key: Key, ban: &Ban) -> &mut Count {
-        self.0.entry((key.list, ban.note.label)).or_default()
+    fn of(&mut self, key: Key) -> &mut Count {
+        self.0.entry((key.list, key.origin.label())).or_default()
     }
 
     /// Counts a ban that was loaded from the journal.
-    pub(crate) fn loaded(&mut self, key: Key, ban: &Ban) {
-        self.of(key, ban).current += 1;
+    pub(crate) fn loaded(&mut self, key: Key) {
+        self.of(key).current += 1;
     }
 
-    /// Counts a ban that was added, and the one that it replaces.
-    pub(crate) fn added(&mut self, key: Key, ban: &Ban, replaced: Option<&Ban>) {
-        if let Some(replaced) = replaced {
-            self.of(key, replaced).current -= 1;
-        }
-        let count = self.of(key, ban);
-        count.current += 1;
+    /// Counts a ban that was added, or that replaces another one.
+    pub(crate) fn added(&mut self, key: Key, is_new: bool) {
+        let count = self.of(key);
+        count.current += u64::from(is_new);
         count.added += 1;
     }
 
     /// Counts a ban that was removed.
-    pub(crate) fn removed(&mut self, key: Key, ban: &Ban) {
-        let count = self.of(key, ban);
+    pub(crate) fn removed(&mut self, key: Key) {
+        let count = self.of(key);
         count.current -= 1;
         count.removed += 1;
     }
 
     /// Counts a ban whose time is over.
-    pub(crate) fn expired(&mut self, key: Key, ban: &Ban) {
-        let count = self.of(key, ban);
+    pub(crate) fn expired(&mut self, key: Key) {
+        let count = self.of(key);
         count.current -= 1;
         count.expired += 1;
     }
@@ -63,10 +61,10 @@ impl Counts {
         lists
     }
 
-    pub(crate) fn write(&self, notes: &Notes, index: &BanIndex, families: &mut Families<'_>) -> fmt::Result {
+    pub(crate) fn write(&self, origins: &Origins, index: &BanIndex, families: &mut Families<'_>) -> fmt::Result {
         let each = |value: fn(&Count) -> u64| {
             self.0.iter().map(move |((list, label), count)| {
-                let labels = [("list", index.list_name(*list)), ("origin", notes.label_name(*label).to_owned())];
+                let labels = [("list", index.list_name(*list)), ("origin", origins.name(*label).to_owned())];
                 (labels, value(count))
             })
         };

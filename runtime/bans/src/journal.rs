@@ -12,19 +12,24 @@
 //! A line that was cut off by a crash is the last one, and is removed when the file is opened. A damaged line elsewhere is skipped
 //! and counted; all others count.
 
+mod reading;
+
 use std::fmt::Arguments;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
 use crate::record::Record;
+use reading::Reading;
 
-/// The longest line, in bytes, which bounds the memory that reading takes.
-pub(crate) const LINE_MAX: usize = 8 << 10;
+pub(crate) use reading::Replay;
+
+/// The beginning of the content of a [`header`]: the version of the format.
+const FORMAT: &str = "bans 1 ";
 
 /// The number of bytes of the checksum and the blank.
 const SUM: usize = 9;
@@ -57,21 +62,8 @@ pub(crate) struct Journal {
     len: u64,
     /// The number of lines with changes.
     lines: u64,
-    /// True if the last line may be incomplete, because it could be neither written nor removed.
-    is_torn: bool,
-}
-
-/// The findings of reading a journal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Replay {
-    /// The number of lines that could not be read, other than the last one.
-    pub(crate) damaged: u64,
-    /// The number of the first of them, from 1.
-    pub(crate) first_damaged: u64,
-    /// The number of bytes of an incomplete last line, which were removed.
-    pub(crate) torn_bytes: u64,
-    /// True if an end was written during another start of the system.
-    pub(crate) has_other_boot: bool,
+    /// The bytes that have to be written before the next line: the [`header`], and a line break after an incomplete line.
+    before_next: Vec<u8>,
 }
 
 impl Journal {
@@ -95,35 +87,45 @@ impl Journal {
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() || !is_at(&file, path) {
             return Err(JournalError::InUse(path.to_owned()));
         }
-        let mut reading = Reading { is_same_boot: false, boot_id, each, lines: 0, good: 0, replay: Replay::default() };
+        // Left over by a crash.
+        let _ = fs::remove_file(successor_path(path));
+        let mut reading = Reading::new(boot_id, each);
         let (good_len, is_complete) = reading.read(&file).map_err(failed)?;
         let Reading { lines, good, mut replay, .. } = reading;
         let len = file.metadata().map_err(failed)?.len();
-        // A first line that was cut off is no other kind of file.
-        if good == 0 && (replay.damaged > 0 || len > 100) {
+        if good == 0 && !is_cut_header(&file, len).map_err(failed)? {
             return Err(JournalError::NotBans(path.to_owned()));
         }
         replay.torn_bytes = len - good_len;
         file.set_len(good_len).map_err(failed)?;
-        let mut journal =
-            Self { path: path.to_owned(), file: Arc::new(file), len: good_len, lines, is_torn: !is_complete };
-        journal.append(0, &header(boot_id)).map_err(failed)?;
+        let mut before_next = if is_complete { Vec::new() } else { vec![b'\n'] };
+        before_next.extend(header(boot_id));
+        let mut journal = Self { path: path.to_owned(), file: Arc::new(file), len: good_len, lines, before_next };
+        replay.write_error = journal.append(0, &[]).err();
         Ok((journal, replay))
     }
 
     /// Appends lines with this number of changes. If they cannot be written completely, none of them counts.
     pub(crate) fn append(&mut self, changes: u64, lines: &[u8]) -> io::Result<()> {
-        if self.is_torn {
-            (&*self.file).write_all(b"\n")?;
-            (self.is_torn, self.len) = (false, self.len + 1);
-        }
-        if let Err(error) = (&*self.file).write_all(lines) {
-            self.is_torn = self.file.set_len(self.len).is_err();
+        let bytes = [&self.before_next, lines].concat();
+        if let Err(error) = (&*self.file).write_all(&bytes) {
+            self.remove_torn();
             return Err(error);
         }
-        self.len += lines.len() as u64;
+        self.before_next.clear();
+        self.len += bytes.len() as u64;
         self.lines += changes;
         Ok(())
+    }
+
+    /// Removes an incomplete line; if that is impossible, the next one begins after a line break.
+    fn remove_torn(&mut self) {
+        if self.file.set_len(self.len).is_err() {
+            self.len = self.file.metadata().map_or(self.len, |metadata| metadata.len());
+            if self.before_next.first() != Some(&b'\n') {
+                self.before_next.insert(0, b'\n');
+            }
+        }
     }
 
     /// True if the file still has its path: it may have been removed.
@@ -152,30 +154,59 @@ impl Journal {
 
     /// Creates a file that is to [replace](Self::replace_by) the journal at `path`.
     pub(crate) fn successor(path: &Path, boot_id: &str) -> io::Result<Self> {
-        let path = with_suffix(path, ".new");
+        let path = successor_path(path);
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
         file.set_len(0)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        let mut journal = Self { path, file: Arc::new(file), len: 0, lines: 0, is_torn: false };
-        journal.append(0, &header(boot_id))?;
+        let mut journal = Self { path, file: Arc::new(file), len: 0, lines: 0, before_next: header(boot_id) };
+        journal.append(0, &[])?;
         Ok(journal)
     }
 
     /// Replaces the file by that of its successor, which must be complete. Keeps the old one as `.damaged` if asked to.
+    ///
+    /// # Errors
+    /// The old file stays in use.
     pub(crate) fn replace_by(&mut self, successor: Self, keeps_old: bool) -> io::Result<()> {
         successor.file.sync_data()?;
-        if keeps_old {
-            let kept = with_suffix(&self.path, ".damaged");
-            // Of an earlier time; if there is none, that is right.
-            let _ = fs::remove_file(&kept);
-            fs::hard_link(&self.path, kept)?;
+        if keeps_old && let Err(error) = keep(&self.path) {
+            tracing::error!("cannot keep the damaged file {}: {error}", self.path.display());
         }
         fs::rename(&successor.path, &self.path)?;
         *self = Self { path: std::mem::take(&mut self.path), ..successor };
         // So that the new name survives a crash of the system.
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()
+        if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
+            tracing::error!("cannot sync the folder {}: {error}", folder.display());
+        }
+        Ok(())
     }
+}
+
+/// Keeps a damaged journal, in place of one from an earlier time.
+fn keep(path: &Path) -> io::Result<()> {
+    let kept = with_suffix(path, ".damaged");
+    match fs::remove_file(&kept) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => fs::hard_link(path, kept),
+    }
+}
+
+/// Returns the path of the file that is to replace the journal at `path`.
+pub(crate) fn successor_path(path: &Path) -> PathBuf {
+    with_suffix(path, ".new")
+}
+
+/// True if a file without a good line is empty, or has nothing but the beginning of a [`header`]: the agent crashed while it
+/// created the file.
+fn is_cut_header(file: &File, len: u64) -> io::Result<bool> {
+    const HEADER_MAX: usize = 100;
+    let mut bytes = vec![0; HEADER_MAX.min(len as usize)];
+    file.read_exact_at(&mut bytes, 0)?;
+    let (sum, content) = bytes.split_at(bytes.len().min(SUM - 1));
+    let start = format!(" {FORMAT}");
+    let has_start = content.iter().zip(start.as_bytes()).all(|(byte, wanted)| byte == wanted);
+    Ok(len < HEADER_MAX as u64 && sum.iter().all(u8::is_ascii_hexdigit) && has_start && !content.contains(&b'\n'))
 }
 
 /// True if `file` is the file at `path`.
@@ -193,13 +224,12 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// Returns the first line of what is written during this start of the system.
 fn header(boot_id: &str) -> Vec<u8> {
     let mut line = Vec::new();
-    push_line(&mut line, format_args!("bans 1 {boot_id}"));
+    push_line(&mut line, format_args!("{FORMAT}{boot_id}"));
     line
 }
 
-/// Appends the line of a change, and of the end of its ban in milliseconds since the start of the system.
-pub(crate) fn push(lines: &mut Vec<u8>, record: &Record<'_>, end: Option<u64>) {
-    let json = serde_json::to_string(record).expect("a record has no maps, whose keys could be no strings");
+/// Appends the line of a change as JSON, and of the end of its ban in milliseconds since the start of the system.
+pub(crate) fn push(lines: &mut Vec<u8>, json: &str, end: Option<u64>) {
     match end {
         Some(end) => push_line(lines, format_args!("{end} {json}")),
         None => push_line(lines, format_args!("- {json}")),
@@ -214,75 +244,4 @@ fn push_line(lines: &mut Vec<u8>, content: Arguments<'_>) {
     let sum = format!("{:08x}", crc32fast::hash(&lines[start + SUM..]));
     lines[start..start + sum.len()].copy_from_slice(sum.as_bytes());
     lines.push(b'\n');
-}
-
-/// Returns the content of a line if its checksum is right.
-fn content(line: &[u8]) -> Option<&str> {
-    let (sum, content) = line.split_at_checked(SUM)?;
-    let sum = std::str::from_utf8(sum).ok()?.strip_suffix(' ')?;
-    (u32::from_str_radix(sum, 16).ok()? == crc32fast::hash(content)).then(|| std::str::from_utf8(content).ok())?
-}
-
-/// The state of reading a journal.
-struct Reading<'b, F> {
-    /// True if the lines were written during the present start of the system.
-    is_same_boot: bool,
-    boot_id: &'b str,
-    each: F,
-    lines: u64,
-    /// The number of lines that are not damaged.
-    good: u64,
-    replay: Replay,
-}
-
-impl<F: FnMut(Record<'_>, Option<u64>)> Reading<'_, F> {
-    /// Reads all lines. Returns the number of bytes up to the end of the last good line, and whether it has a line break.
-    fn read(&mut self, file: &File) -> io::Result<(u64, bool)> {
-        let mut reader = BufReader::with_capacity(64 << 10, file);
-        let (mut line, mut at, mut number) = (Vec::new(), 0, 0);
-        loop {
-            line.clear();
-            let len = reader.by_ref().take(LINE_MAX as u64).read_until(b'\n', &mut line)? as u64;
-            if len == 0 {
-                return Ok((at, true));
-            }
-            number += 1;
-            let is_complete = line.pop_if(|last| *last == b'\n').is_some();
-            let is_good = self.line(&line);
-            if !is_complete && (len as usize) < LINE_MAX {
-                return Ok(if is_good { (at + len, false) } else { (at, true) });
-            }
-            at += len;
-            if !is_complete {
-                at += reader.skip_until(b'\n')? as u64;
-            }
-            if !is_good && !line.is_empty() {
-                self.replay.damaged += 1;
-                if self.replay.first_damaged == 0 {
-                    self.replay.first_damaged = number;
-                }
-            }
-        }
-    }
-
-    /// Reads a line. Returns false if it is damaged.
-    fn line(&mut self, line: &[u8]) -> bool {
-        let is_good = content(line).and_then(|content| self.content(content)).is_some();
-        self.good += u64::from(is_good);
-        is_good
-    }
-
-    fn content(&mut self, content: &str) -> Option<()> {
-        if let Some(boot_id) = content.strip_prefix("bans 1 ") {
-            self.is_same_boot = boot_id == self.boot_id && !boot_id.is_empty();
-            return Some(());
-        }
-        let (end, json) = content.split_once(' ')?;
-        let end = if end == "-" { None } else { Some(end.parse().ok()?) };
-        let record = serde_json::from_str(json).ok()?;
-        self.lines += 1;
-        self.replay.has_other_boot |= end.is_some() && !self.is_same_boot;
-        (self.each)(record, end.filter(|_| self.is_same_boot));
-        Some(())
-    }
 }

@@ -18,7 +18,7 @@ pub struct Record<'r> {
     pub address: Address,
     /// The name of the list. By default it is `bans`, or `allowed` for [`Action::Allow`]; [`Action::Remove`] then concerns all lists
     /// but those of [`Action::Allow`].
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "borrowed", skip_serializing_if = "Option::is_none")]
     pub list: Option<Cow<'r, str>>,
     /// The score, 0 to 100; by default that of the list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,15 +29,24 @@ pub struct Record<'r> {
     /// The time of its end; by default, and without `for`, it does not end by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// The time when it was added; by default now.
+    /// The time of the change. With it, the change has no effect if there was a later one of the same prefix, list and origin. By
+    /// default it is now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<Timestamp>,
     /// The reason, for people.
     #[serde(borrow, default, skip_serializing_if = "is_empty")]
     pub reason: Cow<'r, str>,
-    /// The program or person that added it.
-    #[serde(borrow, default, skip_serializing_if = "is_empty")]
-    pub origin: Cow<'r, str>,
+    /// The program or person that added it, by default an empty text. Each origin has its own ban of a prefix in a list.
+    /// [`Action::Remove`] without it concerns all origins.
+    #[serde(borrow, default, deserialize_with = "borrowed", skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Cow<'r, str>>,
+}
+
+/// Reads a text without a copy, which serde does for a `Cow` but not for one in an `Option`.
+fn borrowed<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Cow<'de, str>>, D::Error> {
+    #[derive(Deserialize)]
+    struct Borrowed<'b>(#[serde(borrow)] Cow<'b, str>);
+    Ok(Option::<Borrowed<'de>>::deserialize(from)?.map(|Borrowed(text)| text))
 }
 
 fn is_empty(text: &str) -> bool {
@@ -48,9 +57,9 @@ fn is_empty(text: &str) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// Adds the prefix to a list whose addresses are bad, or replaces its ban.
+    /// Adds the prefix to a list whose addresses are bad, or replaces its ban of the same origin.
     Ban,
-    /// Adds the prefix to an `allow` list, or replaces its entry.
+    /// Adds the prefix to an `allow` list, or replaces its entry of the same origin.
     Allow,
     /// Removes what was added.
     Remove,
@@ -59,16 +68,21 @@ pub enum Action {
 impl<'r> Record<'r> {
     /// Returns a change with nothing but an action and an address.
     pub const fn new(action: Action, prefix: Prefix) -> Self {
-        let (reason, origin) = (Cow::Borrowed(""), Cow::Borrowed(""));
-        let (list, score, seconds, until, created) = (None, None, None, None, None);
+        let reason = Cow::Borrowed("");
+        let (list, score, seconds, until, created, origin) = (None, None, None, None, None, None);
         Self { action, address: Address(prefix), list, score, seconds, until, created, reason, origin }
+    }
+
+    /// Returns it as a JSON object on one line.
+    pub(crate) fn json(&self) -> String {
+        serde_json::to_string(self).expect("a record has no maps, whose keys could be no strings")
     }
 
     /// Returns it with texts of its own.
     pub fn into_owned(self) -> Record<'static> {
         let Self { action, address, list, score, seconds, until, created, reason, origin } = self;
         let owned = |text: Cow<'r, str>| Cow::Owned(text.into_owned());
-        let (list, reason, origin) = (list.map(owned), owned(reason), owned(origin));
+        let (list, reason, origin) = (list.map(owned), owned(reason), origin.map(owned));
         Record { action, address, list, score, seconds, until, created, reason, origin }
     }
 }

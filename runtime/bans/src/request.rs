@@ -18,7 +18,7 @@ const TEXT_MAX: usize = 200;
 /// The longest time that a ban can have, in seconds: a hundred years.
 const SECONDS_MAX: f64 = 100.0 * 365.25 * 86_400.0;
 
-/// Checks a change, and fills in what it leaves out: the list unless it is removed from several, and the times.
+/// Checks a change that adds a ban, and fills in its list and its end. A removal needs neither.
 ///
 /// # Errors
 /// A text for people says what is wrong.
@@ -43,7 +43,11 @@ pub(crate) fn resolve<'r>(mut record: Record<'r>, edition: &Edition, now: Moment
     if record.score.is_some_and(|score| u32::from(score) > SCORE_MAX) {
         return Err(format!("the score has to be from 0 to {SCORE_MAX}"));
     }
-    let texts = [("name of the list", &*name), ("reason", &*record.reason), ("origin", &*record.origin)];
+    let texts = [
+        ("name of the list", &*name),
+        ("reason", &*record.reason),
+        ("origin", record.origin.as_deref().unwrap_or_default()),
+    ];
     for (name, text) in texts {
         if text.len() > TEXT_MAX {
             return Err(format!("the {name} has {} bytes; at most {TEXT_MAX} are possible", text.len()));
@@ -60,9 +64,12 @@ pub(crate) fn resolve<'r>(mut record: Record<'r>, edition: &Edition, now: Moment
     if let Some(until) = record.until.filter(|until| until.0 <= now.wall) {
         return Err(format!("its end, {until}, is over"));
     }
-    // A time in the future is that of another clock.
-    record.created = Some(record.created.map_or(Timestamp(now.wall), |created| created.min(Timestamp(now.wall))));
-    Ok(record)
+    match (record.created, record.until) {
+        (Some(created), Some(until)) if created >= until => {
+            Err(format!("its end, {until}, is not after it was created"))
+        }
+        _ => Ok(record),
+    }
 }
 
 /// Checks that a slip of the hand does not ban half of the internet.

@@ -4,45 +4,37 @@
 //! [`lists`](crate::lists)). It is separate from the [`Table`](crate::table::Table) of the files, because that is built once and
 //! building it takes too long for a single prefix.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use foldhash::fast::RandomState;
 use papaya::HashMap;
 
 use crate::prefix::Prefix;
 use crate::table::Bits;
 
-/// The bans in effect. Lookups never wait for a change: they see each ban from the moment that [`insert`](Self::insert) returns.
+/// The bans in effect. Lookups never wait for a change: they see each ban from the moment that [`set`](Self::set) returns.
 #[derive(Default)]
 pub struct BanIndex {
     v4: Family<u32>,
     v6: Family<u128>,
-    writer: Mutex<Writer>,
-}
-
-/// The state that only changes need.
-#[derive(Debug, Default)]
-struct Writer {
     /// The names of lists, by [`ListId`].
-    lists: Vec<String>,
-    bans: usize,
-    v4_lens: Lens,
-    v6_lens: Lens,
+    lists: Mutex<Vec<String>>,
 }
-
-/// The number of banned prefixes of each length.
-type Lens = std::collections::BTreeMap<u8, usize>;
 
 /// Stands for the name of a list in a [`BanIndex`]; it never changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListId(u16);
 
 impl ListId {
     /// The first id.
     pub const FIRST: Self = Self(0);
+    /// The last id.
+    pub const LAST: Self = Self(u16::MAX);
 
     /// Returns it as an index: ids are assigned from 0 on.
     pub(crate) const fn index(self) -> usize {
@@ -58,7 +50,7 @@ pub(crate) struct BanEntry {
     pub(crate) score: Option<u8>,
 }
 
-/// The bans on one prefix, at most one per list.
+/// The bans on one prefix: for each list, one of each score.
 #[derive(Clone, Debug)]
 enum Slot {
     One(BanEntry),
@@ -85,17 +77,22 @@ impl Slot {
 /// The bans on prefixes of one address family.
 pub(crate) struct Family<A> {
     /// By the first address and the length of the prefix.
-    slots: HashMap<(A, u8), Slot>,
+    slots: HashMap<(A, u8), Slot, RandomState>,
     /// A bit for each prefix length that a ban has.
     lens: [AtomicU64; LEN_WORDS],
+    /// The number of banned prefixes of each length. Changes hold this lock.
+    counts: Mutex<Counts>,
 }
 
 /// The number of words for the prefix lengths 0 to 128.
 const LEN_WORDS: usize = 3;
 
+/// The number of banned prefixes of each length.
+type Counts = BTreeMap<u8, usize>;
+
 impl<A: Bits + Hash> Default for Family<A> {
     fn default() -> Self {
-        Self { slots: HashMap::new(), lens: Default::default() }
+        Self { slots: HashMap::default(), lens: Default::default(), counts: Mutex::default() }
     }
 }
 
@@ -122,15 +119,38 @@ impl<A: Bits + Hash> Family<A> {
         }
     }
 
-    /// Adds a ban on a prefix that has none. Returns false if it has one. Only one thread may call it at a time.
-    fn add(&self, start: A, len: u8, lens: &mut Lens, entry: BanEntry) -> bool {
-        let is_new = self.slots.pin().try_insert((start, len), Slot::One(entry)).is_ok();
-        if is_new {
-            let count = lens.entry(len).or_default();
+    /// Replaces the bans of a list on a prefix by one for each of these scores.
+    fn set(&self, start: A, len: u8, list: ListId, scores: impl Iterator<Item = Option<u8>>) {
+        let (slots, key, mut counts) = (self.slots.pin(), (start, len), lock(&self.counts));
+        let mut scores = scores.peekable();
+        let first = scores.next();
+        if let (Some(score), None) = (first, scores.peek())
+            && slots.try_insert(key, Slot::One(BanEntry { list, score })).is_ok()
+        {
+            // The usual case costs one lookup instead of two.
+            let count = counts.entry(len).or_default();
             *count += 1;
-            self.show(len, *count);
+            return self.show(len, *count);
         }
-        is_new
+        let old = slots.get(&key);
+        let others = old.iter().flat_map(|slot| slot.entries()).filter(|entry| entry.list != list);
+        let mut entries: Vec<_> = others.copied().collect();
+        for score in first.into_iter().chain(scores) {
+            let entry = BanEntry { list, score };
+            if !entries.contains(&entry) {
+                entries.push(entry);
+            }
+        }
+        let count = counts.entry(len).or_default();
+        *count -= usize::from(old.is_some());
+        match Slot::of(entries) {
+            Some(slot) => {
+                slots.insert(key, slot);
+                *count += 1;
+            }
+            None => _ = slots.remove(&key),
+        }
+        self.show(len, *count);
     }
 
     /// Lets lookups ask for prefixes of this length, of which there are `count`.
@@ -142,27 +162,6 @@ impl<A: Bits + Hash> Family<A> {
             word.fetch_and(!bit, Ordering::Release);
         }
     }
-
-    /// Replaces the bans on a prefix. Only one thread may call it at a time.
-    fn change(&self, start: A, len: u8, lens: &mut Lens, change: impl FnOnce(&mut Vec<BanEntry>)) {
-        let slots = self.slots.pin();
-        let key = (start, len);
-        let mut entries = slots.get(&key).map(|slot| slot.entries().to_vec()).unwrap_or_default();
-        let was_empty = entries.is_empty();
-        change(&mut entries);
-        let count = lens.entry(len).or_default();
-        match Slot::of(entries) {
-            Some(slot) => {
-                slots.insert(key, slot);
-                *count += usize::from(was_empty);
-            }
-            None => {
-                slots.remove(&key);
-                *count -= usize::from(!was_empty);
-            }
-        }
-        self.show(len, *count);
-    }
 }
 
 impl BanIndex {
@@ -172,24 +171,24 @@ impl BanIndex {
     /// # Panics
     /// If more than 65 536 names are used.
     pub fn list(&self, name: &str) -> ListId {
-        let mut writer = self.lock();
-        let known = writer.lists.iter().position(|known| known == name);
+        let mut lists = lock(&self.lists);
+        let known = lists.iter().position(|known| known == name);
         let at = known.unwrap_or_else(|| {
-            writer.lists.push(name.to_owned());
-            writer.lists.len() - 1
+            lists.push(name.to_owned());
+            lists.len() - 1
         });
         ListId(at.try_into().expect("there are few lists"))
     }
 
     /// Returns the id of a list by its name, if the name has one.
     pub fn find_list(&self, name: &str) -> Option<ListId> {
-        let at = self.lock().lists.iter().position(|known| known == name)?;
+        let at = lock(&self.lists).iter().position(|known| known == name)?;
         u16::try_from(at).ok().map(ListId)
     }
 
     /// Returns the name of a list.
     pub fn list_name(&self, list: ListId) -> String {
-        self.lock().lists[list.index()].clone()
+        lock(&self.lists)[list.index()].clone()
     }
 
     /// Makes room for bans on these prefixes, which makes adding many of them faster.
@@ -202,46 +201,14 @@ impl BanIndex {
         self.v6.slots.pin().reserve(v6);
     }
 
-    /// Adds a ban, or replaces that of the same prefix and list. The score is 0 to 100, or `None` for that of the list.
-    pub fn insert(&self, prefix: Prefix, list: ListId, score: Option<u8>) {
-        self.add(&mut self.lock(), prefix, BanEntry { list, score });
-    }
-
-    /// Adds bans as [`insert`](Self::insert) does, which is faster for many.
-    pub fn extend(&self, bans: impl Iterator<Item = (Prefix, ListId, Option<u8>)>) {
-        let mut writer = self.lock();
-        bans.for_each(|(prefix, list, score)| self.add(&mut writer, prefix, BanEntry { list, score }));
-    }
-
-    fn add(&self, writer: &mut Writer, prefix: Prefix, entry: BanEntry) {
-        let Writer { bans, v4_lens, v6_lens, .. } = writer;
-        let is_new = match prefix.address() {
-            IpAddr::V4(start) => self.v4.add(start.to_bits(), prefix.bits(), v4_lens, entry),
-            IpAddr::V6(start) => self.v6.add(start.to_bits(), prefix.bits(), v6_lens, entry),
-        };
-        if is_new {
-            *bans += 1;
-            return;
+    /// Replaces the bans of a list on a prefix by bans with these scores, each 0 to 100, or `None` for the score of the list.
+    /// Without scores, the list does not ban the prefix any more.
+    pub fn set(&self, prefix: Prefix, list: ListId, scores: impl IntoIterator<Item = Option<u8>>) {
+        let (len, scores) = (prefix.bits(), scores.into_iter());
+        match prefix.address() {
+            IpAddr::V4(start) => self.v4.set(start.to_bits(), len, list, scores),
+            IpAddr::V6(start) => self.v6.set(start.to_bits(), len, list, scores),
         }
-        self.change(writer, prefix, |entries| match entries.iter_mut().find(|known| known.list == entry.list) {
-            Some(known) => *known = entry,
-            None => entries.push(entry),
-        });
-    }
-
-    /// Removes the ban of this prefix and list, if there is one.
-    pub fn remove(&self, prefix: Prefix, list: ListId) {
-        self.change(&mut self.lock(), prefix, |entries| entries.retain(|entry| entry.list != list));
-    }
-
-    /// Returns the number of bans.
-    pub fn len(&self) -> usize {
-        self.lock().bans
-    }
-
-    /// True if there are no bans.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     pub(crate) const fn v4(&self) -> &Family<u32> {
@@ -251,28 +218,18 @@ impl BanIndex {
     pub(crate) const fn v6(&self) -> &Family<u128> {
         &self.v6
     }
+}
 
-    fn change(&self, writer: &mut Writer, prefix: Prefix, change: impl FnOnce(&mut Vec<BanEntry>)) {
-        let Writer { bans, v4_lens, v6_lens, .. } = writer;
-        let change = |entries: &mut Vec<BanEntry>| {
-            *bans -= entries.len();
-            change(entries);
-            *bans += entries.len();
-        };
-        match prefix.address() {
-            IpAddr::V4(start) => self.v4.change(start.to_bits(), prefix.bits(), v4_lens, change),
-            IpAddr::V6(start) => self.v6.change(start.to_bits(), prefix.bits(), v6_lens, change),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for BanIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BanIndex").field("bans", &self.len()).finish_non_exhaustive()
+        f.debug_struct("BanIndex")
+            .field("v4", &self.v4.slots.len())
+            .field("v6", &self.v6.slots.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -314,21 +271,24 @@ mod tests {
             ("2001:db8::/64", bans, Some(1)),
             ("2001:db8::1", bans, None),
         ] {
-            index.insert(prefix(text), list, score);
+            index.set(prefix(text), list, [score]);
         }
-        // The same again is no other ban.
-        index.insert(prefix("192.0.2.7"), bans, Some(4));
-        assert_eq!(index.len(), 7);
-        assert_eq!(found(&index, "192.0.2.7"), [(0, 0, None), (24, 0, None), (32, 0, Some(4)), (32, 1, None)]);
+        assert_eq!(found(&index, "192.0.2.7"), [(0, 0, None), (24, 0, None), (32, 0, Some(3)), (32, 1, None)]);
         assert_eq!(found(&index, "192.0.2.8"), [(0, 0, None), (24, 0, None)]);
         assert_eq!(found(&index, "2001:db8::1"), [(0, 0, None), (64, 0, Some(1)), (128, 0, None)]);
-        index.remove(prefix("192.0.2.7"), bans);
-        index.remove(prefix("192.0.2.7"), bans);
-        index.remove(prefix("0.0.0.0/0"), bans);
+        // Other scores replace those of this list, and equal ones are one ban.
+        index.set(prefix("192.0.2.7"), bans, [Some(4), None, Some(4)]);
+        assert_eq!(found(&index, "192.0.2.7")[2..], [(32, 1, None), (32, 0, Some(4)), (32, 0, None)]);
+        index.set(prefix("192.0.2.7"), bans, []);
+        index.set(prefix("192.0.2.7"), bans, []);
+        index.set(prefix("0.0.0.0/0"), bans, []);
         assert_eq!(found(&index, "192.0.2.7"), [(24, 0, None), (32, 1, None)]);
-        index.remove(prefix("192.0.2.7"), more);
-        index.remove(prefix("192.0.2.0/24"), bans);
+        index.set(prefix("192.0.2.7"), more, []);
+        index.set(prefix("192.0.2.0/24"), bans, []);
         assert!(index.v4.is_empty() && !index.v6.is_empty());
-        assert_eq!(index.len(), 3);
+        for text in ["::/0", "2001:db8::/64", "2001:db8::1"] {
+            index.set(prefix(text), bans, []);
+        }
+        assert!(index.v6.is_empty());
     }
 }

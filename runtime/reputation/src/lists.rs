@@ -9,19 +9,19 @@
 //! A [ban](crate::BanIndex) counts as a prefix of its list. Lists in shadow mode do not count, but for
 //! [`Selection::verdict_with_shadow`].
 
+mod banned;
 mod verdict;
 
 use std::collections::BTreeSet;
-use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use crate::bans::{BanEntry, BanIndex, Family};
-use crate::embedded::{embedded, v4_in};
+use crate::bans::BanIndex;
+use crate::embedded::v4_in;
 use crate::list::{List, ListConfig, LoadError, Room};
-use crate::prefix::Prefix;
-use crate::table::{Bits, Hit, LISTS_MAX, Table};
+use crate::table::{Hit, LISTS_MAX, Table};
 
+use banned::BanLists;
 pub use verdict::{Match, Verdict};
 
 /// Loaded lists, which do not change.
@@ -39,30 +39,15 @@ struct Selected {
     enforced: Tables,
     /// Only the lists in shadow mode; `None` if there are none.
     shadow: Option<Tables>,
-    /// By [`ListId`](crate::ListId).
-    ban_lists: Box<[Option<BanList>]>,
-}
-
-/// A list whose bans count.
-#[derive(Clone, Copy, Debug)]
-struct BanList {
-    /// The number of the list.
-    number: u16,
-    is_shadow: bool,
+    ban_lists: BanLists,
 }
 
 impl Selected {
     fn of(lists: &[List], bans: &BanIndex, is_in: impl Fn(&ListConfig) -> bool) -> Self {
-        let mut ban_lists = Vec::new();
-        for (list, number) in lists.iter().zip(0..) {
-            let at = bans.list(&list.config().name).index();
-            ban_lists.resize(ban_lists.len().max(at + 1), None);
-            ban_lists[at] = is_in(list.config()).then_some(BanList { number, is_shadow: list.config().shadow });
-        }
         let has_shadow = lists.iter().any(|list| is_in(list.config()) && list.config().shadow);
         let shadow = has_shadow.then(|| Tables::of(lists, |config| is_in(config) && config.shadow));
         let enforced = Tables::of(lists, |config| is_in(config) && !config.shadow);
-        Self { enforced, shadow, ban_lists: ban_lists.into() }
+        Self { enforced, shadow, ban_lists: BanLists::of(lists, bans, is_in) }
     }
 }
 
@@ -153,26 +138,6 @@ impl Lists {
         self.lists.iter().find(|list| list.config().name == name)
     }
 
-    /// Returns the bans on an address that count for configured lists: the list, the prefix and the score of each.
-    pub fn bans_on(&self, address: IpAddr) -> Vec<(&List, Prefix, u32)> {
-        let mut ways = vec![address.to_canonical(), embedded(address)];
-        ways.dedup();
-        let mut found = Vec::new();
-        for way in ways {
-            let mut add = |len, BanEntry { list, score }: BanEntry| {
-                let of_list = self.selections[0].ban_lists.get(list.index()).copied().flatten();
-                let Some(BanList { number, .. }) = of_list else { return };
-                let list = &self.lists[usize::from(number)];
-                found.push((list, Prefix::of(way, len), u32::from(score.unwrap_or_else(|| list.score()))));
-            };
-            match way {
-                IpAddr::V4(v4) => self.bans.v4().each(v4.to_bits(), &mut add),
-                IpAddr::V6(v6) => self.bans.v6().each(v6.to_bits(), &mut add),
-            }
-        }
-        found
-    }
-
     /// Returns the heap memory that lookups need, in bytes.
     pub fn memory(&self) -> usize {
         let of = |selected: &Selected| selected.enforced.memory() + selected.shadow.as_ref().map_or(0, Tables::memory);
@@ -241,41 +206,6 @@ impl<'l> Selection<'l> {
             return of_v4;
         }
         of_v4.into_iter().chain(written()).min_by_key(|matched| matched.rank())
-    }
-
-    /// Returns the one of `matched` and the bans on an address that decides.
-    #[inline]
-    fn or_banned<A: Bits + Hash>(
-        self,
-        bans: &Family<A>,
-        address: A,
-        shadow: bool,
-        matched: Option<Match<'l>>,
-    ) -> Option<Match<'l>> {
-        // The usual case costs one read of memory.
-        if bans.is_empty() { matched } else { self.with_bans(bans, address, shadow, matched) }
-    }
-
-    #[inline(never)]
-    fn with_bans<A: Bits + Hash>(
-        self,
-        bans: &Family<A>,
-        address: A,
-        shadow: bool,
-        matched: Option<Match<'l>>,
-    ) -> Option<Match<'l>> {
-        let mut best = matched;
-        bans.each(address, |len, BanEntry { list, score }| {
-            let of_list = self.selected.ban_lists.get(list.index()).copied().flatten();
-            let Some(BanList { number, .. }) = of_list.filter(|list| list.is_shadow == shadow) else { return };
-            let list = &self.lists[usize::from(number)];
-            let score = score.unwrap_or_else(|| list.score());
-            let ban = Match { list, address: address.to_ip(), len, score, number };
-            if best.is_none_or(|best| ban.order() < best.order()) {
-                best = Some(ban);
-            }
-        });
-        best
     }
 
     #[inline]

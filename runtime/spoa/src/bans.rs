@@ -1,6 +1,7 @@
 //! Bans at run time: the pages that serve and change them, and the commands that use these pages.
 
 mod args;
+mod changer;
 mod changes;
 mod command;
 mod follow;

@@ -78,7 +78,8 @@ struct BanNote {
 
 impl BanNote {
     fn of(ban: Record<'_>) -> Self {
-        Self { until: ban.until, reason: ban.reason.into_owned(), origin: ban.origin.into_owned() }
+        let origin = ban.origin.unwrap_or_default().into_owned();
+        Self { until: ban.until, reason: ban.reason.into_owned(), origin }
     }
 }
 
@@ -128,13 +129,13 @@ impl Explanation {
             prefixes.map(|(prefix, score)| (prefix.to_string(), score, None)).collect()
         };
         let mut explanation = Self::new(edition, asked, address, prefixes)?;
-        for (list, prefix, score) in edition.lists.bans_on(address) {
+        for (list, prefix) in edition.lists.bans_on(address) {
             let config = list.config();
-            // It may have been removed in between.
-            let ban = bans.and_then(|bans| bans.get(prefix, &config.name)).map(BanNote::of).unwrap_or_default();
-            explanation
-                .matches
-                .push(ListMatch { ban: Some(ban), ..ListMatch::new(config, prefix.to_string(), score, None) });
+            let bans = bans.map(|bans| bans.on(prefix, &config.name)).unwrap_or_default();
+            explanation.matches.extend(bans.into_iter().map(|ban| {
+                let score = ban.score.map_or(config.score, u32::from);
+                ListMatch { ban: Some(BanNote::of(ban)), ..ListMatch::new(config, prefix.to_string(), score, None) }
+            }));
         }
         Ok(explanation)
     }

@@ -92,13 +92,19 @@ pub(crate) struct BanArgs {
 /// The arguments of `unban`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct UnbanArgs {
-    /// Addresses and prefixes, the same as in the ban; "-" reads them from standard input, one per line
+    /// Addresses and prefixes, the same as in the ban; "-" reads them from standard input
+    ///
+    /// Standard input has one per line, or the bans to remove as JSON objects, as "spoa bans --json" prints them.
     #[arg(value_name = "ADDR", required = true, value_parser = target)]
     pub(super) targets: Vec<Target>,
 
     /// List to remove it from [default: all lists but those that allow]
     #[arg(long, value_name = "NAME")]
     pub(super) list: Option<String>,
+
+    /// Remove only what this person or program added [default: what anybody added]
+    #[arg(long, value_name = "NAME")]
+    pub(super) origin: Option<String>,
 
     /// Do not fail if an address has no ban
     #[arg(long)]

@@ -29,6 +29,11 @@ pub(super) fn read(
             break;
         }
         *number += 1;
+        if bytes.len() == LINE_MAX && !bytes.ends_with(b"\n") {
+            input.skip_until(b'\n')?;
+            lines.push(Err(format!("standard input, line {number}: longer than {} KiB", LINE_MAX >> 10)));
+            continue;
+        }
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim();
         if text.is_empty() || text.starts_with('#') {
@@ -56,7 +61,9 @@ mod tests {
 
     #[test]
     fn addresses_and_records_are_read() {
-        let text = "192.0.2.1\n\n# a comment\n{\"action\":\"remove\",\"address\":\"192.0.2.2\"}\n192.0.2.3/24\n{}\n2001:db8::1";
+        let long = " ".repeat(LINE_MAX) + "192.0.2.4\n";
+        let text = "192.0.2.1\n\n# a comment\n{\"action\":\"remove\",\"address\":\"192.0.2.2\"}\n192.0.2.3/24\n{}\n";
+        let text = format!("{text}{long}2001:db8::1");
         let (mut input, mut number) = (io::BufReader::new(text.as_bytes()), 0);
         let change = |Address(prefix)| Record::new(Action::Ban, prefix);
         let mut all = Vec::new();
@@ -80,6 +87,7 @@ mod tests {
             "Remove 192.0.2.2",
             "standard input, line 5",
             "standard input, line 6",
+            "standard input, line 7",
             "Ban 2001:db8::1",
         ];
         assert_eq!(shown, wanted);

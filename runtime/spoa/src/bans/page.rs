@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use spoa_bans::{ALLOWED, Action, BANS, BanStore, Cursor, Record, Report};
+use spoa_bans::{ALLOWED, Action, Address, BANS, BanStore, Record, Report};
 use spoa_reputation::{Edition, Library};
-use spoa_runtime::{Agent, Families, Page, PageAnswer, PagePost, PageRequest, PageStatus, Source, Transport};
+use spoa_runtime::{
+    Agent, Families, Page, PageAnswer, PagePost, PageRequest, PageStatus, PostSender, Source, Transport,
+};
 
 use super::changes::ChangesPage;
 use super::token::Token;
@@ -73,22 +75,6 @@ impl ServedBans {
             );
         }
     }
-
-    /// Returns the reason why a request may change nothing, if it may not.
-    fn refusal(&self, request: &PagePost<'_>) -> Option<PageAnswer> {
-        match (request.transport(), &self.0.token) {
-            (Transport::Unix, _) => None,
-            (Transport::Tcp, None) => Some(PageAnswer::refused(
-                PageStatus::Forbidden,
-                "bans can be changed over a unix socket only: use one of the admin addresses, or configure admin-token-file",
-            )),
-            (Transport::Tcp, Some(token)) if request.bearer().is_some_and(|given| token.is(given)) => None,
-            (Transport::Tcp, Some(_)) => Some(PageAnswer::refused(
-                PageStatus::Unauthorized,
-                "the token is missing or wrong: expected the header \"Authorization: Bearer TOKEN\"",
-            )),
-        }
-    }
 }
 
 impl Page for ServedBans {
@@ -97,18 +83,27 @@ impl Page for ServedBans {
             Ok(query) => query,
             Err(reason) => return PageAnswer::bad_query(&reason),
         };
-        let page = self.store().page(query.after.as_ref(), query.list.as_deref(), query.address, query.limit);
+        let after = query.after.map(|Address(prefix)| prefix);
+        let page = self.store().page(after, query.list.as_deref(), query.address, query.limit);
         json(&page)
     }
 
-    fn allows_post(&self) -> bool {
-        true
+    fn authorize(&self, sender: &PostSender<'_>) -> Result<(), PageAnswer> {
+        match (sender.transport(), &self.0.token) {
+            (Transport::Unix, _) => Ok(()),
+            (Transport::Tcp, None) => Err(PageAnswer::refused(
+                PageStatus::Forbidden,
+                "bans can be changed over a unix socket only: use one of the admin addresses, or configure admin-token-file",
+            )),
+            (Transport::Tcp, Some(token)) if sender.bearer().is_some_and(|given| token.is(given)) => Ok(()),
+            (Transport::Tcp, Some(_)) => Err(PageAnswer::refused(
+                PageStatus::Unauthorized,
+                "the token is missing or wrong: expected the header \"Authorization: Bearer TOKEN\"",
+            )),
+        }
     }
 
     fn post(&self, request: &PagePost<'_>) -> PageAnswer {
-        if let Some(refusal) = self.refusal(request) {
-            return refusal;
-        }
         let records: Vec<Record<'_>> = match serde_json::from_slice(request.body()) {
             Ok(records) => records,
             Err(error) => return PageAnswer::bad_query(&format!("expected an array of changes: {error}")),
@@ -151,37 +146,26 @@ pub(super) fn json(answer: &impl Serialize) -> PageAnswer {
 struct Query {
     list: Option<String>,
     address: Option<IpAddr>,
-    after: Option<Cursor>,
+    after: Option<Address>,
     limit: usize,
 }
 
 impl Query {
     fn parse(query: &str) -> Result<Self, String> {
-        let (mut list, mut address, mut limit) = (None, None, LIMITS.0);
-        let (mut after, mut after_list) = (None, None);
+        let mut parsed = Self { list: None, address: None, after: None, limit: LIMITS.0 };
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*key {
-                "list" => list = Some(value.into_owned()),
-                "address" => address = Some(cli::address(&value)?.to_canonical()),
-                "after" => after = Some(value.parse()?),
-                "after-list" => after_list = Some(value.into_owned()),
+                "list" => parsed.list = Some(value.into_owned()),
+                "address" => parsed.address = Some(cli::address(&value)?.to_canonical()),
+                "after" => parsed.after = Some(value.parse()?),
                 "limit" => {
                     let number = value.parse().ok().filter(|number| (1..=LIMITS.1).contains(number));
-                    limit = number.ok_or_else(|| format!("limit has to be a number from 1 to {}", LIMITS.1))?;
+                    parsed.limit = number.ok_or_else(|| format!("limit has to be a number from 1 to {}", LIMITS.1))?;
                 }
-                _ => {
-                    return Err(
-                        "expected ?list=, &address=, &limit=, &after= with &after-list=, or none of them".into()
-                    );
-                }
+                _ => return Err("expected ?list=, &address=, &limit= or &after=, or none of them".into()),
             }
         }
-        let after = match (after, after_list) {
-            (Some(address), Some(list)) => Some(Cursor { address, list }),
-            (None, None) => None,
-            _ => return Err("after and after-list need each other".into()),
-        };
-        Ok(Self { list, address, after, limit })
+        Ok(parsed)
     }
 }
 

@@ -16,8 +16,8 @@ pub(super) fn line(ban: &Record<'_>, now: Moment) -> String {
         Some(until) => format!(", {}", end(until, now)),
         None => ", without an end".into(),
     };
-    if !ban.origin.is_empty() {
-        text += &format!(", by {}", ban.origin);
+    if let Some(origin) = &ban.origin {
+        text += &format!(", by {origin}");
     }
     if !ban.reason.is_empty() {
         text += &format!(": {}", ban.reason);
