@@ -55,7 +55,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A field of a frame, by its name in SPOE.txt.
+/// A field of a frame, by its name in SPOE.txt; or a header in an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the field of that name in SPOE.txt")]
 pub enum Field {
@@ -80,6 +80,7 @@ pub enum Field {
     ActionType,
     Scope,
     VarName,
+    Header,
 }
 
 impl fmt::Display for Field {
@@ -106,6 +107,7 @@ impl fmt::Display for Field {
             Self::ActionType => "action type",
             Self::Scope => "variable scope",
             Self::VarName => "variable name",
+            Self::Header => "header",
         })
     }
 }

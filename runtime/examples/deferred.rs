@@ -12,10 +12,11 @@ use smol::net::resolve;
 use spoa_runtime::{Actions, Agent, Error, Scope, SetVars, deferred};
 
 fn main() -> Result<(), Error> {
-    Agent::new().listen("127.0.0.1:12345".parse()?).run(deferred(async |notify| {
+    Agent::new().listen("127.0.0.1:12345".parse()?).run(deferred(async |request| {
         let mut actions = Actions::new();
-        for message in notify.messages() {
-            let Some(host) = message.arg("host").and_then(|value| value.as_str()) else { continue };
+        for message in request.messages() {
+            // A request without this header is for no backend.
+            let Some(host) = message.get::<Option<&str>>("host")? else { continue };
             // An unknown name is an error: HAProxy gets an empty ACK, and a subscriber of tracing the reason.
             if let Some(address) = resolve((host, 0)).await?.first() {
                 actions.set_var(Scope::Transaction, "backend_ip", address.ip())?;

@@ -11,9 +11,9 @@
 use spoa_runtime::{Agent, Error, Scope, SetVars, quick};
 
 fn main() -> Result<(), Error> {
-    Agent::new().listen("127.0.0.1:12345".parse()?).run(quick(|messages, ack| {
-        for message in messages.filter(|message| message.name() == b"route") {
-            let path = message.arg("path").and_then(|value| value.as_bytes()).unwrap_or_default();
+    Agent::new().listen("127.0.0.1:12345".parse()?).run(quick(|request, ack| {
+        for message in request.messages().filter(|message| message.name() == b"route") {
+            let path = message.get::<&[u8]>("path")?;
             ack.set_var(Scope::Transaction, "is_admin", path.starts_with(b"/admin"))?;
         }
         Ok(())

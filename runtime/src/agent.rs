@@ -9,6 +9,7 @@ use std::time::Duration;
 use spoa_core::Config;
 
 use crate::addr::ListenAddr;
+use crate::background::Background;
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::health::Heartbeat;
@@ -19,7 +20,7 @@ use crate::metrics::{Source, Sources};
 use crate::page::Page;
 use crate::recorder::Recorder;
 use crate::server::Server;
-use crate::settings::Settings;
+use crate::settings::{Callback, Settings};
 
 /// The settings of an agent: the addresses it listens on, and its limits.
 #[derive(Clone, Debug)]
@@ -183,15 +184,45 @@ impl Agent {
     /// Calls `beat` every `period`, for a watchdog, as long as the accepting thread, every worker and each thread of
     /// [`depends_on`](Self::depends_on) respond.
     #[must_use]
-    pub const fn heartbeat(mut self, period: Duration, beat: fn()) -> Self {
-        self.settings.heartbeat = Some((period, beat));
+    pub fn heartbeat(mut self, period: Duration, beat: impl Fn() + Send + Sync + 'static) -> Self {
+        self.settings.heartbeat = Some((period, Callback::new(beat)));
+        self
+    }
+
+    /// Adds a task that `create` returns, and that runs from the start of the agent to its end: one that keeps a cache fresh, for
+    /// example. All of them run on the executor of smol, by default on one thread, and must not block it; see [`smol::unblock`]. At
+    /// the end, after the drain, a task is dropped.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use std::time::Duration;
+    /// use spoa_runtime::Agent;
+    ///
+    /// let cache = Arc::new(Mutex::new(Vec::<String>::new()));
+    /// let agent = Agent::new().background(move || {
+    ///     let cache = Arc::clone(&cache);
+    ///     async move {
+    ///         loop {
+    ///             smol::Timer::after(Duration::from_secs(60)).await;
+    ///             cache.lock().unwrap().clear();
+    ///         }
+    ///     }
+    /// });
+    /// # drop(agent);
+    /// ```
+    #[must_use]
+    pub fn background<F>(mut self, create: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.settings.background.push(Background::new(create));
         self
     }
 
     /// Calls `notify` when the agent begins to stop.
     #[must_use]
-    pub const fn when_stopping(mut self, notify: fn()) -> Self {
-        self.settings.stopping = notify;
+    pub fn when_stopping(mut self, notify: impl Fn() + Send + Sync + 'static) -> Self {
+        self.settings.stopping = Some(Callback::new(notify));
         self
     }
 

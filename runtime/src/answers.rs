@@ -1,16 +1,14 @@
 //! Deferred answers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use slab::Slab;
 use spoa_core::endpoint::{Answer, Key};
-use spoa_core::wire::Actions;
 use spoa_core::{AckTooBig, Instant, Ticket, TicketId};
 
-use crate::handler::HandlerError;
+use crate::handler::{HandlerError, Later};
 use crate::log_limit::LogLimit;
 use crate::panics;
 use crate::ready::{Flag, Ready};
@@ -35,7 +33,7 @@ struct Work {
     key: Key,
     ticket: Ticket,
     since: Instant,
-    later: Pin<Box<dyn Future<Output = Result<Actions, HandlerError>>>>,
+    later: Later,
     own: Arc<FutureWaker>,
     waker: Waker,
 }
@@ -69,16 +67,13 @@ impl Answers {
 
     /// Adds `later`, which answers the NOTIFY `ticket` of connection `key`, handed out at `since`. The next
     /// [run](Self::run) polls it.
-    pub(crate) fn spawn<L>(&mut self, key: Key, ticket: Ticket, since: Instant, later: L) -> WorkId
-    where
-        L: Future<Output = Result<Actions, HandlerError>> + 'static,
-    {
+    pub(crate) fn spawn(&mut self, key: Key, ticket: Ticket, since: Instant, later: Later) -> WorkId {
         let entry = self.work.vacant_entry();
         let number = entry.key();
         let id = WorkId { number, key, ticket: ticket.id() };
         let own = Arc::new(FutureWaker { flag: Flag::up(number), ready: Arc::clone(&self.ready) });
         let waker = Waker::from(Arc::clone(&own));
-        entry.insert(Work { key, ticket, since, later: Box::pin(later), own, waker });
+        entry.insert(Work { key, ticket, since, later, own, waker });
         self.running.push(number);
         id
     }
@@ -171,7 +166,7 @@ mod tests {
     use std::future::{self, poll_fn};
     use std::rc::Rc;
 
-    use spoa_core::wire::HaproxyHello;
+    use spoa_core::wire::{Actions, HaproxyHello};
     use spoa_core::{Config, Connection, Event};
 
     fn key(serial: u32) -> Key {
@@ -217,10 +212,11 @@ mod tests {
                 .into_iter()
                 .map(|ticket| {
                     let counts = CountsDrops(Rc::clone(&drops));
-                    answers.spawn(key(round), ticket, Instant::ZERO, async move {
+                    let later = async move {
                         let _counts = counts;
                         future::pending().await
-                    })
+                    };
+                    answers.spawn(key(round), ticket, Instant::ZERO, Box::pin(later))
                 })
                 .collect();
             answers.run(&Context::from_waker(Waker::noop()));
@@ -242,13 +238,14 @@ mod tests {
             kept.set(Some(cx.waker().clone()));
             Poll::Pending
         });
-        let id = answers.spawn(key(1), tickets.next().unwrap(), Instant::ZERO, restless);
+        let id = answers.spawn(key(1), tickets.next().unwrap(), Instant::ZERO, Box::pin(restless));
         for run in 1..=3 {
             assert!(!answers.run(&Context::from_waker(Waker::noop())));
             assert_eq!(runs.get(), run);
         }
         answers.cancel(id);
-        let next = answers.spawn(key(2), tickets.next().unwrap(), Instant::ZERO, future::ready(Ok(Actions::new())));
+        let next =
+            answers.spawn(key(2), tickets.next().unwrap(), Instant::ZERO, Box::pin(future::ready(Ok(Actions::new()))));
         assert_eq!(next.number, id.number);
         answers.cancel(id);
         waker.take().unwrap().wake();
@@ -260,11 +257,11 @@ mod tests {
     #[test]
     fn what_never_ran_leaves_no_number_behind() {
         let (mut answers, runs) = (Answers::new(LogLimit::default()), Rc::new(Cell::new(0)));
-        let kept = answers.spawn(key(0), tickets(1).remove(0), Instant::ZERO, future::pending());
+        let kept = answers.spawn(key(0), tickets(1).remove(0), Instant::ZERO, Box::pin(future::pending()));
         for round in 1..=100 {
             let ids: Vec<_> = tickets(64)
                 .into_iter()
-                .map(|t| answers.spawn(key(round), t, Instant::ZERO, future::pending()))
+                .map(|t| answers.spawn(key(round), t, Instant::ZERO, Box::pin(future::pending())))
                 .collect();
             ids.into_iter().for_each(|id| answers.cancel(id));
         }
@@ -273,11 +270,11 @@ mod tests {
             seen.set(seen.get() + 1);
             Poll::Pending
         });
-        let counted = answers.spawn(key(101), tickets(1).remove(0), Instant::ZERO, counting);
+        let counted = answers.spawn(key(101), tickets(1).remove(0), Instant::ZERO, Box::pin(counting));
         answers.run(&Context::from_waker(Waker::noop()));
         assert_eq!(runs.get(), 1, "once, for all of the numbers it shares");
         [kept, counted].into_iter().for_each(|id| answers.cancel(id));
-        let id = answers.spawn(key(1), tickets(1).remove(0), Instant::ZERO, future::pending());
+        let id = answers.spawn(key(1), tickets(1).remove(0), Instant::ZERO, Box::pin(future::pending()));
         answers.cancel(id);
         assert_eq!((answers.running.len(), answers.are_pending()), (0, false));
     }
@@ -291,13 +288,19 @@ mod tests {
             }
         }
         let (mut answers, mut tickets) = (Answers::new(LogLimit::default()), tickets(3).into_iter());
-        answers.spawn(key(1), tickets.next().unwrap(), Instant::ZERO, poll_fn(|_| panic!("as a handler may")));
+        answers.spawn(
+            key(1),
+            tickets.next().unwrap(),
+            Instant::ZERO,
+            Box::pin(poll_fn(|_| panic!("as a handler may"))),
+        );
         let kept = PanicsWhenDropped;
-        let id = answers.spawn(key(1), tickets.next().unwrap(), Instant::ZERO, async move {
+        let later = async move {
             let _kept = kept;
             future::pending().await
-        });
-        answers.spawn(key(2), tickets.next().unwrap(), Instant::ZERO, future::ready(Ok(Actions::new())));
+        };
+        let id = answers.spawn(key(1), tickets.next().unwrap(), Instant::ZERO, Box::pin(later));
+        answers.spawn(key(2), tickets.next().unwrap(), Instant::ZERO, Box::pin(future::ready(Ok(Actions::new()))));
         assert!(answers.run(&Context::from_waker(Waker::noop())));
         answers.cancel(id);
         let finished: Vec<_> = answers.take().map(|answer| (answer.key, answer.actions.is_ok())).collect();

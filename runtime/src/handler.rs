@@ -1,34 +1,35 @@
 //! The interface of applications: messages in, variables out.
 
 use std::error::Error;
-use std::future::Pending;
-use std::marker::PhantomData;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
 
-use spoa_core::wire::{Actions, Messages};
-use spoa_core::{Ack, Notify, OwnedMessages, Ticket};
+use spoa_core::wire::Actions;
+use spoa_core::{Ack, Notify, Ticket};
 
-use crate::name::Name;
+use crate::context::{Context, OwnedRequest, Request};
 
 /// The reason why a handler cannot answer. It is logged, and HAProxy gets an empty ACK.
 pub type HandlerError = Box<dyn Error>;
+
+/// The future of a deferred answer. It runs on the worker's thread, and is dropped when its NOTIFY is overdue or its
+/// connection ends. Work that blocks has to run in [`smol::unblock`].
+pub type Later = Pin<Box<dyn Future<Output = Result<Actions, HandlerError>>>>;
 
 /// Answers NOTIFYs. Each worker has its own clone, which serves all connections of the worker.
 ///
 /// [`quick`] and [`deferred`] turn a closure into a handler; implement the trait if some answers are immediate and some are not.
 ///
 /// ```
-/// use std::future::Future;
-/// use std::pin::Pin;
-/// use spoa_runtime::{Actions, Handler, HandlerError, Notify, Reply, Scope, SetVars};
+/// use spoa_runtime::{Actions, Context, Handler, HandlerError, Notify, Reply, Scope, SetVars};
 ///
 /// /// Answers one message immediately, and others later.
 /// #[derive(Clone)]
 /// struct Users;
 ///
 /// impl Handler for Users {
-///     type Later = Pin<Box<dyn Future<Output = Result<Actions, HandlerError>>>>;
-///
-///     fn handle(&mut self, notify: Notify<'_>) -> Result<Reply<Self::Later>, HandlerError> {
+///     fn handle(&mut self, notify: Notify<'_>, _context: Context<'_>) -> Result<Reply, HandlerError> {
 ///         let known = notify.messages().any(|message| message.name() == b"ping");
 ///         if known {
 ///             let mut ack = notify.ack();
@@ -46,78 +47,64 @@ pub type HandlerError = Box<dyn Error>;
 /// }
 /// ```
 pub trait Handler: 'static {
-    /// The future of a deferred answer. It runs on the worker's thread, and is dropped when its NOTIFY is overdue or its
-    /// connection ends. Work that blocks has to run in [`smol::unblock`].
-    type Later: Future<Output = Result<Actions, HandlerError>> + 'static;
-
     /// Answers `notify`, or takes its ticket to answer later. It must not block, because all connections of the worker wait
     /// for it.
     ///
     /// # Errors
     /// Any reason why it cannot answer; HAProxy gets an empty ACK.
-    fn handle(&mut self, notify: Notify<'_>) -> Result<Reply<Self::Later>, HandlerError>;
-
-    /// Answers `notify` as [`handle`](Self::handle) does, and knows the connection that it came from. This is what the agent calls.
-    ///
-    /// # Errors
-    /// The same as those of [`handle`](Self::handle).
-    #[inline]
-    fn handle_from(&mut self, notify: Notify<'_>, _peer: Peer<'_>) -> Result<Reply<Self::Later>, HandlerError> {
-        self.handle(notify)
-    }
-}
-
-/// The connection of HAProxy that a NOTIFY came from.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer<'c>(Option<&'c Name>);
-
-impl<'c> Peer<'c> {
-    pub(crate) const fn of(name: &'c Name) -> Self {
-        Self(Some(name))
-    }
-
-    /// Returns an unknown peer, for calls without a connection.
-    pub const fn unknown() -> Self {
-        Self(None)
-    }
-
-    /// Returns the address of the connection as in logs, such as `192.0.2.1:1234`; empty if it is unknown.
-    pub fn address(self) -> &'c str {
-        self.0.map_or("", Name::peer)
-    }
-
-    /// Returns the engine-id of the HELLO, escaped and at most 64 bytes long before that; `None` if there was none.
-    pub fn engine_id(self) -> Option<&'c str> {
-        self.0?.engine()
-    }
+    fn handle(&mut self, notify: Notify<'_>, context: Context<'_>) -> Result<Reply, HandlerError>;
 }
 
 /// The outcome of a NOTIFY.
-#[derive(Debug)]
-pub enum Reply<F> {
+pub enum Reply {
     /// It was answered, or dropped, which sends an empty ACK.
     Done,
     /// The future returns the answer for this ticket.
-    Later(Ticket, F),
+    Later(Ticket, Later),
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.write_str("Done"),
+            Self::Later(ticket, _) => f.debug_tuple("Later").field(ticket).finish_non_exhaustive(),
+        }
+    }
 }
 
 /// Returns a handler with immediate answers: `answer` reads the messages and sets variables in one pass, without allocation.
+/// Each worker has its own clone of `answer`, which may change what it captures.
 ///
 /// Actions that exceed the negotiated frame size are dropped from the end, and a line is logged.
 pub fn quick<F>(answer: F) -> Quick<F>
 where
-    F: FnMut(Messages<'_>, &mut Ack<'_>) -> Result<(), HandlerError> + 'static,
+    F: FnMut(Request<'_>, &mut Ack<'_>) -> Result<(), HandlerError> + 'static,
 {
     Quick { answer }
 }
 
-/// Returns a handler with deferred answers, in any order: `answer` gets a copy of the messages and returns a future.
-pub fn deferred<F, L>(answer: F) -> Deferred<F, L>
+/// Returns a handler with deferred answers, in any order: `answer` gets a copy of the messages, and other NOTIFYs are answered
+/// while it waits. All workers share `answer` and what it captures.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use spoa_runtime::{Actions, Scope, SetVars, deferred};
+///
+/// let count = AtomicU64::new(0);
+/// let handler = deferred(async move |request| {
+///     let mut actions = Actions::new();
+///     for _ in request.messages() {
+///         actions.set_var(Scope::Session, "count", count.fetch_add(1, Ordering::Relaxed))?;
+///     }
+///     Ok(actions)
+/// });
+/// # drop(handler);
+/// ```
+pub fn deferred<F>(answer: F) -> Deferred<F>
 where
-    F: FnMut(OwnedMessages) -> L + 'static,
-    L: Future<Output = Result<Actions, HandlerError>> + 'static,
+    F: AsyncFn(OwnedRequest) -> Result<Actions, HandlerError> + 'static,
 {
-    Deferred { answer, later: PhantomData }
+    Deferred { answer: Arc::new(answer) }
 }
 
 /// A handler made by [`quick`].
@@ -128,14 +115,12 @@ pub struct Quick<F> {
 
 impl<F> Handler for Quick<F>
 where
-    F: FnMut(Messages<'_>, &mut Ack<'_>) -> Result<(), HandlerError> + 'static,
+    F: FnMut(Request<'_>, &mut Ack<'_>) -> Result<(), HandlerError> + 'static,
 {
-    type Later = Pending<Result<Actions, HandlerError>>;
-
-    fn handle(&mut self, notify: Notify<'_>) -> Result<Reply<Self::Later>, HandlerError> {
-        let messages = notify.messages();
+    fn handle(&mut self, notify: Notify<'_>, context: Context<'_>) -> Result<Reply, HandlerError> {
+        let request = Request { messages: notify.messages(), context };
         let mut ack = notify.ack();
-        (self.answer)(messages, &mut ack)?;
+        (self.answer)(request, &mut ack)?;
         ack.finish()?;
         Ok(Reply::Done)
     }
@@ -143,26 +128,23 @@ where
 
 /// A handler made by [`deferred`].
 #[derive(Debug)]
-pub struct Deferred<F, L> {
-    answer: F,
-    later: PhantomData<fn() -> L>,
+pub struct Deferred<F> {
+    answer: Arc<F>,
 }
 
-impl<F: Clone, L> Clone for Deferred<F, L> {
+impl<F> Clone for Deferred<F> {
     fn clone(&self) -> Self {
-        Self { answer: self.answer.clone(), later: PhantomData }
+        Self { answer: Arc::clone(&self.answer) }
     }
 }
 
-impl<F, L> Handler for Deferred<F, L>
+impl<F> Handler for Deferred<F>
 where
-    F: FnMut(OwnedMessages) -> L + 'static,
-    L: Future<Output = Result<Actions, HandlerError>> + 'static,
+    F: AsyncFn(OwnedRequest) -> Result<Actions, HandlerError> + 'static,
 {
-    type Later = L;
-
-    fn handle(&mut self, notify: Notify<'_>) -> Result<Reply<Self::Later>, HandlerError> {
-        let later = (self.answer)(notify.to_owned());
-        Ok(Reply::Later(notify.defer(), later))
+    fn handle(&mut self, notify: Notify<'_>, context: Context<'_>) -> Result<Reply, HandlerError> {
+        let (answer, request) = (Arc::clone(&self.answer), OwnedRequest::new(notify.to_owned(), context));
+        let later = async move { answer(request).await };
+        Ok(Reply::Later(notify.defer(), Box::pin(later)))
     }
 }

@@ -7,11 +7,10 @@
 //! use spoa_runtime::{Agent, Scope, SetVars, quick};
 //!
 //! fn main() -> Result<(), spoa_runtime::Error> {
-//!     Agent::new().listen("127.0.0.1:12345".parse()?).run(quick(|messages, ack| {
-//!         for message in messages {
-//!             if let Some(path) = message.arg("path").and_then(|value| value.as_str()) {
-//!                 ack.set_var(Scope::Transaction, "is_admin", path.starts_with("/admin"))?;
-//!             }
+//!     Agent::new().listen("127.0.0.1:12345".parse()?).run(quick(|request, ack| {
+//!         for message in request {
+//!             let path = message.get::<&str>("path")?;
+//!             ack.set_var(Scope::Transaction, "is_admin", path.starts_with("/admin"))?;
 //!         }
 //!         Ok(())
 //!     }))
@@ -25,12 +24,10 @@
 //! # async fn look_up(_: &str) -> Result<u32, std::io::Error> { Ok(0) }
 //!
 //! fn main() -> Result<(), spoa_runtime::Error> {
-//!     Agent::new().listen("unix:/run/agent.sock".parse()?).run(deferred(async |notify| {
+//!     Agent::new().listen("unix:/run/agent.sock".parse()?).run(deferred(async |request| {
 //!         let mut actions = Actions::new();
-//!         for message in notify.messages() {
-//!             if let Some(user) = message.arg("user").and_then(|value| value.as_str()) {
-//!                 actions.set_var(Scope::Session, "quota", look_up(user).await?)?;
-//!             }
+//!         for message in request.messages() {
+//!             actions.set_var(Scope::Session, "quota", look_up(message.get("user")?).await?)?;
 //!         }
 //!         Ok(actions)
 //!     }))
@@ -51,8 +48,10 @@ mod addr;
 mod admin;
 mod agent;
 mod answers;
+mod background;
 mod bell;
 mod clock;
+mod context;
 mod counter;
 mod counters;
 mod engines;
@@ -79,16 +78,20 @@ mod settings;
 mod shell;
 mod shutdown;
 mod socket;
+mod stream;
 mod sync;
+pub mod testing;
 pub mod text;
+mod timer;
 mod worker;
 
 pub use addr::{AddrError, ListenAddr, UnixSocket};
 pub use agent::Agent;
+pub use context::{Context, OwnedRequest, Request};
 pub use counter::Counter;
 pub use engines::{Engine, Versions};
 pub use error::Error;
-pub use handler::{Deferred, Handler, HandlerError, Peer, Quick, Reply, deferred, quick};
+pub use handler::{Deferred, Handler, HandlerError, Later, Quick, Reply, deferred, quick};
 pub use health::{Heartbeat, SILENCE_MAX};
 #[cfg(feature = "metrics")]
 pub use metrics::{Families, Source, Unit};
@@ -101,8 +104,13 @@ pub use server::Server;
 pub use shutdown::Stopper;
 #[doc(hidden)]
 pub use spoa_core::connection_limits;
-pub use spoa_core::wire::{Actions, Capabilities, Message, Messages, Scope, SetVars, TypedData};
+pub use spoa_core::from_message;
+pub use spoa_core::wire::{
+    Actions, ArgFault, BadArg, Capabilities, FromArg, FromMessage, Headers, Message, Messages, Scope, SetVars,
+    TypedData,
+};
 pub use spoa_core::{Ack, Config as ConnectionConfig, ConfigError, Limit, LimitValue, Notify, OwnedMessages, Ticket};
+pub use stream::{StreamServer, serve_stream};
 
 /// Compiles the examples of the README.
 #[cfg(doctest)]

@@ -10,11 +10,11 @@ use spoa_core::{CloseReason, Instant, LocalReason, OtherProtocol, Stats, Status}
 use crate::answers::failed;
 use crate::clock::Clock;
 use crate::counters::{Counters, How};
+use crate::engines::EngineConnection;
 use crate::handler::HandlerError;
 use crate::log_limit::LogLimit;
 use crate::name::{Name, tell};
 use crate::settings::Settings;
-use crate::socket::ServedSocket;
 use crate::text::{Count, Span};
 
 /// The log and the counters of a worker.
@@ -34,8 +34,14 @@ impl Reporter {
         Self { settings, counters, log_limit, congestion_logged: None }
     }
 
-    pub(crate) fn report(&mut self, socket: &mut ServedSocket, report: &Report<'_, HandlerError>, clock: &Clock) {
-        let name = &socket.name;
+    /// Reports what happened on the connection `name`; `engine` is its engine, from the HELLO on.
+    pub(crate) fn report(
+        &mut self,
+        name: &Name,
+        engine: &mut Option<EngineConnection>,
+        report: &Report<'_, HandlerError>,
+        clock: &Clock,
+    ) {
         match *report {
             Report::Ready { negotiated, engine_id } => {
                 if let Some(id) = engine_id {
@@ -44,11 +50,11 @@ impl Reporter {
                 let (size, capabilities) = (negotiated.max_frame_size, negotiated.capabilities);
                 tell!(debug, name, "ready: frames of up to {size} bytes, capabilities \"{capabilities}\"");
                 self.counters.ready(negotiated.capabilities);
-                socket.engine = Some(self.counters.engines.connected(name, negotiated.offered));
+                *engine = Some(self.counters.engines.connected(name, negotiated.offered));
             }
             Report::Refused(reason) => self.refused(name, reason),
             Report::Counted { before, now, deferred } => {
-                if let Some(engine) = &socket.engine {
+                if let Some(engine) = engine {
                     engine.add_notifies(now.notifies - before.notifies);
                 }
                 self.counted(name, before, now, deferred);

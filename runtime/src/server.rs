@@ -12,6 +12,7 @@ use spoa_core::endpoint::Drain;
 use crate::addr::ListenAddr;
 #[cfg(feature = "metrics")]
 use crate::admin::{Admin, AdminThread};
+use crate::background::Background;
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::health::Heartbeat;
@@ -19,7 +20,7 @@ use crate::listener::Listener;
 #[cfg(feature = "metrics")]
 use crate::metrics::{Metrics, Sources};
 use crate::pool::Pool;
-use crate::settings::Settings;
+use crate::settings::{Callback, Settings};
 use crate::shutdown::{Stop, Stopper};
 use crate::text::{Count, Span};
 
@@ -119,9 +120,11 @@ impl Server {
         if !settings.silence_warning.is_zero() {
             executor.spawn(warn_of_silence(Arc::clone(&pool), settings.silence_warning)).detach();
         }
-        if let Some((period, beat)) = settings.heartbeat {
+        if let Some((period, beat)) = settings.heartbeat.clone() {
             executor.spawn(feed_watchdog(Arc::clone(&pool), period, beat)).detach();
         }
+        // Dropped at the end, which cancels them.
+        let _background: Vec<_> = settings.background.iter().map(Background::spawn).collect();
         let serve = async {
             // Dropping the tasks closes the sockets.
             let accepting: Vec<_> =
@@ -135,7 +138,7 @@ impl Server {
                 Stop::AfterLameDuck => settings.drain,
                 Stop::Promptly => Duration::ZERO,
             };
-            (settings.stopping)();
+            settings.stopping.iter().for_each(Callback::call);
             if refuse_checks(&pool, drain, &stops).await {
                 for task in accepting {
                     task.cancel().await;
@@ -186,11 +189,12 @@ async fn watch_health(pool: Arc<Pool>) {
 }
 
 /// Calls `beat` every `period` while all threads respond.
-async fn feed_watchdog(pool: Arc<Pool>, period: Duration, beat: fn()) {
+async fn feed_watchdog(pool: Arc<Pool>, period: Duration, beat: Callback) {
     loop {
         if pool.hung_threads().is_empty() {
             // On another thread, because the receiver may block.
-            smol::unblock(beat).await;
+            let beat = beat.clone();
+            smol::unblock(move || beat.call()).await;
             Timer::after(period).await;
         } else {
             Timer::after(HEALTH_PERIOD.min(period)).await;

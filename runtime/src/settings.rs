@@ -1,5 +1,6 @@
 //! The settings that all parts of an agent share.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread;
@@ -9,6 +10,7 @@ use spoa_core::Config;
 use spoa_core::endpoint::Limits;
 use spoa_core::wire::Capabilities;
 
+use crate::background::Background;
 use crate::error::Error;
 use crate::recorder::Recorder;
 
@@ -25,8 +27,29 @@ pub(crate) struct Settings {
     pub(crate) log_frames: bool,
     pub(crate) recorder: Option<Arc<dyn Recorder>>,
     pub(crate) silence_warning: Duration,
-    pub(crate) heartbeat: Option<(Duration, fn())>,
-    pub(crate) stopping: fn(),
+    pub(crate) heartbeat: Option<(Duration, Callback)>,
+    pub(crate) stopping: Option<Callback>,
+    pub(crate) background: Vec<Background>,
+}
+
+/// A function of the application. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Callback(Arc<dyn Fn() + Send + Sync>);
+
+impl Callback {
+    pub(crate) fn new(call: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(call))
+    }
+
+    pub(crate) fn call(&self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for Callback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Callback")
+    }
 }
 
 impl Default for Settings {
@@ -43,7 +66,8 @@ impl Default for Settings {
             recorder: None,
             silence_warning: Duration::ZERO,
             heartbeat: None,
-            stopping: || {},
+            stopping: None,
+            background: Vec::new(),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::engines::EngineConnection;
 use crate::frame_log::FrameLog;
 use crate::name::{Name, tell};
 use crate::recorder::{ConnectionRecorder, Ends, Recorder, Transfer};
+use crate::shell::NamedSocket;
 
 /// A connected socket of a worker.
 pub(crate) struct ServedSocket {
@@ -28,7 +29,7 @@ pub(crate) struct ServedSocket {
     /// `None` for most sockets: nobody observes them.
     observers: Option<Box<Observers>>,
     /// The engine of HAProxy that it belongs to, from the HELLO on.
-    pub(crate) engine: Option<EngineConnection>,
+    engine: Option<EngineConnection>,
     counters: Arc<Counters>,
 }
 
@@ -110,6 +111,16 @@ impl Observers {
         if let Some(recorder) = &mut self.recorder {
             recorder.record(transfer);
         }
+    }
+}
+
+impl NamedSocket for ServedSocket {
+    fn name(&self) -> &Name {
+        &self.name
+    }
+
+    fn name_and_engine(&mut self) -> (&Name, &mut Option<EngineConnection>) {
+        (&self.name, &mut self.engine)
     }
 }
 

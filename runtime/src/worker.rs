@@ -39,8 +39,8 @@ pub(crate) struct Worker<H: Handler> {
     waiter: Waiter,
     mailbox: Arc<Mailbox>,
     commands: Receiver<Command>,
-    endpoint: Endpoint<Shell<H>>,
-    shell: Shell<H>,
+    endpoint: Endpoint<Shell<H, ServedSocket>>,
+    shell: Shell<H, ServedSocket>,
     /// The time of the last turn.
     now: Instant,
     end: End,

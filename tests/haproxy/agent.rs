@@ -4,7 +4,7 @@ use std::process::{Command, ExitStatus};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use spoa_runtime::{Actions, Agent, ConnectionConfig, Handler, ListenAddr, OwnedMessages, Scope, SetVars, Stopper};
+use spoa_runtime::{Actions, Agent, ConnectionConfig, Handler, ListenAddr, OwnedRequest, Scope, SetVars, Stopper};
 use spoa_tests::agent::RANDOM;
 
 use crate::haproxy::Process;
@@ -87,10 +87,10 @@ impl Drop for TestAgent {
 /// Returns a handler that sets `txn.path` to the argument `path`. If the path starts with `/wait`, it first waits until
 /// the gate is open.
 pub(crate) fn gated(gate: Gate) -> impl Handler + Clone + Send {
-    spoa_runtime::deferred(move |messages: OwnedMessages| {
+    spoa_runtime::deferred(move |request: OwnedRequest| {
         let gate = gate.clone();
         async move {
-            let path = messages.messages().next().and_then(|message| message.arg("path")?.as_str().map(str::to_owned));
+            let path = request.messages().next().and_then(|message| message.arg("path")?.as_str().map(str::to_owned));
             let path = path.ok_or("no path")?;
             if path.starts_with("/wait") {
                 gate.pass().await;

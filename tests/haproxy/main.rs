@@ -36,6 +36,7 @@ mod several_messages;
 mod shadow;
 mod shipped;
 mod slow_handler;
+mod tls;
 mod value_types;
 
 use std::process::ExitCode;
@@ -70,6 +71,8 @@ const SCENARIOS: &[Scenario] = &[
     ("oversized_fragmented", Needs::Engine(Engine::Applet), oversized::fragmented),
     ("oversized_refused", Needs::Engine(Engine::Mux), oversized::refused),
     ("shadow_agrees_with_enforced", Needs::Any, shadow::agrees_with_enforced),
+    ("tls_with_client_certificates", Needs::Any, tls::with_client_certificates),
+    ("headers", Needs::Any, value_types::headers),
     ("several_messages", Needs::Any, several_messages::run),
     ("addresses", Needs::Ipv6, addresses::run),
     ("lists_of_each_kind", Needs::Any, lists::each_kind),

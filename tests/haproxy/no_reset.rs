@@ -3,7 +3,7 @@
 
 use spoa_core::Config;
 use spoa_core::wire::FrameType;
-use spoa_runtime::{Actions, Handler, HandlerError, Messages, OwnedMessages, Scope, SetVars, deferred, quick};
+use spoa_runtime::{Actions, Handler, HandlerError, Messages, OwnedRequest, Scope, SetVars, deferred, quick};
 
 use crate::agent::{TestAgent, gate};
 use crate::client::Request;
@@ -13,10 +13,10 @@ use crate::tap::Tap;
 /// The future of a deferred handler fails while another one waits.
 pub(crate) fn deferred_handler(install: &Install) {
     let (opener, gate) = gate();
-    let handler = deferred(move |messages: OwnedMessages| {
+    let handler = deferred(move |request: OwnedRequest| {
         let gate = gate.clone();
         async move {
-            let path = path_or_failure(messages.messages())?;
+            let path = path_or_failure(request.messages())?;
             if path == "/wait" {
                 gate.pass().await;
             }
@@ -38,9 +38,9 @@ pub(crate) fn deferred_handler(install: &Install) {
 
 /// The closure of an immediate handler fails after it has written a part of the ACK.
 pub(crate) fn quick_handler(install: &Install) {
-    let handler = quick(|messages, ack| {
+    let handler = quick(|request, ack| {
         ack.set_var(Scope::Transaction, "path", "unfinished")?;
-        ack.set_var(Scope::Transaction, "path", &*path_or_failure(messages)?)?;
+        ack.set_var(Scope::Transaction, "path", &*path_or_failure(request.messages())?)?;
         Ok(())
     });
     with_one_thread(install, handler, check_all);

@@ -56,9 +56,9 @@ fn setup(tap: &Tap) -> Setup {
 
 /// Starts an agent that returns the total length of all arguments and their checksum.
 fn summing_agent() -> TestAgent {
-    let handler = quick(|messages, ack| {
+    let handler = quick(|request, ack| {
         let mut all = Vec::new();
-        for message in messages {
+        for message in request {
             message.args().for_each(|(_, value)| all.extend_from_slice(value.as_bytes().unwrap_or_default()));
         }
         ack.set_var(Scope::Transaction, "len", all.len() as i64)?.set_var(Scope::Transaction, "sum", sum(&all))?;

@@ -26,8 +26,9 @@ pub(crate) fn run(install: &Install) {
     let (sender, receiver) = mpsc::channel();
     let agent = TestAgent::start(
         Config::default(),
-        quick(move |messages, ack| {
-            let names: Vec<_> = messages.map(|message| String::from_utf8_lossy(message.name()).into_owned()).collect();
+        quick(move |request, ack| {
+            let names: Vec<_> =
+                request.messages().map(|message| String::from_utf8_lossy(message.name()).into_owned()).collect();
             for name in &names {
                 ack.set_var(Scope::Transaction, name, true)?;
             }

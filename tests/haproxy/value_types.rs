@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::mpsc;
 
 use spoa_core::Config;
-use spoa_runtime::{Scope, SetVars, TypedData, quick};
+use spoa_runtime::{Headers, Scope, SetVars, TypedData, quick};
 
 use crate::agent::TestAgent;
 use crate::client::{Request, loopback};
@@ -42,8 +42,8 @@ const COUNT: usize = 255;
 /// HAProxy sends a message with [`COUNT`] arguments of all types, and the agent returns each of them as a variable.
 pub(crate) fn of_arguments(install: &Install) {
     let (sender, receiver) = mpsc::channel();
-    let handler = quick(move |messages, ack| {
-        for (n, (name, value)) in messages.flat_map(|message| message.args()).enumerate() {
+    let handler = quick(move |request, ack| {
+        for (n, (name, value)) in request.messages().flat_map(|message| message.args()).enumerate() {
             sender.send((String::from_utf8_lossy(name).into_owned(), format!("{value:?}")))?;
             match value {
                 TypedData::Null => ack.unset_var(Scope::Transaction, &format!("v{n}"))?,
@@ -122,6 +122,30 @@ pub(crate) fn of_variables(install: &Install) {
     }
 }
 
+/// The headers of a request arrive in the binary form that `Headers` reads.
+pub(crate) fn headers(install: &Install) {
+    let handler = quick(|request, ack| {
+        for message in request {
+            let headers = Headers::decode(message.get("headers")?)?;
+            let names: Vec<_> = headers.clone().map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect();
+            ack.set_var(Scope::Transaction, "names", names.join(",").as_str())?;
+            ack.set_var(Scope::Transaction, "long", headers.get("X-Long").map_or(0, <[u8]>::len) as u32)?;
+            ack.set_var(Scope::Transaction, "empty", headers.get("x-empty") == Some(b""))?;
+        }
+        Ok(())
+    });
+    let agent = TestAgent::start(Config::default(), handler);
+    let setup = Setup::with_message(&agent.addr, "on-frontend-http-request", "headers=req.hdrs_bin");
+    let setup = setup.header("x-names", "%[var(txn.t.names)]").header("x-len", "%[var(txn.t.long)]");
+    let haproxy = setup.header("x-no-value", "%[var(txn.t.empty)]").start(install);
+    let long = "x".repeat(300);
+    let request = Request::get("/").header("X-Long", &long).header("X-Empty", "");
+    let response = request.send(haproxy.addr);
+    let names = response.header("x-names");
+    assert!(names.starts_with("host") && names.ends_with("x-long,x-empty"), "{names}");
+    assert_eq!((response.header("x-len"), response.header("x-no-value")), ("300", "1"));
+}
+
 /// Messages for three events of a request. HAProxy can read the variables between the events.
 const MESSAGES: &str = "
 spoe-message set
@@ -139,8 +163,8 @@ spoe-message respond
 pub(crate) fn scopes(install: &Install) {
     const SCOPES: [(Scope, &str); 4] =
         [(Scope::Process, "proc"), (Scope::Session, "sess"), (Scope::Transaction, "txn"), (Scope::Request, "req")];
-    let handler = quick(|messages, ack| {
-        for message in messages {
+    let handler = quick(|request, ack| {
+        for message in request {
             for (scope, name) in SCOPES {
                 match message.name() {
                     b"set" => ack.set_var(scope, "kept", name)?.set_var(scope, "gone", name)?,

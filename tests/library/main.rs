@@ -1,5 +1,7 @@
 //! Tests agents that use the library, over real sockets.
 
+mod stream;
+
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, mpsc};
@@ -7,14 +9,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use spoa_runtime::{
-    Actions, Agent, ConnectionConfig, Families, Handler, HandlerError, Page, PageAnswer, PageRequest, Scope, Server,
-    SetVars, Source, Stopper, TypedData, deferred, quick,
+    Actions, Agent, ConnectionConfig, Context, Families, Handler, HandlerError, Notify, OwnedMessages, Page,
+    PageAnswer, PageRequest, Reply, Scope, Server, SetVars, Source, Stopper, TypedData, deferred, quick,
 };
 use spoa_tests::admin::Admin;
 use spoa_tests::agent::LIMIT;
 use spoa_tests::bytes::{Value, message};
 use spoa_tests::client::Client;
-use spoa_tests::frames::{ack, notify};
+use spoa_tests::frames::{Hello, ack, notify};
 
 /// An agent on a free port, which is stopped when dropped.
 struct Running {
@@ -75,8 +77,8 @@ fn answers_larger_than_their_notifys_are_all_sent() {
 fn a_handler_that_fails_results_in_an_empty_ack() {
     let agent = Running::start(
         ConnectionConfig::default(),
-        quick(|messages, ack| {
-            for message in messages {
+        quick(|request, ack| {
+            for message in request {
                 ack.set_var(Scope::Session, "half", true)?;
                 match message.name() {
                     b"fail" => return Err("requested by the test".into()),
@@ -99,9 +101,9 @@ fn a_handler_that_fails_results_in_an_empty_ack() {
 fn deferred_answers_have_the_ids_of_their_notify() {
     let agent = Running::start(
         ConnectionConfig::default(),
-        deferred(async |messages| {
+        deferred(async |request| {
             let mut actions = Actions::new();
-            for message in messages.messages() {
+            for message in request.messages() {
                 let sid = message.arg("sid").and_then(|value| value.as_i64()).ok_or("no sid")?;
                 smol::Timer::after(Duration::from_millis((40 - sid as u64) / 4)).await;
                 actions.set_var(Scope::Session, "sid", TypedData::Int64(sid))?;
@@ -129,7 +131,7 @@ fn futures_are_dropped_with_their_connection() {
     let (dropped, drops) = mpsc::channel();
     let agent = Running::start(
         ConnectionConfig { in_flight_max: 3, ..ConnectionConfig::default() },
-        deferred(move |_| {
+        Later(move |_| {
             // Created outside the async block, because the future may be dropped before it is first polled.
             let on_drop = SendOnDrop(dropped.clone());
             async move {
@@ -148,12 +150,79 @@ fn futures_are_dropped_with_their_connection() {
     }
 }
 
+/// A handler that calls a function for each NOTIFY at once, and answers with the future that it returns.
+#[derive(Clone)]
+struct Later<F>(F);
+
+impl<F, L> Handler for Later<F>
+where
+    F: FnMut(OwnedMessages) -> L + 'static,
+    L: Future<Output = Result<Actions, HandlerError>> + 'static,
+{
+    fn handle(&mut self, notify: Notify<'_>, _context: Context<'_>) -> Result<Reply, HandlerError> {
+        let Self(answer) = self;
+        let later = answer(notify.to_owned());
+        Ok(Reply::Later(notify.defer(), Box::pin(later)))
+    }
+}
+
 struct SendOnDrop(mpsc::Sender<()>);
 
 impl Drop for SendOnDrop {
     fn drop(&mut self) {
         let _ = self.0.send(());
     }
+}
+
+/// A handler knows its connection, and the time by which it has to answer.
+#[test]
+fn a_handler_knows_the_context_of_a_notify() {
+    let config = ConnectionConfig { ack_timeout: Duration::from_secs(7), ..ConnectionConfig::default() };
+    let is_right = |deadline: Instant| deadline <= Instant::now() + Duration::from_secs(7) && deadline > Instant::now();
+    let quick = quick(move |request, ack| {
+        let context = request.context();
+        ack.set_var(Scope::Session, "peer", context.peer().starts_with("127.0.0.1:"))?
+            .set_var(Scope::Session, "engine", context.engine_id().unwrap_or("none"))?
+            .set_var(Scope::Session, "time", is_right(context.deadline()))?;
+        Ok(())
+    });
+    let deferred = deferred(async move |request| {
+        let mut actions = Actions::new();
+        actions.set_var(Scope::Session, "peer", request.peer().starts_with("127.0.0.1:"))?;
+        actions.set_var(Scope::Session, "engine", request.engine_id().unwrap_or("none"))?;
+        actions.set_var(Scope::Session, "time", is_right(request.deadline()))?;
+        Ok(actions)
+    });
+    for agent in [Running::start(config, quick), Running::start(config, deferred)] {
+        let mut client = Client::with_hello(&agent.addr, &Hello::mux().with("engine-id", Value::text("an-engine")));
+        client.send(&notifys(1));
+        let wanted = [("peer", Value::Bool(true)), ("engine", Value::text("an-engine")), ("time", Value::Bool(true))];
+        let wanted: Vec<_> =
+            wanted.iter().flat_map(|(name, value)| spoa_tests::frames::set_var(1, name, value)).collect();
+        assert_eq!(client.frame().payload, wanted);
+    }
+}
+
+/// A background task runs from the start to the end of the agent.
+#[test]
+fn a_background_task_runs_until_the_agent_ends() {
+    let (sender, events) = mpsc::channel();
+    let agent = Agent::new().listen("127.0.0.1:0".parse().expect("the address is valid"));
+    let agent = agent.background(move || {
+        let sender = sender.clone();
+        async move {
+            let on_drop = SendOnDrop(sender);
+            let _ = on_drop.0.send(());
+            std::future::pending::<()>().await;
+        }
+    });
+    let server = agent.background(|| async { panic!("as a task may") }).bind().expect("a port is free");
+    let stopper = server.stopper();
+    let thread = thread::spawn(move || server.serve(quick(|_, _| Ok(()))).expect("the agent can serve"));
+    events.recv_timeout(LIMIT).expect("the task has started");
+    stopper.stop();
+    thread.join().expect("the agent does not panic");
+    events.recv_timeout(LIMIT).expect("the task was dropped");
 }
 
 /// The copies of deferred NOTIFYs are bounded by `deferred_max`: at the limit, the next NOTIFY waits until
@@ -166,7 +235,7 @@ fn copies_of_deferred_notifys_are_bounded() {
     let counts = Arc::clone(&copies);
     let agent = Running::start(
         config,
-        deferred(move |messages| {
+        Later(move |messages| {
             let shared = Arc::clone(&counts);
             // Counted when the copy is made, not when the future is first polled.
             {

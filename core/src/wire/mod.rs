@@ -21,7 +21,9 @@ mod action;
 mod capabilities;
 mod describe;
 mod disconnect;
+mod extract;
 mod frame;
+mod headers;
 mod hello;
 mod kv;
 mod message;
@@ -34,9 +36,11 @@ mod varint;
 pub use action::{Action, ActionIter, Scope};
 pub use capabilities::Capabilities;
 pub use disconnect::Disconnect;
+pub use extract::{ArgFault, BadArg, FromArg, FromMessage};
 pub use frame::{
     FRAME_LEN_MIN, Flags, Frame, FrameEncoder, FrameId, FrameType, LENGTH_LEN, MAX_FRAME_SIZE_MIN, StreamId,
 };
+pub use headers::Headers;
 pub use hello::{AgentHello, HaproxyHello};
 pub use kv::KvList;
 pub use message::{ArgError, Args, Message, MessageEncoder, Messages};

@@ -180,6 +180,22 @@ impl<'b> TypedData<'b> {
         }
     }
 
+    /// Returns the name of its type in SPOE.txt.
+    pub const fn type_name(&self) -> &'static str {
+        match self {
+            Self::Null => "NULL",
+            Self::Bool(_) => "BOOL",
+            Self::Int32(_) => "INT32",
+            Self::Uint32(_) => "UINT32",
+            Self::Int64(_) => "INT64",
+            Self::Uint64(_) => "UINT64",
+            Self::Ipv4(_) => "IPV4",
+            Self::Ipv6(_) => "IPV6",
+            Self::String(_) => "STRING",
+            Self::Binary(_) => "BINARY",
+        }
+    }
+
     /// Returns the boolean, if this is a BOOL.
     pub const fn as_bool(&self) -> Option<bool> {
         match *self {

@@ -1,10 +1,9 @@
 //! The handler that answers with the verdicts of lists.
 
 use std::fmt::Write;
-use std::future::Pending;
 use std::sync::Arc;
 
-use spoa_core::wire::{Actions, Message, SetVars};
+use spoa_core::wire::{Message, SetVars};
 use spoa_core::{Ack, Notify};
 
 use crate::judge::Judge;
@@ -14,7 +13,7 @@ use crate::message_counts::Counts;
 use crate::message_rule::{MessageRule, rule_for};
 use crate::observer::{Decision, Judged, Observer};
 use crate::verdict_counts::{Mode, WorkerVerdicts};
-use spoa_runtime::{Handler, HandlerError, Peer, Reply};
+use spoa_runtime::{Context, Handler, HandlerError, Reply};
 
 /// Answers each message that a [`MessageRule`] serves with the verdict on its address, in variables of the names and the
 /// scope that the rule has:
@@ -63,7 +62,7 @@ impl ListScores {
         judge: Judge<'e>,
         message: &Message<'_>,
         ack: &mut Ack<'_>,
-        peer: Peer<'_>,
+        context: Context<'_>,
     ) -> Result<Judged<'e>, HandlerError> {
         self.counts.served(judge.rule);
         let (judged, would) = judge.judge(&self.library, message);
@@ -71,7 +70,7 @@ impl ListScores {
         self.verdicts.add(Mode::Enforced, judge.rule, judged);
         for observer in &self.observers {
             let Judge { edition, rule, policy_name: policy, .. } = judge;
-            observer.decided(&Decision { edition, rule, policy, judged, would, peer });
+            observer.decided(&Decision { edition, rule, policy, judged, would, context });
         }
         Ok(would)
     }
@@ -116,20 +115,14 @@ impl Clone for ListScores {
 }
 
 impl Handler for ListScores {
-    type Later = Pending<Result<Actions, HandlerError>>;
-
-    fn handle(&mut self, notify: Notify<'_>) -> Result<Reply<Self::Later>, HandlerError> {
-        self.handle_from(notify, Peer::unknown())
-    }
-
-    fn handle_from(&mut self, notify: Notify<'_>, peer: Peer<'_>) -> Result<Reply<Self::Later>, HandlerError> {
+    fn handle(&mut self, notify: Notify<'_>, context: Context<'_>) -> Result<Reply, HandlerError> {
         let edition = self.library.edition();
         let messages = notify.messages();
         let mut ack = notify.ack();
         let mut shadows = Vec::new();
         for message in messages {
             if let Some(rule) = rule_for(&edition.config.message_rules, &message) {
-                let would = self.serve(Judge::of(&edition, rule, &message), &message, &mut ack, peer)?;
+                let would = self.serve(Judge::of(&edition, rule, &message), &message, &mut ack, context)?;
                 if edition.has_shadow() {
                     shadows.push((rule, would));
                 }

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::net::IpAddr;
 
-use spoa_runtime::Peer;
+use spoa_runtime::Context;
 
 use crate::library::Edition;
 use crate::lists::Verdict;
@@ -34,7 +34,7 @@ pub struct Decision<'d> {
     /// The verdict if everything in shadow mode were enforced; the same as `judged` if nothing is in it.
     pub would: Judged<'d>,
     /// The connection that the message came from.
-    pub peer: Peer<'d>,
+    pub context: Context<'d>,
 }
 
 impl Decision<'_> {

@@ -1,7 +1,6 @@
 //! The handler that answers with random scores.
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +12,7 @@ use crate::address::{addresses, canonical};
 use crate::message_counts::{Counts, MessageCounts};
 use crate::message_rule::{MessageRule, rule_for};
 use crate::scores::Scores;
-use spoa_runtime::{Families, Source};
-use spoa_runtime::{Handler, HandlerError, Reply};
+use spoa_runtime::{Context, Families, Handler, HandlerError, Reply, Source};
 
 /// Scores the client of each message that a [`MessageRule`] serves. Other messages, and messages without an address, get no
 /// score. Of several addresses in one message the lowest score counts.
@@ -85,9 +83,7 @@ impl Source for Messages {
 }
 
 impl Handler for RandomScores {
-    type Later = Pin<Box<dyn Future<Output = Result<Actions, HandlerError>>>>;
-
-    fn handle(&mut self, notify: Notify<'_>) -> Result<Reply<Self::Later>, HandlerError> {
+    fn handle(&mut self, notify: Notify<'_>, _context: Context<'_>) -> Result<Reply, HandlerError> {
         let messages = notify.messages();
         if self.delay.is_zero() {
             let mut ack = notify.ack();

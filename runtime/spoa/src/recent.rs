@@ -71,7 +71,7 @@ fn row(decision: &Decision<'_>) -> [String; COLUMNS.len()] {
         matched.map_or_else(String::new, |matched| matched.prefix().to_string()),
         config.map_or_else(String::new, |config| config.category.clone()),
         decision.policy.map_or_else(|| message.to_owned(), |policy| format!("{message}, policy {policy}")),
-        decision.peer.address().to_owned(),
+        decision.context.peer().to_owned(),
         humantime::format_rfc3339_seconds(SystemTime::now()).to_string().trim_end_matches('Z').replace('T', " "),
     ]
 }

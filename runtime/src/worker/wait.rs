@@ -2,13 +2,13 @@
 
 use std::future;
 use std::os::fd::OwnedFd;
-use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use smol::{Async, Timer};
+use smol::Async;
 
 use crate::answers::Answers;
+use crate::timer::LazyTimer;
 
 /// The end of a wait in which no answer is finished and no socket is ready.
 pub(super) enum Wakeup {
@@ -44,29 +44,5 @@ impl Waiter {
             if is_finished || is_due || polled.poll_readable(cx).is_ready() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-    }
-}
-
-/// A timer that is changed only if the new time is earlier: arming one takes a lock of smol.
-#[derive(Debug, Default)]
-struct LazyTimer(Option<(Instant, Timer)>);
-
-impl LazyTimer {
-    /// True if it expired, which may be before `at`.
-    fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> bool {
-        let timer = match &mut self.0 {
-            Some((armed, timer)) if *armed <= at => timer,
-            Some((armed, timer)) => {
-                *armed = at;
-                timer.set_at(at);
-                timer
-            }
-            None => &mut self.0.insert((at, Timer::at(at))).1,
-        };
-        let has_expired = Pin::new(timer).poll(cx).is_ready();
-        if has_expired {
-            self.0 = None;
-        }
-        has_expired
     }
 }

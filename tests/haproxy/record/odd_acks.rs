@@ -27,8 +27,8 @@ pub(super) fn empty(install: &Install) -> Recording {
 pub(super) fn big(install: &Install) -> Recording {
     let agent = TestAgent::start(
         Config::default(),
-        quick(|messages, ack| {
-            let path = messages.flat_map(|message| message.args()).find_map(|(_, value)| value.as_str());
+        quick(|request, ack| {
+            let path = request.messages().flat_map(|message| message.args()).find_map(|(_, value)| value.as_str());
             let len = path.and_then(|path| path.strip_prefix('/')?.parse().ok()).unwrap_or(0);
             ack.set_var(Scope::Transaction, "big", "y".repeat(len).as_str())?;
             Ok(())

@@ -78,8 +78,9 @@ pub(super) fn crowded(install: &Install) -> Recording {
 fn long(install: &Install, config: Config, lengths: &[usize], prepare: impl FnOnce(Scene) -> Scene) -> Recording {
     let agent = TestAgent::start(
         config,
-        quick(|messages, ack| {
-            let len = messages
+        quick(|request, ack| {
+            let len = request
+                .messages()
                 .flat_map(|message| message.args())
                 .filter_map(|(_, value)| Some(value.as_bytes()?.len()))
                 .sum::<usize>();
@@ -162,8 +163,8 @@ pub(super) fn value_types(install: &Install) -> Recording {
     args req.hdrs_bin long=req.hdr(x-long) path url=url src=ipv4(192.0.2.255) var(txn.none)";
     let agent = TestAgent::start(
         Config::default(),
-        quick(|messages, ack| {
-            for (n, (_, value)) in messages.flat_map(|message| message.args()).enumerate() {
+        quick(|request, ack| {
+            for (n, (_, value)) in request.messages().flat_map(|message| message.args()).enumerate() {
                 ack.set_var(Scope::Transaction, &format!("v{n}"), value)?;
             }
             Ok(())
@@ -182,8 +183,8 @@ pub(super) fn value_types(install: &Install) -> Recording {
 pub(super) fn several_events(install: &Install) -> Recording {
     let agent = TestAgent::start(
         Config::default(),
-        quick(|messages, ack| {
-            for message in messages {
+        quick(|request, ack| {
+            for message in request {
                 ack.set_var(Scope::Transaction, &String::from_utf8_lossy(message.name()).replace('-', "_"), true)?;
             }
             Ok(())

@@ -85,8 +85,8 @@ pub(crate) fn with_line(decision: &Decision<'_>, sample: u64, now: SystemTime, p
         would: (!decision.would.verdict.is_decided_as(decision.judged.verdict)).then(|| Fields::of(decision.would)),
         sample,
         generation: decision.edition.generation,
-        peer: decision.peer.address(),
-        engine: decision.peer.engine_id(),
+        peer: decision.context.peer(),
+        engine: decision.context.engine_id(),
     };
     thread_local! {
         /// Reused, so that a line allocates nothing.
