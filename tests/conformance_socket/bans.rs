@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -134,8 +134,9 @@ fn a_ban_ends_by_itself() {
     assert_eq!(site.verdict([203, 0, 113, 8]), "listed 0 bans 203.0.113.8");
     assert_eq!(site.admin().total("spoa_bans_expired_total"), 1.0);
     // Also after a restart in between.
-    site.done(&["ban", "203.0.113.7", "--for", "1s"]);
+    site.done(&["ban", "203.0.113.7", "--for", "3s"]);
     let site = site.restart();
+    assert_eq!(site.verdict(ADDRESS), "listed 0 bans 203.0.113.7");
     site.wait_for(ADDRESS, "unknown 50");
 }
 
@@ -247,6 +248,12 @@ fn bans_of_different_origins_are_separate() {
     let output = child.wait_with_output().expect("the command ends");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "2 removed\n");
     assert_eq!(site.verdict(ADDRESS), "unknown 50");
+    // And an address alone stands for the bans of all origins.
+    site.done(&["ban", "203.0.113.7", "--origin", "jail"]);
+    let mut child = site.command(&["unban", "-"]).stdin(Stdio::piped()).spawn().expect("spoa can be run");
+    child.stdin.take().expect("standard input is piped").write_all(b"203.0.113.7\n").expect("the command reads it");
+    assert!(child.wait().expect("the command ends").success());
+    assert_eq!(site.verdict(ADDRESS), "unknown 50");
 }
 
 /// Two agents follow each other, and one of them restarts: both come to the same bans.
@@ -258,22 +265,32 @@ fn agents_follow_each_other() {
         let mut source = from.command(&["bans", "--follow"]).stdout(Stdio::piped()).spawn().expect("spoa can be run");
         let changes = source.stdout.take().expect("standard output is piped");
         let sink = to.command(&["ban", "-"]).stdin(Stdio::from(changes)).spawn().expect("spoa can be run");
-        [source, sink]
+        [Killed(source), Killed(sink)]
     };
-    let mut children = [follow(&first, &second), follow(&second, &first)];
+    let _children = [follow(&first, &second), follow(&second, &first)];
     second.wait_for(ADDRESS, "listed 0 bans 203.0.113.7");
     second.done(&["unban", "203.0.113.7"]);
     second.done(&["ban", "203.0.113.8"]);
     first.wait_for([203, 0, 113, 8], "listed 0 bans 203.0.113.8");
     first.wait_for(ADDRESS, "unknown 50");
+    // The command has the answer to the last request when it sends the next one: from then on it waits for its agent.
+    second.done(&["ban", "203.0.113.11"]);
+    first.wait_for([203, 0, 113, 11], "listed 0 bans 203.0.113.11");
     let first = first.restart();
     second.done(&["ban", "203.0.113.9"]);
     first.wait_for([203, 0, 113, 9], "listed 0 bans 203.0.113.9");
     first.done(&["ban", "203.0.113.10"]);
     second.wait_for([203, 0, 113, 10], "listed 0 bans 203.0.113.10");
     assert_eq!(first.done(&["bans", "--json"]), second.done(&["bans", "--json"]));
-    for child in children.iter_mut().flatten() {
-        child.kill().and_then(|()| child.wait().map(drop)).expect("the command runs");
+}
+
+/// A command that is killed when it is dropped.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -339,6 +356,10 @@ fn changes_over_tcp_need_the_token() {
     ] {
         assert_eq!(post(&tcp, &format!("{JSON}{header}"), BAN), wanted, "{header}");
     }
+    // The answer does not wait for the body.
+    let head =
+        format!("POST /bans HTTP/1.1\r\nhost: localhost\r\n{JSON}content-length: 1000\r\nconnection: close\r\n\r\n");
+    assert!(tcp.exchange(&head).starts_with("HTTP/1.1 401 "));
     assert_eq!(tcp.total("spoa_bans_added_total"), 0.0);
     let command = |arguments: &[&str]| {
         Command::new(binary()).args(arguments).args(["--agent", tcp.addr()]).output().expect("spoa can be run")
@@ -448,6 +469,7 @@ fn a_full_disk_is_reported() {
     let shown = run(&["bans", &format!("203.0.113.{number}")]);
     assert!(String::from_utf8_lossy(&shown.stdout).contains(" banned in list bans"), "{shown:?}");
     assert_eq!(Admin::at(&admin).sample("spoa_bans_unsaved"), 1.0);
+    agent.wait_for_line("cannot rewrite");
     drop(agent);
     assert!(!folder.path("bans.new").exists(), "the file of a compaction that failed is still there");
     // The agent starts although it cannot write, with all changes that could be written.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use spoa_bans::{Action, Address, BanStore, Clock, Moment, Record, Settings};
+use spoa_bans::{Action, Address, BanStore, Clock, Moment, Record, Settings, Timestamp};
 use spoa_reputation::{Config, Library, ListConfig};
 use spoa_tests::folder::Folder;
 
@@ -60,6 +60,12 @@ fn library() -> Library {
 fn open(path: &Path, clock: &TestClock) -> BanStore {
     let settings = Settings { path: path.to_owned(), max: 1000 };
     BanStore::open(&settings, library(), Box::new(clock.clone())).expect("the journal can be used")
+}
+
+/// Returns what identifies the ban of a change: its prefix, list and origin.
+fn key(record: Record<'_>) -> [String; 3] {
+    let list = record.list.expect("each has a list").into_owned();
+    [record.address.0.to_string(), list, record.origin.unwrap_or_default().into_owned()]
 }
 
 /// Bans by prefix, list and origin: the score, the reason and the end of each.
@@ -163,6 +169,9 @@ proptest! {
         let (found, all) = (content(&store), &states.last().expect("there are states").1);
         prop_assert!(found.len() + 2 >= all.len(), "{} of {}", found.len(), all.len());
         prop_assert!(found.iter().all(|(key, ban)| all.get(key) == Some(ban)), "{:?}", found);
+        drop(store);
+        let kept = fs::read(folder.path("bans.damaged")).unwrap_or_default();
+        prop_assert!(kept.starts_with(&bytes), "the damaged file is kept");
     }
 }
 
@@ -271,6 +280,8 @@ enum Exchange {
     Follow(usize, usize, usize),
     /// Time passes for all, in milliseconds.
     Wait(u64),
+    /// One of them restarts with its system, which compacts its journal.
+    Restart(usize),
 }
 
 fn exchange() -> impl Strategy<Value = Exchange> {
@@ -280,6 +291,7 @@ fn exchange() -> impl Strategy<Value = Exchange> {
         4 => (0_usize..3, record).prop_map(|(to, record)| Exchange::Change(to, record)),
         4 => (0_usize..3, 1_usize..3, 1_usize..4).prop_map(|(to, other, max)| Exchange::Follow(to, (to + other) % 3, max)),
         1 => (0_u64..5000).prop_map(Exchange::Wait),
+        1 => (0_usize..3).prop_map(Exchange::Restart),
     ]
 }
 
@@ -295,34 +307,67 @@ proptest! {
             clock.0.wall.fetch_add(*millis, Ordering::Relaxed);
             clock
         }).collect();
-        let stores: Vec<_> = (0..).zip(&clocks).map(|(number, clock)| open(&folder.path(&format!("bans{number}")), clock)).collect();
-        let start = |from: usize| stores[from].changes(None, 0).expect("the present position is known").1;
-        let mut positions: Vec<Vec<_>> = (0..3).map(|_| (0..3).map(start).collect()).collect();
+        let path = |number: usize| folder.path(&format!("bans{number}"));
+        let mut stores: Vec<_> = (0..).zip(&clocks).map(|(number, clock)| Some(open(&path(number), clock))).collect();
+        let mut positions = vec![vec![None; 3]; 3];
+        // The latest change of each ban, whatever has reached whom, and whether it is there then.
+        let mut latest = BTreeMap::<[String; 3], (Timestamp, bool)>::new();
         // Returns the number of changes.
-        let mut follow = |to: usize, from: usize, max: usize| {
-            let (changes, position) = stores[from].changes(Some(&positions[to][from]), max).expect("they are kept");
-            positions[to][from] = position;
+        let follow = |stores: &[Option<BanStore>], positions: &mut Vec<Vec<Option<String>>>, to: usize, from: usize, max: usize| {
+            let (source, sink) = (stores[from].as_ref().expect("it is open"), stores[to].as_ref().expect("it is open"));
+            let known = positions[to][from].as_deref().and_then(|position| source.changes(Some(position), max));
+            let is_known = known.is_some();
+            let (changes, position) = known.or_else(|| source.changes(None, max)).expect("the present position is known");
+            positions[to][from] = Some(position);
+            let changes = changes.iter().map(|change| serde_json::from_str::<Record<'_>>(change).expect("it is a change"));
+            let all = if is_known { Vec::new() } else { source.page(None, None, None, usize::MAX).bans };
+            let changes: Vec<_> = changes.chain(all).collect();
             for change in &changes {
-                let report = stores[to].apply([serde_json::from_str(change).expect("it is a change")]);
+                let report = sink.apply([change.clone()]);
                 assert!(report.refused.is_empty(), "{report:?}");
             }
-            changes.len()
+            if is_known { changes.len() } else { usize::from(!changes.is_empty()) }
         };
         for step in steps {
             match step {
-                Exchange::Change(to, record) => _ = stores[to].apply([record]),
-                Exchange::Follow(to, from, max) => _ = follow(to, from, max),
+                Exchange::Change(to, record) => {
+                    let store = stores[to].as_ref().expect("it is open");
+                    let (_, before) = store.changes(None, 0).expect("the present position is known");
+                    store.apply([record]);
+                    for change in store.changes(Some(&before), 1000).expect("they are kept").0 {
+                        let change: Record<'_> = serde_json::from_str(&change).expect("it is a change");
+                        let time = change.changed.or(change.created).expect("each change has a time");
+                        let is_there = change.action != Action::Remove;
+                        // At the same time a removal counts.
+                        let is_later = |(known, _): &(Timestamp, bool)| time > *known || time == *known && !is_there;
+                        let key = key(change);
+                        if latest.get(&key).is_none_or(is_later) {
+                            latest.insert(key, (time, is_there));
+                        }
+                    }
+                }
+                Exchange::Follow(to, from, max) => _ = follow(&stores, &mut positions, to, from, max),
                 Exchange::Wait(millis) => clocks.iter().for_each(|clock| clock.advance(millis)),
+                Exchange::Restart(which) => {
+                    drop(stores[which].take());
+                    clocks[which].0.boots.fetch_add(1, Ordering::Relaxed);
+                    // Its feed begins again at another time.
+                    clocks.iter().for_each(|clock| clock.advance(1));
+                    stores[which] = Some(open(&path(which), &clocks[which]));
+                }
             }
         }
         let pairs: Vec<_> = (0..3).flat_map(|to| (1..3).map(move |other| (to, (to + other) % 3))).collect();
         let mut rounds = 0;
-        while pairs.iter().map(|(to, from)| follow(*to, *from, 100)).sum::<usize>() > 0 {
+        while pairs.iter().map(|(to, from)| follow(&stores, &mut positions, *to, *from, 100)).sum::<usize>() > 0 {
             rounds += 1;
             prop_assert!(rounds < 20, "they exchange changes without an end");
         }
-        prop_assert_eq!(content(&stores[0]), content(&stores[1]));
-        prop_assert_eq!(content(&stores[0]), content(&stores[2]));
+        let contents: Vec<_> = stores.iter().flatten().map(content).collect();
+        prop_assert_eq!(&contents[0], &contents[1]);
+        prop_assert_eq!(&contents[0], &contents[2]);
+        let wanted: Vec<_> = latest.into_iter().filter_map(|(key, (_, is_there))| is_there.then_some(key)).collect();
+        prop_assert_eq!(contents[0].keys().cloned().collect::<Vec<_>>(), wanted);
     }
 }
 
@@ -397,13 +442,75 @@ fn each_origin_has_its_own_bans() {
             store.apply([Record { list, origin: Some(origin.into()), seconds, score, ..Record::new(action, prefix) }]);
         assert!(report.refused.is_empty(), "{report:?}");
     };
-    let library = || store.on(prefix, "bans").into_iter().map(|ban| ban.origin.unwrap_or_default().into_owned());
+    let origins = || store.on(prefix, "bans").into_iter().map(|ban| ban.origin.unwrap_or_default().into_owned());
     change(Action::Ban, "alice", None, Some(5));
     change(Action::Ban, "jail", Some(10.0), None);
     change(Action::Ban, "jail", Some(5.0), None);
-    assert_eq!(library().collect::<Vec<_>>(), ["alice", "jail"]);
+    assert_eq!(origins().collect::<Vec<_>>(), ["alice", "jail"]);
     change(Action::Remove, "jail", None, None);
-    assert_eq!(library().collect::<Vec<_>>(), ["alice"]);
+    assert_eq!(origins().collect::<Vec<_>>(), ["alice"]);
+}
+
+/// A ban has its whole time, even if the clock was set back since the last change of the address, or another agent's is ahead.
+#[test]
+fn a_ban_lasts_its_time_after_the_clock_was_set_back() {
+    let (folder, clock) = (Folder::with(&[]), TestClock::new());
+    let store = open(&folder.path("bans"), &clock);
+    let Address(prefix) = "192.0.2.1".parse().expect("it is an address");
+    let ban = |seconds| Record { seconds, ..Record::new(Action::Ban, prefix) };
+    store.apply([ban(None)]);
+    clock.0.wall.fetch_sub(3_600_000, Ordering::Relaxed);
+    assert_eq!(store.apply([ban(Some(60.0))]).replaced, 1);
+    clock.advance(59_000);
+    assert_eq!(content(&store).len(), 1);
+    drop(store);
+    clock.0.boots.fetch_add(1, Ordering::Relaxed);
+    let store = open(&folder.path("bans"), &clock);
+    assert_eq!(content(&store).len(), 1, "it has a second left after a restart of the system");
+    clock.advance(1_000);
+    drop(store);
+    assert_eq!(content(&open(&folder.path("bans"), &clock)).len(), 0);
+}
+
+/// A removal is known after a restart that compacts the journal: a copy of the ban from another agent does not undo it.
+#[test]
+fn a_removal_is_known_after_a_restart() {
+    let (folder, clock) = (Folder::with(&[]), TestClock::new());
+    let path = folder.path("bans");
+    let store = open(&path, &clock);
+    let Address(prefix) = "192.0.2.1".parse().expect("it is an address");
+    store.apply([Record { seconds: Some(1000.0), ..Record::new(Action::Ban, prefix) }]);
+    let copy = store.page(None, None, None, 1).bans;
+    assert_eq!(store.apply([Record::new(Action::Remove, prefix)]).removed, 1);
+    drop(store);
+    for _ in 0..2 {
+        clock.0.boots.fetch_add(1, Ordering::Relaxed);
+        let store = open(&path, &clock);
+        assert_eq!(store.apply(copy.clone()).unchanged, 1);
+        assert_eq!(store.changes(None, 0).expect("the present position is known").0.len(), 1);
+    }
+    assert!(!fs::read_to_string(&path).expect("the journal is there").contains("\"ban\""), "it was compacted");
+}
+
+/// A copy of a ban that arrives after its end ends the ban that it has replaced, and hides older changes.
+#[test]
+fn a_late_copy_of_a_ban_ends_the_one_before() {
+    let (folder, clock) = (Folder::with(&[]), TestClock::new());
+    let store = open(&folder.path("bans"), &clock);
+    let Address(prefix) = "192.0.2.1".parse().expect("it is an address");
+    let now = clock.now().wall;
+    let ban = |created, until: Option<u64>| Record {
+        created: Some(Timestamp(created)),
+        until: until.map(Timestamp),
+        ..Record::new(Action::Ban, prefix)
+    };
+    assert_eq!(store.apply([ban(now - 9000, None)]).added, 1);
+    assert_eq!(store.apply([ban(now - 8000, Some(now - 1000))]).removed, 1);
+    assert_eq!(store.apply([ban(now - 9000, None)]).unchanged, 1);
+    assert_eq!(store.apply([ban(now - 7000, None)]).added, 1);
+    // A time in the far future would hide all later changes.
+    let report = store.apply([ban(now + 7_200_000, None)]);
+    assert!(report.refused[0].1.contains("compare the clocks"), "{report:?}");
 }
 
 /// Files that have something else in them stay what they are.

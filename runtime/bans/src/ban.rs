@@ -36,6 +36,8 @@ pub(crate) struct Ban {
     /// True if it was added by [`Action::Allow`].
     pub(crate) is_allowed: bool,
     pub(crate) created: Timestamp,
+    /// The time that orders it among the changes of several agents: `created`, or later if a clock was set back.
+    pub(crate) changed: Timestamp,
     pub(crate) end: Option<End>,
     pub(crate) reason: Arc<str>,
 }
@@ -59,9 +61,14 @@ impl End {
 }
 
 impl Ban {
-    /// Returns the ban that a change adds.
-    pub(crate) fn new(record: &Record<'_>, created: Timestamp, end: Option<End>, reason: Arc<str>) -> Self {
-        Self { score: record.score, is_allowed: record.action == Action::Allow, created, end, reason }
+    /// Returns the ban that a change adds; `created` and `changed` are its times.
+    pub(crate) fn new(
+        record: &Record<'_>,
+        (created, changed): (Timestamp, Timestamp),
+        end: Option<End>,
+        reason: Arc<str>,
+    ) -> Self {
+        Self { score: record.score, is_allowed: record.action == Action::Allow, created, changed, end, reason }
     }
 
     /// Returns the change that adds it.
@@ -71,6 +78,7 @@ impl Ban {
             score: self.score,
             until: self.end.map(|end| end.until),
             created: Some(self.created),
+            changed: Some(self.changed).filter(|changed| *changed != self.created),
             reason: Cow::Borrowed(&self.reason),
             origin: Some(Cow::Borrowed(origin)).filter(|origin| !origin.is_empty()),
             ..Record::new(if self.is_allowed { Action::Allow } else { Action::Ban }, prefix)
@@ -91,6 +99,6 @@ impl Ban {
     /// distinguishes them, so that all agents choose the same one.
     pub(crate) fn order(&self) -> (Timestamp, u64, bool, Option<u8>, &str) {
         let until = self.end.map_or(u64::MAX, |end| end.until.0);
-        (self.created, until, self.is_allowed, self.score, &self.reason)
+        (self.changed, until, self.is_allowed, self.score, &self.reason)
     }
 }

@@ -123,7 +123,7 @@ mod tests {
             // Most have the same end.
             let boot = 1_000_000 + round / 100;
             let end = Some(End { boot, until: Timestamp(boot) });
-            bans.insert(key, Ban::new(&record, Timestamp(0), end, "".into()));
+            bans.insert(key, Ban::new(&record, (Timestamp(0), Timestamp(0)), end, "".into()));
         }
         assert!(bans.ends.len() <= 1100, "{}", bans.ends.len());
         assert_eq!(bans.next_ended(1_000_098), None);

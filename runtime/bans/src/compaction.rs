@@ -1,9 +1,9 @@
-//! Replaces the journal by one that has the bans in effect and nothing else.
+//! Replaces the journal by one that has the bans in effect and the latest removals, and nothing else.
 //!
 //! Changes go on meanwhile: bans are copied some at a time, and what changes in the meantime is appended at the end. The new file
 //! takes the place of the old one at once, so a crash at any time leaves one that is complete.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
@@ -41,11 +41,27 @@ fn replace(shared: &Shared, path: &Path) -> io::Result<u64> {
         }
         successor.append(count, &lines)?;
     }
-    // The disk has most of it before changes have to wait for the rest.
+    let removals = shared.lock().latest_removals(shared.index());
+    lines.clear();
+    removals.iter().for_each(|json| journal::push(&mut lines, json, None));
+    successor.append(removals.len() as u64, &lines)?;
+    // Outside of the lock, so that changes do not wait for the disk.
     successor.file().sync_data()?;
-    let mut state = shared.lock();
-    state.saving.finish(successor)?;
-    Ok(state.saving.len())
+    let len = {
+        let mut state = shared.lock();
+        state.saving.finish(successor)?;
+        state.saving.len()
+    };
+    sync_folder(path);
+    Ok(len)
+}
+
+/// Makes the new name of a file survive a crash of the system.
+fn sync_folder(path: &Path) {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
+        tracing::error!("cannot sync the folder {}: {error}", folder.display());
+    }
 }
 
 /// Appends lines with the bans after `last`. Returns their number.

@@ -3,7 +3,7 @@
 //! ```text
 //! 5f3a9c01 bans 1 0c1e7f7e-3d0f-4a52-a5b4-4b6b4c0a7f1e
 //! 9be0617c 81234567 {"action":"ban","address":"192.0.2.7","list":"bans","until":"2026-11-28T08:00:00.000Z"}
-//! 07d3a1f5 - {"action":"remove","address":"192.0.2.7","list":"bans"}
+//! 07d3a1f5 - {"action":"remove","address":"192.0.2.7","list":"bans","changed":"2026-11-28T07:00:00.000Z","origin":"alice"}
 //! ```
 //!
 //! Each line begins with the CRC-32 of what follows the blank. A line `bans 1` has the version of the format, and the start of the
@@ -90,7 +90,7 @@ impl Journal {
         // Left over by a crash.
         let _ = fs::remove_file(successor_path(path));
         let mut reading = Reading::new(boot_id, each);
-        let (good_len, is_complete) = reading.read(&file).map_err(failed)?;
+        let good_len = reading.read(&file).map_err(failed)?;
         let Reading { lines, good, mut replay, .. } = reading;
         let len = file.metadata().map_err(failed)?.len();
         if good == 0 && !is_cut_header(&file, len).map_err(failed)? {
@@ -98,14 +98,19 @@ impl Journal {
         }
         replay.torn_bytes = len - good_len;
         file.set_len(good_len).map_err(failed)?;
-        let mut before_next = if is_complete { Vec::new() } else { vec![b'\n'] };
+        let mut last = [b'\n'];
+        if good_len > 0 {
+            file.read_exact_at(&mut last, good_len - 1).map_err(failed)?;
+        }
+        let mut before_next = if last == *b"\n" { Vec::new() } else { vec![b'\n'] };
         before_next.extend(header(boot_id));
         let mut journal = Self { path: path.to_owned(), file: Arc::new(file), len: good_len, lines, before_next };
         replay.write_error = journal.append(0, &[]).err();
         Ok((journal, replay))
     }
 
-    /// Appends lines with this number of changes. If they cannot be written completely, none of them counts.
+    /// Appends lines with this number of changes. If they cannot be written completely, none of them counts,
+    /// unless those that were written cannot be removed again.
     pub(crate) fn append(&mut self, changes: u64, lines: &[u8]) -> io::Result<()> {
         let bytes = [&self.before_next, lines].concat();
         if let Err(error) = (&*self.file).write_all(&bytes) {
@@ -163,22 +168,16 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Replaces the file by that of its successor, which must be complete. Keeps the old one as `.damaged` if asked to.
+    /// Replaces the file by that of its successor, which must be complete, and on the disk. Keeps the old one as `.damaged` if asked to.
     ///
     /// # Errors
     /// The old file stays in use.
     pub(crate) fn replace_by(&mut self, successor: Self, keeps_old: bool) -> io::Result<()> {
-        successor.file.sync_data()?;
         if keeps_old && let Err(error) = keep(&self.path) {
             tracing::error!("cannot keep the damaged file {}: {error}", self.path.display());
         }
         fs::rename(&successor.path, &self.path)?;
         *self = Self { path: std::mem::take(&mut self.path), ..successor };
-        // So that the new name survives a crash of the system.
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
-            tracing::error!("cannot sync the folder {}: {error}", folder.display());
-        }
         Ok(())
     }
 }

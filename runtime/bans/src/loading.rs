@@ -25,11 +25,14 @@ pub(crate) fn load(settings: &Settings, index: &BanIndex, now: Moment, boot_id: 
         origins: Origins::default(),
         reasons: Reasons::default(),
         removals: Removals::default(),
-        has_ended: false,
     };
     let (journal, replay) = Journal::open(&settings.path, boot_id, |record, end| loading.change(&record, end))?;
-    let Loading { changes, origins, reasons, removals, has_ended, .. } = loading;
-    let bans = Bans::of(changes);
+    let Loading { changes, origins, reasons, removals, .. } = loading;
+    let (mut bans, mut has_ended) = (Bans::of(changes), false);
+    while let Some(key) = bans.next_ended(now.boot) {
+        bans.remove(key);
+        has_ended = true;
+    }
     log(&journal, &replay, bans.len());
     let mut counts = Counts::default();
     index.reserve(bans.after(None).map(|(key, _)| key.prefix));
@@ -43,13 +46,11 @@ pub(crate) fn load(settings: &Settings, index: &BanIndex, now: Moment, boot_id: 
 struct Loading<'i> {
     index: &'i BanIndex,
     now: Moment,
-    /// The bans, or `None` for a ban that was removed or has ended.
+    /// The bans, or `None` for a ban that was removed.
     changes: Vec<(Key, Option<Ban>)>,
     origins: Origins,
     reasons: Reasons,
     removals: Removals,
-    /// True if a ban has ended since it was written.
-    has_ended: bool,
 }
 
 impl Loading<'_> {
@@ -59,7 +60,9 @@ impl Loading<'_> {
         let origin = self.origins.id(record.origin.as_deref().unwrap_or_default()).unwrap_or(OriginId::LAST);
         let key = Key { prefix: record.address.0, list: self.index.list(list), origin };
         if record.action == Action::Remove {
-            record.created.into_iter().for_each(|time| self.removals.note(key, time));
+            if let Some(time) = record.changed {
+                self.removals.note(key, time);
+            }
             self.changes.push((key, None));
             return;
         }
@@ -68,10 +71,9 @@ impl Loading<'_> {
             Some(boot) => End { boot, until },
             None => End::by_day(until, created, self.now),
         });
-        let has_ended = end.is_some_and(|end| end.boot <= self.now.boot);
-        self.has_ended |= has_ended;
-        let ban = (!has_ended).then(|| Ban::new(record, created, end, self.reasons.share(&record.reason)));
-        self.changes.push((key, ban));
+        let times = (created, record.changed.unwrap_or(created));
+        let ban = Ban::new(record, times, end, self.reasons.share(&record.reason));
+        self.changes.push((key, Some(ban)));
     }
 }
 

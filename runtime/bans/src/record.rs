@@ -29,10 +29,13 @@ pub struct Record<'r> {
     /// The time of its end; by default, and without `for`, it does not end by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// The time of the change. With it, the change has no effect if there was a later one of the same prefix, list and origin. By
-    /// default it is now.
+    /// The time when the ban was added; by default now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<Timestamp>,
+    /// The time that orders the changes of one ban on several agents; by default `created`. A change with one of the two has no effect
+    /// if the agent has a later change of the same prefix, list and origin. A change with neither is the latest one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<Timestamp>,
     /// The reason, for people.
     #[serde(borrow, default, skip_serializing_if = "is_empty")]
     pub reason: Cow<'r, str>,
@@ -69,8 +72,8 @@ impl<'r> Record<'r> {
     /// Returns a change with nothing but an action and an address.
     pub const fn new(action: Action, prefix: Prefix) -> Self {
         let reason = Cow::Borrowed("");
-        let (list, score, seconds, until, created, origin) = (None, None, None, None, None, None);
-        Self { action, address: Address(prefix), list, score, seconds, until, created, reason, origin }
+        let (list, score, seconds, until, created, changed, origin) = (None, None, None, None, None, None, None);
+        Self { action, address: Address(prefix), list, score, seconds, until, created, changed, reason, origin }
     }
 
     /// Returns it as a JSON object on one line.
@@ -80,10 +83,10 @@ impl<'r> Record<'r> {
 
     /// Returns it with texts of its own.
     pub fn into_owned(self) -> Record<'static> {
-        let Self { action, address, list, score, seconds, until, created, reason, origin } = self;
+        let Self { action, address, list, score, seconds, until, created, changed, reason, origin } = self;
         let owned = |text: Cow<'r, str>| Cow::Owned(text.into_owned());
         let (list, reason, origin) = (list.map(owned), owned(reason), origin.map(owned));
-        Record { action, address, list, score, seconds, until, created, reason, origin }
+        Record { action, address, list, score, seconds, until, created, changed, reason, origin }
     }
 }
 
@@ -169,7 +172,7 @@ mod tests {
 
     #[test]
     fn records_are_read_and_written() {
-        let full = r#"{"action":"ban","address":"192.0.2.0/24","list":"ssh","score":5,"until":"2026-11-28T08:00:00.250Z","created":"2026-11-28T07:00:00.000Z","reason":"\"scans\"","origin":"fail2ban"}"#;
+        let full = r#"{"action":"ban","address":"192.0.2.0/24","list":"ssh","score":5,"until":"2026-11-28T08:00:00.250Z","created":"2026-11-28T07:00:00.000Z","changed":"2026-11-28T07:00:01.000Z","reason":"\"scans\"","origin":"fail2ban"}"#;
         let record: Record<'_> = serde_json::from_str(full).expect("a record");
         assert_eq!(record.until.map(|until| until.0 % 1000), Some(250));
         assert_eq!(serde_json::to_string(&record).expect("a record is written"), full);

@@ -20,10 +20,10 @@ pub(crate) struct Removals {
 }
 
 impl Removals {
-    /// Notes that a ban was removed at this time.
-    pub(crate) fn note(&mut self, key: Key, time: Timestamp) {
+    /// Notes that a ban was removed at this time. Returns false if a removal at that time or later is known.
+    pub(crate) fn note(&mut self, key: Key, time: Timestamp) -> bool {
         if self.time(key).is_some_and(|known| known >= time) {
-            return;
+            return false;
         }
         self.times.insert(key, time);
         self.order.push_back((key, time));
@@ -33,6 +33,16 @@ impl Removals {
         {
             self.times.remove(&oldest);
         }
+        true
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Returns the bans that were removed, and when.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, Timestamp)> {
+        self.times.iter().map(|(key, time)| (*key, *time))
     }
 
     /// Returns the time when a ban was removed, if that is known.

@@ -18,12 +18,18 @@ const TEXT_MAX: usize = 200;
 /// The longest time that a ban can have, in seconds: a hundred years.
 const SECONDS_MAX: f64 = 100.0 * 365.25 * 86_400.0;
 
+/// The milliseconds that the clock of another agent may be ahead. A change from the far future would hide all later ones.
+const AHEAD_MAX: u64 = 3_600_000;
+
 /// Checks a change that adds a ban, and fills in its list and its end. A removal needs neither.
 ///
 /// # Errors
 /// A text for people says what is wrong.
 pub(crate) fn resolve<'r>(mut record: Record<'r>, edition: &Edition, now: Moment) -> Result<Record<'r>, String> {
     let configured = |name: &str| edition.config.lists.iter().find(|list| list.name == name);
+    if let Some(time) = record.changed.max(record.created).filter(|time| time.0 > now.wall.saturating_add(AHEAD_MAX)) {
+        return Err(format!("it was changed at {time}, which is in the future: compare the clocks of the machines"));
+    }
     if record.action == Action::Remove {
         return Ok(record);
     }
@@ -61,10 +67,11 @@ pub(crate) fn resolve<'r>(mut record: Record<'r>, edition: &Edition, now: Moment
         (Some(_), None) => return Err("\"for\" has to be a time above 0 s, of at most 100 years".into()),
         (None, until) => until,
     };
-    if let Some(until) = record.until.filter(|until| until.0 <= now.wall) {
-        return Err(format!("its end, {until}, is over"));
-    }
     match (record.created, record.until) {
+        // A copy of the ban of another agent, which has a time, may arrive late.
+        (None, Some(until)) if until.0 <= now.wall && record.changed.is_none() => {
+            Err(format!("its end, {until}, is over"))
+        }
         (Some(created), Some(until)) if created >= until => {
             Err(format!("its end, {until}, is not after it was created"))
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::journal::{Journal, Replay};
 
-/// The number of lines that a journal may have more than twice that of bans.
+/// The number of lines that a journal may have more than twice those that are necessary.
 const LINES_SPARE: u64 = 10_000;
 
 /// The journal, and what it lacks.
@@ -62,9 +62,9 @@ impl Saving {
         })
     }
 
-    /// Returns the reason why the file has to be rewritten, if it has to; there are `bans` bans.
-    pub(crate) fn rewrite_reason(&self, bans: usize) -> Option<&'static str> {
-        let is_long = self.journal.lines() > 2 * bans as u64 + LINES_SPARE;
+    /// Returns the reason why the file has to be rewritten, if it has to; a new one would have `entries` lines.
+    pub(crate) fn rewrite_reason(&self, entries: usize) -> Option<&'static str> {
+        let is_long = self.journal.lines() > 2 * entries as u64 + LINES_SPARE;
         let others = [(is_long, "it is long"), (!self.journal.is_in_place(), "it was removed or replaced")];
         self.rewrite.or_else(|| others.into_iter().find_map(|(applies, reason)| applies.then_some(reason)))
     }
@@ -83,7 +83,8 @@ impl Saving {
         let since = self.since.take().unwrap_or_default();
         successor.append(since.iter().filter(|byte| **byte == b'\n').count() as u64, &since)?;
         self.journal.replace_by(successor, self.is_damaged)?;
-        (self.unsaved, self.is_dirty, self.rewrite, self.is_damaged) = (0, false, None, false);
+        // The last lines are on the disk a second later, as all others.
+        (self.unsaved, self.is_dirty, self.rewrite, self.is_damaged) = (0, true, None, false);
         Ok(())
     }
 

@@ -95,7 +95,7 @@ impl BanStore {
         let next_end = state.bans.next_end();
         let mut batch = Batch::default();
         for (number, record) in records.into_iter().enumerate() {
-            let done = resolve(record, &edition, now).and_then(|record| state.apply(index, record, now, &mut batch));
+            let done = resolve(record, &edition, now).and_then(|record| state.apply(index, &record, now, &mut batch));
             if let Err(reason) = done {
                 batch.report.refused.push((number, reason));
             }
@@ -132,15 +132,13 @@ impl BanStore {
                     .collect(),
                 None => state.bans.after(last).take(SCAN).collect(),
             };
-            for (key, ban) in &scanned {
+            for (key, ban) in scanned.iter().filter(|(key, _)| list.is_none_or(|list| list == key.list)) {
                 let of_last = page.bans.last().map(|ban| ban.address);
                 if page.bans.len() >= max && of_last != Some(Address(key.prefix)) {
                     page.next = of_last;
                     return page;
                 }
-                if list.is_none_or(|list| list == key.list) {
-                    page.bans.push(state.record(index, *key, ban));
-                }
+                page.bans.push(state.record(index, *key, ban));
             }
             last = scanned.last().map(|(key, _)| *key);
             if address.is_some() || scanned.len() < SCAN {
@@ -158,11 +156,12 @@ impl BanStore {
     }
 
     /// Returns at most `max` changes after a position in the sequence of changes, each as a JSON object, and the position after
-    /// them. Returns `None` if the changes are not known any more; without a position, no changes and the present one.
+    /// them. Returns `None` if the changes are not known any more. Without a position it returns the latest removals and the present
+    /// position: together with all bans, these bring a follower up to date.
     pub fn changes(&self, after: Option<&str>, max: usize) -> Option<(Vec<String>, String)> {
         let state = self.shared.lock();
         match after {
-            None => Some((Vec::new(), state.feed.position())),
+            None => Some((state.latest_removals(self.shared.index()), state.feed.position())),
             Some(position) => state.feed.after(position, max),
         }
     }
@@ -208,12 +207,6 @@ impl Shared {
 
     pub(crate) fn index(&self) -> &BanIndex {
         self.library.bans()
-    }
-
-    /// Returns the reason why the journal has to be rewritten, if it has to.
-    pub(crate) fn rewrite_reason(&self) -> Option<&'static str> {
-        let state = self.lock();
-        state.saving.rewrite_reason(state.bans.len())
     }
 }
 

@@ -37,6 +37,9 @@ pub(crate) struct Origins {
 impl Origins {
     /// Returns the id of an origin, which is assigned if it has none; `None` if there are [`ORIGINS_MAX`] others.
     pub(crate) fn id(&mut self, name: &str) -> Option<OriginId> {
+        if name == MORE {
+            return Some(OriginId::LAST);
+        }
         if let Some(id) = self.find(name) {
             return Some(id);
         }

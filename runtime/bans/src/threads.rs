@@ -15,7 +15,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// The time until a compaction that failed is tried again.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Removes each ban at its end, until the store is closed. It never waits for the disk, so that bans end in time.
+/// Removes each ban at its end, until the store is closed. It does not wait until the disk has the journal, so that bans end in time.
 pub(crate) fn end_bans(shared: &Shared) {
     lower_priority(false);
     let mut state = shared.lock();
@@ -34,7 +34,7 @@ pub(crate) fn end_bans(shared: &Shared) {
     }
 }
 
-/// Brings what was written to the disk each second, and rewrites the journal when that is necessary, until the store is closed.
+/// Syncs the journal every second, and rewrites it when that is necessary, until the store is closed.
 pub(crate) fn keep_journal(shared: &Shared) {
     lower_priority(false);
     thread::scope(|scope| {
@@ -46,7 +46,7 @@ pub(crate) fn keep_journal(shared: &Shared) {
             if is_rewriting || Instant::now() < next_rewrite {
                 continue;
             }
-            let Some(reason) = shared.rewrite_reason() else { continue };
+            let Some(reason) = shared.lock().rewrite_reason() else { continue };
             next_rewrite = Instant::now() + RETRY;
             let rewrite = || {
                 lower_priority(false);
@@ -59,7 +59,8 @@ pub(crate) fn keep_journal(shared: &Shared) {
             }
         }
     });
-    if let Some(reason) = shared.rewrite_reason() {
+    let reason = shared.lock().rewrite_reason();
+    if let Some(reason) = reason {
         compaction::run(shared, reason);
     }
     sync(shared);
@@ -72,7 +73,7 @@ fn wait_for_tick(shared: &Shared) -> bool {
     waited.unwrap_or_else(PoisonError::into_inner).0.is_stopped
 }
 
-/// Brings written changes to the disk, while others go on.
+/// Syncs written changes to the disk, while others go on.
 fn sync(shared: &Shared) {
     let Some(file) = shared.lock().saving.take_dirty() else { return };
     if let Err(error) = file.sync_data() {

@@ -15,7 +15,7 @@ pub(super) fn is_cross_site(headers: &HeaderMap) -> bool {
         // The browser has compared the sites. Behind a proxy only it can: the Host header may be another one there.
         return !matches!(site.as_bytes(), b"same-origin" | b"none");
     }
-    // A browser from before 2023.
+    // Over plain HTTP browsers send it to localhost only.
     let host = headers.get(HOST).map_or(&b""[..], HeaderValue::as_bytes);
     let is_of_host = |origin: &HeaderValue| {
         let origin = origin.as_bytes();

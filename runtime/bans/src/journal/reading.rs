@@ -50,21 +50,21 @@ impl<'b, F: FnMut(Record<'_>, Option<u64>)> Reading<'b, F> {
         Self { is_same_boot: false, boot_id, each, lines: 0, good: 0, replay: Replay::default() }
     }
 
-    /// Reads all lines. Returns the number of bytes up to the end of the last good line, and whether it has a line break.
-    pub(super) fn read(&mut self, file: &File) -> io::Result<(u64, bool)> {
+    /// Reads all lines. Returns the number of bytes up to the end of the last line that counts or is damaged.
+    pub(super) fn read(&mut self, file: &File) -> io::Result<u64> {
         let mut reader = BufReader::with_capacity(64 << 10, file);
         let (mut line, mut at, mut number) = (Vec::new(), 0, 0);
         loop {
             line.clear();
             let len = reader.by_ref().take(LINE_MAX as u64).read_until(b'\n', &mut line)? as u64;
             if len == 0 {
-                return Ok((at, true));
+                return Ok(at);
             }
             number += 1;
             let is_complete = line.pop_if(|last| *last == b'\n').is_some();
             let is_good = self.line(&line);
             if !is_complete && (len as usize) < LINE_MAX {
-                return Ok(if is_good { (at + len, false) } else { (at, true) });
+                return Ok(if is_good { at + len } else { at });
             }
             at += len;
             if !is_complete {

@@ -91,7 +91,8 @@ impl<'l> Selection<'l> {
             let list = &self.lists[usize::from(number)];
             let score = ban.score.unwrap_or_else(|| list.score());
             let ban = Match { list, address: address.to_ip(), len, score, number };
-            if first.is_none_or(|first| ban.order() < first.order()) {
+            // Of bans of one prefix the lowest score counts, also in a list that allows, where scores do not rank.
+            if first.is_none_or(|first| (ban.order(), ban.score) < (first.order(), first.score)) {
                 first = Some(ban);
             }
         });

@@ -1,6 +1,5 @@
 //! Sends the changes of a command to an agent, and shows what became of them.
 
-use std::borrow::Cow;
 use std::io;
 use std::mem;
 use std::thread;
@@ -44,6 +43,8 @@ pub(super) struct Changer {
     total: Report,
     /// The number of changes that were refused, or lines that were none.
     wrong: u64,
+    /// True if changes are in effect but were not saved.
+    is_unsaved: bool,
 }
 
 impl Changer {
@@ -54,8 +55,9 @@ impl Changer {
     pub(super) fn adding(args: &AgentArgs) -> Result<Self, Failure> {
         let (agent, token) = args.agent()?;
         // Removals among the changes of another agent may concern bans that this one never had.
-        let (removes, ignores_missing, has_answered) = (false, true, false);
-        Ok(Self { agent, token, removes, ignores_missing, has_answered, total: Report::default(), wrong: 0 })
+        let (removes, ignores_missing, has_answered, is_unsaved) = (false, true, false, false);
+        let total = Report::default();
+        Ok(Self { agent, token, removes, ignores_missing, has_answered, total, wrong: 0, is_unsaved })
     }
 
     /// Prepares to remove bans. With `ignores_missing` it is no failure that an address has none.
@@ -85,6 +87,7 @@ impl Changer {
             records.iter().for_each(|record| self.show_verdict(record));
         }
         match (self.wrong, self.total.missing) {
+            (0, _) if self.is_unsaved => Err("the agent could not save the changes".to_owned().into()),
             (0, missing) if missing == 0 || self.ignores_missing => Ok(()),
             (0, missing) => {
                 Err(format!("{} had no ban: a ban is removed by its own address or prefix", Count(missing, "address"))
@@ -98,14 +101,13 @@ impl Changer {
     fn change_input(&mut self, change: &dyn Fn(Address) -> Record<'static>) -> Result<(), Failure> {
         let (mut input, mut number) = (io::BufReader::new(io::stdin()), 0);
         loop {
-            let lines = input::read(&mut input, &mut number, BATCH, change)?;
+            let lines = input::read(&mut input, &mut number, BATCH, change, self.removes)?;
             if lines.is_empty() {
                 return Ok(());
             }
             let mut records = Vec::new();
             for line in lines {
                 match line {
-                    Ok(record) if self.removes => records.push(removal(record)),
                     Ok(record) => records.push(record),
                     Err(error) => {
                         complain(&error);
@@ -160,7 +162,7 @@ impl Changer {
         }
         if let Some(reason) = &report.unsaved {
             complain(&format_args!("in effect, but a restart of the agent undoes it: {reason}"));
-            self.wrong += 1;
+            self.is_unsaved = true;
         }
         for (list, message) in unused {
             complain(&format_args!("the message {message} does not use the list {list}, so it has no effect there"));
@@ -201,12 +203,6 @@ fn batch(records: &[Record<'static>]) -> serde_json::Result<(usize, String)> {
         count += 1;
     }
     Ok((count, json + "]"))
-}
-
-/// Returns the change that removes what another one adds.
-fn removal(record: Record<'static>) -> Record<'static> {
-    let (list, origin) = (record.list, record.origin.or(Some(Cow::Borrowed(""))));
-    Record { list, origin, ..Record::new(Action::Remove, record.address.0) }
 }
 
 /// Returns `1 added, 2 removed`.

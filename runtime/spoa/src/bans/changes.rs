@@ -27,7 +27,9 @@ impl Page for ChangesPage {
         let mut after = None;
         for (key, value) in form_urlencoded::parse(request.query().as_bytes()) {
             if key != "after" {
-                return PageAnswer::bad_query("expected ?after=POSITION, or no query for the present position");
+                return PageAnswer::bad_query(
+                    "expected ?after=POSITION, or no query for the latest removals and the present position",
+                );
             }
             after = Some(value.into_owned());
         }

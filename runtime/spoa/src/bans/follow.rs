@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use hyper::StatusCode;
+use serde_json::value::RawValue;
 use spoa_runtime::ListenAddr;
 
 use super::changes::Changes;
@@ -51,9 +52,11 @@ enum End {
     Output(io::Error),
 }
 
-/// Prints all bans. Returns the position before them: a change in between is printed twice, which does no harm.
+/// Prints the latest removals and all bans. Returns the position before them: a change in between is printed twice, which does no
+/// harm.
 fn start(agent: &ListenAddr) -> Result<Option<String>, End> {
-    let Changes { position, .. } = http::get_json(agent, CHANGES_PATH, NO_BANS).map_err(End::Agent)?;
+    let Changes { changes, position } = http::get_json(agent, CHANGES_PATH, NO_BANS).map_err(End::Agent)?;
+    print_changes(&changes)?;
     each_page(agent, &[], |page| {
         let lines: Result<String, _> =
             page.iter().map(|ban| serde_json::to_string(ban).map(|json| json + "\n")).collect();
@@ -74,9 +77,13 @@ fn changes(agent: &ListenAddr, position: &str) -> Result<Option<String>, End> {
         if changes.is_empty() {
             return Ok(Some(next));
         }
-        print(&changes.iter().map(|change| format!("{change}\n")).collect::<String>())?;
+        print_changes(&changes)?;
         position = next;
     }
+}
+
+fn print_changes(changes: &[Box<RawValue>]) -> Result<(), End> {
+    print(&changes.iter().map(|change| format!("{change}\n")).collect::<String>())
 }
 
 fn print(text: &str) -> Result<(), End> {

@@ -1,8 +1,9 @@
 //! Changes of bans on standard input.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
 
-use spoa_bans::{Address, Record};
+use spoa_bans::{Action, Address, Record};
 
 /// The longest line, in bytes.
 const LINE_MAX: usize = 8 << 10;
@@ -11,7 +12,7 @@ const LINE_MAX: usize = 8 << 10;
 pub(super) type Line = Result<Record<'static>, String>;
 
 /// Reads the lines that are there, at most `max`, and waits for one if there is none. Returns an empty vector at the end. Lines are
-/// numbered from 1 by `number`. `change` makes a change of an address.
+/// numbered from 1 by `number`. `change` makes a change of an address. If `removes` is set, a record stands for the ban to remove.
 ///
 /// # Errors
 /// Standard input cannot be read.
@@ -20,6 +21,7 @@ pub(super) fn read(
     number: &mut u64,
     max: usize,
     change: impl Fn(Address) -> Record<'static>,
+    removes: bool,
 ) -> io::Result<Vec<Line>> {
     let (mut lines, mut bytes) = (Vec::new(), Vec::new());
     // A program that writes line by line must not wait until there are many.
@@ -40,23 +42,28 @@ pub(super) fn read(
             continue;
         }
         let wrong = |error: String| format!("standard input, line {number}: {error}");
-        lines.push(parse(text, &change).map_err(wrong));
+        lines.push(parse(text, &change, removes).map_err(wrong));
     }
     Ok(lines)
 }
 
-fn parse(text: &str, change: impl Fn(Address) -> Record<'static>) -> Result<Record<'static>, String> {
+fn parse(text: &str, change: impl Fn(Address) -> Record<'static>, removes: bool) -> Result<Record<'static>, String> {
     if text.starts_with('{') {
-        return serde_json::from_str::<Record<'_>>(text).map(Record::into_owned).map_err(|error| error.to_string());
+        let record = serde_json::from_str::<Record<'_>>(text).map_err(|error| error.to_string())?.into_owned();
+        return Ok(if removes { removal(record) } else { record });
     }
     let address = text.parse().map_err(|error| format!("\"{}\": {error}", text.escape_debug()))?;
     Ok(change(address))
 }
 
+/// Returns the change that removes what another one adds.
+fn removal(record: Record<'static>) -> Record<'static> {
+    let (list, origin) = (record.list, record.origin.or(Some(Cow::Borrowed(""))));
+    Record { list, origin, ..Record::new(Action::Remove, record.address.0) }
+}
+
 #[cfg(test)]
 mod tests {
-    use spoa_bans::Action;
-
     use super::*;
 
     #[test]
@@ -68,7 +75,7 @@ mod tests {
         let change = |Address(prefix)| Record::new(Action::Ban, prefix);
         let mut all = Vec::new();
         loop {
-            let lines = read(&mut input, &mut number, 2, change).expect("it can be read");
+            let lines = read(&mut input, &mut number, 2, change, false).expect("it can be read");
             if lines.is_empty() {
                 break;
             }
