@@ -53,7 +53,7 @@ fn root() -> PathBuf {
 fn recordings(is_chosen: impl Fn(&str) -> bool) -> Recording {
     let mut all = Recording::default();
     let (mut links, mut at) = (0, 0);
-    let folders = ["2.6", "3.0", "3.2"].map(|version| root().join("sim/recordings").join(version));
+    let folders = ["2.6", "2.8", "3.0", "3.2"].map(|version| root().join("sim/recordings").join(version));
     let mut paths: Vec<_> = folders
         .iter()
         .flat_map(|folder| fs::read_dir(folder).expect("recordings"))
