@@ -1,12 +1,12 @@
 //! Options, and the errors for invalid ones.
 
 use std::net::TcpListener;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use spoa_tests::agent::{Agent, LIMIT, RANDOM, run};
+use spoa_tests::agent::{Agent, LIMIT, RANDOM, binary, run};
 use spoa_tests::bytes::AGENT_HELLO;
 use spoa_tests::client::Client;
 use spoa_tests::folder::Folder;
@@ -176,6 +176,29 @@ fn the_log_level_of_the_command_line_overrides_debug_in_the_file() {
     let agent = Agent::spawn(&["--config", &path, "--log-level", "info"]);
     agent.signal(Signal::USR1);
     agent.wait_for_line("SIGUSR1: the log level is debug");
+}
+
+/// The command line has precedence over the environment, and that over the configuration file.
+#[test]
+fn options_come_from_the_environment() {
+    let folder = Folder::with(&[("spoa.toml", b"connections-max = 30\ngrace = '7s'\n")]);
+    let config = folder.path("spoa.toml").display().to_string();
+    let with = |variables: &[(&str, &str)]| {
+        let mut command = Command::new(binary());
+        command.envs(variables.iter().copied());
+        command
+    };
+    // Kubernetes sets a variable of this name for a service called spoa.
+    let kubernetes = ("SPOA_PORT", "tcp://10.0.0.1:12345");
+    let command = with(&[("SPOA_CONFIG", &config), ("SPOA_CONNECTIONS_MAX", "20"), kubernetes]);
+    Agent::spawn_by(command, &[]).wait_for_line("at most 20 connections");
+    let command = with(&[("SPOA_CONNECTIONS_MAX", "20"), ("SPOA_LISTEN", "nowhere")]);
+    let listen = ["--connections-max", "10", "--listen", "127.0.0.1:0"];
+    Agent::spawn_by(command, &listen).wait_for_line("at most 10 connections");
+    let output = with(&[("SPOA_GRACE", "soon")]).output().expect("spoa can be run");
+    assert!(single_error(&output, 2).contains("--grace"), "{output:?}");
+    let output = with(&[("SPOA_LISTEN", "nowhere")]).args(["check", "--help"]).output().expect("spoa can be run");
+    assert!(output.status.success(), "the commands do not read the options of the agent: {output:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::{Shell, generate};
 use spoa_doctor::Version;
 use spoa_reputation::ListConfig;
@@ -27,6 +27,25 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) given: Given,
+}
+
+impl Cli {
+    /// Reads the command line and, for options that are not on it, the environment: SPOA_LOG_LEVEL for `--log-level`.
+    ///
+    /// # Errors
+    /// A wrong option, or a request for help.
+    pub(crate) fn parse_args() -> Result<Self, clap::Error> {
+        let command = Self::command().mut_args(|arg| match arg.get_long() {
+            // Kubernetes sets SPOA_PORT to something else in each pod beside a service that is called spoa.
+            None | Some("help" | "port" | "version") => arg,
+            Some(long) => {
+                let name = format!("SPOA_{}", long.replace('-', "_").to_uppercase());
+                // The manual has the rule, which would be repeated for each option in the help.
+                arg.env(name).hide_env(true)
+            }
+        });
+        Self::from_arg_matches(&command.try_get_matches()?)
+    }
 }
 
 /// Options, and the file with more of them.

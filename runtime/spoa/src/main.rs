@@ -36,8 +36,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser};
 use spoa_reputation::{Library, ListScores, Observer};
 use spoa_runtime::text::Escaped;
 use spoa_runtime::{Agent, Heartbeat, Source};
@@ -60,7 +60,7 @@ const USAGE: u8 = 2;
 const LISTED: u8 = 3;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::parse_args() {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             // An error means that the reader has closed the pipe, which is not a failure.
